@@ -1,0 +1,3 @@
+from zimage_cache.cli import serve
+
+serve()

@@ -1,0 +1,209 @@
+"""What all tests share: the `--full` switch, the versions in the report, entries to store, and a service to ask."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zimage_cache import png
+from zimage_cache.cache.check import check
+from zimage_cache.cache.disk import DiskTier
+from zimage_cache.cache.memory import MemoryTier
+from zimage_cache.cache.tiered import ResultCache
+from zimage_cache.entry import Entry
+from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.history import History
+from zimage_cache.request import Recipe
+from zimage_cache.service.service import ImageService
+
+# Read when torch and gradio are imported, which is later: as `zimage_cache.cli` sets them for the server.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+_REPORTED = ("torch", "diffusers", "transformers", "gradio", "pillow", "filelock", "pydantic")
+_IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="all rounds of the stress tests, not a tenth of them")
+
+
+def pytest_report_header() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in _REPORTED)
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """Say how many of so many rounds to run: all with `--full`, else a tenth, but at least one."""
+    return lambda most: most if request.config.getoption("--full") else max(1, most // 10)
+
+
+def picture_entry(seed: int = 0, *, side: int = 64, look: int = 0, prompt: str = "a 红 circle") -> Entry:
+    """Make an entry of *side* pixels squared; *look* changes the pixels, and nothing else."""
+    recipe = Recipe(
+        prompt=prompt,
+        negative_prompt="",
+        width=side,
+        height=side,
+        steps=8,
+        guidance_scale=0.0,
+        seed=seed,
+        sampler="euler",
+        shift=3.0,
+        max_sequence_length=512,
+    )
+    pixels = np.random.default_rng([seed, look]).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return Entry.of(
+        png.encode(pixels, {}),
+        recipe=recipe,
+        identity=_IDENTITY,
+        created=datetime(2026, 11, 21, tzinfo=UTC),
+        gpu_seconds=1.5,
+        request={"prompt": prompt, "seed": seed},
+        versions={},
+    )
+
+
+@pytest.fixture
+def entry() -> Callable[..., Entry]:
+    """Give the maker of entries; the same arguments make the same entry."""
+    return picture_entry
+
+
+@pytest.fixture
+def bytes_below() -> Callable[[Path], int]:
+    """Give a function that counts, without our code, what a cache folder has to answer for."""
+
+    def count(root: Path) -> int:
+        folders = (root / "keys", root / "images", root / "thumbs")
+        return sum(path.lstat().st_size for folder in folders if folder.is_dir() for path in folder.iterdir())
+
+    return count
+
+
+class Gate:
+    """A `before_step` that holds the generator before one evaluation of each picture until it is opened.
+
+    Args:
+        evaluation: Before which one; the first is 1.
+        only: Hold the pictures of these seeds; None = all.
+    """
+
+    def __init__(self, evaluation: int = 1, only: Collection[int] | None = None) -> None:
+        self.steps: list[tuple[int, int]] = []
+        self._evaluation = evaluation
+        self._only = only
+        self._opened = threading.Event()
+        self._arrivals = threading.Semaphore(0)
+
+    def __call__(self, recipe: Recipe, evaluation: int) -> None:
+        self.steps.append((recipe.seed, evaluation))
+        if evaluation == self._evaluation and (self._only is None or recipe.seed in self._only):
+            self._arrivals.release()
+            if not self._opened.wait(60):
+                raise TimeoutError("nobody opened the gate")
+
+    def open(self) -> None:
+        """Let everybody through, now and later."""
+        self._opened.set()
+
+    def wait(self) -> None:
+        """Wait until one more picture stands before the gate."""
+        assert self._arrivals.acquire(timeout=60)
+
+    async def arrival(self) -> None:
+        """Wait likewise, on an event loop."""
+        await asyncio.to_thread(self.wait)
+
+
+class Studio:
+    """A service with all that stands behind it, on a folder; the generator is a fake."""
+
+    def __init__(self, root: Path, generator: FakeGenerator, *, caching: bool = True, **options: Any) -> None:
+        self.root = root
+        self.generator = generator
+        disk = DiskTier(root / "cache", max_bytes=0)
+        self.cache = ResultCache(MemoryTier(2**26), disk) if caching else None
+        history = History(root / "output_image")
+        self.service = ImageService({generator.profile.name: generator}, self.cache, history, **options)
+        self._open = False
+
+    def start(self) -> None:
+        """Start what a server starts."""
+        if self.cache is not None:
+            self.cache.start()
+        self.service.start()
+        self._open = True
+
+    def close(self) -> None:
+        """Stop it, opening every gate; once is enough."""
+        if isinstance(self.generator.before_step, Gate):
+            self.generator.before_step.open()
+        if self._open:
+            self.service.close()
+            if self.cache is not None:
+                self.cache.close()
+        self._open = False
+
+    @property
+    def stored(self) -> set[str]:
+        """The keys on disk."""
+        return {path.stem for path in (self.root / "cache" / "keys").glob("*.json")}
+
+    @property
+    def copies(self) -> list[bytes]:
+        """The pictures in `output_image/`, by name."""
+        return [path.read_bytes() for path in sorted((self.root / "output_image").glob("*"))]
+
+
+@pytest.fixture(scope="session")
+def studio_class() -> type[Studio]:
+    """Give `Studio` to fixtures that live longer than one test."""
+    return Studio
+
+
+@pytest.fixture(scope="session")
+def gate() -> Callable[..., Gate]:
+    """Give the maker of gates."""
+    return Gate
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Callable[..., Studio]]:
+    """Give a maker of started studios on one folder; at the end all are closed and their cache is checked."""
+    made: list[Studio] = []
+
+    def make(
+        before_step: Callable[[Recipe, int], None] | None = None,
+        *,
+        caching: bool = True,
+        start: bool = True,
+        generator: FakeGenerator | None = None,
+        **options: Any,
+    ) -> Studio:
+        generator = generator or FakeGenerator()
+        if before_step is not None:
+            generator.before_step = before_step
+        made.append(Studio(tmp_path, generator, caching=caching, **options))
+        if start:
+            made[-1].start()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+    assert check(tmp_path / "cache") == []
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run coroutine tests on asyncio, which is what the server runs on."""
+    return "asyncio"
