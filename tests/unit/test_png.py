@@ -1,0 +1,289 @@
+"""Tests of png."""
+
+import io
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from zimage_cache import png
+from zimage_cache.errors import InvalidRequest
+
+FIELDS = {
+    "prompt": "a red circle",
+    "negative_prompt": "blurry",
+    "steps": 8,
+    "sampler": "dpmpp_2m",
+    "guidance_scale": 4.5,
+    "seed": 4294967295,
+    "width": 1024,
+    "height": 768,
+    "model": "turbo",
+}
+PIXELS = np.random.default_rng(7).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+
+
+def _file(text: str, *, keyword: str = "parameters", kind: str = "tEXt") -> bytes:
+    """Make a picture as another tool writes it, with Pillow's own defaults."""
+    info = PngImagePlugin.PngInfo()
+    if kind == "iTXt":
+        info.add_itxt(keyword, text)
+    else:
+        info.add_text(keyword, text, zip=kind == "zTXt")
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def _with_chunk(kind: bytes, body: bytes, *, crc_off_by: int = 0) -> bytes:
+    """Put a chunk of our own behind the header of a healthy picture."""
+    crc = (zlib.crc32(kind + body) + crc_off_by) & 0xFFFFFFFF
+    whole = _file("x")
+    return whole[:33] + struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc) + whole[33:]
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3), (64, 64, 3), (16, 2048, 3), (208, 96, 3)])
+@pytest.mark.parametrize("kind", ["noise", "flat", "gradient"])
+def test_pixels_are_bit_exact(shape, kind):
+    """What is decoded is what was encoded, every bit of it."""
+    rng = np.random.default_rng(1)
+    pixels = {
+        "noise": rng.integers(0, 256, shape, dtype=np.uint8),
+        "flat": np.full(shape, 255, np.uint8),
+        "gradient": np.broadcast_to(np.arange(shape[1], dtype=np.uint8)[None, :, None], shape),
+    }[kind]
+
+    with Image.open(io.BytesIO(png.encode(pixels, {"k": "v"}))) as picture:
+        assert picture.mode == "RGB"
+        assert np.array_equal(np.asarray(picture), pixels)
+
+
+def test_encoding_is_deterministic():
+    """The same pixels and text give the same bytes: digests can be compared."""
+    assert png.encode(PIXELS, {"k": "红"}) == png.encode(PIXELS.copy(), {"k": "红"})
+
+
+def test_run_lengths_are_used():
+    """A photograph-like picture is no larger than with Pillow's default, which takes many times as long."""
+    x, y = np.meshgrid(np.linspace(0, 9, 256), np.linspace(0, 7, 256))
+    smooth = 127 + 100 * np.sin(x)[..., None] * np.cos(y)[..., None] * np.ones(3)
+    pixels = np.clip(smooth + np.random.default_rng(3).normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+    default = io.BytesIO()
+    Image.fromarray(pixels).save(default, "PNG")
+    fast = io.BytesIO()
+    Image.fromarray(pixels).save(fast, "PNG", compress_level=1)
+
+    size = len(png.encode(pixels, {}))
+
+    assert size < 1.02 * default.tell()
+    assert size < 0.97 * fast.tell()
+
+
+@pytest.mark.parametrize("value", ["plain", "café", "红色的圆", "a\nb", "🦊", "", " ", "x" * 70_000, "a\0b"])
+def test_text_comes_back(value):
+    """Latin-1, Chinese, emoji, line breaks, nothing, very long: every text chunk comes back as it was."""
+    assert png.read_text(png.encode(PIXELS, {"parameters": value, "zimage": "{}"})) == {
+        "parameters": value,
+        "zimage": "{}",
+    }
+
+
+def test_other_tools_read_it_without_us():
+    """Pillow alone finds the text under its keyword, Chinese in an iTXt chunk, ASCII in a tEXt chunk."""
+    content = png.encode(PIXELS, {"parameters": "红", "plain": "red"})
+
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.text == {"parameters": "红", "plain": "red"}
+    assert (content.count(b"iTXt"), content.count(b"tEXt")) == (1, 1)
+
+
+def test_parameters_text_is_what_a1111_writes():
+    """Prompt, negative prompt, then the settings in one line, under A1111's names."""
+    assert png.parameters_text(**FIELDS, version="zimage 0.1.0") == (
+        "a red circle\n"
+        "Negative prompt: blurry\n"
+        "Steps: 8, Sampler: DPM++ 2M, CFG scale: 4.5, Seed: 4294967295, Size: 1024x768, Model: turbo, "
+        "Version: zimage 0.1.0"
+    )
+
+
+PROMPTS = [
+    "a red circle",
+    "line one\nline two\n\nline four",
+    'quotes "inside", commas, colons: all three',
+    "Steps: 20, a prompt that begins like settings",
+    "steps up a hill, Size: large, Seed: of an apple",
+    "a sign that says Negative prompt: none",
+    "first\nNegative prompt: as a line of the prompt",
+    "红色的圆，蓝色背景",
+    "(masterpiece:1.2), [a|b], {red|blue}, <lora:x:0.8>",
+    "\\backslash \\n ${alert(1)} `tick`",
+]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("negative_prompt", ["", "blurry, low quality", "two\nlines: really", "Steps: 3"])
+def test_our_own_parameters_come_back(prompt, negative_prompt):
+    """From our A1111 text alone, every field comes back, whatever the prompts contain."""
+    fields = {**FIELDS, "prompt": prompt, "negative_prompt": negative_prompt}
+    text = png.parameters_text(**fields, version="zimage, 0.1.0: beta")
+
+    assert png.read_parameters(png.encode(PIXELS, {"parameters": text})) == fields
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(lambda t: t.strip() == t != ""))
+@settings(max_examples=200, deadline=None)
+def test_any_prompt_comes_back(prompt):
+    """Any text without outer blanks survives writing and reading as a prompt."""
+    fields = {**FIELDS, "prompt": prompt}
+    text = png.parameters_text(**fields, version="1")
+
+    assert png.read_parameters(png.encode(PIXELS, {"parameters": text}))["prompt"] == prompt
+
+
+@pytest.mark.parametrize("sampler", ["euler", "unipc", "dpmpp_2m", "heun"])
+def test_samplers_have_their_own_names(sampler):
+    """Each of our samplers goes out under A1111's name and comes back under ours."""
+    text = png.parameters_text(**{**FIELDS, "sampler": sampler}, version="1")
+
+    assert f"Sampler: {sampler}" not in text
+    assert png.read_parameters(_file(text))["sampler"] == sampler
+
+
+A1111 = {
+    "no negative prompt": (
+        "a fox\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 512x512, Model hash: 6ce0161689, Model: v1-5",
+        {"prompt": "a fox", "negative_prompt": "", "steps": 20, "sampler": "euler", "guidance_scale": 7.0, "seed": 1}
+        | {"width": 512, "height": 512, "model": "v1-5"},
+    ),
+    "quoted values with commas": (
+        'a fox\nNegative prompt: bad\nSteps: 30, Sampler: Heun, Lora: "add: 1f, \\"2e\\"", Seed: 5, Model: "x, y: z"',
+        {"prompt": "a fox", "negative_prompt": "bad", "steps": 30, "sampler": "heun", "seed": 5, "model": "x, y: z"},
+    ),
+    "many lines": (
+        "one\ntwo, Steps: of stone\n\nfour\nNegative prompt: five\nsix\nSteps: 8, Seed: 3, Size: 640x960",
+        {"prompt": "one\ntwo, Steps: of stone\n\nfour", "negative_prompt": "five\nsix", "steps": 8, "seed": 3}
+        | {"width": 640, "height": 960},
+    ),
+    "foreign sampler and nonsense numbers": (
+        "a fox\nSteps: many, Sampler: Euler a, CFG scale: nan, Seed: 12, Size: 9x, Denoising strength: 0.4",
+        {"prompt": "a fox", "negative_prompt": "", "seed": 12},
+    ),
+    "no settings": (
+        "just a prompt, with: one colon",
+        {"prompt": "just a prompt, with: one colon", "negative_prompt": ""},
+    ),
+    "unclosed quote": (
+        'a fox\nSteps: 8, Seed: 3, Model: "x, Version: 1',
+        {"prompt": "a fox", "negative_prompt": "", "steps": 8, "seed": 3, "model": '"x'},
+    ),
+    "only settings": ("Steps: 8, Seed: 3, Size: 64x64", None),
+    "empty": ("", {}),
+    "blank": (" \n ", {}),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), A1111.values(), ids=A1111)
+@pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt"])
+def test_a1111_files_are_read(text, expected, kind):
+    """Files as A1111 writes them give our fields; what we have no field for, or is no number, is left out."""
+    if expected is None:
+        expected = {"prompt": "", "negative_prompt": "", "steps": 8, "seed": 3, "width": 64, "height": 64}
+
+    assert png.read_parameters(_file(text, kind=kind)) == expected
+
+
+def test_chinese_in_a1111_files():
+    """A1111 writes what is not Latin-1 as iTXt: Chinese and emoji come through."""
+    text = "红色的狐狸🦊，雪地\nNegative prompt: 模糊\nSteps: 8, Seed: 3, Size: 64x64"
+
+    found = png.read_parameters(_file(text, kind="iTXt"))
+
+    assert (found["prompt"], found["negative_prompt"]) == ("红色的狐狸🦊，雪地", "模糊")
+
+
+def test_our_chunk_wins():
+    """With our own JSON in the file the A1111 text is not consulted: it has the request as it was asked."""
+    ours = json.dumps({"request": {"prompt": " exact \n", "style": "ink", "seed": -1}, "seed": 77, "key": "0" * 64})
+
+    found = png.read_parameters(
+        png.encode(PIXELS, {"parameters": "other\nSteps: 1, Seed: 1, Size: 8x8", "zimage": ours})
+    )
+
+    assert found == {"prompt": " exact \n", "style": "ink", "seed": 77}
+
+
+@pytest.mark.parametrize("foreign", ["", "{", "7", "null", "[]", '{"request": 7}', '{"request": null}', "[" * 100_000])
+def test_foreign_zimage_chunk_is_ignored(foreign):
+    """Something else under our keyword does not hide the A1111 text, and crashes nothing."""
+    text = png.parameters_text(**FIELDS, version="1")
+
+    assert png.read_parameters(png.encode(PIXELS, {"parameters": text, "zimage": foreign})) == FIELDS
+
+
+BAD = {
+    "empty": b"",
+    "text": b"hello",
+    "JPEG": b"\xff\xd8\xff\xe0" + bytes(100),
+    "signature only": b"\x89PNG\r\n\x1a\n",
+    "truncated in the header": _file("x")[:20],
+    "truncated in the text": _file("x" * 1000)[:200],
+    "wrong checksum": _with_chunk(b"tEXt", b"k\0v", crc_off_by=1),
+    "bomb in zTXt": _with_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(50 * 2**20))),
+    "bomb in iTXt": _with_chunk(b"iTXt", b"k\0\1\0\0\0" + zlib.compress(bytes(50 * 2**20))),
+    "chunk of 2 GiB": _file("x")[:33] + b"\x7f\xff\xff\xfftEXtk\0v",
+}
+
+
+@pytest.mark.parametrize("content", BAD.values(), ids=BAD)
+def test_bad_files_are_the_askers_mistake(content):
+    """Whatever somebody uploads: one clear error of ours that names the field, never a crash, never gigabytes."""
+    with pytest.raises(InvalidRequest, match="must be a PNG whose head is whole") as caught:
+        png.read_text(content)
+
+    assert caught.value.field == "file"
+    with pytest.raises(InvalidRequest):
+        png.read_parameters(content)
+
+
+@given(st.binary(max_size=300), st.integers(0, 400))
+@settings(max_examples=300, deadline=None)
+def test_garbage_never_crashes(garbage, at):
+    """A file overwritten at any place either still reads or is the asker's mistake."""
+    whole = _file("a fox\nSteps: 8, Seed: 3, Size: 64x64", kind="zTXt")
+    content = whole[:at] + garbage + whole[at + len(garbage) :]
+    try:
+        found = png.read_parameters(content)
+    except InvalidRequest:
+        return
+    assert isinstance(found, dict)
+
+
+def test_huge_pictures_are_read_without_decoding():
+    """A header that claims 60000 x 60000 pixels costs nothing: only the text is looked at."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    head = (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + b"IHDR"
+        + header
+        + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    )
+    content = head + _file("a fox\nSteps: 8, Seed: 3, Size: 64x64")[33:]
+
+    assert png.read_parameters(content)["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    "line", ["word " * 200_000, " " * 500_000 + "x", 'a:"' * 200_000, 'a:"\\",' * 100_000, "a" * 10**6]
+)
+def test_hostile_lines_are_read_in_linear_time(line):
+    """A line made to trip the settings' pattern is read to the end, as a prompt or as settings, without a hang."""
+    found = png.read_parameters(_file(f"x\n{line}"))
+
+    assert found["prompt"].startswith("x")

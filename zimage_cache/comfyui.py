@@ -1,0 +1,102 @@
+"""What a ComfyUI picture was asked for, read from the graph of nodes that its `prompt` chunk holds.
+
+Graphs are anybody's: nodes are known by their class where that tells something, by the names of their inputs
+elsewhere, and what cannot be found is left out.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+_Node = Mapping[str, Any]
+_SAMPLERS: Final = MappingProxyType({"euler": "euler", "uni_pc": "unipc", "dpmpp_2m": "dpmpp_2m", "heun": "heun"})
+_SAMPLING: Final = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced")
+_SILENT: Final = "ConditioningZeroOut"  # turns whatever text it gets into none
+# Which inputs lead from a sampler to each field, and what the value is called where it stands.
+_NUMBERS: Final = MappingProxyType(
+    {
+        "seed": (("seed", "noise_seed", "noise"), ("seed", "noise_seed", "value")),
+        "steps": (("steps", "sigmas"), ("steps", "value")),
+        "guidance_scale": (("cfg", "guider"), ("cfg", "value")),
+        "width": (("latent_image", "samples", "width"), ("width", "value")),
+        "height": (("latent_image", "samples", "height"), ("height", "value")),
+        "shift": (("model", "guider"), ("shift",)),
+    }
+)
+_WHOLE: Final = frozenset({"seed", "steps", "width", "height"})
+_TEXT_NAMES: Final = ("text", "prompt", "text_g", "t5xxl", "clip_l", "string", "value")
+_TEXT_LINKS: Final = ("conditioning", "conditioning_1", "conditioning_to", "positive", *_TEXT_NAMES)
+_MOST_NODES: Final = 200
+
+
+def read_workflow(text: str) -> dict[str, Any]:
+    """Return the fields of our request that the first sampler's surroundings tell; empty when it is no such graph."""
+    graph = _graph(text)
+    sampler = next((node for node in graph.values() if node["class_type"] in _SAMPLING), None)
+    if sampler is None:
+        return {}
+    # The custom sampler keeps its two texts behind a guider.
+    guider = _linked(graph, sampler["inputs"].get("guider")) or sampler
+    fields: dict[str, Any] = {
+        "prompt": _text(graph, guider, "positive") or _text(graph, guider, "conditioning"),
+        "negative_prompt": _text(graph, guider, "negative"),
+        **dict(_numbers(graph, sampler)),
+    }
+    name = _first(graph, sampler, ("sampler_name", "sampler"), ("sampler_name",))
+    if isinstance(name, str) and name in _SAMPLERS:
+        fields["sampler"] = _SAMPLERS[name]
+    return fields if fields["prompt"] or "seed" in fields else {}
+
+
+def _graph(text: str) -> dict[str, _Node]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    return {name: node for name, node in document.items() if _is_node(node)}
+
+
+def _is_node(node: object) -> bool:
+    return isinstance(node, dict) and isinstance(node.get("class_type"), str) and isinstance(node.get("inputs"), dict)
+
+
+def _numbers(graph: Mapping[str, _Node], sampler: _Node) -> Iterator[tuple[str, int | float]]:
+    for field, (links, names) in _NUMBERS.items():
+        value = _first(graph, sampler, links, names)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            continue
+        if field not in _WHOLE:
+            yield field, float(value)
+        elif value == int(value):
+            yield field, int(value)
+
+
+def _text(graph: Mapping[str, _Node], node: _Node, name: str) -> str:
+    found = _linked(graph, node["inputs"].get(name))
+    value = None if found is None else _first(graph, found, _TEXT_LINKS, _TEXT_NAMES)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _first(graph: Mapping[str, _Node], start: _Node, links: tuple[str, ...], names: tuple[str, ...]) -> object:
+    """Walk from *start* along *links*, nearest nodes first, to the first plain value called one of *names*."""
+    waiting, seen = [start], 0
+    while waiting and seen < _MOST_NODES:  # bounded: a graph may run in a circle
+        node = waiting.pop(0)
+        seen += 1
+        if node["class_type"] == _SILENT:
+            continue
+        inputs = node["inputs"]
+        for name in names:
+            if isinstance(inputs.get(name), str | int | float):
+                return inputs[name]
+        waiting += filter(None, (_linked(graph, inputs.get(link)) for link in links))
+    return None
+
+
+def _linked(graph: Mapping[str, _Node], value: object) -> _Node | None:
+    """Follow a link, which is written as [node, output]."""
+    return graph.get(value[0]) if isinstance(value, list) and value and isinstance(value[0], str) else None

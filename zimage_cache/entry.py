@@ -1,0 +1,140 @@
+"""What the cache keeps: `Record`, the JSON in `keys/`, and `Entry`, a record with its PNG bytes."""
+
+import builtins
+import hashlib
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from zimage_cache.errors import CorruptEntry
+from zimage_cache.fingerprint import GeneratorIdentity, canonical_text, key_of
+from zimage_cache.request import Recipe
+
+
+class Source(StrEnum):
+    """Where a picture came from: either tier, this asker's own run, or a run somebody else had started."""
+
+    MEMORY = "memory"
+    DISK = "disk"
+    GENERATED = "generated"
+    SHARED = "shared"
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Record(BaseModel):
+    """Everything known about a stored picture but its pixels.
+
+    `canonical` is the exact text whose SHA-256 is `key`; `digest` is the SHA-256 of the PNG, `bytes` its size;
+    `request` is the ask with its concrete seed.
+    Fields that a later version adds are ignored on reading.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    key: Sha256
+    canonical: str
+    digest: Sha256
+    bytes: Annotated[int, Field(gt=0)]
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    created: AwareDatetime
+    gpu_seconds: Annotated[float, Field(ge=0)]
+    request: dict[str, Any]
+    generator: GeneratorIdentity
+    versions: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+    @field_validator("request")
+    @classmethod
+    def _concrete(cls, request: dict[str, Any]) -> dict[str, Any]:
+        """Demand what answers are made of: an integer seed, and nothing JSON has no word for."""
+        if type(request.get("seed")) is not int:
+            raise ValueError("should hold its concrete seed")
+        if any(isinstance(value, float) and not math.isfinite(value) for value in request.values()):
+            raise ValueError("should hold finite numbers")
+        return request
+
+    @classmethod
+    def from_json(cls, text: str | builtins.bytes) -> Self:
+        """Parse a file of `keys/`.
+
+        Raises:
+            CorruptEntry: It is no record, or its key is not the fingerprint of its own canonical text.
+        """
+        try:
+            record = cls.model_validate_json(text)
+            expected = key_of(record.canonical)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            raise CorruptEntry(": ".join(("record", *map(str, first["loc"]), first["msg"]))) from None
+        if record.key != expected:
+            raise CorruptEntry("record: its key is not the fingerprint of its canonical text")
+        return record
+
+    def to_json(self) -> str:
+        """Write it for `keys/`: one field a line, so that people can diff and grep it."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A stored picture, whole: its record and its PNG bytes."""
+
+    record: Record
+    png: bytes
+
+    @classmethod
+    def of(
+        cls,
+        png: bytes,
+        *,
+        recipe: Recipe,
+        identity: GeneratorIdentity,
+        created: datetime,
+        gpu_seconds: float,
+        request: dict[str, Any],
+        versions: dict[str, str],
+        warnings: tuple[str, ...] = (),
+    ) -> Self:
+        """Describe freshly drawn *png* bytes; *request* is the ask with its concrete seed."""
+        canonical = canonical_text(recipe, identity)
+        record = Record(
+            key=key_of(canonical),
+            canonical=canonical,
+            digest=hashlib.sha256(png).hexdigest(),
+            bytes=len(png),
+            width=recipe.width,
+            height=recipe.height,
+            created=created,
+            gpu_seconds=gpu_seconds,
+            request=request,
+            generator=identity,
+            versions=versions,
+            warnings=warnings,
+        )
+        return cls(record, png)
+
+    def verify(self) -> None:
+        """Compare the bytes with the record.
+
+        Raises:
+            CorruptEntry: Another size or another SHA-256 than the record promises.
+        """
+        if len(self.png) != self.record.bytes:
+            raise CorruptEntry(f"image: {len(self.png)} bytes, its record says {self.record.bytes}")
+        if hashlib.sha256(self.png).hexdigest() != self.record.digest:
+            raise CorruptEntry("image: its SHA-256 is not the one in its record")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An entry the cache had, and the tier it had it in (`Source.MEMORY` or `Source.DISK`)."""
+
+    entry: Entry
+    source: Source

@@ -1,0 +1,232 @@
+"""What was asked (`ImageRequest`) and what determines the pixels (`Recipe`). Knows no model and no cache."""
+
+import json
+import sys
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from zimage_cache.errors import InvalidRequest
+
+MAX_TEXT = 8000
+MAX_SEED = 2**32 - 1
+MAX_PICTURES = 8
+_SHOWN = 80
+_RULES = {
+    "extra_forbidden": "unknown field; see /docs for the list",
+    "missing": "required",
+    "model_type": "should be a JSON object",
+    "string_type": "should be a string",
+    "string_unicode": "should be a string without lone surrogates",
+    "int_type": "should be an integer",
+    "int_parsing": "should be an integer",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "byte_size": "should be a size such as 500MB or 10GiB",
+    "byte_size_unit": "should be a size such as 500MB or 10GiB",
+}
+# What reads stiffly in pydantic's own wording of a rule.
+_PLAIN = {
+    "Value error, ": "",
+    "Input should": "should",
+    "String should": "should",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+}
+
+
+class Sampler(StrEnum):
+    """The solvers that give the same picture for the same seed, every time."""
+
+    EULER = "euler"
+    UNIPC = "unipc"
+    DPMPP_2M = "dpmpp_2m"
+    HEUN = "heun"
+
+
+class CacheMode(StrEnum):
+    """How one request uses the cache: normally, regenerate and replace, leave no trace, never generate."""
+
+    USE = "use"
+    REFRESH = "refresh"
+    BYPASS = "bypass"
+    ONLY = "only"
+
+
+def _integer(value: object) -> object:
+    """Let 8.0 be 8; leave everything else to a validation that takes no booleans and no text."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _number(value: object) -> object:
+    """Let an integer of any size meet the range check: 10**400 is too large, not a crash."""
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return float("inf")
+    return value
+
+
+# These stand last in each annotation, behind its bounds: before them, the bounds would be checked all the same, but
+# be missing from the JSON schema.
+as_integer = BeforeValidator(_integer)
+as_number = BeforeValidator(_number)
+Integer = Annotated[int, Field(strict=True), as_integer]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False), as_number]
+Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT)]
+Side = Annotated[int, Field(strict=True, ge=64, le=2048, multiple_of=16), as_integer]
+Steps = Annotated[int, Field(strict=True, ge=1, le=50), as_integer]
+Guidance = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=20), as_number]
+
+
+class ImageRequest(BaseModel):
+    """One picture as a person or program asked for it; `None` leaves a choice to the model's profile.
+
+    Sizes are pixels, multiples of 16 in 64..2048. `steps` are solver steps. A `seed` of -1 asks to draw one.
+    Unknown fields, a field beside its alias, and wrong types are errors; nothing is clamped.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    ALIASES: ClassVar[dict[str, str]] = {"num_inference_steps": "steps", "cfg_scale": "guidance_scale"}
+
+    prompt: Annotated[
+        Text,
+        Field(
+            min_length=1,
+            examples=["a large red circle on a blue background"],
+            description="What to draw, 1..8000 characters, taken as they are.",
+        ),
+    ]
+    negative_prompt: Annotated[Text, Field(description="What to avoid; acts only with a guidance scale above 0.")] = ""
+    width: Annotated[Side | None, Field(description="Pixels, a multiple of 16; default: the model's.")] = None
+    height: Annotated[Side | None, Field(description="Pixels, a multiple of 16; default: the model's.")] = None
+    steps: Annotated[Steps | None, Field(description="Solver steps, 1..50; default: the model's.")] = None
+    guidance_scale: Annotated[
+        Guidance | None, Field(description="How closely to follow the prompt, 0..20; default: the model's.")
+    ] = None
+    seed: Annotated[
+        int, Field(strict=True, ge=-1, le=MAX_SEED, description="0..4294967295; -1 draws one."), as_integer
+    ] = -1
+    sampler: Annotated[Sampler, Field(description="Solver.")] = Sampler.EULER
+    shift: Annotated[
+        float,
+        Field(strict=True, allow_inf_nan=False, ge=0.1, le=20, description="Shift of the noise schedule, 0.1..20."),
+        as_number,
+    ] = 3.0
+    style: Annotated[
+        Annotated[str, Field(strict=True, max_length=100)] | None, Field(description="Name of a style preset.")
+    ] = None
+    max_sequence_length: Annotated[
+        int,
+        Field(strict=True, ge=64, le=1024, description="Most tokens of the prompt that are read, 64..1024."),
+        as_integer,
+    ] = 512
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, fields: Any) -> Any:  # noqa: ANN401 - whatever a client sent
+        """Replace aliases by their names and drop nulls, which mean the default everywhere but in `prompt`."""
+        if not isinstance(fields, dict):
+            return fields
+        spelled: dict[str, object] = {}
+        for given, value in fields.items():
+            target = cls.ALIASES.get(given) or given
+            if target in spelled:
+                alias = next(alias for alias, name in cls.ALIASES.items() if name == target)
+                raise InvalidRequest(f"{target}: given twice, the other time as {alias}; send one of them", target)
+            spelled[target] = value
+        return {name: v for name, v in spelled.items() if v is not None or name == "prompt"}
+
+    @model_validator(mode="after")
+    def _not_blank(self) -> Self:
+        if not self.prompt.strip():
+            raise InvalidRequest("prompt: must not be blank; describe the picture", "prompt")
+        return self
+
+    @classmethod
+    def parse(cls, fields: object) -> Self:
+        """Validate what arrived from outside.
+
+        Raises:
+            InvalidRequest: Names the field, the rule and the value got.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise invalid_request(error) from None
+
+
+def invalid_request(error: ValidationError) -> InvalidRequest:
+    """Turn pydantic's first complaint into ours: field, rule, value got."""
+    first = error.errors(include_url=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidRequest):
+        return cause
+    field = _shortened(ascii(first["loc"][0]).strip("'")) if first["loc"] else None
+    got = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
+    return InvalidRequest(f"{field or 'body'}: {broken_rule(first)}{got}", field)
+
+
+def broken_rule(complaint: ErrorDetails) -> str:
+    """Say in plain words which rule one of pydantic's complaints is about."""
+    if rule := _RULES.get(complaint["type"]):
+        return rule
+    rule = complaint["msg"]
+    for stiff, plain in _PLAIN.items():
+        rule = rule.replace(stiff, plain)
+    return rule
+
+
+def shown(value: object) -> str:
+    """Show a value as short ASCII JSON: it may be huge or deep, or hold lone surrogates no encoder takes."""
+    match value:
+        case dict():
+            return "an object"
+        case list():
+            return "a list"
+        case str() if len(value) > MAX_TEXT:
+            return f"{len(value)} characters"
+        case int() if abs(value) > 10**_SHOWN:
+            return "a huge number"
+    return _shortened(json.dumps(value, default=ascii))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that determines the pixels, beside the generator; canonical from birth, so equal recipes are equal asks.
+
+    Text is NFC, numbers are floats without a negative zero, and a negative prompt without guidance is empty.
+    """
+
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    seed: int
+    sampler: str
+    shift: float
+    max_sequence_length: int
+
+    def __post_init__(self) -> None:
+        canonical = {
+            "prompt": unicodedata.normalize("NFC", self.prompt),
+            "negative_prompt": unicodedata.normalize("NFC", self.negative_prompt) if self.guidance_scale else "",
+            "guidance_scale": float(self.guidance_scale) + 0.0,
+            "shift": float(self.shift) + 0.0,
+            "sampler": str(self.sampler),
+        }
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def evaluations(self) -> int:
+        """How often the transformer runs: once a step, but Heun looks twice at all steps but the last."""
+        return 2 * self.steps - 1 if self.sampler == Sampler.HEUN else self.steps

@@ -1,0 +1,55 @@
+"""Style presets: words put around a prompt before it is fingerprinted. The presets themselves are `styles.toml`."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from zimage_cache.errors import InvalidRequest
+
+_PROMPT = "{prompt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """One preset.
+
+    Args:
+        name: What requests call it.
+        en: Its English label.
+        zh: Its Chinese label.
+        prompt: The text around the prompt; holds `{prompt}` once.
+        negative_prompt: What it adds to the negative prompt.
+    """
+
+    name: str
+    en: str
+    zh: str
+    prompt: str
+    negative_prompt: str = ""
+
+    def apply(self, prompt: str, negative_prompt: str) -> tuple[str, str]:
+        """Return both prompts with this style's words added."""
+        # str.replace, not str.format: braces in a person's prompt are the person's.
+        styled = self.prompt.replace(_PROMPT, prompt)
+        return styled, ", ".join(filter(None, (negative_prompt, self.negative_prompt)))
+
+
+@cache
+def styles() -> dict[str, Style]:
+    """Return all presets by name, in the order of the data file."""
+    text = files("zimage_cache").joinpath("styles.toml").read_text("utf-8")
+    return {name: Style(name=name, **fields) for name, fields in tomllib.loads(text).items()}
+
+
+def style(name: str) -> Style:
+    """Look a preset up.
+
+    Raises:
+        InvalidRequest: There is none of that name; the message lists them.
+    """
+    try:
+        return styles()[name]
+    except KeyError:
+        offered = ", ".join(styles())
+        raise InvalidRequest(f"style: unknown, got {name!a}; one of {offered}", "style") from None
