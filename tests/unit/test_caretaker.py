@@ -1,0 +1,95 @@
+"""Tests of cache.caretaker; the disk is a fake that notes what it is asked for."""
+
+import threading
+
+import pytest
+
+from zimage_cache.cache.caretaker import Caretaker
+
+HOUR = 3600.0
+
+
+class NotedDisk:
+    """Stands in for `DiskTier`: notes every call; a scrub finds nothing left after so many calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.budgets: list[int] = []
+        self.behind = False
+        self.scrubs = 3
+        self.scanning = threading.Event()
+
+    def scan(self, stopped) -> None:
+        self.calls.append("scan")
+        self.scanning.set()
+        self.stopped = stopped
+
+    def keep_up(self) -> None:
+        self.calls.append("keep up")
+
+    def scrub(self, budget, _stopped) -> bool:
+        self.calls.append("scrub")
+        self.budgets.append(budget)
+        self.scrubs -= 1
+        return self.scrubs <= 0
+
+
+@pytest.fixture
+def looked_after():
+    """Give a disk, its caretaker, and the clock of both."""
+    disk, now = NotedDisk(), [0.0]
+    return disk, Caretaker(disk, tick=5.0, clock=lambda: now[0]), now
+
+
+def _rounds(caretaker, now, count):
+    for _ in range(count):
+        now[0] += 5.0
+        caretaker.round()
+
+
+def test_scans_hourly_or_when_needed(looked_after):
+    """Once an hour, and soon where the index says so, but not at every round; news are traded at every round."""
+    disk, caretaker, now = looked_after
+    caretaker._scrub_again = float("inf")
+    _rounds(caretaker, now, 719)
+    assert disk.calls == ["keep up"] * 719
+    _rounds(caretaker, now, 1)
+    assert disk.calls[-1] == "scan"
+    disk.calls.clear()
+
+    disk.behind = True
+    _rounds(caretaker, now, 24)
+
+    assert disk.calls.count("scan") == 4
+
+
+def test_scrubs_at_a_bounded_rate_once_a_day(looked_after):
+    """At most 20 MiB in five seconds; after all had their turn, nothing for a day."""
+    disk, caretaker, now = looked_after
+    _rounds(caretaker, now, 100)
+
+    assert disk.budgets == [20 * 2**20] * 3
+    disk.scrubs = 1
+    now[0] += 24 * HOUR
+    _rounds(caretaker, now, 10)
+    assert len(disk.budgets) == 4
+
+
+def test_thread_stops_at_once(looked_after):
+    """Stopping interrupts the wait and tells a scan under way; starting scans first of all."""
+    disk, caretaker, _ = looked_after
+    caretaker.start()
+    assert disk.scanning.wait(30)
+    assert caretaker.learned.wait(30)
+    assert not disk.stopped()
+
+    caretaker.stop()
+
+    assert disk.stopped()
+    assert not caretaker._thread.is_alive()
+    assert disk.calls == ["scan"]
+
+
+def test_stopping_what_never_ran(looked_after):
+    """That is no error."""
+    looked_after[1].stop()

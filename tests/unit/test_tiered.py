@@ -1,0 +1,448 @@
+"""Tests of cache.tiered."""
+
+import errno
+import hashlib
+import io
+import os
+import shutil
+import threading
+
+import pytest
+from PIL import Image
+
+from zimage_cache.cache import thumbs
+from zimage_cache.cache.check import check
+from zimage_cache.cache.disk import DiskTier
+from zimage_cache.cache.layout import Layout
+from zimage_cache.cache.memory import MemoryTier
+from zimage_cache.cache.tiered import ResultCache
+from zimage_cache.entry import Entry, Source
+
+
+@pytest.fixture
+def root(tmp_path):
+    yield tmp_path / "cache"
+    assert check(tmp_path / "cache") == []
+
+
+@pytest.fixture
+def make(root):
+    """Give a maker of caches on one folder: each call is a process of its own, or a restart."""
+
+    def maker(memory: int = 0, disk: int = 0) -> ResultCache:
+        return ResultCache(MemoryTier(memory), DiskTier(root, max_bytes=disk))
+
+    return maker
+
+
+@pytest.fixture
+def cache(make):
+    return make()
+
+
+def _fail(number):
+    def fail(*_args, **_kwargs):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def _hits(cache: ResultCache) -> tuple[int, int]:
+    stats = cache.stats()
+    return stats.hits_memory, stats.hits_disk
+
+
+def test_memory_then_disk(make, entry):
+    """After a put a hit comes from memory, after a restart from disk, and from then on from memory again."""
+    mine = entry(1)
+    assert make().put(mine)
+    restarted = make()
+
+    hits = [restarted.get(mine.record.key) for _ in range(3)]
+
+    assert [hit.source for hit in hits] == [Source.DISK, Source.MEMORY, Source.MEMORY]
+    assert all(hit.entry == mine for hit in hits)
+    assert _hits(restarted) == (2, 1)
+
+
+def test_misses_are_not_counted(cache, entry):
+    """A miss is `None` and raises no counter: the service counts those."""
+    before = cache.stats()
+
+    assert cache.get(entry(1).record.key) is None
+    assert cache.get("../etc/passwd") is None
+    assert cache.peek("x") is None
+    assert cache.thumbnail("y") is None
+    assert cache.delete("z") is False
+    assert cache.stats() == before
+
+
+def test_peek_leaves_no_trace(make, entry):
+    """Peeking gives the entry, counts nothing and promotes nothing."""
+    make().put(entry(1))
+    cache = make()
+
+    assert cache.peek(entry(1).record.key) == entry(1)
+
+    assert _hits(cache) == (0, 0)
+    assert cache.stats().memory_entries == 0
+
+
+@pytest.mark.parametrize("which", ["record", "image"])
+def test_deletion_by_hand_counts_at_once(root, cache, entry, which):
+    """`rm` of either file is a miss at the next request, also while memory has the entry."""
+    cache.put(entry(1))
+    cache.get(entry(1).record.key)
+
+    getattr(Layout(root), which)(entry(1).record.key).unlink()
+
+    assert cache.peek(entry(1).record.key) is None
+    assert cache.get(entry(1).record.key) is None
+    assert cache.stats().memory_entries == 0
+    assert cache.stats().corrupt == 0
+
+
+@pytest.mark.parametrize("method", ["delete", "clear"])
+def test_deletion_by_another_process_counts_at_once(make, entry, method):
+    """What somebody else deletes or clears is a miss here, at the next request."""
+    mine, theirs = make(), make()
+    mine.put(entry(1))
+    mine.get(entry(1).record.key)
+
+    assert getattr(theirs, method)(*([entry(1).record.key] if method == "delete" else []))
+
+    assert mine.get(entry(1).record.key) is None
+
+
+def test_replacement_by_another_process_is_seen(make, entry):
+    """A copy in memory of what another process has replaced is not served; the new one is read from disk."""
+    mine, theirs = make(), make()
+    mine.put(entry(1, look=1))
+    theirs.put(entry(1, look=2))
+
+    hit = mine.get(entry(1).record.key)
+
+    assert (hit.entry, hit.source) == (entry(1, look=2), Source.DISK)
+    assert mine.get(entry(1).record.key).source is Source.MEMORY
+
+
+@pytest.mark.parametrize("folder", ["keys", "images", ""])
+def test_missing_folder_is_trouble_not_a_deletion(root, cache, entry, folder):
+    """When a whole folder is gone (a mount lost, say), memory goes on serving; back again, all is as before."""
+    cache.put(entry(1))
+    (root / folder).rename(root.parent / "away")
+
+    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    (root.parent / "away").rename(root / folder)
+
+    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    shutil.rmtree(root)
+    assert cache.get(entry(1).record.key).source is Source.MEMORY
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_disk_that_does_not_answer_is_no_witness(cache, entry, monkeypatch, number):
+    """When the look at the files fails, memory serves, and the trouble is counted."""
+    cache.put(entry(1))
+    monkeypatch.setattr(os, "stat", _fail(number))
+    monkeypatch.setattr(os, "lstat", _fail(number))
+
+    assert cache.get(entry(1).record.key).source is Source.MEMORY
+
+    monkeypatch.undo()
+    assert cache.stats().read_errors == 1
+
+
+def test_failed_write_lives_in_memory(cache, entry, monkeypatch):
+    """A full disk costs nothing but persistence: `False`, a counter, and the entry is served from memory."""
+    monkeypatch.setattr(os, "replace", _fail(errno.ENOSPC))
+    assert cache.put(entry(1)) is False
+
+    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert cache.peek(entry(1).record.key) == entry(1)
+    stats = cache.stats()
+    assert (stats.write_errors, stats.writes, stats.disk_entries, stats.disk_bytes) == (1, 0, 0, 0)
+
+    monkeypatch.undo()
+    assert cache.put(entry(1)) is True
+    assert cache.stats().disk_entries == 1
+
+
+def test_failed_write_hides_the_replaced_one(cache, entry, monkeypatch):
+    """A refresh that could not be written is what is served, not the older entry on disk."""
+    cache.put(entry(1, look=1))
+    monkeypatch.setattr(os, "fsync", _fail(errno.EIO))
+
+    assert cache.put(entry(1, look=2)) is False
+    assert cache.get(entry(1).record.key).entry == entry(1, look=2)
+
+    monkeypatch.undo()
+    assert cache.delete(entry(1).record.key)
+    assert cache.get(entry(1).record.key) is None
+
+
+def test_failed_deletion_raises_nothing(cache, entry, monkeypatch):
+    """On a read-only disk deleting and clearing say that they did nothing, and count it."""
+    cache.put(entry(1))
+    monkeypatch.setattr(os, "unlink", _fail(errno.EROFS))
+
+    assert cache.delete(entry(1).record.key) is False
+    assert cache.clear() == 0
+
+    monkeypatch.undo()
+    assert cache.stats().write_errors == 2
+    assert cache.get(entry(1).record.key).entry == entry(1)
+
+
+def test_oversized_is_kept_nowhere(make, entry):
+    """Over a quarter of the bound: not stored, counted, no trouble."""
+    cache = make(disk=1000)
+
+    assert cache.put(entry(1)) is False
+
+    assert cache.get(entry(1).record.key) is None
+    assert (cache.stats().oversized, cache.stats().write_errors) == (1, 0)
+
+
+def test_memory_without_room_reads_the_disk(make, entry):
+    """An entry larger than the memory tier is served from disk every time."""
+    cache = make(memory=100)
+    cache.put(entry(1))
+
+    sources = [cache.get(entry(1).record.key).source for _ in range(2)]
+
+    assert sources == [Source.DISK, Source.DISK]
+
+
+def test_memory_hits_keep_an_entry_on_disk(make, entry):
+    """Being served from memory counts as use: eviction from disk takes what nobody asks for."""
+    cache = make()
+    cache.put(entry(0))
+    bounded = make(disk=int(cache.stats().disk_bytes * 4.5))
+    for seed in range(1, 5):
+        bounded.put(entry(seed))
+    for seed in range(5, 8):
+        assert bounded.get(entry(1).record.key).source is Source.MEMORY
+        bounded.put(entry(seed))
+
+    assert bounded.get(entry(1).record.key) is not None
+    assert bounded.get(entry(2).record.key) is None
+    assert bounded.stats().evictions >= 3
+    cache.clear()
+
+
+def test_corrupt_entry_heals(root, cache, entry):
+    """A damaged file is a miss, counted, quarantined; storing again is all it takes."""
+    cache.put(entry(1))
+    os.truncate(Layout(root).image(entry(1).record.key), 10)
+    restarted = ResultCache(MemoryTier(0), DiskTier(root, max_bytes=0))
+
+    assert restarted.get(entry(1).record.key) is None
+    assert restarted.stats().corrupt == 1
+    assert restarted.put(entry(1))
+    assert restarted.get(entry(1).record.key).entry == entry(1)
+
+
+def test_thumbnail_is_made_once(root, cache, entry, monkeypatch):
+    """Eight askers at the same moment get the same small WebP, drawn once, and later ones read it from disk."""
+    mine = entry(1, side=400)
+    cache.put(mine)
+    drawn = []
+    really = thumbs.draw
+    monkeypatch.setattr(thumbs, "draw", lambda png: drawn.append(1) or really(png))
+    answers = []
+    barrier = threading.Barrier(8)
+
+    def ask() -> None:
+        barrier.wait()
+        answers.append(cache.thumbnail(mine.record.key))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    answers.append(ResultCache(MemoryTier(0), DiskTier(root, max_bytes=0)).thumbnail(mine.record.key))
+
+    assert (len(drawn), len(set(answers))) == (1, 1)
+    with Image.open(io.BytesIO(answers[0])) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (320, 320))
+    assert _hits(cache) == (0, 0)
+
+
+def test_thumbnail_goes_with_its_entry(root, cache, entry, bytes_below):
+    """It is counted in the bytes, gone after a deletion by any means, and made anew for a replacement."""
+    key = entry(1).record.key
+    cache.put(entry(1, look=1))
+    without = cache.stats().disk_bytes
+    first = cache.thumbnail(key)
+    assert without < cache.stats().disk_bytes == bytes_below(root)
+
+    cache.put(entry(1, look=2))
+    assert cache.thumbnail(key) != first
+
+    Layout(root).image(key).unlink()
+    assert cache.thumbnail(key) is None
+    cache.put(entry(1))
+    cache.thumbnail(key)
+    assert cache.delete(key)
+    assert cache.thumbnail(key) is None
+    assert cache.stats().disk_bytes == bytes_below(root) == 0
+
+
+def test_thumbnail_of_what_is_not_on_disk(cache, entry, monkeypatch):
+    """Also an entry that could not be written has one, and one that cannot be kept is given out."""
+    monkeypatch.setattr(os, "replace", _fail(errno.ENOSPC))
+    cache.put(entry(1))
+
+    assert cache.thumbnail(entry(1).record.key)
+    monkeypatch.undo()
+    cache.put(entry(2))
+    monkeypatch.setattr(os, "replace", _fail(errno.ENOSPC))
+    assert cache.thumbnail(entry(2).record.key)
+
+
+def test_thumbnail_of_no_picture(cache, entry):
+    """An entry whose bytes are no PNG has no thumbnail, and nothing breaks."""
+    content = b"no picture"
+    digest = hashlib.sha256(content).hexdigest()
+    record = entry(1).record.model_copy(update={"bytes": len(content), "digest": digest})
+    cache.put(Entry(record, content))
+
+    assert cache.thumbnail(record.key) is None
+
+
+def test_start_learns_in_the_background(make, entry):
+    """Serving works before the folder is known, and after `close`; the scan runs in a thread of its own."""
+    first = make()
+    for seed in range(3):
+        first.put(entry(seed))
+    cache = make()
+    assert cache.get(entry(0).record.key)
+
+    cache.start()
+    assert cache._caretaker.learned.wait(60)
+
+    assert cache.stats().disk_entries == 3
+    cache.close()
+    assert cache.get(entry(1).record.key)
+    assert cache.put(entry(9))
+
+
+def test_close_without_start(cache):
+    """Closing what was never started is no error."""
+    cache.close()
+
+
+def test_start_on_an_unusable_folder(tmp_path, entry):
+    """A file where the cache folder should be: everything is a miss, nothing raises, storing says no."""
+    (tmp_path / "file").write_text("in the way")
+    cache = ResultCache(MemoryTier(0), DiskTier(tmp_path / "file", max_bytes=0, min_free_bytes=1))
+    cache.start()
+    cache.close()
+
+    assert cache.get(entry(1).record.key) is None
+    assert cache.put(entry(1)) is False
+    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert cache.thumbnail(entry(1).record.key)
+    assert cache.clear() == 0
+
+
+def test_pins_and_lists_reach_through(make, entry):
+    """Pinning, listing, showing and pruning work on the disk's truth; what was pruned is not served from memory."""
+    cache = make()
+    for seed in range(3):
+        cache.put(entry(seed))
+    key = entry(1).record.key
+
+    assert cache.pin(key)
+    assert [item.pinned for item in cache.entries("circle").items].count(True) == 1
+    assert cache.stats().pinned == 1
+    assert cache.prune(to_bytes=0, dry_run=True) == cache.prune(to_bytes=0)
+    assert [cache.get(entry(seed).record.key) is not None for seed in range(3)] == [False, True, False]
+    assert cache.show(key).seed == 1
+    assert cache.show(entry(0).record.key) is None
+    assert cache.clear() == 0
+    assert cache.get(key).source is Source.DISK
+    assert cache.unpin(key)
+    assert not cache.unpin(key)
+    assert cache.clear() == 1
+
+
+def test_deleting_what_is_gone_already(root, cache, entry):
+    """A copy in memory of what somebody removed by hand is no entry any more: there was nothing to delete."""
+    cache.put(entry(1))
+    Layout(root).record(entry(1).record.key).unlink()
+
+    assert cache.delete(entry(1).record.key) is False
+    assert cache.stats().memory_entries == 0
+
+
+def test_too_old_for_memory_too(root, entry):
+    """Above the TTL a copy in memory is no better than the file, whether it is on disk or could not be written."""
+    now = [entry(1).record.created.timestamp()]
+    cache = ResultCache(MemoryTier(0), DiskTier(root, max_bytes=0, ttl_seconds=60.0, clock=lambda: now[0]))
+    cache.put(entry(1))
+    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    now[0] += 61
+
+    assert cache.get(entry(1).record.key) is None
+    assert cache.peek(entry(1).record.key) is None
+    assert (cache.stats().expired, cache.stats().memory_entries) == (1, 0)
+    now[0] -= 61
+    assert cache.get(entry(1).record.key).source is Source.DISK
+
+
+def test_hits_in_memory_are_told_to_others(make, entry):
+    """What is served from memory in one process is what another evicts last."""
+    mine, theirs = make(), make()
+    for seed in range(4):
+        mine.put(entry(seed))
+    for _ in range(5):
+        assert mine.get(entry(2).record.key).source is Source.MEMORY
+    mine._disk.keep_up()
+
+    assert theirs.entries().items
+    assert theirs.show(entry(2).record.key).frequency == 6
+    assert theirs.prune(to_bytes=mine.stats().disk_bytes // 4 + 100).entries == 3
+    assert theirs.get(entry(2).record.key)
+
+
+def test_victim_age(make, entry):
+    """It says how long the last victim had not been used; nothing before the first."""
+    cache = make()
+    cache.put(entry(0))
+    assert cache.stats().victim_age_seconds is None
+    cache._disk.max_entries = 1
+    cache.put(entry(1))
+
+    assert 0 <= cache.stats().victim_age_seconds < 3600
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, errno.EMFILE])
+def test_nothing_raises_in_any_trouble(cache, entry, monkeypatch, number):
+    """With every call to the operating system failing, every method answers, and afterwards all is as before."""
+    cache.put(entry(1))
+    cache._disk.scan()
+    for call in ("open", "replace", "unlink", "mkdir", "fsync", "stat", "lstat", "scandir", "utime"):
+        monkeypatch.setattr(os, call, _fail(number))
+
+    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert cache.put(entry(2)) is False
+    assert cache.get(entry(2).record.key).source is Source.MEMORY
+    assert cache.get(entry(3).record.key) is None
+    assert cache.thumbnail(entry(1).record.key)
+    assert cache.pin(entry(1).record.key) is False
+    assert cache.unpin(entry(1).record.key) is False
+    assert cache.entries().items == []
+    assert cache.show(entry(1).record.key) is None
+    assert cache.prune(to_bytes=0).entries == 0
+    cache.generation(entry(1).record.key).release()
+    cache._disk.scan()
+    cache._disk.scrub(10**6)
+    cache._disk.keep_up()
+
+    monkeypatch.undo()
+    assert cache.put(entry(3)) is True
+    assert cache.get(entry(1).record.key).entry == entry(1)
+    assert cache.stats().corrupt == 0

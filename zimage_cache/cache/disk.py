@@ -1,0 +1,608 @@
+"""The second tier: a folder of verified entries, bounded in bytes, number, age and by the disk's free space.
+
+Knows what may stay, what fits, and what to count; how files are read and written is the business of `store`, what
+lies there and is worth how much that of `ledger`.
+"""
+
+import builtins
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from zimage_cache.cache import files, thumbs
+from zimage_cache.cache.backoff import Backoff
+from zimage_cache.cache.eviction import Order, Policy
+from zimage_cache.cache.index import Index
+from zimage_cache.cache.layout import is_key
+from zimage_cache.cache.ledger import Bounds, Ledger
+from zimage_cache.cache.listing import Listed, Listing, Pruned
+from zimage_cache.cache.locks import Generation
+from zimage_cache.cache.store import MAX_IMAGE, MAX_RECORD, Presence, Store
+from zimage_cache.cache.stored import Stored
+from zimage_cache.cache.tally import Complaints, Tally
+from zimage_cache.entry import Entry, Record
+from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
+
+# An entry may take a quarter of the bound at most: a few giants must not empty the cache.
+_LARGEST_SHARE = 4
+# How many entries at most make room for other programs when those have filled the disk.
+_BATCH = 16
+# How many entries that cannot be removed are passed over.
+_STUBBORN = 4
+# How far the order that survives the loss of the index may lag behind.
+_TOUCH_SECONDS = 3600.0
+# How long an entry must have been too old before it is swept: a clock that was set wrong is set right meanwhile.
+_DOOMED_SECONDS = 3600.0
+# How many keys a scan takes over at once.
+_AT_ONCE = 256
+
+
+class DiskTier:
+    """Entries in a folder that other processes may be using at the same time.
+
+    Reads never raise: trouble is counted, logged and a miss. Writes raise `CacheWriteFailed`, counted and logged.
+
+    Args:
+        root: The folder; made on the first write.
+        max_bytes: Bound on the bytes of records, pictures and thumbnails together; 0 = no limit. Until `scan` is
+            through, what the index says and this process has met counts, and nobody is evicted.
+        max_entries: Bound on the number of entries; 0 = no limit.
+        ttl_seconds: Age, from the moment it was drawn, above which an entry is a miss; 0 = none.
+        min_free_bytes: Bytes of the file system to leave to others; 0 = none.
+        policy: Who goes first when room is needed, see `eviction`.
+        clock: Seconds since 1970.
+        steady: Seconds on a clock that nobody sets.
+        complaints: Where trouble is logged.
+
+    Threads: any. Whoever changes files holds the stripe of their key and no other; room is made before, holding none.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        max_bytes: int,
+        max_entries: int = 0,
+        ttl_seconds: float = 0.0,
+        min_free_bytes: int = 0,
+        policy: Policy = "gdsf",
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+        complaints: Complaints | None = None,
+    ) -> None:
+        self.root = root
+        self.max_bytes = max_bytes
+        self.max_entries = max_entries
+        self.ttl_seconds = ttl_seconds
+        self.min_free_bytes = min_free_bytes
+        self.tally = Tally()
+        self.victim_age: float | None = None  # of the last one evicted, in seconds since it was last used
+        self._clock = clock
+        self._steady = steady
+        self._complaints = complaints or Complaints()
+        self._store = Store(root)
+        index = Index(root, tally=self.tally, complaints=self._complaints, clock=steady)
+        self._ledger = Ledger(index, Order(policy), clock)
+        self._backoff = Backoff(steady)
+        self._scanning = threading.Lock()
+        self._doomed: dict[str, float] = {}
+        self._unvisited: Iterator[str] | None = None
+        self._yielded = False
+        self._learned = False  # whether a scan was through
+        self._strangers: set[str] = set()  # keys that readers found otherwise than they were known
+
+    def __len__(self) -> int:
+        return self._ledger.entries
+
+    @property
+    def bytes(self) -> int:
+        """Bytes on disk, as far as this process knows."""
+        return self._ledger.bytes
+
+    @property
+    def pinned(self) -> int:
+        """Entries that are pinned, as far as this process knows."""
+        return self._ledger.pinned
+
+    def get(self, key: str) -> Stored | None:
+        """Read a verified entry and make it the most recently used."""
+        stored = self._found(key)
+        if stored is None:
+            return None
+        if self._expired(stored.entry.record):
+            self.tally.add("expired")
+            return None
+        self.touch(key)
+        return stored
+
+    def peek(self, key: str) -> Stored | None:
+        """Read a verified entry without touching it."""
+        stored = self._found(key)
+        return None if stored is None or self._expired(stored.entry.record) else stored
+
+    def put(self, entry: Entry) -> Stored | None:
+        """Write an entry; blocks for the disk.
+
+        Returns:
+            `None` when it is over a quarter of the bound, and so not stored.
+
+        Raises:
+            CacheWriteFailed: Counted and logged already.
+        """
+        record_bytes = len(entry.record.to_json().encode())
+        if self._too_large(len(entry.png), record_bytes):
+            self.tally.add("oversized")
+            return None
+        key = entry.record.key
+        with self._write_trouble(), self._trying():
+            with self._room(len(entry.png) + record_bytes, key), self._changing(key):
+                stored = self._store.commit(entry)
+            self.tally.add("writes")
+            self._renew(key)
+            with suppress(CacheError):  # other processes may have written meanwhile; it is stored in any case
+                self._make_room()
+            return stored
+
+    def delete(self, key: str) -> bool:
+        """Remove an entry durably; return whether there was one.
+
+        Raises:
+            CacheWriteFailed: Counted and logged already.
+        """
+        if not is_key(key):
+            return False
+        with self._write_trouble():
+            return bool(self._remove([key], pinned=True))
+
+    def clear(self, *, pinned: bool = False) -> int:
+        """Remove everything, also what other processes wrote; return how many entries that were.
+
+        Args:
+            pinned: Also what is pinned.
+
+        Raises:
+            CacheWriteFailed: Counted and logged already; some may be gone.
+        """
+        with self._write_trouble():
+            return len(self._remove(self._store.survey(), pinned=pinned))
+
+    def prune(self, *, older_than: float | None = None, to_bytes: int | None = None, dry_run: bool = False) -> Pruned:
+        """Remove what nobody pinned.
+
+        Args:
+            older_than: First what was drawn more than so many seconds ago; None = nothing for its age.
+            to_bytes: Then, in the order of eviction, as many as bring the folder down to so many bytes.
+            dry_run: Only say what would go.
+
+        Raises:
+            CacheWriteFailed: Counted and logged already; some may be gone.
+        """
+        self.scan()
+        chosen = dict(self._ledger.surplus(older_than, to_bytes))
+        if not dry_run:
+            with self._write_trouble():
+                removed = self._remove(chosen)
+            chosen = {key: each for key, each in chosen.items() if key in removed}
+        return Pruned(sum(each.whole for each in chosen.values()), sum(each.bytes for each in chosen.values()))
+
+    def pin(self, key: str) -> bool:
+        """Keep an entry from being evicted or getting too old; return whether there is one.
+
+        Raises:
+            CacheWriteFailed: Counted and logged already.
+        """
+        if not is_key(key):
+            return False
+        with self._write_trouble(), self._changing(key):
+            return self._store.pin(key)
+
+    def unpin(self, key: str) -> bool:
+        """Treat an entry like all others again; return whether it was pinned.
+
+        Raises:
+            CacheWriteFailed: Counted and logged already.
+        """
+        if not is_key(key):
+            return False
+        with self._write_trouble(), self._changing(key):
+            return self._store.unpin(key)
+
+    def generation(self, key: str) -> Generation | None:
+        """Take the right to generate *key* among all processes on this folder; None while another has it.
+
+        Where there are no locks to be had everybody has the right: better twice than never.
+        """
+        try:
+            return Generation.take(self._store.layout.locks, key)
+        except CacheError as error:
+            self.tally.add("write_errors")
+            self._complaints.warn(f"lock {files.kind(error)}", str(error))
+            return Generation.free(key)
+
+    def page(self, query: str, limit: int, cursor: str | None) -> Listing:
+        """List entries, newest first; blocks for a scan when the index does not know them all.
+
+        Raises:
+            InvalidRequest: *cursor* is none of ours.
+        """
+        if self._lost():
+            return Listing([], None)
+        self.keep_up()
+        if self._ledger.index.behind:
+            self.scan()
+        return self._ledger.index.page(query, limit, cursor)
+
+    def show(self, key: str) -> Listed | None:
+        """Say about one entry what lists say, its picture unread."""
+        if not is_key(key):
+            return None
+        with self._read_trouble(), suppress(CorruptEntry):
+            record = self._store.whole_record(key)
+            if record is not None:
+                self._ledger.follow()
+                return self._ledger.row(key, self._store.look(key), record).listed()
+        return None
+
+    def still(self, stored: Stored) -> bool:
+        """Tell whether *stored* may be served from memory: it is on disk unchanged, or the disk is no witness."""
+        if self._expired(stored.entry.record):
+            return False
+        if stored.signature is None:
+            return True
+        with self._read_trouble():
+            return self._store.still(stored)
+        return True
+
+    def touch(self, key: str) -> None:
+        """Make *key* the most recently used, and count that, also after a hit in memory. Others hear of it later.
+
+        For an order to survive the loss of the index, the picture's modification time says when it was last used,
+        at most an hour late. Not the record's: that is part of its signature, and a touch would void every copy in
+        memory.
+        """
+        if self._ledger.use(key, _TOUCH_SECONDS):
+            self._note(key)
+
+    def thumbnail(self, key: str) -> builtins.bytes | None:
+        """Read the thumbnail; `None` when there is none of the picture that is stored now. Touches nothing."""
+        if not is_key(key):
+            return None
+        with self._read_trouble(), suppress(CorruptEntry):  # a corrupt entry is judged by who reads it whole
+            record = self._store.whole_record(key)
+            sealed = self._store.thumb(key)
+            return None if record is None or sealed is None else thumbs.unseal(sealed, record.digest)
+        return None
+
+    def put_thumbnail(self, record: Record, webp: builtins.bytes) -> None:
+        """Keep a thumbnail beside the entry of *record*, if that is still the stored one.
+
+        Raises:
+            CacheWriteFailed: Counted and logged already.
+        """
+        sealed = thumbs.seal(webp, record.digest)
+        with self._write_trouble(), self._trying(), self._room(len(sealed), record.key), self._changing(record.key):
+            self._store.commit_thumb(record, sealed)
+
+    def scan(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Learn what is on disk, put right what dead writers left, remove what is over the bounds; blocks for long.
+
+        Args:
+            stopped: Asked again and again whether to give up.
+        """
+        if self._lost():
+            return
+        with self._scanning, self._read_trouble():
+            broken = self._learn_all(stopped)
+            for key in broken:
+                if not stopped():
+                    self._mend(key)
+            if stopped():
+                return
+            for path in self._store.leftovers(self._clock()):
+                files.remove(path)
+            Generation.sweep(self._store.layout.locks)
+            self._sweep_expired(stopped)
+            self._evict_surplus()
+
+    def scrub(self, budget: int, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Verify the entries whose turn it is, of about *budget* bytes together; return whether all had theirs.
+
+        Only one thread calls this.
+        """
+        if self._unvisited is None:
+            self._unvisited = iter(self._ledger.keys())
+        for key in self._unvisited:
+            footprint = self._ledger.get(key)
+            if footprint is not None and footprint.whole:
+                with self._read_trouble():
+                    self._read(key)
+                self.tally.add("scrubbed")
+                budget -= footprint.bytes
+            if budget <= 0 or stopped():
+                return False
+        self._unvisited = None
+        return True
+
+    def keep_up(self) -> None:
+        """Tell other processes what was used and found here, and hear what they did."""
+        if not self._lost():
+            self._ledger.flush()
+            self._meet_strangers()
+            self._ledger.follow()
+
+    @property
+    def behind(self) -> bool:
+        """Whether the index needs another scan."""
+        return self._ledger.index.behind
+
+    def close(self) -> None:
+        """Say what has not been said, and close the index; everything goes on working, and opens it again."""
+        self.keep_up()
+        self._ledger.index.close()
+
+    # Reading
+
+    def _found(self, key: str) -> Stored | None:
+        """Read an entry, whatever its age, and note what other processes or people did to it."""
+        if not is_key(key):
+            return None
+        with self._read_trouble():
+            stored = self._read(key)
+            if (stored is not None) != self._ledger.whole(key):
+                self._strangers.add(key)  # not looked at now: nobody waits for the index to be served
+            return stored
+        return None
+
+    def _lost(self) -> bool:
+        """Tell whether the folder is not there, or does not answer: nothing is known then, and nothing is told."""
+        with self._read_trouble():
+            return self._store.folder_lost()
+        return True
+
+    def _expired(self, record: Record) -> bool:
+        """Tell whether an entry is too old. One from the future, by a clock that was set, is new."""
+        if not 0 < self.ttl_seconds < self._clock() - record.created.timestamp():
+            return False
+        with suppress(CacheError):
+            return not self._store.pinned(record.key)
+        return True
+
+    def _read(self, key: str) -> Stored | None:
+        try:
+            return self._store.read(key)
+        except CorruptEntry:
+            return self._judge(key)
+
+    def _judge(self, key: str) -> Stored | None:
+        """Read again, with everybody else excluded, what did not fit together."""
+        try:
+            with self._changing(key):
+                return self._store.judge(key)
+        except CorruptEntry as error:
+            self.tally.add("corrupt")
+            self._complaints.warn("corrupt", f"{key[:12]}: {error}; a miss, and in quarantine now")
+            return None
+
+    @contextmanager
+    def _read_trouble(self) -> Iterator[None]:
+        """Count, log and swallow: the caller goes on as if nothing had been there."""
+        try:
+            yield
+        except CacheError as error:
+            self.tally.add("read_errors")
+            self._complaints.warn(f"read {files.kind(error)}", str(error))
+
+    # Writing
+
+    def _too_large(self, image_bytes: int, record_bytes: int) -> bool:
+        if image_bytes > MAX_IMAGE or record_bytes > MAX_RECORD:
+            return True
+        return 0 < self.max_bytes < (image_bytes + record_bytes) * _LARGEST_SHARE
+
+    def _remove(self, keys: Iterable[str], *, pinned: bool = False) -> set[str]:
+        """Remove entries and what is left of some; return the keys of the entries."""
+        removed = set()
+        for key in keys:
+            with self._changing(key):
+                if pinned or not self._store.pinned(key):
+                    if self._store.remove(key):
+                        removed.add(key)
+                    self._store.unpin(key)
+        if removed:
+            files.sync_folder(self._store.layout.keys)
+        return removed
+
+    def _renew(self, key: str) -> None:
+        """Make *key* the most recently used without counting a use: it was written."""
+        self._ledger.renew(key)
+        self._note(key)
+
+    def _note(self, key: str) -> None:
+        files.touch(self._store.layout.image(key), self._clock())
+
+    def _sweep_expired(self, stopped: Callable[[], bool]) -> None:
+        """Remove what has been too old for an hour on the steady clock."""
+        if not self.ttl_seconds:
+            return
+        now, steady = self._clock(), self._steady()
+        old = [key for key, each in self._ledger.victims() if each.whole and now - each.created > self.ttl_seconds]
+        self._doomed = {key: self._doomed.get(key, steady) for key in old}
+        for key, since in self._doomed.items():
+            if steady - since >= _DOOMED_SECONDS and not stopped():
+                self._remove_expired(key)
+
+    def _remove_expired(self, key: str) -> None:
+        with self._changing_if_free(key) as free:
+            record = self._store.whole_record(key) if free else None
+            if record is not None and self._expired(record) and self._store.remove(key):
+                self.tally.add("expired")
+
+    def _mend(self, key: str) -> None:
+        with self._changing_if_free(key) as free:
+            if free:
+                self._store.mend(key, self._clock())
+
+    @contextmanager
+    def _trying(self) -> Iterator[None]:
+        """Leave a disk alone that fails again and again; what would be written is no error then."""
+        if self._backoff.pausing:
+            self.tally.add("write_backoffs")
+            raise _Pausing(f"{self.root}: writing failed too often, and pauses")
+        try:
+            yield
+        except CacheError as error:
+            if isinstance(error.__cause__, OSError):
+                self._backoff.failed()
+            raise
+        self._backoff.succeeded()
+
+    @contextmanager
+    def _write_trouble(self) -> Iterator[None]:
+        """Count and log what goes wrong, and pass it on."""
+        try:
+            yield
+        except _Pausing:
+            raise
+        except CacheError as error:
+            self.tally.add("write_errors")
+            self._complaints.warn(f"write {files.kind(error)}", str(error))
+            if isinstance(error, CacheWriteFailed):
+                raise
+            raise CacheWriteFailed(str(error)) from error
+
+    # Room
+
+    @contextmanager
+    def _room(self, size: int, key: str) -> Iterator[None]:
+        """Reserve *size* bytes for *key*, evicting before if need be."""
+        entries = 0 if self._ledger.whole(key) else 1
+        self._ledger.reserve(size, entries)
+        try:
+            self._leave_free(size)
+            if not self._make_room():
+                raise CacheWriteFailed(f"no room for {size} bytes within the bounds: all others are busy or pinned")
+            yield
+        finally:
+            self._ledger.reserve(-size, -entries)
+
+    @property
+    def _bounds(self) -> Bounds:
+        return Bounds(self.max_bytes, self.max_entries)
+
+    def _make_room(self) -> bool:
+        """Evict until everything, reservations included, is well within the bounds; return whether it is within."""
+        self._meet_strangers()
+        self._ledger.follow()
+        if self._ledger.over(self._bounds) and not self._learned:
+            self.scan()  # nobody goes on hearsay: a wrong row may say anything
+        return self._evict_surplus()
+
+    def _evict_surplus(self) -> bool:
+        if not self._ledger.over(self._bounds):
+            return True
+        skipped: set[str] = set()
+        failures = 0
+        while self._ledger.over(self._bounds.target) and (victim := self._ledger.victim(skipped)) is not None:
+            try:
+                gone = self._evict(victim)
+            except CacheError:  # one that cannot be removed keeps no other from going; several are a broken disk
+                failures += 1
+                if failures > _STUBBORN:
+                    raise
+                gone = False
+            if not gone:
+                skipped.add(victim)
+        return not self._ledger.over(self._bounds)
+
+    def _evict(self, key: str) -> bool:
+        """Remove *key* unless it is busy or pinned; return whether it is gone."""
+        known = self._ledger.get(key)
+        with self._changing_if_free(key, evicting=True) as free:
+            if free and not self._store.pinned(key) and self._store.remove(key):
+                self.tally.add("evictions")
+                self.victim_age = max(0.0, self._clock() - known.used) if known else None
+        return self._ledger.get(key) is None
+
+    def _leave_free(self, size: int) -> None:
+        """Keep *size* bytes out when the disk is nearly full, and give back one batch, once while that lasts."""
+        if not self.min_free_bytes:
+            return
+        files.make_folders((self.root,))
+        lacking = self._lacking(size)
+        if lacking and not self._yielded:
+            self._evict_batch()
+            lacking = self._lacking(size)
+        self._yielded = lacking > 0
+        if lacking:
+            raise CacheWriteFailed(f"{self.root}: {lacking} bytes short of the {self.min_free_bytes} to leave free")
+
+    def _lacking(self, size: int) -> int:
+        return max(0, self.min_free_bytes + size - files.free_bytes(self.root))
+
+    def _evict_batch(self) -> None:
+        for _ in range(_BATCH):
+            victim = self._ledger.victim(set())
+            if victim is None or not self._evict(victim):
+                return
+
+    # What this process knows of the disk
+
+    @contextmanager
+    def _changing(self, key: str) -> Iterator[None]:
+        """Exclude everybody else from *key*, and know afterwards what it occupies, whatever happened."""
+        with self._store.stripes.hold(key):
+            try:
+                yield
+            finally:
+                self._measure(key)
+
+    @contextmanager
+    def _changing_if_free(self, key: str, *, evicting: bool = False) -> Iterator[bool]:
+        with self._store.stripes.try_hold(key) as free:
+            try:
+                yield free
+            finally:
+                if free:
+                    self._measure(key, evicted=evicting)
+
+    def _meet_strangers(self) -> None:
+        """Look at what another process or a person has changed; whoever holds the lock looks in our place."""
+        while self._strangers:
+            with suppress(CacheError, KeyError), self._changing_if_free(self._strangers.pop()):
+                pass
+
+    def _measure(self, key: str, *, evicted: bool = False) -> None:
+        """Set what *key* occupies, locked, so that two measurements cannot overtake each other."""
+        with suppress(CacheError):  # the disk does not say: what was known stays the best guess
+            presence = self._store.look(key)
+            self._ledger.write(key, presence, self._record(key, presence), evicted=evicted)
+
+    def _record(self, key: str, presence: Presence) -> Record | None:
+        with suppress(CacheError):  # who reads it whole judges it
+            found = self._store.record(key) if presence.whole else None
+            return found and found[0]
+        return None
+
+    def _learn_all(self, stopped: Callable[[], bool]) -> list[str]:
+        """Take over everything that is on disk; return the keys that need mending."""
+        with self._ledger.scanning():
+            found = self._store.survey(stopped)
+            if stopped() or self._store.folder_lost():  # lost meanwhile: what was not found is not gone
+                return []
+            strange = self._ledger.strange(found)
+            for begin in range(0, len(strange), _AT_ONCE):
+                if stopped():
+                    return []
+                keys = strange[begin : begin + _AT_ONCE]
+                seen = [(key, found.get(key, Presence())) for key in keys]
+                self._ledger.found([(key, presence, self._record(key, presence)) for key, presence in seen])
+        now = self._clock()
+        self._ledger.index.settle(now)
+        self._learned = True
+        return [key for key, presence in found.items() if presence.halved or presence.orphaned(now)]
+
+
+class _Pausing(CacheWriteFailed):
+    """Nothing was tried."""

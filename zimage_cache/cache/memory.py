@@ -1,0 +1,82 @@
+"""The first tier: entries in memory, bounded by bytes. Knows no disk and verifies nothing."""
+
+import threading
+from collections import OrderedDict
+
+from zimage_cache.cache.stored import Stored
+
+
+class MemoryTier:
+    """Keeps the most recently used entries.
+
+    Args:
+        max_bytes: Bound on the PNG bytes kept; 0 = no limit. A larger entry is not kept at all.
+
+    Threads: any; one lock, never held across anything slow.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Stored] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def bytes(self) -> int:
+        """PNG bytes kept now."""
+        return self._bytes
+
+    def get(self, key: str) -> Stored | None:
+        """Return what is kept under *key* and make it the most recently used."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def peek(self, key: str) -> Stored | None:
+        """Return what is kept under *key*, without touching it."""
+        with self._lock:
+            return self._kept.get(key)
+
+    def put(self, stored: Stored) -> bool:
+        """Keep *stored*, letting the least recently used go; return whether it is kept."""
+        with self._lock:
+            self._forget(stored.key)
+            if self._too_much(len(stored.entry.png)):
+                return False
+            self._kept[stored.key] = stored
+            self._bytes += len(stored.entry.png)
+            while self._too_much(self._bytes):
+                self._forget(next(iter(self._kept)))
+            return True
+
+    def delete(self, key: str) -> bool:
+        """Forget *key*; return whether it was kept."""
+        with self._lock:
+            return self._forget(key)
+
+    def drop(self, stored: Stored) -> None:
+        """Forget this very copy: one that a racing `put` has already replaced stays."""
+        with self._lock:
+            if self._kept.get(stored.key) is stored:
+                self._forget(stored.key)
+
+    def clear(self) -> int:
+        """Forget everything; return how many entries that were."""
+        with self._lock:
+            forgotten = len(self._kept)
+            self._kept.clear()
+            self._bytes = 0
+            return forgotten
+
+    def _too_much(self, size: int) -> bool:
+        return 0 < self.max_bytes < size
+
+    def _forget(self, key: str) -> bool:
+        stored = self._kept.pop(key, None)
+        if stored is not None:
+            self._bytes -= len(stored.entry.png)
+        return stored is not None

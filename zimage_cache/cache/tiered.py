@@ -1,0 +1,261 @@
+"""Both tiers as one: memory over disk, where the disk is the truth and memory a copy of it."""
+
+import threading
+from dataclasses import dataclass
+
+from zimage_cache.cache import thumbs
+from zimage_cache.cache.caretaker import Caretaker
+from zimage_cache.cache.disk import DiskTier
+from zimage_cache.cache.layout import is_key
+from zimage_cache.cache.listing import Listed, Listing, Pruned
+from zimage_cache.cache.locks import Generation
+from zimage_cache.cache.memory import MemoryTier
+from zimage_cache.cache.stored import Stored
+from zimage_cache.cache.tally import Tally
+from zimage_cache.entry import Entry, Hit, Source
+from zimage_cache.errors import CacheWriteFailed, CorruptEntry
+
+_MAKERS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheStats:
+    """One moment of the cache: counts since this process started it, and what it holds now.
+
+    Args:
+        hits_memory: Entries served from memory.
+        hits_disk: Entries read from disk, verified and served.
+        writes: Entries committed to disk.
+        write_errors: Changes of the disk that failed.
+        read_errors: Reads that failed for reasons that are not the file's; misses, unless memory had the entry.
+        corrupt: Entries found damaged and moved to quarantine.
+        evictions: Entries removed from disk to make room.
+        expired: Look-ups that found only an entry that was too old, and entries swept for that.
+        write_backoffs: Writes not even tried, because the disk had failed again and again.
+        index_errors: Times the index was of no use; nobody noticed.
+        scrubbed: Entries verified in the background.
+        oversized: Entries not stored because they are over a quarter of the bound.
+        memory_bytes: PNG bytes in memory.
+        memory_entries: Entries in memory.
+        disk_bytes: Bytes of records, pictures and thumbnails on disk.
+        disk_entries: Entries on disk.
+        pinned: Of these, how many are pinned.
+        victim_age_seconds: How long ago the last evicted entry had last been used; None before the first. Short: the
+            bound is small for what people ask for.
+    """
+
+    hits_memory: int
+    hits_disk: int
+    writes: int
+    write_errors: int
+    read_errors: int
+    corrupt: int
+    evictions: int
+    expired: int
+    write_backoffs: int
+    index_errors: int
+    scrubbed: int
+    oversized: int
+    memory_bytes: int
+    memory_entries: int
+    disk_bytes: int
+    disk_entries: int
+    pinned: int
+    victim_age_seconds: float | None
+
+
+class ResultCache:
+    """Pictures by key, in memory and on disk. No method raises a `CacheError`: trouble is counted and logged.
+
+    Args:
+        memory: Holds copies of what is on disk, and what could not be written there.
+        disk: Holds everything else.
+
+    Threads: any. All but `recall` and `stats` may block for the disk: not for an event loop.
+    """
+
+    def __init__(self, memory: MemoryTier, disk: DiskTier) -> None:
+        self._memory = memory
+        self._disk = disk
+        self._tally = Tally()
+        # One maker of a thumbnail at a time for each; the first digit of the key tells which.
+        self._makers = [threading.Lock() for _ in range(_MAKERS)]
+        self._caretaker = Caretaker(disk)
+
+    def start(self) -> None:
+        """Begin to look after the disk in the background: learn what is there, tell others, sweep, scrub.
+
+        Everything works before the first round is done.
+        """
+        self._caretaker.start()
+
+    def close(self) -> None:
+        """Stop that at once, and close the index; everything else goes on working."""
+        self._caretaker.stop()
+        self._disk.close()
+
+    def get(self, key: str) -> Hit | None:
+        """Look *key* up: memory, after a look at its files, else disk, verified and then kept in memory."""
+        if (hit := self.recall(key)) is not None:
+            return hit
+        if (stored := self._disk.get(key)) is not None:
+            self._tally.add("hits_disk")
+            self._memory.put(stored)
+            return Hit(stored.entry, Source.DISK)
+        return None
+
+    def recall(self, key: str) -> Hit | None:
+        """Look *key* up in memory alone: two looks at names of files, some microseconds, so that an event loop may."""
+        if (stored := self._remembered(self._memory.get(key))) is None:
+            return None
+        self._tally.add("hits_memory")
+        self._disk.touch(key)
+        return Hit(stored.entry, Source.MEMORY)
+
+    def peek(self, key: str) -> Entry | None:
+        """Look *key* up just as safely, but count, touch and promote nothing."""
+        stored = self._remembered(self._memory.peek(key)) or self._disk.peek(key)
+        return None if stored is None else stored.entry
+
+    def put(self, entry: Entry) -> bool:
+        """Store *entry*, replacing an older one; return whether it is on disk.
+
+        One that could not be written stays in memory for as long as that has room. One that is over a quarter of
+        the disk's bound is not kept at all.
+        """
+        try:
+            stored = self._disk.put(entry)
+        except CacheWriteFailed:
+            self._memory.put(Stored(entry, None))
+            return False
+        if stored is None:
+            return False
+        self._memory.put(stored)
+        return True
+
+    def delete(self, key: str) -> bool:
+        """Remove *key* from both tiers; return whether either had it. A file that cannot be removed stays."""
+        remembered = self._remembered(self._memory.peek(key)) is not None
+        self._memory.delete(key)
+        try:
+            return self._disk.delete(key) or remembered
+        except CacheWriteFailed:
+            return False
+
+    def clear(self, *, pinned: bool = False) -> int:
+        """Remove everything from both tiers; return how many entries the disk had. What cannot be removed stays.
+
+        Args:
+            pinned: Also what is pinned.
+        """
+        self._memory.clear()
+        try:
+            return self._disk.clear(pinned=pinned)
+        except CacheWriteFailed:
+            return 0
+
+    def prune(self, *, older_than: float | None = None, to_bytes: int | None = None, dry_run: bool = False) -> Pruned:
+        """Remove what nobody pinned from both tiers; blocks for a look at the whole disk.
+
+        Args:
+            older_than: First what was drawn so many seconds ago or earlier; None = nothing for its age.
+            to_bytes: Then, in the order of eviction, as many as bring the disk down to so many bytes.
+            dry_run: Only say what would go.
+
+        Returns:
+            What went; nothing when it could not be removed.
+        """
+        try:
+            return self._disk.prune(older_than=older_than, to_bytes=to_bytes, dry_run=dry_run)
+        except CacheWriteFailed:
+            return Pruned(0, 0)
+
+    def pin(self, key: str) -> bool:
+        """Keep an entry on disk from being evicted or getting too old; return whether that is so now."""
+        try:
+            return self._disk.pin(key)
+        except CacheWriteFailed:
+            return False
+
+    def unpin(self, key: str) -> bool:
+        """Treat an entry like all others again; return whether it was pinned."""
+        try:
+            return self._disk.unpin(key)
+        except CacheWriteFailed:
+            return False
+
+    def entries(self, query: str = "", limit: int = 50, cursor: str | None = None) -> Listing:
+        """List what is on disk, newest first.
+
+        Args:
+            query: Words that the prompt must hold, in any order; upper and lower case are the same for a to z.
+            limit: How many at most.
+            cursor: Where an earlier list ended.
+
+        Raises:
+            InvalidRequest: *cursor* is none that a list gave.
+        """
+        return self._disk.page(query, limit, cursor)
+
+    def show(self, key: str) -> Listed | None:
+        """Say about one entry what lists say; nothing is counted or touched."""
+        return self._disk.show(key)
+
+    def generation(self, key: str) -> Generation | None:
+        """Take the right to generate *key*, for the caller to release; None while another process has it.
+
+        Never waits. A killed holder has nothing any more.
+        """
+        return self._disk.generation(key)
+
+    def thumbnail(self, key: str) -> bytes | None:
+        """Return a WebP, longest side at most 320 pixels, made once; `None` when there is no entry."""
+        if not is_key(key):
+            return None
+        if (webp := self._disk.thumbnail(key)) is not None:
+            return webp
+        with self._makers[int(key[0], 16)]:
+            return self._disk.thumbnail(key) or self._make_thumbnail(key)
+
+    def stats(self) -> CacheStats:
+        """Say how it is now; never blocks for the disk."""
+        disk = self._disk.tally
+        return CacheStats(
+            hits_memory=self._tally["hits_memory"],
+            hits_disk=self._tally["hits_disk"],
+            writes=disk["writes"],
+            write_errors=disk["write_errors"],
+            read_errors=disk["read_errors"],
+            corrupt=disk["corrupt"],
+            evictions=disk["evictions"],
+            expired=disk["expired"],
+            write_backoffs=disk["write_backoffs"],
+            index_errors=disk["index_errors"],
+            scrubbed=disk["scrubbed"],
+            oversized=disk["oversized"],
+            memory_bytes=self._memory.bytes,
+            memory_entries=len(self._memory),
+            disk_bytes=self._disk.bytes,
+            disk_entries=len(self._disk),
+            pinned=self._disk.pinned,
+            victim_age_seconds=self._disk.victim_age,
+        )
+
+    def _remembered(self, stored: Stored | None) -> Stored | None:
+        """Pass a copy on if the disk still has the same; forget it otherwise."""
+        if stored is None or self._disk.still(stored):
+            return stored
+        self._memory.drop(stored)
+        return None
+
+    def _make_thumbnail(self, key: str) -> bytes | None:
+        if (entry := self.peek(key)) is None:
+            return None
+        try:
+            webp = thumbs.draw(entry.png)
+            self._disk.put_thumbnail(entry.record, webp)
+        except CorruptEntry:
+            return None  # nothing was damaged here: what was stored never was a picture
+        except CacheWriteFailed:
+            return webp
+        return webp
