@@ -1,0 +1,290 @@
+"""Fetching from both hubs by their own clients, against a server that speaks their HTTP and has their troubles."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from zimage_cache.errors import Cancelled, ModelMissing, SettingsError
+from zimage_cache.generator.demo import demo_folder
+from zimage_cache.generator.download import Downloader
+from zimage_cache.generator.hubs import PATTERNS, SOURCES
+from zimage_cache.generator.manifest import manifest_path, read_manifest
+from zimage_cache.generator.model_store import check_folder, copies
+from zimage_cache.generator.progress import Progress
+from zimage_cache.generator.verify import verify
+
+BIG = "transformer/diffusion_pytorch_model.safetensors"
+SMALL = "vae/config.json"
+both = pytest.mark.parametrize("source", list(SOURCES))
+
+
+class Site:
+    """A fake hub for each source, an empty root, and a downloader between them; remembers what it is told."""
+
+    def __init__(self, folder: Path, serving, stack: ExitStack, root: Path) -> None:
+        self.hub = stack.enter_context(serving(folder))
+        self.root = root
+        self.told: list[Progress] = []
+
+    def downloader(self, source: str | None = None, **options) -> Downloader:
+        environ = {
+            **os.environ,
+            "MODELSCOPE_ENDPOINT": self.hub.url,
+            "HF_ENDPOINT": self.hub.url,
+            "MODELSCOPE_DOWNLOAD_MAX_RETRIES": "0",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "5",
+            "NO_PROXY": "127.0.0.1",
+        } | options.pop("environ", {})
+        return Downloader(
+            model_cache=self.root, source=source, tell=options.pop("tell", self.told.append), environ=environ, **options
+        )
+
+
+@pytest.fixture
+def site(tmp_path, serving):
+    folder = tmp_path / "offered"
+    shutil.copytree(demo_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    with ExitStack() as stack:
+        yield Site(folder, serving, stack, tmp_path / "model cache")
+
+
+@both
+def test_a_fresh_download_is_whole(site, repo, source):
+    """Every file arrives with its bits, where the hub's own client would look for it; no pickle, no code."""
+    folder = site.downloader(source).download(repo)
+    check_folder(folder)
+    assert verify(folder, read_manifest(repo, site.root).files) == []
+    assert list(copies(repo, [site.root])) == [folder]
+    assert not [path for path in site.root.rglob("*.bin") if path.is_file()]
+    assert not any("pytorch_model.bin" in asked for asked in site.hub.asked)
+
+
+@both
+def test_progress_is_bytes_of_bytes(site, repo, source):
+    """What is told is what lies on the disk, and ends with all of it."""
+    site.downloader(source).download(repo)
+    fetching = [p for p in site.told if p.phase == "fetching the model"]
+    total = sum(site.hub.size(name) for name in site.hub.names() if any(Path(name).match(p) for p in PATTERNS))
+    assert (fetching[-1].done, fetching[-1].total, fetching[-1].share) == (total, total, 1.0)
+    assert [p.done for p in fetching] == sorted(p.done for p in fetching)
+    assert site.told[0].phase == f"asking {source}"
+
+
+@both
+def test_a_complete_copy_asks_nobody(site, repo, source):
+    """The second download is instant: not one request."""
+    first = site.downloader(source).download(repo)
+    site.hub.asked.clear()
+    sent = site.hub.bytes_sent
+    assert site.downloader(source, environ={"HF_ENDPOINT": "http://127.0.0.1:1"}).download(repo) == first
+    assert (site.hub.asked, site.hub.bytes_sent) == ([], sent)
+
+
+@both
+def test_a_hub_that_dies_in_mid_file_is_told(site, repo, trouble, source):
+    """One line says so; the next download fetches nothing again that was finished."""
+    site.hub.troubles[BIG] = trouble(cut_at=4_000_000)
+    with pytest.raises(ModelMissing, match=source) as caught:
+        site.downloader(source).download(repo)
+    assert "\n" not in str(caught.value)
+    assert "what has arrived is kept" in str(caught.value)
+    site.hub.troubles.clear()
+    site.hub.asked.clear()
+    folder = site.downloader(source).download(repo)
+    assert verify(folder, read_manifest(repo, site.root).files) == []
+    assert [asked.partition("@")[0] for asked in site.hub.asked] == [BIG]
+    # ModelScope's client goes on where the file broke off; Hugging Face's starts that one file again.
+    assert (int(site.hub.asked[0].partition("@")[2]) > 0) is (source == "modelscope")
+
+
+def test_what_a_killed_client_left_is_swept(site, repo):
+    """Half files in Hugging Face's layout, which its client never resumes, do not pile up; files in use stay."""
+    blobs = site.root / "hub" / f"models--{repo.replace('/', '--')}" / "blobs"
+    blobs.mkdir(parents=True)
+    left, used = blobs / "aa.1234.incomplete", blobs / "bb.1234.incomplete"
+    for path in (left, used):
+        path.write_bytes(b"half")
+    lock = site.root / "hub" / ".locks" / blobs.parent.name / "bb.lock"
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):
+        site.downloader("huggingface").download(repo)
+    assert (left.exists(), used.exists()) == (False, True)
+
+
+@both
+def test_a_damaged_file_is_not_kept(site, repo, trouble, source):
+    """Bits that differ from the hub's own hash are found whichever client fetched them, named, and fetched again."""
+    site.hub.troubles[BIG] = trouble(flip=True)
+    with pytest.raises(ModelMissing, match=r"diffusion_pytorch_model\.safetensors"):
+        site.downloader(source).download(repo)
+    assert not [p for p in site.root.rglob("diffusion_pytorch_model.safetensors") if "transformer" in str(p)]
+    site.hub.troubles.clear()
+    folder = site.downloader(source).download(repo)
+    assert verify(folder, read_manifest(repo, site.root).files) == []
+
+
+@both
+def test_a_file_the_hub_lacks_is_named(site, repo, source):
+    """A repository that is no whole pipeline is not used, and the missing file is named."""
+    site.hub.lost.add(SMALL)
+    with pytest.raises(ModelMissing, match=r"vae/config\.json is missing"):
+        site.downloader(source).download(repo)
+
+
+@both
+def test_an_unknown_id_is_told(site, source):
+    """404 is one line with the id, and leaves nothing behind that looks like a copy."""
+    with pytest.raises(ModelMissing, match="no-one/nothing") as caught:
+        site.downloader(source).download("no-one/nothing")
+    assert "\n" not in str(caught.value)
+    assert list(copies("no-one/nothing", [site.root])) == []
+
+
+def test_the_second_hub_steps_in(site, repo, caplog):
+    """ModelScope is asked first; when it does not answer, Hugging Face delivers and the log says why."""
+    folder = site.downloader(environ={"MODELSCOPE_ENDPOINT": "http://127.0.0.1:1"}).download(repo)
+    assert "models--" in str(folder)
+    assert [p.phase for p in site.told if p.phase.startswith("asking")] == ["asking modelscope", "asking huggingface"]
+    assert f"modelscope did not deliver {repo}" in caplog.text
+
+
+def test_without_a_network_every_reason_is_told(site, repo):
+    """One line names the model, each hub, and what to do."""
+    nowhere = {"MODELSCOPE_ENDPOINT": "http://127.0.0.1:1", "HF_ENDPOINT": "http://127.0.0.1:1"}
+    with pytest.raises(ModelMissing) as caught:
+        site.downloader(environ=nowhere).download(repo)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (repo, "modelscope: ", "huggingface: ", "check the network", "--model PATH"):
+        assert part in message
+
+
+@both
+def test_a_disk_that_is_too_small_is_told_before_the_first_byte(site, repo, source):
+    """The listing's sizes against what is free: nothing is fetched that cannot fit."""
+    site.hub.sizes[BIG] = 10**15
+    with pytest.raises(ModelMissing, match=r"too full: .* GiB are still to fetch and .* GiB are free.*--model-cache"):
+        site.downloader(source).download(repo)
+    assert site.hub.bytes_sent == 0
+
+
+def test_cancelling_ends_the_client_and_keeps_what_arrived(site, repo, trouble):
+    """A server told to stop does not wait for hours: the client is ended at once, between two ticks."""
+    site.hub.troubles[BIG] = trouble(hold=True)
+    arrived = threading.Event()
+
+    def tell(progress: Progress) -> None:
+        if progress.done:
+            arrived.set()
+
+    with pytest.raises(Cancelled, match="what has arrived is kept"):
+        site.downloader("modelscope", tell=tell, cancelled=arrived.is_set).download(repo)
+    site.hub.let_go.set()
+    assert any(path.is_file() for path in (site.root / "models").rglob("*"))
+
+
+def test_the_client_ends_with_its_parent(site, repo, trouble, tmp_path):
+    """A killed server leaves no download running behind its back."""
+    site.hub.troubles[BIG] = trouble(hold=True)
+    order = {"source": "modelscope", "repo_id": repo, "model_cache": str(tmp_path / "mc"), "only": []}
+    environ = {**os.environ, "MODELSCOPE_ENDPOINT": site.hub.url}
+    command = [sys.executable, "-m", "zimage_cache.generator.hubs", json.dumps(order)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ
+    ) as child:
+        assert b"listing" in child.stdout.readline()
+        child.stdin.close()
+        assert child.wait(60) == 1
+        site.hub.let_go.set()
+
+
+def test_others_wait_for_the_one_that_downloads(site, repo):
+    """Two ask at once: one fetches, the other tells that it waits and gets the same folder; no byte comes twice."""
+    lock = FileLock(manifest_path(repo, site.root).with_suffix(".lock"), thread_local=False)
+    Path(lock.lock_file).parent.mkdir(parents=True)
+    waiting = threading.Event()
+
+    def tell(progress: Progress) -> None:
+        if progress.phase.startswith("waiting for another"):
+            waiting.set()
+
+    found: list[Path] = []
+    with lock:
+        thread = threading.Thread(target=lambda: found.append(site.downloader("modelscope", tell=tell).download(repo)))
+        thread.start()
+        assert waiting.wait(60)
+        shutil.copytree(site.hub.folder, site.root / "models" / repo.replace("/", "--") / "snapshots" / "master")
+    thread.join()
+    assert list(copies(repo, [site.root])) == found
+    assert site.hub.bytes_sent == 0
+
+
+@both
+def test_repair_fetches_only_what_is_damaged(site, repo, source):
+    """A flipped bit, a lost and a cut-off file: three files come again, the rest is not touched."""
+    downloader = site.downloader(source)
+    folder = downloader.download(repo)
+    files = read_manifest(repo, site.root).files
+    big, vae = (folder / BIG).resolve(), (folder / "vae" / "diffusion_pytorch_model.safetensors").resolve()
+    big.write_bytes(big.read_bytes()[:-1] + b"x")
+    vae.write_bytes(vae.read_bytes()[:-1000])
+    (folder / SMALL).unlink()
+    wrong = verify(folder, files)
+    assert {f.file.relative_to(folder).as_posix(): str(f.problem) for f in wrong} == {
+        BIG: "corrupt",
+        SMALL: "missing",
+        "vae/diffusion_pytorch_model.safetensors": "truncated",
+    }
+    site.hub.asked.clear()
+    downloader.repair(repo, folder, wrong)
+    fetched = {asked.partition("@")[0] for asked in site.hub.asked}
+    # Hugging Face's client links a missing name to the blob it still has.
+    assert fetched | {SMALL} == {BIG, SMALL, "vae/diffusion_pytorch_model.safetensors"}
+    assert verify(folder, files) == []
+
+
+@both
+def test_a_plain_folder_is_repaired_where_it_lies(site, repo, source, tmp_path):
+    """Somebody's own copy, in no hub's layout, gets its file back in its place."""
+    folder = tmp_path / "my copy"
+    shutil.copytree(site.hub.folder, folder, ignore=shutil.ignore_patterns("*.bin"))
+    (folder / BIG).unlink()
+    downloader = site.downloader(source)
+    files = [f for f in downloader.listing(repo) if f.path != "pytorch_model.bin"]
+    downloader.repair(repo, folder, verify(folder, files))
+    assert verify(folder, files) == []
+    assert {asked.partition("@")[0] for asked in site.hub.asked} == {BIG}
+
+
+def test_a_root_that_cannot_be_written_is_told(site, repo):
+    """One line with the folder and the way out; no request."""
+    site.root.write_text("in the way")
+    with pytest.raises(ModelMissing, match=r"model cache cannot be written .*--model-cache"):
+        site.downloader("modelscope").download(repo)
+    assert site.hub.asked == []
+
+
+def test_an_unknown_source_is_refused(tmp_path):
+    """Named with the choices and the value got."""
+    with pytest.raises(SettingsError, match="modelscope, huggingface, got 'ftp'"):
+        Downloader(model_cache=tmp_path, source="ftp")
+
+
+def test_modelscope_goes_first():
+    """The order of the table is the order of asking."""
+    assert list(SOURCES) == ["modelscope", "huggingface"]
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.ckpt", "pipeline.py", "assets/sample.png"])
+def test_no_pickle_and_no_code_is_fetched(name):
+    """What can run code when opened never reaches the disk."""
+    assert not any(Path(name).match(pattern) for pattern in PATTERNS)

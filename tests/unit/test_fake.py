@@ -1,0 +1,90 @@
+"""The fake is a generator other tests can trust: it counts, waits and fails as told."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from zimage_cache.errors import GenerationFailed
+from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.generator.fake import FAKE_IDENTITY, FakeGenerator
+from zimage_cache.generator.protocol import Status
+from zimage_cache.request import Recipe
+
+RECIPE = Recipe(
+    prompt="anything",
+    negative_prompt="",
+    width=64,
+    height=64,
+    steps=3,
+    guidance_scale=0.0,
+    seed=1,
+    sampler="euler",
+    shift=3.0,
+    max_sequence_length=512,
+)
+
+
+def draw(generator, recipe=RECIPE):
+    return generator.generate(recipe, lambda _step: None, lambda: False)
+
+
+def test_it_remembers_what_it_was_asked():
+    """Tests count generations here: every recipe, in order."""
+    generator = FakeGenerator()
+    recipes = [replace(RECIPE, seed=seed) for seed in (3, 1, 3)]
+    for recipe in recipes:
+        draw(generator, recipe)
+    assert generator.recipes == recipes
+    assert generator.loads == 1
+
+
+def test_trouble_can_be_rehearsed():
+    """`before_step` may raise before any evaluation; failed recipes are remembered too, and the next one works."""
+
+    def before_step(recipe, evaluation):
+        if (recipe.seed, evaluation) == (2, 3):
+            raise GenerationFailed("as told")
+
+    generator = FakeGenerator(before_step=before_step)
+    with pytest.raises(GenerationFailed, match="as told"):
+        draw(generator, replace(RECIPE, seed=2))
+    draw(generator)
+    assert [recipe.seed for recipe in generator.recipes] == [2, 1]
+
+
+def test_it_notices_being_used_by_two_threads():
+    """`most_at_once` is the witness that one worker at a time asks a generator."""
+    together = threading.Barrier(2, timeout=30)
+    generator = FakeGenerator(before_step=lambda _recipe, evaluation: evaluation > 1 or together.wait())
+    threads = [threading.Thread(target=draw, args=(generator,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert generator.most_at_once == 2
+
+
+def test_it_can_draw_as_somebody_else():
+    """A retry under another plan names who really drew; the pixels are still the recipe's."""
+    other = GeneratorIdentity("fake", "1", "uint8+thrifty", "numpy")
+    drawing = draw(FakeGenerator(draws_as=other, warnings=("slow",)))
+    assert (drawing.identity, drawing.warnings) == (other, ("slow",))
+    assert np.array_equal(drawing.pixels, draw(FakeGenerator()).pixels)
+
+
+def test_another_identity_draws_another_picture():
+    """Two models never share a picture."""
+    other = replace(FAKE_IDENTITY, revision="2")
+    assert not np.array_equal(draw(FakeGenerator(identity_=other)).pixels, draw(FakeGenerator()).pixels)
+
+
+def test_time_is_simulated():
+    """A picture takes at least the seconds asked for, and says so."""
+    assert draw(FakeGenerator(seconds=0.03)).gpu_seconds >= 0.03
+
+
+def test_it_starts_asleep():
+    """As every generator does."""
+    assert FakeGenerator().state.status is Status.SLEEPING

@@ -1,0 +1,60 @@
+"""Whatever a hub's client raises becomes one line with a remedy."""
+
+import errno
+import re
+import ssl
+
+import pytest
+
+from zimage_cache.generator.hubs import NotFetched, reason
+
+
+def wrapped(cause: BaseException) -> Exception:
+    error = RuntimeError("MaxRetryError\nlong story")
+    error.__cause__ = cause
+    return error
+
+
+class SeveralFailed(Exception):
+    """As ModelScope's client tells it."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__("1 of 2 file(s) failed")
+        self.failed_files = {"vae/x.safetensors": cause}
+
+
+def certificate(message: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = message
+    return error
+
+
+@pytest.mark.parametrize("dress", [lambda error: error, wrapped, SeveralFailed, lambda e: SeveralFailed(wrapped(e))])
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk became full; make room"),
+        (OSError(errno.EROFS, "Read-only file system", "/models"), "/models cannot be written; choose another folder"),
+        (certificate("certificate is not yet valid"), r"certificate is not yet valid\); check this machine's clock"),
+        (NotFetched("the disk of /x is too full"), "^the disk of /x is too full$"),
+    ],
+)
+def test_what_can_be_mended_is_told_however_deep_it_lies(dress, cause, words):
+    """A full disk, a read-only folder, a wrong clock: the remedy comes first, in any client's wrapping."""
+    told = reason(dress(cause))
+    assert re.search(words, told)
+    assert "\n" not in told
+
+
+def test_anything_else_is_told_in_its_own_first_line():
+    """Of several failed files the first is named."""
+    assert reason(RuntimeError("first\nsecond")) == "first"
+    assert reason(RuntimeError()) == "RuntimeError"
+    assert reason(SeveralFailed(ValueError("bad size"))) == "vae/x.safetensors: bad size"
+
+
+def test_a_circle_of_causes_ends():
+    """Exceptions that name each other do not hang the download."""
+    first, second = RuntimeError("a"), RuntimeError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert reason(first) == "a"

@@ -1,0 +1,268 @@
+"""Models are found in the contract's order, in every layout, and only whole ones are used."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from zimage_cache.errors import ModelCorrupt, ModelMissing
+from zimage_cache.generator.demo import demo_folder
+from zimage_cache.generator.model_store import check_folder, components, copies, find_model, findings, search_roots
+
+REPO = "Tongyi-MAI/Z-Image-Turbo"
+DOTTED = "some-one/Z-Image.v1.5"
+NEW, HF = "Tongyi-MAI--Z-Image-Turbo", "models--Tongyi-MAI--Z-Image-Turbo"
+
+
+def copy_to(folder: Path) -> Path:
+    shutil.copytree(demo_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A copy of the demo model, free to be damaged."""
+    return copy_to(tmp_path / "model")
+
+
+def shard(folder: Path, stem: str) -> Path:
+    """Turn the single weight file of *folder* into a sharded one with two shards; returns its index."""
+    single = folder / f"{stem}.safetensors"
+    names = [f"{stem}-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for name in names:
+        shutil.copy(single, folder / name)
+    single.unlink()
+    index = folder / f"{stem}.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"a": names[0], "b": names[1], "c": names[0]}}))
+    return index
+
+
+def test_the_roots_come_in_the_contracts_order():
+    """--model-cache, MODELSCOPE_CACHE, HF_HOME, the workspace, then the hubs' own places; each once."""
+    environ = {"MODELSCOPE_CACHE": "/ms", "HF_HOME": "/hf"}
+    home, workspace = Path("/home/me"), Path("/home/me/workspace")
+    expected = ["/mc", "/ms", "/hf", "/home/me/workspace/model_cache", "/home/me/.cache/modelscope"]
+    expected.append("/home/me/.cache/huggingface")
+    assert [str(root) for root in search_roots(Path("/mc"), workspace, environ, home)] == expected
+    assert [str(root) for root in search_roots(None, workspace, {}, home)] == expected[3:]
+    assert [str(root) for root in search_roots(Path("/ms"), workspace, environ, home)][:2] == ["/ms", "/hf"]
+
+
+@pytest.mark.parametrize(
+    ("repo_id", "place"),
+    [
+        (REPO, f"models/{NEW}/snapshots/master"),
+        (REPO, f"models/{REPO}"),
+        (REPO, f"hub/models/{REPO}"),
+        (REPO, f"hub/{REPO}"),
+        (REPO, REPO),
+        (REPO, f"hub/{HF}/snapshots/0123abcd"),
+        (REPO, f"{HF}/snapshots/0123abcd"),
+        (DOTTED, "models/some-one--Z-Image.v1.5/snapshots/master"),
+        (DOTTED, "hub/models/some-one/Z-Image___v1___5"),
+    ],
+)
+def test_every_layout_of_both_hubs_is_found(tmp_path, repo_id, place):
+    """ModelScope's new and old layouts (dots written as underscores) and Hugging Face's."""
+    folder = copy_to(tmp_path / place)
+    assert find_model(repo_id, [tmp_path / "nothing here", tmp_path]) == folder
+
+
+def test_the_first_complete_copy_is_used(tmp_path):
+    """The order of the roots decides among whole copies; a copy that is not whole is passed over."""
+    roots = [tmp_path / name for name in ("a", "b", "c")]
+    folders = [copy_to(root / REPO) for root in roots]
+    assert find_model(REPO, roots) == folders[0]
+    (folders[0] / "vae" / "config.json").unlink()
+    assert find_model(REPO, roots) == folders[1]
+
+
+def test_the_snapshot_of_the_branch_comes_first(tmp_path):
+    """Among several snapshots the one `refs/main` points to is taken; without it, the newest."""
+    snapshots = {name: copy_to(tmp_path / HF / "snapshots" / name) for name in ("aaa", "bbb", "ccc")}
+    for age, name in enumerate(("bbb", "aaa", "ccc")):
+        os.utime(snapshots[name], (1e9 - age, 1e9 - age))
+    assert list(copies(REPO, [tmp_path])) == [snapshots["bbb"], snapshots["aaa"], snapshots["ccc"]]
+    (tmp_path / HF / "refs").mkdir()
+    (tmp_path / HF / "refs" / "main").write_text("ccc\n")
+    assert find_model(REPO, [tmp_path]) == snapshots["ccc"]
+
+
+def test_a_symlinked_root_of_symlinked_files_is_used_where_it_lies(tmp_path):
+    """A team's shared cache behind a link, with Hugging Face's links to blobs inside, needs no copy."""
+    snapshot = copy_to(tmp_path / "shared" / HF / "snapshots" / "0123abcd")
+    blobs = tmp_path / "shared" / HF / "blobs"
+    blobs.mkdir()
+    for number, path in enumerate(sorted(path for path in snapshot.rglob("*") if path.is_file())):
+        path.rename(blobs / str(number))
+        path.symlink_to(blobs / str(number))
+    (tmp_path / "link").symlink_to(tmp_path / "shared")
+    assert find_model(REPO, [tmp_path / "link"]) == tmp_path / "link" / HF / "snapshots" / "0123abcd"
+
+
+def test_searching_writes_nothing(tmp_path):
+    """A read-only root is as good as any: neither finding nor checking leaves a file."""
+    copy_to(tmp_path / REPO)
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    find_model(REPO, [tmp_path])
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+
+
+def test_a_model_that_is_nowhere_is_missing(tmp_path):
+    """The message names the model, every place searched, and both remedies."""
+    with pytest.raises(ModelMissing) as caught:
+        find_model(REPO, [tmp_path / "a", tmp_path / "b"])
+    for part in (REPO, str(tmp_path / "a"), str(tmp_path / "b"), "zimage model download", "--model PATH"):
+        assert part in str(caught.value)
+
+
+def test_of_incomplete_copies_the_first_is_named(tmp_path):
+    """With no whole copy the error says what the first one lacks, rather than that there is none."""
+    for name in ("a", "b"):
+        (copy_to(tmp_path / name / REPO) / "vae" / "config.json").unlink()
+    with pytest.raises(ModelCorrupt, match=r"config\.json is missing") as caught:
+        find_model(REPO, [tmp_path / "a", tmp_path / "b"])
+    assert str(tmp_path / "a") in str(caught.value)
+
+
+def test_a_path_that_is_no_folder_is_missing(tmp_path):
+    """A mistyped --model PATH is told as such."""
+    with pytest.raises(ModelMissing, match="there is no folder"):
+        check_folder(tmp_path / "nowhere")
+
+
+def test_the_embedded_model_is_whole():
+    """The package ships every file of its demo model."""
+    check_folder(demo_folder())
+
+
+def test_a_sharded_model_is_whole(model):
+    """Weights in several files, as the real model has them, are as good as one file."""
+    shard(model / "transformer", "diffusion_pytorch_model")
+    shard(model / "text_encoder", "model")
+    check_folder(model)
+
+
+def test_a_vocabulary_in_two_files_is_whole(model):
+    """The older form of the tokenizer is accepted."""
+    (model / "tokenizer" / "tokenizer.json").rename(model / "tokenizer" / "vocab.json")
+    (model / "tokenizer" / "merges.txt").write_text("")
+    check_folder(model)
+
+
+NEEDED = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/tokenizer.json",
+    "tokenizer/tokenizer_config.json",
+    "transformer/config.json",
+    "transformer/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+]
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_missing_file_is_named(model, name):
+    """Each file a pipeline needs, when missing, is named with the remedy, before anything is loaded."""
+    (model / name).unlink()
+    with pytest.raises(ModelCorrupt, match=r"is missing; fetch the model again") as caught:
+        check_folder(model)
+    assert str(model / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("keep", [0.0, 0.5])
+def test_a_cut_off_file_is_named(model, name, keep):
+    """A download that stopped half-way, or an empty file, is found without reading gigabytes."""
+    path = model / name
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    with pytest.raises(ModelCorrupt, match="fetch the model again") as caught:
+        check_folder(model)
+    assert str(path) in str(caught.value)
+
+
+def test_a_weight_file_one_byte_short_is_named(model):
+    """The header accounts for every byte."""
+    path = model / "vae" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelCorrupt, match=r"is cut off: \d+ of \d+ bytes"):
+        check_folder(model)
+
+
+@pytest.mark.parametrize("text", ['{"weight_map": {"a"', '{"weight_map": {}}', '{"weight_map": []}', "[]", "{}"])
+def test_a_damaged_shard_index_is_named(model, text):
+    """An index that is cut off, or lists nothing, is no index."""
+    index = shard(model / "transformer", "diffusion_pytorch_model")
+    index.write_text(text)
+    with pytest.raises(ModelCorrupt) as caught:
+        check_folder(model)
+    assert str(index) in str(caught.value)
+
+
+def test_a_missing_shard_is_named(model):
+    """Every file the index lists must be there."""
+    index = shard(model / "transformer", "diffusion_pytorch_model")
+    lost = index.parent / "diffusion_pytorch_model-00002-of-00002.safetensors"
+    lost.unlink()
+    with pytest.raises(ModelCorrupt, match="is missing") as caught:
+        check_folder(model)
+    assert str(lost) in str(caught.value)
+
+
+def test_a_pickle_is_refused(model):
+    """Weights as a pickle are never opened: the message says why, and what to get."""
+    weights = model / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ModelCorrupt, match=r"diffusion_pytorch_model\.bin.*pickle can run code.*safetensors"):
+        check_folder(model)
+
+
+def test_another_kind_of_pipeline_is_refused(model):
+    """A folder of some other model is told by name."""
+    index = model / "model_index.json"
+    index.write_text(index.read_text().replace("ZImagePipeline", "FluxPipeline"))
+    with pytest.raises(ModelCorrupt, match="describes a FluxPipeline"):
+        check_folder(model)
+
+
+@pytest.mark.parametrize("source", [["my_own_code", "Transformer"], [None, None], [], "diffusers"])
+def test_a_component_from_elsewhere_is_refused(model, source):
+    """A component that is missing, or that would run the folder's own code, is named with the rule."""
+    index = model / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"transformer": source}))
+    with pytest.raises(ModelCorrupt, match=r"takes its transformer from .*diffusers, transformers"):
+        components(model)
+
+
+def refuse(monkeypatch, name, place):
+    """Make the system refuse *place*: permission bits do not bind everybody, such as root."""
+    real = getattr(Path, name)
+
+    def refusing(path, *args, **options):
+        if path.is_relative_to(place):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, name, refusing)
+
+
+def test_a_root_that_may_not_be_entered_is_passed_over(tmp_path, monkeypatch):
+    """Somebody else's private cache is no reason not to find one's own copy."""
+    copy_to(tmp_path / "theirs" / REPO)
+    mine = copy_to(tmp_path / "mine" / REPO)
+    refuse(monkeypatch, "is_dir", tmp_path / "theirs")
+    assert find_model(REPO, [tmp_path / "theirs", tmp_path / "mine"]) == mine
+
+
+@pytest.mark.parametrize("way", ["read_bytes", "exists"])
+def test_a_copy_that_may_not_be_read_is_told(model, monkeypatch, way):
+    """The line names the file, the system's reason, and what to check; fetching again is not advised."""
+    refuse(monkeypatch, way, model / "vae")
+    with pytest.raises(ModelCorrupt, match=r"vae.* cannot be read \(Permission denied\); check its permissions"):
+        check_folder(model)
+    assert {str(finding.problem) for finding in findings(model)} == {"unreadable"}

@@ -1,0 +1,225 @@
+"""Places in memory: never more than allowed, never taken from under a picture, never kept for nobody."""
+
+import threading
+
+import pytest
+
+from zimage_cache.errors import ModelMissing
+from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
+from zimage_cache.generator.protocol import GeneratorState, Status
+from zimage_cache.generator.residency import PATIENCE_SECONDS, Residency
+from zimage_cache.request import Recipe
+
+RECIPE = Recipe(
+    prompt="a red circle",
+    negative_prompt="",
+    width=64,
+    height=64,
+    steps=2,
+    guidance_scale=0.0,
+    seed=1,
+    sampler="euler",
+    shift=3.0,
+    max_sequence_length=512,
+)
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fake(**options) -> FakeGenerator:
+    return FakeGenerator(profile=FAKE_PROFILE, **options)
+
+
+def draw(resident) -> None:
+    resident.generate(RECIPE, lambda _step: None, lambda: False)
+
+
+def loaded(*generators: FakeGenerator) -> list[bool]:
+    return [generator.state.status is Status.HEALTHY for generator in generators]
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_the_one_used_longest_ago_leaves():
+    """With two places, the third model takes that of the one nobody asked for the longest time."""
+    generators = [fake() for _ in range(3)]
+    residency = Residency(2)
+    first, second, third = (residency.add(generator) for generator in generators)
+    draw(first)
+    draw(second)
+    draw(first)
+    draw(third)
+    assert loaded(*generators) == [True, False, True]
+    draw(second)
+    assert loaded(*generators) == [False, True, True]
+
+
+def test_no_limit_is_no_limit():
+    """0 places means as many as are asked for."""
+    generators = [fake() for _ in range(5)]
+    residency = Residency(0)
+    for generator in generators:
+        draw(residency.add(generator))
+    assert loaded(*generators) == [True] * 5
+
+
+def test_concurrent_asks_share_one_load():
+    """Eight threads at once: one load, one picture at a time, eight pictures."""
+    generator = fake(seconds=0.02)
+    resident = Residency(1).add(generator)
+    threads = [threading.Thread(target=draw if n % 2 else type(resident).load, args=(resident,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (generator.loads, generator.most_at_once, len(generator.recipes)) == (1, 1, 4)
+
+
+def test_a_model_is_not_taken_from_under_its_picture(gate):
+    """Whoever needs the place of a model that draws waits for the end of that picture."""
+    at = gate()
+    drawing, other = fake(before_step=at), fake()
+    residency = Residency(1)
+    busy, waiting = residency.add(drawing), residency.add(other)
+    threads = [threading.Thread(target=draw, args=(resident,)) for resident in (busy, waiting)]
+    threads[0].start()
+    at.wait()
+    threads[1].start()
+    unloading = threading.Thread(target=busy.unload)
+    unloading.start()
+    assert loaded(drawing, other) == [True, False]
+    at.open()
+    for thread in (*threads, unloading):
+        thread.join()
+    assert loaded(drawing, other) == [False, True]
+    assert (len(drawing.recipes), len(other.recipes)) == (1, 1)
+
+
+def test_a_busy_model_gives_its_place_up_in_the_end(gate, clock):
+    """Two models, one place: a model with work to do goes on for a while, then the one that waits has its turn."""
+    at = gate()
+    drawing, other = fake(before_step=at), fake()
+    residency = Residency(1, clock=clock)
+    busy, waiting = residency.add(drawing), residency.add(other)
+    first = threading.Thread(target=draw, args=(busy,))
+    first.start()
+    at.wait()
+    second = threading.Thread(target=draw, args=(waiting,))
+    second.start()
+    while not residency._waiting:
+        pass
+    third = threading.Thread(target=draw, args=(busy,))
+    third.start()
+    while len(residency._waiting) < 2:
+        pass
+    clock.now += PATIENCE_SECONDS
+    at.open()
+    for thread in (first, second, third):
+        thread.join()
+    # The third ask found the place given away, and woke its model again.
+    assert (drawing.loads, other.loads) == (2, 1)
+
+
+def test_a_model_at_rest_leaves_by_itself(clock):
+    """After its time of rest, not before, and counted from its last picture."""
+    generator = fake()
+    residency = Residency(1, idle_seconds=100, clock=clock)
+    resident = residency.add(generator)
+    draw(resident)
+    clock.now += 99
+    assert residency.sweep() == 1
+    assert resident.state.status is Status.HEALTHY
+    draw(resident)
+    clock.now += 99
+    residency.sweep()
+    assert resident.state.status is Status.HEALTHY
+    clock.now += 1
+    residency.sweep()
+    assert resident.state.status is Status.SLEEPING
+    draw(resident)
+    assert (generator.loads, resident.state.status) == (2, Status.HEALTHY)
+
+
+def test_a_model_that_draws_is_not_at_rest(clock, gate):
+    """A picture that takes longer than the time of rest is finished."""
+    at = gate()
+    generator = fake(before_step=at)
+    residency = Residency(1, idle_seconds=10, clock=clock)
+    resident = residency.add(generator)
+    thread = threading.Thread(target=draw, args=(resident,))
+    thread.start()
+    at.wait()
+    clock.now += 1000
+    residency.sweep()
+    assert resident.state.status is Status.HEALTHY
+    at.open()
+    thread.join()
+
+
+def test_the_watch_sends_models_to_sleep():
+    """Started, it does so without being asked; stopped, it ends."""
+    generator = fake()
+    residency = Residency(1, idle_seconds=0.01)
+    resident = residency.add(generator)
+    draw(resident)
+    residency.start()
+    for _ in range(10_000):
+        if resident.state.status is Status.SLEEPING:
+            break
+        threading.Event().wait(0.002)
+    residency.stop()
+    assert resident.state.status is Status.SLEEPING
+    assert not residency._thread.is_alive()
+
+
+class Broken(FakeGenerator):
+    """Cannot be loaded."""
+
+    def load(self) -> None:
+        self.state = GeneratorState(Status.ERROR, detail="no such folder")
+        raise ModelMissing("no such folder")
+
+
+def test_a_load_that_failed_holds_no_place():
+    """The next model needs to unload nobody, and the broken one can be told to load again."""
+    healthy = fake()
+    residency = Residency(1)
+    broken, other = residency.add(Broken()), residency.add(healthy)
+    draw(other)
+    with pytest.raises(ModelMissing):
+        broken.load()
+    with pytest.raises(ModelMissing):
+        broken.load()
+    assert residency._used == {}
+    draw(other)
+    assert healthy.loads == 2
+
+
+def test_unloading_stops_what_a_load_waits_for():
+    """A load that downloads for hours is interrupted by the order to unload."""
+    interrupted = threading.Event()
+    started = threading.Event()
+
+    class Downloading(FakeGenerator):
+        def load(self) -> None:
+            started.set()
+            assert interrupted.wait(60)
+
+    resident = Residency(1).add(Downloading(), interrupted.set)
+    thread = threading.Thread(target=resident.load)
+    thread.start()
+    assert started.wait(60)
+    resident.unload()
+    thread.join()
+    assert resident.state.status is Status.SLEEPING

@@ -1,0 +1,161 @@
+"""A model's content has one name, computed once."""
+
+import hashlib
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from zimage_cache.errors import ModelCorrupt
+from zimage_cache.generator.demo import demo_folder
+from zimage_cache.generator.revision import content_revision, sha256_of
+
+
+class CountingHash:
+    """Hashes, and remembers of which files it was asked; safe from several threads."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, path: Path) -> str:
+        with self._lock:
+            self.names.append(path.name)
+        return sha256_of(path)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return copy_to(tmp_path / "model")
+
+
+@pytest.fixture
+def memo(tmp_path):
+    return tmp_path / "memos" / "hashes.json"
+
+
+def copy_to(folder: Path) -> Path:
+    shutil.copytree(demo_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    return folder
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_the_revision_is_the_hash_of_the_manifest(model, memo):
+    """One line a file, "<sha256>  <relative path>", sorted by path: anybody can compute it with a shell."""
+    paths = ["model_index.json", *(f"{d.name}/{f.name}" for d in model.iterdir() if d.is_dir() for f in d.iterdir())]
+    manifest = "".join(f"{hashlib.sha256((model / p).read_bytes()).hexdigest()}  {p}\n" for p in sorted(paths))
+    assert content_revision(model, memo) == hashlib.sha256(manifest.encode()).hexdigest()
+
+
+def test_two_copies_share_a_revision(model, memo, tmp_path):
+    """The same weights from either hub have one name: where they lie, and what lies beside them, is left out."""
+    other = copy_to(tmp_path / "hub" / "models--a--b" / "snapshots" / "0123")
+    (other / "README.md").write_text("another card")
+    (other / "configuration.json").write_text("{}")
+    (other / ".msc").write_text("bookkeeping")
+    (other / "vae" / ".gitattributes").write_text("bookkeeping")
+    (other / "assets").mkdir()
+    (other / "assets" / "sample.png").write_bytes(b"png")
+    assert content_revision(other, memo) == content_revision(model, memo)
+
+
+def test_linked_files_have_their_content_s_revision(model, memo, tmp_path):
+    """Hugging Face's links to blobs are followed; the names are those in the folder."""
+    linked = tmp_path / "linked"
+    for path in [path for path in model.rglob("*") if path.is_file()]:
+        place = linked / path.relative_to(model)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path)
+    assert content_revision(linked, memo) == content_revision(model, memo)
+
+
+@pytest.mark.parametrize(
+    "name", ["vae/diffusion_pytorch_model.safetensors", "tokenizer/chat_template.jinja", "model_index.json"]
+)
+def test_a_swapped_file_changes_the_revision(model, memo, name):
+    """One bit in any file of the model is another model, though path, size and inode stay."""
+    before = content_revision(model, memo)
+    path = model / name
+    if path.suffix == ".json":
+        path.write_text(path.read_text() + " ")
+    else:
+        flip_a_bit(path)
+    assert content_revision(model, memo) != before
+
+
+def test_a_renamed_file_changes_the_revision(model, memo):
+    """Names belong to the content."""
+    before = content_revision(model, memo)
+    (model / "tokenizer" / "chat_template.jinja").rename(model / "tokenizer" / "template.jinja")
+    assert content_revision(model, memo) != before
+
+
+def test_files_are_hashed_once(model, memo):
+    """The second start reads nothing but the memo; a touched file alone is hashed again."""
+    count = CountingHash()
+    first = content_revision(model, memo, count)
+    assert len(count.names) == len([path for path in model.rglob("*") if path.is_file() and path.parent != model]) + 1
+    count.names.clear()
+    assert content_revision(model, memo, count) == first
+    assert count.names == []
+    flip_a_bit(model / "vae" / "diffusion_pytorch_model.safetensors")
+    content_revision(model, memo, count)
+    assert count.names == ["diffusion_pytorch_model.safetensors"]
+
+
+def test_models_share_a_memo(model, memo, tmp_path):
+    """Learning another model's hashes forgets none of the first's."""
+    count = CountingHash()
+    content_revision(model, memo, count)
+    content_revision(copy_to(tmp_path / "other"), memo, count)
+    count.names.clear()
+    content_revision(model, memo, count)
+    assert count.names == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"PATH": 1}', b'{"PATH": [[1, 2, 3], "ab"]}', b'{"PATH": [[1], []]}'],
+)
+def test_a_damaged_memo_costs_hashing_again(model, memo, damage):
+    """Whatever the memo holds, the revision is right, and the next start remembers again."""
+    expected = content_revision(model, memo)
+    memo.write_bytes(damage.replace(b"PATH", str(model / "model_index.json").encode()))
+    count = CountingHash()
+    assert content_revision(model, memo, count) == expected
+    assert count.names != []
+    count.names.clear()
+    assert content_revision(model, memo, count) == expected
+    assert count.names == []
+
+
+def test_a_memo_that_cannot_be_written_is_one_warning(model, tmp_path, caplog):
+    """Hashes are a convenience: the revision is right without a place to remember it."""
+    (tmp_path / "file").write_text("in the way")
+    memo = tmp_path / "file" / "hashes.json"
+    assert content_revision(model, memo) == content_revision(model, tmp_path / "hashes.json")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_the_memo_is_replaced_whole(model, memo):
+    """No half-written memo and no leftover beside it."""
+    content_revision(model, memo)
+    assert [path.name for path in memo.parent.iterdir()] == ["hashes.json"]
+    assert all(len(entry) == 2 for entry in json.loads(memo.read_text()).values())
+
+
+def test_an_unreadable_file_is_named(model, memo):
+    """A file that vanishes under the hash is trouble with the model, named, not a stranger's traceback."""
+
+    def vanish(path: Path) -> str:
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    with pytest.raises(ModelCorrupt, match=r"cannot read .*No such file"):
+        content_revision(model, memo, vanish)

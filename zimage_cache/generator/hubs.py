@@ -1,0 +1,236 @@
+"""The two hubs' own clients, run in a program of their own: `python -m zimage_cache.generator.hubs ORDER`.
+
+A program, not a thread: a download takes hours, and both clients use threads that nobody can stop, so that a server
+told to end would wait for them. A child can be ended at any instant, and what has arrived is resumed next time. It
+also ends by itself when its parent is gone: then its standard input closes.
+
+ORDER is a JSON object of the fields of `Order`. Answers are JSON objects, one a line, on standard output: first the
+`listing`, then the folder, or instead of either the reason why not.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+# Settings, vocabularies and weights; never a pickle, never code, no sample pictures.
+PATTERNS: Final = ("*.safetensors", "*.json", "*.txt", "*.jinja")
+SPARE_BYTES: Final = 2**28
+_GIB: Final = 2**30
+_DEEP: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to fetch.
+
+    Attributes:
+        source: "modelscope" or "huggingface".
+        repo_id: Such as Tongyi-MAI/Z-Image-Turbo.
+        model_cache: The root to fetch into, when *folder* is empty.
+        folder: A copy to mend where it lies; empty = the hub's usual place below *model_cache*.
+        only: Paths inside the repository; empty = the whole model.
+        listing_only: Say what there is and fetch nothing.
+    """
+
+    source: str
+    repo_id: str
+    model_cache: str
+    folder: str = ""
+    only: tuple[str, ...] = ()
+    listing_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """One file a hub offers: bytes, and its SHA-256 in 64 hex digits where the hub tells (else empty)."""
+
+    path: str
+    size: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a hub has, and how to get it: `arriving` is where bytes pile up, `fetch` returns the finished folder."""
+
+    files: list[HubFile]
+    arriving: Path
+    fetch: Callable[[list[str]], Path]
+
+
+class NotFetched(Exception):
+    """A reason in one line, ready for people."""
+
+
+def _modelscope(order: Order) -> Offer:
+    from modelscope import snapshot_download  # noqa: PLC0415 - either client takes a second to import
+    from modelscope_hub import HubApi  # noqa: PLC0415 - see above
+
+    endpoint = HubApi().resolve_endpoint_for_read(order.repo_id)
+    listed = HubApi(endpoint=endpoint).list_repo_files(order.repo_id, "model")
+    files = [HubFile(f.path, f.size or 0, f.sha256 or "") for f in listed if f.type != "tree"]
+    flat = order.repo_id.replace("/", "--")
+    target = Path(order.folder or Path(order.model_cache) / "models" / flat / "snapshots" / "master")
+
+    def fetch(names: list[str]) -> Path:
+        cache = {"cache_dir": order.model_cache, "local_dir": str(target)}
+        return Path(snapshot_download(order.repo_id, endpoint=endpoint, allow_patterns=names, **cache))
+
+    return Offer(files, target, fetch)
+
+
+def _huggingface(order: Order) -> Offer:
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - either client takes a second to import
+
+    info = HfApi().model_info(order.repo_id, files_metadata=True)
+    files = [
+        HubFile(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else "") for each in info.siblings or []
+    ]
+    folder, cache = Path(order.folder), Path(order.model_cache) / "hub"
+    place: dict[str, Any] = {"cache_dir": cache}
+    arriving = cache / f"models--{order.repo_id.replace('/', '--')}" / "blobs"
+    if order.folder and folder.parent.name == "snapshots":  # the hub's own layout: files are links to blobs
+        place = {"cache_dir": folder.parents[2], "revision": folder.name}
+        arriving = folder.parents[1] / "blobs"
+    elif order.folder:
+        place, arriving = {"local_dir": folder}, folder
+
+    def fetch(names: list[str]) -> Path:
+        _sweep(arriving)
+        return Path(snapshot_download(order.repo_id, allow_patterns=names, **place))
+
+    return Offer(files, arriving, fetch)
+
+
+def _sweep(blobs: Path) -> None:
+    """Delete what clients that were killed left in Hugging Face's layout: its client resumes no file of another run.
+
+    A file whose lock is held is being written by somebody else's program, and stays.
+    """
+    for path in blobs.glob("*.incomplete"):
+        lock = blobs.parents[1] / ".locks" / blobs.parent.name / f"{path.name.partition('.')[0]}.lock"
+        with contextlib.suppress(OSError, Timeout):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, timeout=0):
+                path.unlink(missing_ok=True)
+
+
+SOURCES: Final[Mapping[str, Callable[[Order], Offer]]] = MappingProxyType(
+    {"modelscope": _modelscope, "huggingface": _huggingface}
+)
+
+
+def _carry_out(order: Order, say: Callable[[dict[str, Any]], None]) -> None:
+    offer = SOURCES[order.source](order)
+    wanted = [f for f in offer.files if _wanted(f.path, order.only)]
+    if not wanted:
+        raise NotFetched(f"{order.repo_id} holds no model in the form of safetensors")
+    say({"listing": [asdict(f) for f in wanted], "arriving": str(offer.arriving)})
+    if not order.listing_only:
+        offer.arriving.mkdir(parents=True, exist_ok=True)
+        _require_space(offer.arriving, wanted)
+        say({"folder": str(offer.fetch([f.path for f in wanted]))})
+
+
+def _wanted(path: str, only: tuple[str, ...]) -> bool:
+    return path in only if only else any(fnmatch(path, pattern) for pattern in PATTERNS)
+
+
+def bytes_below(folder: Path) -> int:
+    """Sum the sizes of the files below *folder*, links left out; whatever vanishes meanwhile counts nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                path = Path(place, name)
+                total += 0 if path.is_symlink() else path.stat().st_size
+    return total
+
+
+def _require_space(arriving: Path, wanted: list[HubFile]) -> None:
+    """Compare what is still to come with what is free, before the first byte.
+
+    Raises:
+        NotFetched: It does not fit.
+    """
+    total = sum(f.size for f in wanted)
+    missing = max(0, total - bytes_below(arriving))
+    free = shutil.disk_usage(arriving).free
+    if missing and missing + SPARE_BYTES > free:
+        raise NotFetched(
+            f"the disk of {arriving} is too full: {missing / _GIB:.1f} GiB are still to fetch and "
+            f"{free / _GIB:.1f} GiB are free; make room, or choose another disk with --model-cache"
+        )
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line why a client failed: the innermost cause that has a remedy, else its own first line."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, NotFetched):
+            return str(cause)
+        if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return "the disk became full; make room, or choose another disk with --model-cache"
+        if isinstance(cause, OSError) and cause.errno in {errno.EACCES, errno.EROFS}:
+            return f"{cause.filename} cannot be written; choose another folder with --model-cache"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate was refused ({cause.verify_message}); check this machine's clock and proxy"
+    told = [line.strip() for cause in causes[:1] for line in str(cause).splitlines() if line.strip()]
+    failed = getattr(error, "failed_files", None)
+    if failed:
+        name, cause = next(iter(failed.items()))
+        told = [f"{name}: {next(iter(str(cause).splitlines()), type(cause).__name__)}"]
+    return told[0] if told else type(error).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk from an error to what is behind it; ModelScope's client keeps those of single files in a mapping."""
+    waiting, seen = [error], 0
+    while waiting and seen < _DEEP:
+        each, seen = waiting.pop(0), seen + 1
+        yield each
+        waiting += [e for e in (each.__cause__, each.__context__) if e is not None]
+        waiting += [e for e in getattr(each, "failed_files", {}).values() if isinstance(e, BaseException)]
+        waiting += [e for e in (getattr(each, "reason", None), *each.args) if isinstance(e, BaseException)]
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def main(argument: str) -> int:
+    """Carry out one order; returns the exit status."""
+    # The clients print as they please: what they print goes to standard error, our lines to the real output.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    fields = json.loads(argument)
+
+    def say(answer: dict[str, Any]) -> None:
+        print(json.dumps(answer), file=answers, flush=True)
+
+    try:
+        _carry_out(Order(**fields | {"only": tuple(fields["only"])}), say)
+    except Exception as error:  # noqa: BLE001 - the outermost edge of this program: its parent tells the person
+        say({"reason": reason(error)})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    # Not `sys.exit`: threads of the clients that are still busy would keep the program alive.
+    os._exit(main(sys.argv[1]))

@@ -1,0 +1,324 @@
+"""Models on disk: where a copy lies, and whether it is whole. Writes nothing, and never asks the network."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from safetensors import SafetensorError, safe_open
+
+from zimage_cache.errors import ModelCorrupt, ModelMissing
+
+INDEX: Final = "model_index.json"
+SLIM: Final = ".zimage/slim"  # where 16-bit copies lie, below the folder models are downloaded into
+PIPELINE: Final = "ZImagePipeline"
+# What must lie in each component's folder: its settings, and for networks weights under this stem.
+_SETTINGS: Final = MappingProxyType(
+    {
+        "scheduler": "scheduler_config.json",
+        "text_encoder": "config.json",
+        "tokenizer": "tokenizer_config.json",
+        "transformer": "config.json",
+        "vae": "config.json",
+    }
+)
+_WEIGHTS: Final = MappingProxyType(
+    {
+        "text_encoder": "model",
+        "transformer": "diffusion_pytorch_model",
+        "vae": "diffusion_pytorch_model",
+    }
+)
+_LIBRARIES: Final = frozenset({"diffusers", "transformers"})
+_PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_REMEDY: Final = (
+    "fetch the model again (`zimage model download`), or only what is damaged (`zimage model verify --repair`)"
+)
+_HEADER_BYTES: Final = 8
+
+
+class Problem(StrEnum):
+    """What can be wrong with one file of a model."""
+
+    MISSING = "missing"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    UNREADABLE = "unreadable"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One file that is not as it should be; `detail` is a whole sentence with its remedy."""
+
+    file: Path
+    problem: Problem
+    detail: str
+
+
+class Damaged(ModelCorrupt):
+    """A `ModelCorrupt` that knows which file is to blame, and why."""
+
+    def __init__(self, file: Path, problem: Problem, detail: str) -> None:
+        super().__init__(detail)
+        self.finding = Finding(file, problem, detail)
+
+
+def damaged(file: Path, problem: Problem, said: str) -> Damaged:
+    """Word the trouble with one file, as *said* of it, and its remedy."""
+    return Damaged(file, problem, f"model: {file} {said}; {_REMEDY}")
+
+
+def search_roots(model_cache: Path | None, workspace: Path, environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    """List the folders models are searched in, first to last; some may not exist.
+
+    The order is the contract's: `--model-cache`, MODELSCOPE_CACHE and HF_HOME, the workspace, the hubs' defaults.
+    """
+    named = [environ.get(name) for name in ("MODELSCOPE_CACHE", "HF_HOME")]
+    roots = [
+        model_cache,
+        *(Path(text).expanduser() for text in named if text),
+        workspace / "model_cache",
+        home / ".cache" / "modelscope",
+        home / ".cache" / "huggingface",
+    ]
+    return tuple(dict.fromkeys(root for root in roots if root is not None))
+
+
+def find_model(repo_id: str, roots: Iterable[Path]) -> Path:
+    """Return the first complete copy of *repo_id* below *roots*, in either hub's layout; writes nothing.
+
+    Raises:
+        ModelMissing: There is no copy at all.
+        ModelCorrupt: There are copies, none complete; says what the first one lacks.
+    """
+    first: ModelCorrupt | None = None
+    searched = tuple(roots)
+    for folder in copies(repo_id, searched):
+        try:
+            check_folder(folder)
+        except ModelCorrupt as error:
+            first = first or error
+        else:
+            return folder
+    if first:
+        raise first
+    places = ", ".join(str(root) for root in searched)
+    raise ModelMissing(
+        f"model: {repo_id} is not on this disk (searched {places}); fetch it with `zimage model download`, "
+        "or name its folder with --model PATH"
+    )
+
+
+def copies(repo_id: str, roots: Iterable[Path]) -> Iterator[Path]:
+    """Yield every existing copy of *repo_id*, complete or not, in the order of search."""
+    for root in roots:
+        for pattern in _layouts(repo_id):
+            for folder in _newest_first(root, pattern):
+                if _is_folder(folder):
+                    yield folder
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether there is a folder; another user's, which may not be looked into, is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def check_folder(folder: Path) -> None:
+    """Check that *folder* holds a whole pipeline; reads the small files and the headers of the weights.
+
+    Raises:
+        ModelMissing: There is no such folder.
+        ModelCorrupt: Names the first file that is missing, unreadable, cut off, or not allowed, and the remedy.
+    """
+    if not folder.is_dir():
+        raise ModelMissing(f"model: there is no folder {folder}; check the path, or name a repository id")
+    try:
+        for component in components(folder):
+            for check in _checks(folder / component, component):
+                check()
+    except OSError as error:  # a folder this user may not enter
+        raise _unreadable(Path(error.filename or folder), error) from error
+
+
+def findings(folder: Path) -> list[Finding]:
+    """List everything that `check_folder` would stumble over, file by file; empty when the folder is whole."""
+    if not folder.is_dir():
+        return [Finding(folder, Problem.MISSING, f"model: there is no folder {folder}")]
+    try:
+        names = components(folder)
+    except Damaged as error:
+        return [error.finding]
+    found = []
+    for check in [check for name in names for check in _checks(folder / name, name)]:
+        try:
+            check()
+        except Damaged as error:
+            found.append(error.finding)
+        except OSError as error:
+            found.append(_unreadable(Path(error.filename or folder), error).finding)
+    return list(dict.fromkeys(found))
+
+
+def components(folder: Path) -> list[str]:
+    """Read the folder's index and return the names of the pipeline's components, which are its subfolders.
+
+    Raises:
+        ModelCorrupt: The index is missing or unreadable, describes another kind of pipeline, or names code of its own.
+    """
+    index = _json(folder / INDEX)
+    made_for = index.get("_class_name")
+    if made_for != PIPELINE:
+        said = f"model: {folder / INDEX} describes a {made_for}, this program draws with a {PIPELINE}; name another"
+        raise Damaged(folder / INDEX, Problem.REFUSED, f"{said} --model")
+    for name in _SETTINGS:
+        source = index.get(name)
+        if not isinstance(source, list) or not source or source[0] not in _LIBRARIES:
+            said = f"takes its {name} from {source!r}; it should come from one of {', '.join(sorted(_LIBRARIES))}"
+            raise damaged(folder / INDEX, Problem.REFUSED, said)
+    return list(_SETTINGS)
+
+
+def newer_than_here(folder: Path, installed: str) -> str:
+    """Say that *folder* was made with a later diffusers than the *installed* one, if so; else an empty text."""
+    try:
+        made_with = str(_json(folder / INDEX).get("_diffusers_version"))
+        newer = _release(made_with) > _release(installed)
+    except (ModelCorrupt, ValueError):
+        return ""
+    said = f"model: {folder / INDEX} was made with diffusers {made_with}, too new for the {installed} installed here"
+    return f"{said}; update this program, or take an older revision of the model" if newer else ""
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Read major and minor; development versions count as the release they lead to."""
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def _layouts(repo_id: str) -> tuple[str, ...]:
+    """Give the places of a model below a root: ModelScope's layouts, new to old, then Hugging Face's."""
+    owner, _, name = repo_id.partition("/")
+    old = f"{owner}/{name.replace('.', '___')}"
+    flat = f"{owner}--{name}"
+    return (
+        f"models/{flat}/snapshots/*",
+        f"models/{old}",
+        f"hub/models/{old}",
+        f"hub/{old}",
+        old,
+        f"hub/models--{flat}/snapshots/*",
+        f"models--{flat}/snapshots/*",
+    )
+
+
+def _newest_first(root: Path, pattern: str) -> Iterable[Path]:
+    """Resolve a layout below *root*; of several snapshots the one the branch points to first, then the newest."""
+    if not pattern.endswith("*"):
+        return [root / pattern]
+    snapshots = root / pattern[:-2]
+    try:
+        found = sorted(snapshots.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    except OSError:
+        return []
+    branch = _text(snapshots.parent / "refs" / "main") or "master"
+    return sorted(found, key=lambda path: path.name != branch)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeError):
+        return ""
+
+
+def _checks(folder: Path, name: str) -> Iterator[Callable[[], object]]:
+    """Give the checks of one component, each of which raises `Damaged` for one file."""
+    yield partial(_json, folder / _SETTINGS[name])
+    if name == "tokenizer":
+        yield partial(_check_vocabulary, folder)
+    if stem := _WEIGHTS.get(name):
+        yield partial(_weights, folder, stem)
+        with suppress(Damaged, OSError):
+            yield from (partial(_check_tensors, path) for path in _weights(folder, stem))
+
+
+def _check_vocabulary(folder: Path) -> None:
+    if (folder / "tokenizer.json").is_file():
+        _json(folder / "tokenizer.json")
+    elif not all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
+        raise damaged(folder / "tokenizer.json", Problem.MISSING, "is missing")
+
+
+def _weights(folder: Path, stem: str) -> list[Path]:
+    """Name the weight files: those the index lists where there is one, else the single file."""
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.exists():
+        return [folder / f"{stem}.safetensors"]
+    shards = _json(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise damaged(index, Problem.CORRUPT, "lists no weights")
+    return [folder / str(name) for name in sorted(set(map(str, shards.values())))]
+
+
+def _check_tensors(path: Path) -> None:
+    """Open one weight file: its header must be whole and account for every byte of the file."""
+    if not path.exists():
+        if pickles := [p.name for kind in _PICKLES for p in path.parent.glob(kind)]:
+            raise Damaged(
+                path,
+                Problem.REFUSED,
+                f"model: {path.parent} holds {pickles[0]} in place of {path.name}: a pickle can run code when it is "
+                "opened; get the model as safetensors",
+            )
+        raise damaged(path, Problem.MISSING, "is missing")
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except SafetensorError as error:
+        raise _broken(path) from error
+
+
+def _broken(path: Path) -> Damaged:
+    """Say whether a weight file ends too early, by what its own header promises, or is wrong otherwise."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_HEADER_BYTES), "little")
+            header = json.loads(file.read(min(length, size)))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        promised = _HEADER_BYTES + length + max(ends, default=0)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return damaged(path, Problem.CORRUPT, "is cut off or damaged")
+    if size < promised:
+        return damaged(path, Problem.TRUNCATED, f"is cut off: {size} of {promised} bytes")
+    return damaged(path, Problem.CORRUPT, "is damaged")
+
+
+def _unreadable(path: Path, error: OSError) -> Damaged:
+    """Say that the system refuses a file; fetching it again would not help."""
+    said = f"model: {path} cannot be read ({error.strerror or error}); check its permissions and its disk"
+    return Damaged(path, Problem.UNREADABLE, said)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise damaged(path, Problem.MISSING, "is missing") from None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        raise damaged(path, Problem.CORRUPT, f"cannot be read ({error})") from error
+    if not isinstance(document, dict):
+        raise damaged(path, Problem.CORRUPT, "should hold a JSON object")
+    return document

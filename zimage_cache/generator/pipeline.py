@@ -1,0 +1,421 @@
+"""Everything that touches torch: loading a `ZImagePipeline`, drawing with it, giving its memory back.
+
+Importing this module imports torch, diffusers and transformers: 4 to 6 s. So `zimage` imports it only when it loads
+a model, in the worker's thread. Foreign errors are translated here, once, and leave as ours.
+"""
+
+import gc
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from diffusers import ZImagePipeline
+from diffusers.hooks import HookRegistry, apply_group_offloading
+
+from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError, ModelCorrupt, OutOfMemory
+from zimage_cache.generator.device import Device
+from zimage_cache.generator.embeddings import Embeddings, TextKey
+from zimage_cache.generator.plan import Offload, Plan, with_less_resident
+from zimage_cache.generator.preview import Factors, factors_for, preview
+from zimage_cache.generator.protocol import Pixels, Step
+from zimage_cache.generator.samplers import scheduler_for, sigmas_of
+from zimage_cache.generator.thrift import Picture
+from zimage_cache.request import Recipe
+
+_log = logging.getLogger(__name__)
+_TILE: Final = 512  # pixels: a quarter of the memory of a whole 1024x1024 decode, and seams the blending hides
+# What diffusers' group offloading leaves on a model's blocks; there is no public way to take it off again.
+_GROUP_HOOKS: Final = ("group_offloading", "layer_execution_tracker", "lazy_prefetch_group_offloading")
+# What runs out of memory without saying so by its type: main memory, CUDA's libraries, the driver.
+_FULL: Final = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How the transformer is computed: part of the identity's `runtime`, the same for every plan.
+
+    `attention` is one of diffusers' attention backends, "auto" its default; `compiled` compiles the repeated blocks.
+    """
+
+    attention: str = "auto"
+    compiled: bool = False
+
+
+DEFAULT_ENGINE: Final = Engine()
+
+
+class LoadedPipeline:
+    """A `ZImagePipeline` with its weights on a device. One thread at a time: the pipeline keeps state while it draws.
+
+    Building one blocks for seconds to minutes.
+
+    Args:
+        folder: A complete model.
+        device: Where the weights go.
+        plan: In which number format, and what stays on the device. Where the weights do not fit, less of them does:
+            `plan` then says how it came out, with the same `precision`.
+        engine: How the transformer is computed.
+        embeddings: Remembers what the text encoder answers; may outlive this pipeline.
+        revision: Names the model's content in *embeddings*.
+
+    Raises:
+        ModelCorrupt: diffusers cannot make a pipeline of these files.
+        OutOfMemory: The device, or main memory, is too small for them.
+        GeneratorError: The attention backend cannot be used here.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: Device,
+        plan: Plan,
+        engine: Engine = DEFAULT_ENGINE,
+        *,
+        embeddings: Embeddings | None = None,
+        revision: str = "",
+    ) -> None:
+        diffusers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        self._device = torch.device(device.torch_name)
+        self._embeddings = Embeddings() if embeddings is None else embeddings
+        self._revision = revision
+        failure = None
+        try:
+            self._load(folder, device, plan)
+        except Exception as error:  # noqa: BLE001 - translated, and raised below
+            failure = _loading_failed(error, folder, device)
+        if failure is not None:
+            vars(self).clear()  # the error's frames know this object: it must not keep half-loaded weights
+            _collect()
+            raise failure
+        _set_engine(self._pipeline.transformer, engine)
+
+    def draw(
+        self,
+        recipe: Recipe,
+        on_step: Callable[[Step], None],
+        cancelled: Callable[[], bool],
+        plan: Plan | None = None,
+    ) -> Picture:
+        """Draw one picture under *plan* (None: the one it was loaded with), moving weights if need be.
+
+        Every picture gets a scheduler and a noise source of its own, and noise is always drawn on the CPU: whatever
+        was drawn, cancelled or failed before leaves no trace, and a seed means the same noise on every device.
+        *plan* has the number format of the weights as they were loaded.
+
+        Raises:
+            Cancelled: *cancelled* said yes before an evaluation.
+            GeneratorError: Anything else; what *on_step* raised is the cause.
+        """
+        watch = _Watch(recipe.evaluations, on_step, cancelled, self._wait, self._factors)
+        try:
+            return self._draw(recipe, watch, plan or self.plan)
+        except GeneratorError:
+            raise
+        except Exception as error:  # noqa: BLE001 - translated, and raised below
+            failure = _drawing_failed(error)
+        # Here, and by no context manager: `contextlib` would keep the error's frames, hence the picture's tensors.
+        raise failure
+
+    def warnings(self, recipe: Recipe) -> tuple[str, ...]:
+        """Say what the model will not read: the pipeline cuts long texts in silence."""
+        texts = {"prompt": recipe.prompt, "negative_prompt": recipe.negative_prompt}
+        room = recipe.max_sequence_length
+        return tuple(
+            f"{name}: {tokens} tokens, but only the first {room} were read; shorten it (API: max_sequence_length)"
+            for name, text in texts.items()
+            if (tokens := self.count_tokens(text)) > room
+        )
+
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens the pipeline makes of *text*, its chat template included."""
+        tokenizer = self._pipeline.tokenizer
+        chat = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True
+        )
+        return len(tokenizer(chat).input_ids)
+
+    def unload(self) -> None:
+        """Give the memory back; this object is of no use afterwards."""
+        _ungroup(self._pipeline.transformer)
+        _ungroup(self._reader.text_encoder)
+        del self._pipeline, self._reader
+        _collect()
+
+    def _load(self, folder: Path, device: Device, plan: Plan) -> None:
+        self._pipeline = _read(folder, plan)
+        # Of its own, so that the pipeline below never looks for a text encoder, nor for where it is.
+        self._reader = ZImagePipeline(
+            scheduler=self._pipeline.scheduler,
+            vae=None,
+            text_encoder=self._pipeline.text_encoder,
+            tokenizer=self._pipeline.tokenizer,
+            transformer=None,
+        )
+        self._pipeline.register_modules(text_encoder=None)
+        self._factors = factors_for(self._pipeline.vae.config)
+        self.plan = self._settle(plan, device)
+
+    @torch.no_grad()  # not inference_mode: weights move in here, and would be inference tensors ever after
+    def _draw(self, recipe: Recipe, watch: "_Watch", plan: Plan) -> Picture:
+        watch.ask()
+        self._place(plan)
+        self._wait()
+        started = time.perf_counter()
+        texts = [recipe.prompt, recipe.negative_prompt][: 1 + (recipe.guidance_scale > 0)]
+        embeddings = [self._embed(text, recipe.max_sequence_length) for text in texts]
+        watch.begin()
+        latents = self._denoise(recipe, embeddings, watch)
+        pixels, drawn = self._decode(latents, plan)
+        return Picture(pixels, time.perf_counter() - started, drawn)
+
+    def _settle(self, plan: Plan, device: Device) -> Plan:
+        """Put the weights in their places; where they do not fit, keep less of them there, but the same pixels."""
+        self.plan = replace(plan, offload=Offload.NONE, vae_tiling=False)
+        while True:
+            try:
+                self._place(plan)
+            except torch.OutOfMemoryError:
+                thrifty = with_less_resident(plan)
+                if thrifty is None:
+                    raise
+            else:
+                return plan
+            _collect()
+            _log.warning(
+                "out_of_memory loading on %s: offload %s instead of %s", device.name, thrifty.offload, plan.offload
+            )
+            plan = thrifty
+
+    def _place(self, plan: Plan) -> None:
+        """Lay the weights out as *plan* says, if they are not."""
+        vae = self._pipeline.vae.to(self._device)
+        vae.use_tiling = plan.vae_tiling
+        vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // self._pipeline.vae_scale_factor
+        big = (self._reader.text_encoder, self._pipeline.transformer)
+        if plan.offload is not self.plan.offload:
+            for model in big:
+                _ungroup(model)
+        if plan.offload is Offload.NONE:
+            for model in big:
+                model.to(self._device)
+        elif plan.offload is Offload.GROUP and self.plan.offload is not Offload.GROUP:
+            for model in big:
+                _group(model.to("cpu"), self._device)
+        self.plan = plan
+
+    def _bring(self, wanted: torch.nn.Module) -> None:
+        """Have *wanted*, text encoder or transformer, on the device; where they take turns, the other one leaves."""
+        if self.plan.offload is Offload.MODEL:
+            for model in (self._reader.text_encoder, self._pipeline.transformer):
+                if model is not wanted:
+                    model.to("cpu")
+            wanted.to(self._device)
+
+    def _embed(self, text: str, max_sequence_length: int) -> torch.Tensor:
+        """Return what the text encoder makes of *text*, shape (tokens, width), asking it only if nobody did before."""
+        key = TextKey(self._revision, self.plan.weights, max_sequence_length, text)
+        found = self._embeddings.get(key)
+        if found is None:
+            self._bring(self._reader.text_encoder)
+            # A string, never a list: the pipeline writes its chat template into lists it is given.
+            [found], _ = self._reader.encode_prompt(
+                text, self._device, do_classifier_free_guidance=False, max_sequence_length=max_sequence_length
+            )
+            self._embeddings.put(key, found)
+        return found.to(self._device)
+
+    def _denoise(self, recipe: Recipe, embeddings: list[torch.Tensor], watch: "_Watch") -> torch.Tensor:
+        """Call the pipeline; returns its last latents, shape (1, 16, height / 8, width / 8), float32."""
+        self._bring(self._pipeline.transformer)
+        self._pipeline.scheduler = scheduler_for(recipe.sampler, recipe.shift)
+        latents: torch.Tensor = self._pipeline(
+            prompt_embeds=embeddings[:1],
+            negative_prompt_embeds=embeddings[1:],
+            height=recipe.height,
+            width=recipe.width,
+            num_inference_steps=recipe.steps,
+            sigmas=sigmas_of(recipe.steps),
+            guidance_scale=recipe.guidance_scale,
+            generator=torch.Generator("cpu").manual_seed(recipe.seed),
+            callback_on_step_end=watch,
+            callback_on_step_end_tensor_inputs=["latents", "noise_pred"],
+            output_type="latent",
+        ).images
+        return latents
+
+    def _decode(self, latents: torch.Tensor, plan: Plan) -> tuple[Pixels, Plan]:
+        """Decode; where the number format overflows, once more in float32. Returns the plan that really did it."""
+        image = self._decoded(latents)
+        if not torch.isfinite(image).all() and plan.dtype != "float32":
+            _log.warning("decoder overflowed as %s; decoding once more in float32", plan.dtype)
+            vae = self._pipeline.vae
+            try:
+                vae.float()
+                image = self._decoded(latents)
+            finally:
+                vae.to(getattr(torch, plan.dtype))  # back to the same bits: float32 holds each of them exactly
+            plan = replace(plan, vae_float32=True)
+        return _to_pixels(image), plan
+
+    def _decoded(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return what the decoder draws, shape (3, height, width), about -1..1."""
+        vae = self._pipeline.vae
+        scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
+        image: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
+        return image[0]
+
+    def _wait(self) -> None:
+        """Wait until the device has done what it was asked: Python runs far ahead of a CUDA device."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def _drawing_failed(error: Exception) -> GeneratorError:
+    """Translate what a picture ran into; of one that ran out of memory nothing stays on the device."""
+    if _is_out_of_memory(error):
+        _log.warning("out of memory: %s", _first_line(error))
+        message = "too little memory for this picture; try a smaller size, or guidance 0"
+        return _without_frames(OutOfMemory(message), error)
+    failure = GenerationFailed(f"the pipeline failed: {_first_line(error)}")
+    failure.__cause__ = error
+    return failure
+
+
+def _loading_failed(error: Exception, folder: Path, device: Device) -> GeneratorError:
+    if _is_out_of_memory(error):
+        message = f"{device.name}: too little memory for this model; close what else uses it"
+        return _without_frames(OutOfMemory(message), error)
+    failure = ModelCorrupt(f"model: {folder} does not load ({_first_line(error)}); fetch it again")
+    failure.__cause__ = error
+    return failure
+
+
+def _without_frames(failure: OutOfMemory, error: Exception) -> OutOfMemory:
+    """Name *error* as the cause, but let go of its frames: they hold the tensors there was no room for."""
+    error.__context__ = None
+    failure.__cause__ = error.with_traceback(None)
+    _collect()
+    return failure
+
+
+class _Watch:
+    """The pipeline's step callback: reports, checks, and stops by raising.
+
+    Not by the pipeline's `_interrupt`, which would go on to decode and return a half-done picture. Each report
+    waits for the device first: otherwise all steps would be reported, and past stopping, while the first is computed.
+    """
+
+    def __init__(
+        self,
+        evaluations: int,
+        on_step: Callable[[Step], None],
+        cancelled: Callable[[], bool],
+        wait: Callable[[], None],
+        factors: Factors | None,
+    ) -> None:
+        self._evaluations = evaluations
+        self._on_step = on_step
+        self._cancelled = cancelled
+        self._wait = wait
+        self._factors = factors
+
+    def begin(self) -> None:
+        """Report that the prompt is encoded."""
+        self._on_step(Step(0, self._evaluations))
+        self.ask()
+
+    def __call__(self, pipeline: Any, index: int, _time: object, tensors: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - diffusers ships no types
+        self._wait()
+        shown = None
+        if self._factors is not None:
+            shown = partial(_preview, pipeline.scheduler.sigmas[index + 1], tensors, self._factors)
+        self._on_step(Step(index + 1, self._evaluations, shown))
+        if index + 1 < self._evaluations:
+            self.ask()
+        elif not torch.isfinite(tensors["latents"]).all():
+            raise GenerationFailed("the model computed numbers that are not finite; try another precision or seed")
+        # Only what is the pipeline's to take back.
+        return {"latents": tensors["latents"]}
+
+    def ask(self) -> None:
+        """Stop here if nobody waits any more."""
+        if self._cancelled():
+            raise Cancelled("stopped: nobody waits for this picture any more")
+
+
+def _preview(sigma: torch.Tensor, tensors: dict[str, torch.Tensor], factors: Factors) -> bytes:
+    return preview((tensors["latents"] - sigma.item() * tensors["noise_pred"])[0].float(), factors)
+
+
+def _read(folder: Path, plan: Plan) -> ZImagePipeline:
+    pipeline = ZImagePipeline.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype=getattr(torch, plan.dtype)
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    if plan.int8:
+        # Here alone: an optional extra.
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_  # noqa: PLC0415
+
+        for model in (pipeline.transformer, pipeline.text_encoder):
+            quantize_(model, Int8WeightOnlyConfig())
+    return pipeline
+
+
+def _set_engine(transformer: Any, engine: Engine) -> None:  # noqa: ANN401 - diffusers ships no types
+    if engine.attention not in {"auto", "native"}:
+        try:
+            transformer.set_attention_backend(engine.attention)
+        except Exception as error:
+            reason = f"{engine.attention!r} cannot be used here ({_first_line(error)})"
+            raise GeneratorError(
+                f"attention: {reason}; install what it needs, or start with --attention auto"
+            ) from error
+    if engine.compiled:
+        # Not `fullgraph=True`: group offloading, perhaps begun later, puts calls between the blocks' layers.
+        transformer.compile_repeated_blocks()
+
+
+def _group(model: torch.nn.Module, device: torch.device) -> None:
+    """Leave *model* in main memory and bring each of its layers when its turn comes, the next one meanwhile."""
+    streams = {"use_stream": True, "record_stream": True} if device.type == "cuda" else {}
+    apply_group_offloading(model, onload_device=device, offload_type="leaf_level", **streams)
+
+
+def _ungroup(model: torch.nn.Module) -> None:
+    registry = HookRegistry.check_if_exists_or_initialize(model)
+    for hook in _GROUP_HOOKS:
+        registry.remove_hook(hook, recurse=True)
+
+
+def _to_pixels(image: torch.Tensor) -> Pixels:
+    """Round to RGB bytes, shape (height, width, 3); copying them to main memory waits for the device."""
+    if not torch.isfinite(image).all():
+        raise GenerationFailed("the decoder drew pixels that are not finite; try --precision float32")
+    levels = (image.float() / 2 + 0.5).clamp(0, 1) * 255
+    pixels: Pixels = levels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(pixels)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in _FULL)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _collect() -> None:
+    """Free what nobody refers to any more: pipelines hold themselves in circles, and torch keeps freed memory."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

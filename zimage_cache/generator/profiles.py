@@ -1,0 +1,120 @@
+"""The models this program knows, and what `--model` may name beside them."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from zimage_cache.errors import SettingsError
+from zimage_cache.generator.demo import demo_folder
+from zimage_cache.generator.model_store import check_folder, find_model
+from zimage_cache.generator.protocol import ModelProfile
+
+TURBO: Final = ModelProfile(
+    name="turbo",
+    title="Z-Image-Turbo",
+    width=1024,
+    height=1024,
+    steps=8,
+    guidance_scale=0.0,
+    min_side=256,
+    max_side=2048,
+    examples=(
+        "A lighthouse on a cliff at dusk, long exposure, soft mist over the sea",
+        "Portrait of an old fisherman, weathered face, natural window light, 85mm",
+        "一只橘猫坐在雨后的窗台上，窗外是城市的霓虹灯",
+        "水墨画：远山、孤舟、垂钓的老人，大片留白",
+    ),
+)
+BASE: Final = replace(TURBO, name="base", title="Z-Image", steps=28, guidance_scale=4.0)
+DEMO: Final = ModelProfile(
+    name="demo",
+    title="Demo (coloured shapes)",
+    width=128,
+    height=128,
+    steps=8,
+    guidance_scale=1.0,
+    min_side=64,
+    max_side=512,
+    note=(
+        "This is the embedded demo model. It draws one coloured shape on a coloured background and nothing else: "
+        "circle, square, triangle or star in red, green, blue, yellow, purple, orange, white or black, small or "
+        "large, from prompts in English or Chinese. It was trained at 128x128. For real pictures start with "
+        "--model turbo on a machine with an NVIDIA GPU: that fetches Z-Image-Turbo once, about 33 GB."
+    ),
+    weights_bytes=10_000_000,
+    examples=(
+        "a large red circle on a blue background",
+        "a yellow star on a black background",
+        "small green triangle, white background",
+        "蓝色背景上的大红色圆形",
+        "黑色背景上的黄色星形",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """What one value of `--model` means.
+
+    `identity` is the model's name in every key; for a model of a hub it is the repository id. `folder` is where the
+    model lies when that is given rather than searched for.
+    """
+
+    profile: ModelProfile
+    identity: str
+    folder: Path | None = None
+
+    @property
+    def repo_id(self) -> str | None:
+        """What to ask a hub for, or None for a model that is only a folder."""
+        return self.identity if self.folder is None else None
+
+    def locate(self, roots: Iterable[Path]) -> Path:
+        """Return the folder of a complete copy: the one named, or the first one below *roots*.
+
+        Raises:
+            ModelMissing: There is none.
+            ModelCorrupt: There is one, but not whole.
+        """
+        if self.folder is None:
+            return find_model(self.identity, roots)
+        check_folder(self.folder)
+        return self.folder
+
+
+KNOWN: Final[Mapping[str, ModelChoice]] = MappingProxyType(
+    {
+        "turbo": ModelChoice(profile=TURBO, identity="Tongyi-MAI/Z-Image-Turbo"),
+        "base": ModelChoice(profile=BASE, identity="Tongyi-MAI/Z-Image"),
+        "demo": ModelChoice(profile=DEMO, identity="zimage-demo", folder=demo_folder()),
+    }
+)
+# Both hubs' rule for ids; a path has a leading dot, slash or tilde, or exists.
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w", re.ASCII)
+
+
+def model_choice(name: str) -> ModelChoice:
+    """Read one value of `--model`: a known name, a folder, or a repository id such as `org/name`.
+
+    Raises:
+        SettingsError: It is none of these.
+    """
+    if name in KNOWN:
+        return KNOWN[name]
+    folder = Path(name).expanduser()
+    if name.startswith((".", "/", "~")) or (name and folder.is_dir()):
+        folder = folder.resolve()
+        return ModelChoice(profile=_like_turbo(folder.name), identity=folder.name, folder=folder)
+    if _REPO_ID.fullmatch(name):
+        return ModelChoice(profile=_like_turbo(name), identity=name)
+    raise SettingsError(
+        f"model: should be one of {', '.join(KNOWN)}, a folder, or a repository id like org/name, got {name!r}"
+    )
+
+
+def _like_turbo(name: str) -> ModelProfile:
+    """Offer an unknown model with Turbo's values: most Z-Image fine-tunes start from it."""
+    return replace(TURBO, name=name, title=name)

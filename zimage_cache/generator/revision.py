@@ -1,0 +1,142 @@
+"""What a model's content is called: a hash over every file, computed once and remembered."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from zimage_cache.errors import ModelCorrupt
+from zimage_cache.generator.model_store import INDEX, components
+from zimage_cache.generator.progress import Meter, Tell, silent
+
+HASHING: Final = "hashing the files"
+_HASHERS: Final = 4
+_BLOCK: Final = 2**20
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_log = logging.getLogger(__name__)
+
+Stamp = list[int]  # size, modification time in ns, inode: a file whose stamp is unchanged is unchanged
+Memory = dict[str, tuple[Stamp, str]]  # by resolved path
+
+
+def sha256_of(path: Path, read: Callable[[int], object] | None = None) -> str:
+    """Hash one file; returns 64 hex digits. Blocks for as long as reading it takes; *read* is told of bytes read.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_BLOCK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            if read is not None:
+                read(count)
+    return digest.hexdigest()
+
+
+def content_revision(
+    folder: Path, memo: Path, hash_file: Callable[[Path], str] | None = None, tell: Tell = silent
+) -> str:
+    """Return the name of the folder's content: the SHA-256 of its manifest, one "<sha256>  <path>" line a file.
+
+    The manifest lists `model_index.json` and every visible file of the components it names, sorted by relative
+    path, so that the same weights from either hub have one name, whatever else lies beside them. Files are hashed
+    on a few threads and remembered in *memo* by path, size, modification time and inode; a damaged or unwritable
+    memo costs hashing again. Blocks for minutes the first time (32 GB), for milliseconds later; *tell* hears of the
+    bytes hashed.
+
+    Raises:
+        ModelCorrupt: A file is missing or cannot be read.
+    """
+    names = sorted(path.relative_to(folder).as_posix() for path in _content(folder))
+    try:
+        digests = digests_of([folder / name for name in names], memo, hash_file, tell)
+    except OSError as error:
+        raise ModelCorrupt(f"model: cannot read {error.filename}: {error.strerror}; check its permissions") from error
+    manifest = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True))
+    return hashlib.sha256(manifest.encode()).hexdigest()
+
+
+def _content(folder: Path) -> Iterator[Path]:
+    """Yield the files that make the content; hidden ones are the hubs' bookkeeping."""
+    yield folder / INDEX
+    for component in components(folder):
+        for path in (folder / component).rglob("*"):
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if path.is_file() and not hidden:
+                yield path
+
+
+def digests_of(
+    files: list[Path], memo: Path, hash_file: Callable[[Path], str] | None = None, tell: Tell = silent
+) -> list[str]:
+    """Hash *files*, remembering in *memo*; the digests in the same order.
+
+    Raises:
+        OSError: One of them cannot be read.
+    """
+    memory = _recall(memo)
+    unknown = [path for path in files if not _remembered(path, memory)]
+    meter = Meter(HASHING, sum(path.stat().st_size for path in unknown), tell)
+    hash_file = hash_file or partial(sha256_of, read=meter.add)
+    # hashlib lets go of the interpreter lock, so threads hash in parallel; more than a few only make a disk seek.
+    with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool:
+        fresh = list(pool.map(lambda path: _digest(path, memory, hash_file), files))
+    learnt = {key: entry for key, entry in fresh if memory.get(key) != entry}
+    if learnt:
+        _remember(memo, learnt)
+    return [digest for _, (_, digest) in fresh]
+
+
+def _remembered(path: Path, memory: Memory) -> bool:
+    known = memory.get(str(path.resolve()))
+    return known is not None and known[0] == _stamp(path)
+
+
+def _digest(path: Path, memory: Memory, hash_file: Callable[[Path], str]) -> tuple[str, tuple[Stamp, str]]:
+    """Return the memory's entry for *path*, from memory where its stamp is unchanged."""
+    key, stamp = str(path.resolve()), _stamp(path)
+    known = memory.get(key)
+    # The stamp is taken before reading: a file that changes under the hash has another stamp next time.
+    return key, known if known and known[0] == stamp else (stamp, hash_file(path))
+
+
+def _stamp(path: Path) -> Stamp:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _recall(memo: Path) -> Memory:
+    """Read what is remembered; whatever is no valid entry is forgotten."""
+    try:
+        document = json.loads(memo.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    entries = document.items() if isinstance(document, dict) else ()
+    return {key: (entry[0], entry[1]) for key, entry in entries if _is_entry(entry)}
+
+
+def _is_entry(entry: object) -> bool:
+    match entry:
+        case [[int(), int(), int()], str(digest)]:
+            return _SHA256.fullmatch(digest) is not None
+    return False
+
+
+def _remember(memo: Path, learnt: Memory) -> None:
+    """Add to the memo in one atomic step; two processes at once may lose entries, which costs hashing again."""
+    try:
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=memo.parent, prefix=f".{memo.name}.")
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(_recall(memo) | learnt, file, indent=1)
+        Path(name).replace(memo)
+    except OSError as error:
+        _log.warning("hashes of the weights are not remembered, so the next start computes them again: %s", error)

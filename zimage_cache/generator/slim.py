@@ -1,0 +1,128 @@
+"""A copy of a model whose transformer is stored in the precision it is drawn with: half of what a start reads.
+
+Z-Image ships its transformer as float32, 24.6 GB, of which every start makes 12.3 GB of bfloat16. The copy holds those
+12.3 GB; everything else in it are links to the source. It is derived, and never part of a name: pictures are named by
+the source's content. Casting tensor by tensor gives the same bits as the loader's own cast.
+
+Imports torch: only for a load.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from zimage_cache.generator.model_store import INDEX, components
+from zimage_cache.generator.progress import Meter, Tell, silent
+
+_log = logging.getLogger(__name__)
+_PART: Final = "transformer"
+_SEAL: Final = "complete.json"  # written last: what the finished copy was made of, and the stamps of its files
+_SPARE: Final = 2**30
+
+
+def slim_copy(source: Path, place: Path, revision: str, precision: str, tell: Tell = silent) -> Path:
+    """Return the folder to load: the copy in *place*, made when missing, or *source* where there can be none.
+
+    Blocks for as long as reading and writing the transformer takes, the first time; later for milliseconds. Every
+    tensor that was written is read back and compared before the copy is used.
+
+    Args:
+        source: The complete model.
+        place: The copy's folder.
+        revision: The source's content: a copy of other content is made anew.
+        precision: torch's name of the precision: "bfloat16" or "float16".
+        tell: Hears of the bytes converted.
+    """
+    seal = {"revision": revision, "precision": precision}
+    if _is_sealed(place, seal):
+        return place
+    shards = _shards(source)
+    size = sum(path.stat().st_size for path in shards)
+    if not shards or not _is_float32(shards[0]):
+        return source
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(place.parent).free < size // 2 + _SPARE:
+            _log.warning("no %s copy of %s: the disk of %s is too full", precision, source, place)
+            return source
+        _make(source, place, shards, seal, Meter(f"saving the {precision} copy", size, tell))
+    except (OSError, SafetensorError) as error:
+        _log.warning("no %s copy of %s: %s", precision, source, error)
+        return source
+    return place
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted((folder / _PART).glob("*.safetensors"))
+
+
+def _is_float32(path: Path) -> bool:
+    with safe_open(path, framework="np") as file:
+        return any(file.get_slice(name).get_dtype() == "F32" for name in file.keys())  # noqa: SIM118 - no mapping
+
+
+def _is_sealed(place: Path, seal: Mapping[str, str]) -> bool:
+    """Tell whether *place* is a finished copy of this content, and no file of it was touched since."""
+    try:
+        told = json.loads((place / _SEAL).read_bytes())
+    except (OSError, ValueError):
+        return False
+    whole = all((place / name).exists() for name in (INDEX, "text_encoder", "vae"))  # links to a source that is there
+    return whole and told == {**seal, "files": _stamps(place)}
+
+
+def _stamps(folder: Path) -> dict[str, list[int]]:
+    """Read size and modification time of each weight file: what changed since has others."""
+    stats = {path.name: path.stat() for path in _shards(folder)}
+    return {name: [status.st_size, status.st_mtime_ns] for name, status in stats.items()}
+
+
+def _make(source: Path, place: Path, shards: list[Path], seal: Mapping[str, str], meter: Meter) -> None:
+    """Build the copy beside its place, verify it, and move it there in one step.
+
+    Raises:
+        OSError: It cannot be written, or reads back as something else.
+    """
+    building = place.with_name(f".{place.name}.{os.getpid()}")
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        (building / _PART).mkdir(parents=True)
+        shutil.copyfile(source / INDEX, building / INDEX)
+        for name in components(source):
+            if name != _PART:
+                (building / name).symlink_to((source / name).resolve())
+        for path in (source / _PART).iterdir():
+            if path.suffix == ".json":
+                shutil.copyfile(path, building / _PART / path.name)
+        for path in shards:
+            _convert(path, building / _PART / path.name, getattr(torch, seal["precision"]))
+            meter.add(path.stat().st_size)
+        (building / _SEAL).write_text(json.dumps({**seal, "files": _stamps(building)}))
+        shutil.rmtree(place, ignore_errors=True)
+        building.rename(place)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _convert(path: Path, target: Path, dtype: torch.dtype) -> None:
+    tensors: dict[str, Any] = {}
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - not a mapping
+            tensors[name] = file.get_tensor(name).to(dtype)
+    save_file(tensors, target, metadata={"format": "pt"})
+    descriptor = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    with safe_open(target, framework="pt") as file:
+        if not all(torch.equal(file.get_tensor(name), tensor) for name, tensor in tensors.items()):
+            raise OSError(f"{target} reads back as something else than was written; check its disk")

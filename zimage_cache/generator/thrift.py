@@ -1,0 +1,144 @@
+"""Never die of memory: which plan draws which size here, and one more try under a thriftier one.
+
+Imports no torch; the pipeline it drives is `LoadedPipeline`, or a stand-in in tests.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from zimage_cache.errors import OutOfMemory
+from zimage_cache.generator.device import Device
+from zimage_cache.generator.plan import Plan, thriftier
+from zimage_cache.generator.protocol import Pixels, Step
+from zimage_cache.request import Recipe
+
+_log = logging.getLogger(__name__)
+_WARNING: Final = "memory: drawn as {precision} with offload {offload}, because the usual plan ran out of memory"
+
+Size = tuple[int, int, bool]
+
+
+class Picture(NamedTuple):
+    """What a pipeline drew: pixels, seconds on the device, and the plan that really drew it."""
+
+    pixels: Pixels
+    seconds: float
+    plan: Plan
+
+
+class Draws(Protocol):
+    """A pipeline that can draw under a plan it is told."""
+
+    def draw(
+        self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool], plan: Plan
+    ) -> Picture:
+        """Draw *recipe* as *plan* says; raises `OutOfMemory` with nothing of the picture left on the device."""
+
+
+class PlanBook:
+    """What this process learnt about memory: the plan of each size, and as whom pictures of it were drawn.
+
+    Args:
+        plan: The plan of every size nothing else is known of.
+        device: Whose memory it is.
+
+    Threads: one worker writes; anybody reads `precisions`, each a single dictionary look-up.
+    """
+
+    def __init__(self, plan: Plan, device: Device) -> None:
+        self.plan = plan
+        self.device = device
+        self._plans: dict[Size, Plan] = {}
+        self._drawn: dict[Size, tuple[str, ...]] = {}
+        self._largest: tuple[int, int] | None = None
+
+    def plan_for(self, recipe: Recipe) -> Plan:
+        """Return the plan *recipe* is drawn under now: sizes that ran out keep the plan that fitted."""
+        return self._plans.get(_size(recipe), self.plan)
+
+    def settle(self, recipe: Recipe, plan: Plan) -> None:
+        """Draw this size under *plan* from now on."""
+        self._plans[_size(recipe)] = plan
+
+    def note(self, recipe: Recipe, plan: Plan) -> None:
+        """Remember that *plan* drew *recipe*."""
+        size = _size(recipe)
+        known = self._drawn.get(size, ())
+        if plan.precision not in known:
+            self._drawn[size] = (*known, plan.precision)
+        if self._largest is None or recipe.width * recipe.height > self._largest[0] * self._largest[1]:
+            self._largest = recipe.width, recipe.height
+
+    def precisions(self, recipe: Recipe) -> tuple[str, ...]:
+        """List the precisions pictures of this size may be stored under, the one that would draw it now first."""
+        now = self.plan_for(recipe).precision
+        return tuple(dict.fromkeys((now, self.plan.precision, *self._drawn.get(_size(recipe), ()))))
+
+    def does_not_fit(self, recipe: Recipe, plan: Plan) -> OutOfMemory:
+        """Say that there is no way left, and what there is memory for."""
+        asked = f"{recipe.width}x{recipe.height}"
+        smaller = self._largest is not None and self._largest[0] * self._largest[1] < recipe.width * recipe.height
+        fits = f"{self._largest[0]}x{self._largest[1]} fitted here" if smaller and self._largest else "try half of it"
+        more = "" if recipe.guidance_scale == 0 else ", or guidance 0, which halves the work"
+        more += "" if plan.offload == "group" or self.device.total_bytes is None else ", or start with --offload group"
+        return OutOfMemory(f"{self.device.name}: too little memory for {asked} as {plan.precision}; {fits}{more}")
+
+
+def draw(
+    pipeline: Draws, book: PlanBook, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]
+) -> tuple[Picture, tuple[str, ...]]:
+    """Draw under the plan of this size; out of memory, try once more under the next thriftier one.
+
+    Returns:
+        The picture, and what its asker should be told.
+
+    Raises:
+        OutOfMemory: The second try ran out too, or there is no thriftier plan; says what would fit.
+        GeneratorError: Whatever else the pipeline raises.
+    """
+    plan = book.plan_for(recipe)
+    picture = _try(pipeline, recipe, on_step, cancelled, plan)
+    # Outside of any `except`: an exception being treated keeps the frames of the first try alive.
+    if picture is None:
+        thrifty = thriftier(plan, book.device)
+        if thrifty is None:
+            raise book.does_not_fit(recipe, plan)
+        _log.warning(
+            "out_of_memory size=%dx%d plan=%s/%s retry=%s/%s",
+            *(recipe.width, recipe.height, plan.precision, plan.offload, thrifty.precision, thrifty.offload),
+        )
+        plan = thrifty
+        picture = _try(pipeline, recipe, on_step, cancelled, plan)
+        if picture is None:
+            raise book.does_not_fit(recipe, plan)
+        book.settle(recipe, plan)
+    book.note(recipe, picture.plan)
+    return picture, _warnings(book, plan, picture.plan)
+
+
+def _try(
+    pipeline: Draws,
+    recipe: Recipe,
+    on_step: Callable[[Step], None],
+    cancelled: Callable[[], bool],
+    plan: Plan,
+) -> Picture | None:
+    try:
+        return pipeline.draw(recipe, on_step, cancelled, plan)
+    except OutOfMemory:
+        return None
+
+
+def _warnings(book: PlanBook, plan: Plan, drawn: Plan) -> tuple[str, ...]:
+    said = []
+    if plan != book.plan:
+        said.append(_WARNING.format(precision=plan.precision, offload=plan.offload))
+    if drawn.vae_float32 and not plan.vae_float32:
+        said.append(f"decoder: {plan.dtype} overflowed, so the picture was decoded in float32")
+    return tuple(said)
+
+
+def _size(recipe: Recipe) -> Size:
+    """Name what decides the memory a picture takes: its size, and whether guidance doubles the batch."""
+    return recipe.width, recipe.height, recipe.guidance_scale > 0

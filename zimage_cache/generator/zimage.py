@@ -1,0 +1,268 @@
+"""`ZImageGenerator`: a Z-Image folder on disk behind the `ImageGenerator` seam.
+
+Imports no torch: `compose` imports this module at start-up, and `pipeline`, which does, costs seconds. `load` imports
+it, in the worker's thread; nothing before that needs more than file hashes and version numbers.
+"""
+
+import ctypes
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError, ModelCorrupt, ModelMissing
+from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.generator.complaints import listening
+from zimage_cache.generator.device import CPU, Device
+from zimage_cache.generator.model_store import newer_than_here
+from zimage_cache.generator.plan import make_plan
+from zimage_cache.generator.progress import Progress, Tell
+from zimage_cache.generator.protocol import Drawing, GeneratorState, ModelProfile, Status, Step
+from zimage_cache.generator.revision import HASHING, content_revision
+from zimage_cache.generator.thrift import PlanBook, draw
+from zimage_cache.request import Recipe
+
+if TYPE_CHECKING:
+    from zimage_cache.generator.embeddings import Embeddings
+    from zimage_cache.generator.pipeline import LoadedPipeline
+
+IdentityMode = Literal["strict", "portable"]
+Fetch = Callable[[Tell, Callable[[], bool]], object]
+_DEFAULT_ATTENTION: Final = "sdpa"
+_LOADING: Final = "loading weights"
+_log = logging.getLogger(__name__)
+
+
+class ZImageGenerator:
+    """Draws with one `ZImagePipeline` on one device.
+
+    Args:
+        profile: What this model is asked for by default, and its limits.
+        locate: Returns the model's folder, complete, or raises `ModelMissing` or `ModelCorrupt` with a remedy. May
+            block. Called by `identity` and `load`, until it has succeeded once.
+        model: The model's name in every key: the repository id, "zimage-demo", or a folder's name.
+        device: Where to draw.
+        memo: The file that remembers hashes of weights between starts; made when missing.
+        precision: "auto", "bfloat16", "float16", "float32" or "int8".
+        offload: "auto", "none", "model" or "group": what waits in main memory.
+        attention: One of diffusers' attention backends; "auto" is its default.
+        compiled: Compile the transformer's repeated blocks; the first picture then takes minutes.
+        fetch: Brings a missing or incomplete model onto this disk, where *locate* then finds it; told whom to tell
+            of its progress, and what to ask whether to stop. None: never fetched. Called by `load` alone, so that no
+            request ever starts a download. May block for hours.
+        slim: Keep, in this folder, a copy whose transformer has the precision drawn with, and load that; None: load
+            the source, as it ships.
+        warmup: Draw one small picture at the end of each load, of which no trace is kept: the first asker does not
+            pay for what a device sets up once.
+        identity_mode: "strict" puts versions and device class into the identity, "portable" only "diffusers".
+    """
+
+    def __init__(
+        self,
+        profile: ModelProfile,
+        locate: Callable[[], Path],
+        *,
+        model: str,
+        device: Device,
+        memo: Path,
+        precision: str = "auto",
+        offload: str = "auto",
+        attention: str = "auto",
+        compiled: bool = False,
+        identity_mode: IdentityMode = "strict",
+        fetch: Fetch | None = None,
+        warmup: bool = False,
+        slim: Path | None = None,
+    ) -> None:
+        self.profile = profile
+        self._locate = locate
+        self._model = model
+        self._device = device
+        self._memo = memo
+        self._fetch = fetch
+        self._warmup = warmup
+        self._slim = slim
+        self._stopped = threading.Event()
+        plan = make_plan(device, precision, offload, profile.weights_bytes)
+        _log.info("plan %s: %s, offload %s (%s)", device.name, plan.precision, plan.offload, plan.reason)
+        self._book = PlanBook(plan, device)
+        self._precision = plan.precision
+        self._attention, self._compiled = attention, compiled
+        strict = identity_mode == "strict"
+        self._runtime = runtime_of(device, attention, compiled=compiled) if strict else "diffusers"
+        self._embeddings: Embeddings | None = None
+        self._state = GeneratorState(Status.SLEEPING, device=device.name)
+        self._found: tuple[Path, GeneratorIdentity] | None = None
+        self._finding = threading.Lock()
+        self._pipeline: LoadedPipeline | None = None
+
+    @property
+    def state(self) -> GeneratorState:
+        return self._state
+
+    def identity(self) -> GeneratorIdentity:
+        return self._find()[1]
+
+    def identities(self, recipe: Recipe) -> tuple[GeneratorIdentity, ...]:
+        identity = self.identity()
+        return tuple(replace(identity, precision=precision) for precision in self._book.precisions(recipe))
+
+    def load(self) -> None:
+        self._loaded(self._fetch)
+
+    def interrupt(self) -> None:
+        """Stop a download that `load` waits for; from any thread. What has arrived is kept."""
+        self._stopped.set()
+
+    def unload(self) -> None:
+        if self._pipeline:
+            self._pipeline.unload()
+            self._pipeline = None
+            _return_freed_memory()
+        self._state = GeneratorState(Status.SLEEPING, device=self._device.name)
+
+    def generate(self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]) -> Drawing:
+        pipeline = self._loaded()
+        picture, told = draw(pipeline, self._book, recipe, on_step, cancelled)
+        identity = replace(self.identity(), precision=picture.plan.precision)
+        return Drawing(picture.pixels, identity, picture.seconds, pipeline.warnings(recipe) + told)
+
+    def _find(self, folder: Path | None = None) -> tuple[Path, GeneratorIdentity]:
+        """Find the model and name its content, once: the identity is fixed for the process, a failure is not."""
+        with self._finding:
+            if self._found is None:
+                folder = folder or self._locate()
+                revision = content_revision(folder, self._memo, tell=self._hear)
+                identity = GeneratorIdentity(self._model, revision, self._precision, self._runtime)
+                self._found = folder, identity
+            return self._found
+
+    def _locate_or(self, fetch: Fetch | None) -> Path:
+        """Locate the model, fetching it if need be; not under the lock, so `identity` answers "missing" meanwhile."""
+        try:
+            return self._locate()
+        except (ModelMissing, ModelCorrupt):
+            if fetch is None:
+                raise
+        self._hear(Progress("fetching the model"))
+        fetch(self._hear, self._stopped.is_set)
+        self._hear(Progress("checking files"))
+        return self._locate()
+
+    def _loaded(self, fetch: Fetch | None = None) -> "LoadedPipeline":
+        if self._pipeline is None:
+            self._stopped.clear()
+            self._state = GeneratorState(Status.LOADING, phase="checking files", device=self._device.name)
+            try:
+                self._pipeline = self._read(self._locate_or(fetch))
+            except Cancelled:
+                self._state = GeneratorState(Status.SLEEPING, device=self._device.name)
+                raise
+            except GeneratorError as error:
+                self._state = GeneratorState(Status.ERROR, detail=str(error), device=self._device.name)
+                raise
+            except Exception as error:
+                # A library that is broken, a folder that is gone: whatever it is, a load must never look like one for
+                # ever, because people and programs wait for it.
+                told = f"the model does not load ({type(error).__name__}: {error}); the server's log says more"
+                self._state = GeneratorState(Status.ERROR, detail=told, device=self._device.name)
+                raise GenerationFailed(told) from error
+            self._state = GeneratorState(Status.HEALTHY, device=self._device.name)
+        return self._pipeline
+
+    def _read(self, folder: Path) -> "LoadedPipeline":
+        """Load the weights, and beside that name them: both read the same files, so the disk is read once."""
+        with ThreadPoolExecutor(1, "naming") as beside:
+            naming = beside.submit(self._find, folder)
+            self._hear(Progress("importing"))
+            from zimage_cache.generator.embeddings import Embeddings  # noqa: PLC0415 - see the head of this module
+            from zimage_cache.generator.pipeline import Engine, LoadedPipeline  # noqa: PLC0415 - likewise
+
+            if self._embeddings is None:
+                self._embeddings = Embeddings()
+            read = self._slimmed(folder, naming)
+            self._hear(Progress(_LOADING))
+            with listening(read) as complaints:
+                try:
+                    pipeline = LoadedPipeline(
+                        read,
+                        self._device,
+                        self._book.plan,
+                        Engine(self._attention, self._compiled),
+                        embeddings=self._embeddings,
+                    )
+                except ModelCorrupt as error:
+                    newer = newer_than_here(folder, version("diffusers"))
+                    raise ModelCorrupt(newer or complaints.told or str(error)) from error
+            if complaints.told:
+                pipeline.unload()
+                raise ModelCorrupt(complaints.told)
+            _, identity = naming.result()
+        self._book.plan = pipeline.plan
+        # Compared after reading: pictures of weights swapped since must not be stored under the old ones' name.
+        if content_revision(folder, self._memo) != identity.revision:
+            raise ModelCorrupt(f"model: the files in {folder} changed since this server started; restart it")
+        self._warm_up(pipeline)
+        _log.info("loaded %s on %s as %s", self._model, self._device.name, self._precision)
+        return pipeline
+
+    def _slimmed(self, folder: Path, naming: "Future[tuple[Path, GeneratorIdentity]]") -> Path:
+        """Return the folder to read: a copy in the precision drawn with, if it is wanted; it is tied to the content."""
+        if self._slim is None or self._book.plan.dtype == "float32":
+            return folder
+        from zimage_cache.generator.slim import slim_copy  # noqa: PLC0415 - brings torch
+
+        place = self._slim / f"{self._model.replace('/', '--')}-{self._book.plan.dtype}"
+        return slim_copy(folder, place, naming.result()[1].revision, self._book.plan.dtype, self._hear)
+
+    def _warm_up(self, pipeline: "LoadedPipeline") -> None:
+        """Draw one picture for nobody; trouble with it is no trouble with the model."""
+        if not self._warmup:
+            return
+        self._hear(Progress("warming up"))
+        small = self._device == CPU  # which sets nothing up by size, and takes minutes for a large model's picture
+        recipe = Recipe(
+            prompt="warm-up",
+            negative_prompt="",
+            width=self.profile.min_side if small else self.profile.width,
+            height=self.profile.min_side if small else self.profile.height,
+            steps=1,
+            guidance_scale=self.profile.guidance_scale,
+            seed=1,
+            sampler="euler",
+            shift=3.0,
+            max_sequence_length=512,
+        )
+        try:
+            pipeline.draw(recipe, lambda _step: None, self._stopped.is_set)
+        except GeneratorError as error:
+            _log.warning("the warm-up picture of %s failed: %s", self._model, error)
+
+    def _hear(self, progress: Progress) -> None:
+        """Show progress as the state of a load; hashing for `identity` alone is no load."""
+        state = self._state
+        if state.status is Status.LOADING:
+            beside = progress.phase == HASHING and state.phase == _LOADING
+            phase = state.phase if beside else progress.phase
+            self._state = GeneratorState(Status.LOADING, phase, progress.share, device=self._device.name)
+
+
+def _return_freed_memory() -> None:
+    """Make glibc hand freed heap back: it would keep what a cast of the weights left, 600 MiB for 1 GB of them.
+
+    Other C libraries have no such call, nor the need.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def runtime_of(device: Device, attention: str = "auto", *, compiled: bool = False) -> str:
+    """Spell what computes the pixels: versions without their local suffix, the device's class, the attention."""
+    versions = [f"{name}-{version(name).partition('+')[0]}" for name in ("diffusers", "torch")]
+    used = _DEFAULT_ATTENTION if attention in {"auto", "native"} else attention
+    return " ".join([*versions, device.device_class, used + "+compile" * compiled])
