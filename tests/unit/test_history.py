@@ -1,0 +1,662 @@
+"""`output_image/`: plain files, each whole, none overwriting another; and the index that follows them."""
+
+import errno
+import json
+import logging
+import os
+import re
+import sqlite3
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zimage_cache import png
+from zimage_cache.errors import HistoryUnavailable, InvalidRequest
+from zimage_cache.history import History, files, index
+
+NAME = re.compile(r"image_\d{8}_\d{6}_[0-9a-f]{8}(_\d+)?\.png")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "output_image"
+
+
+def no_hard_links(*_paths):
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.fixture(params=["hard links", "no hard links"])
+def linking(request, monkeypatch):
+    """Both kinds of file system."""
+    if request.param == "no hard links":
+        monkeypatch.setattr(os, "link", no_hard_links)
+
+
+@pytest.mark.usefixtures("linking")
+def test_name_and_bytes(folder, entry):
+    """One PNG a generation, named by local time and key, with the very bytes."""
+    made = entry(1)
+    path = History(folder).add(made)
+
+    moment = datetime(2026, 11, 21, tzinfo=UTC).astimezone().strftime("%Y%m%d_%H%M%S")
+    assert path == folder / f"image_{moment}_{made.record.key[:8]}.png"
+    assert NAME.fullmatch(path.name)
+    assert path.read_bytes() == made.png
+    assert list(folder.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("linking")
+def test_two_in_one_second(folder, entry):
+    """The second gets a number; nothing is overwritten."""
+    history = History(folder)
+    paths = [history.add(entry(1, look=look)) for look in (0, 1, 2)]
+
+    stem = paths[0].stem
+    assert [path.name for path in paths] == [f"{stem}.png", f"{stem}_2.png", f"{stem}_3.png"]
+    assert [path.read_bytes() for path in paths] == [entry(1, look=look).png for look in (0, 1, 2)]
+    assert sorted(folder.iterdir()) == sorted(paths)
+
+
+@pytest.mark.usefixtures("linking")
+def test_many_in_one_moment(folder, entry):
+    """Threads that meet at one name each get one of their own."""
+    history, made = History(folder), [entry(1, look=look) for look in range(16)]
+    barrier = threading.Barrier(len(made))
+
+    def add(one):
+        barrier.wait()
+        history.add(one)
+
+    threads = [threading.Thread(target=add, args=(one,)) for one in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(path.read_bytes() for path in folder.iterdir()) == sorted(one.png for one in made)
+    assert all(NAME.fullmatch(path.name) for path in folder.iterdir())
+
+
+def test_files_of_people_are_never_overwritten(folder, entry):
+    """Whatever lies under a name, also a folder or a dead link, stays; the picture takes the next one."""
+    history = History(folder)
+    first = history.add(entry(1))
+    first.write_bytes(b"edited")
+    second = first.with_stem(first.stem + "_2")
+    second.mkdir()
+    third = first.with_stem(first.stem + "_3")
+    third.symlink_to("nowhere")
+
+    path = history.add(entry(1))
+
+    assert path == first.with_stem(first.stem + "_4")
+    assert path.read_bytes() == entry(1).png
+    assert first.read_bytes() == b"edited"
+    assert second.is_dir()
+    assert third.is_symlink()
+
+
+def test_the_folder_may_vanish(folder, entry):
+    """Somebody tidies up while the server runs: the next picture makes the folder again."""
+    history = History(folder)
+    history.add(entry(1)).unlink()
+    folder.rmdir()
+
+    assert history.add(entry(2)).read_bytes() == entry(2).png
+
+
+def test_an_unwritable_folder(folder, entry, caplog):
+    """The picture is lost for the folder, not for the asker: None and one warning, which names the folder."""
+    folder.write_text("a file where the folder should be")
+
+    assert History(folder).add(entry(1)) is None
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert str(folder) in caplog.text
+
+
+@pytest.mark.usefixtures("linking")
+@pytest.mark.parametrize("step", ["write", "fsync"])
+def test_a_full_disk_leaves_nothing(folder, entry, monkeypatch, caplog, step):
+    """A write that fails half-way is None, one warning, and no file of any name."""
+
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def half(file: Path, png: bytes) -> None:
+        file.write_bytes(png[: len(png) // 2])
+        full()
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        monkeypatch.setattr(files, "_write", half)
+
+    assert History(folder).add(entry(1)) is None
+    assert list(folder.iterdir()) == []
+    assert len(caplog.records) == 1
+
+
+def test_no_part_is_ever_seen_under_the_name(folder, entry, monkeypatch):
+    """The name appears with the whole, flushed picture: a crash at any moment before leaves no broken PNG."""
+    made, moments = entry(1), []
+
+    def seen():
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+    real_sync, real_link = os.fsync, os.link
+
+    def sync(descriptor):
+        moments.append(("fsync", seen()))
+        real_sync(descriptor)
+
+    def link(source, target):
+        moments.append(("link", seen()))
+        assert Path(source).read_bytes() == made.png
+        real_link(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "link", link)
+    History(folder).add(made)
+
+    assert moments == [("fsync", []), ("link", [])]
+
+
+def test_pictures_are_readable_by_others(folder, entry):
+    """Files have the mode every other program's files have here, not that of a private temporary file."""
+    path = History(folder).add(entry(1))
+    plain = folder / "plain"
+    plain.touch()
+
+    assert path.stat().st_mode == plain.stat().st_mode
+    assert path.stat().st_nlink == 1
+
+
+# The index.
+
+
+@pytest.fixture
+def history(folder) -> History:
+    return History(folder)
+
+
+@pytest.fixture
+def put(folder) -> Callable[..., Path]:
+    """Give a function that puts a picture of its own parameters into the folder, as a program or a person would."""
+
+    def make(name: str, prompt: str = "a red circle", *, made: int = 1000, **fields: object) -> Path:
+        request = {"prompt": prompt, "seed": 7, **fields}
+        document = {"request": request, "seed": request["seed"], "key": "ab" * 32, "generator": {"model": "fake-1"}}
+        pixels = np.zeros((16, 32, 3), np.uint8)
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png.encode(pixels, {"zimage": json.dumps(document)}))
+        os.utime(path, ns=(made * 10**9, made * 10**9))
+        return path
+
+    return make
+
+
+def names(pictures) -> list[str]:
+    return [picture.name for picture in pictures]
+
+
+def test_an_added_picture_is_listed_at_once(history, entry):
+    """What was just made is on the first page, with its owner, before anything compares folder and index."""
+    path = history.add(entry(1), "ann")
+
+    (picture,) = history.page(owner="ann").pictures
+    assert (picture.name, picture.owner, picture.width, picture.height) == (path.name, "ann", 64, 64)
+    assert history.page(owner="bob").pictures == []
+    assert history.get(picture.id, "bob") is None
+    assert history.read(picture) == entry(1).png
+
+
+def test_trouble_with_the_index_costs_no_picture(folder, tmp_path, entry, caplog):
+    """An index that cannot be written is one warning; the picture is in the folder, and listed once it can be."""
+    (tmp_path / "workspace").write_text("a file where the folder should be")
+    history = History(folder, tmp_path / "workspace")
+    path = history.add(entry(1))
+
+    assert path.read_bytes() == entry(1).png
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    with pytest.raises(HistoryUnavailable):
+        history.page()
+    (tmp_path / "workspace").unlink()
+    history.reconcile()
+    assert names(history.page().pictures) == [path.name]
+
+
+def test_a_lost_index_is_read_from_the_files(history, put, tmp_path):
+    """Without the database everything is found again in the pictures' own metadata, in the same order."""
+    put("b.png", "two", made=2000, width=32, height=16, seed=2)
+    put("a.png", "one", made=1000, style="ink")
+    put("folder/image_20200101_000000_x.png", "by its name", made=3000)
+    history.reconcile()
+    before = history.page().pictures
+    (tmp_path / "zimage.sqlite3").unlink()
+    assert history.page().pictures == []
+
+    history.reconcile()
+
+    assert names(before) == ["folder/image_20200101_000000_x.png", "b.png", "a.png"]
+    assert [replace(each, id=0) for each in history.page().pictures] == [replace(each, id=0) for each in before]
+    by_name = {picture.name: picture for picture in before}
+    assert by_name["a.png"].parameters == {"prompt": "one", "seed": 7, "style": "ink"}
+    assert (by_name["b.png"].key, by_name["b.png"].model) == ("ab" * 32, "fake-1")
+
+
+def test_a_vanished_picture_is_never_listed(history, put):
+    """A file that is gone is on no page and found under no number, at once; `reconcile` forgets its row."""
+    put("a.png")
+    put("b.png", made=2000)
+    history.reconcile()
+    (one,) = [each for each in history.page().pictures if each.name == "a.png"]
+    (history._folder / "a.png").unlink()
+
+    assert "a.png" not in names(history.page().pictures)
+    assert history.get(one.id) is None
+    assert history.read(one) is None
+    assert history.thumbnail(one) is None
+    history.reconcile()
+    assert "a.png" not in history._index.stamps()
+
+
+def test_a_renamed_picture_keeps_its_number_and_owner(history, folder, entry):
+    """Moving a file within the folder is no loss: number and owner follow it."""
+    path = history.add(entry(1), "ann")
+    (before,) = history.page().pictures
+    (folder / "kept").mkdir()
+    path.rename(folder / "kept" / "fox.png")
+
+    history.reconcile()
+
+    (after,) = history.page("fox").pictures
+    assert (after.id, after.owner, after.name) == (before.id, "ann", "kept/fox.png")
+
+
+def test_a_changed_picture_is_read_again(history, put):
+    """A file that was replaced shows what it is now, even before anything compares, under its old number."""
+    put("a.png", "old words")
+    history.reconcile()
+    (before,) = history.page().pictures
+    old = history.thumbnail(before)
+    put("a.png", "new words, longer", made=5000)
+
+    (after,) = history.page().pictures
+
+    assert (after.id, after.parameters["prompt"]) == (before.id, "new words, longer")
+    assert names(history.page("longer").pictures) == ["a.png"]
+    assert history.page("old").pictures == []
+    assert old is not None
+
+
+@pytest.mark.parametrize("content", [b"", b"no PNG", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n" + bytes(1000)])
+def test_what_is_no_png_is_not_shown(history, folder, put, content):
+    """Damaged files and others in disguise are left out, since nobody could see them; healthy ones are not affected."""
+    put("good.png")
+    (folder / "bad.png").write_bytes(content)
+
+    history.reconcile()
+
+    assert names(history.page().pictures) == ["good.png"]
+
+
+def test_foreign_pictures_are_shown_without_parameters(history, folder):
+    """A PNG that says nothing of itself is a picture all the same: it is listed with its size and time."""
+    folder.mkdir()
+    (folder / "photo.png").write_bytes(png.encode(np.zeros((16, 32, 3), np.uint8), {}))
+
+    history.reconcile()
+
+    (picture,) = history.page().pictures
+    assert (picture.parameters, picture.key, picture.width, picture.height) == ({}, None, 32, 16)
+
+
+def test_links_folders_pipes_and_hidden_files_are_left_out(history, folder, put, tmp_path):
+    """Only regular files are read: a link could show any picture of the machine, a pipe would never end."""
+    secret = put("real.png").rename(tmp_path / "secret.png")
+    (folder / "link.png").symlink_to(secret)
+    (folder / "away").symlink_to(tmp_path, target_is_directory=True)
+    (folder / "folder.png").mkdir()
+    os.mkfifo(folder / "pipe.png")
+    put(".hidden.png")
+    os.close(os.open(os.fsencode(folder) + b"/\xff.png", os.O_CREAT))
+
+    history.reconcile()
+
+    assert history.page().pictures == []
+
+
+def test_a_file_that_became_a_link_is_not_followed(history, put, tmp_path):
+    """Between listing and reading a picture may turn into a link: nothing is sent."""
+    path = put("a.png")
+    history.reconcile()
+    (picture,) = history.page().pictures
+    path.rename(tmp_path / "elsewhere.png")
+    path.symlink_to(tmp_path / "elsewhere.png")
+
+    assert history.read(picture) is None
+    assert history.thumbnail(picture) is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"request": {"prompt": "\ud800 half", "seed": 10**30, "steps": [1], "unknown": 1}},
+        {"request": {"prompt": {"a": 1}, "seed": True, "width": float("inf")}},
+        {"request": {"prompt": "\0nul", "seed": -1}, "key": "../../etc/passwd", "generator": 7},
+    ],
+)
+def test_hostile_claims_are_made_plain(history, folder, document):
+    """Whatever a file claims, it can be stored, searched and sent as JSON."""
+    folder.mkdir()
+    (folder / "x.png").write_bytes(png.encode(np.zeros((16, 16, 3), np.uint8), {"zimage": json.dumps(document)}))
+    history.reconcile()
+
+    (picture,) = history.page().pictures
+    json.dumps(picture.parameters, allow_nan=False, ensure_ascii=False).encode()
+    assert picture.parameters.keys() <= {"prompt", "seed"}
+    assert picture.key is None
+
+
+def test_pages_are_stable_under_additions(history, put):
+    """Each picture is on exactly one page, newest first, also when new ones arrive between two pages."""
+    for number in range(7):
+        put(f"{number}.png", made=1000 + number // 2)  # several in one second
+    history.reconcile()
+    seen, cursor = [], None
+    while True:
+        page = history.page(limit=3, cursor=cursor)
+        seen += names(page.pictures)
+        put(f"new{len(seen)}.png", made=9000 + len(seen))
+        history.reconcile()
+        if (cursor := page.cursor) is None:
+            break
+    assert sorted(seen) == [f"{number}.png" for number in range(7)]
+    assert [int(name[0]) // 2 for name in seen] == [3, 2, 2, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "1", "1_2_3", "1_2; DROP TABLE", "9" * 40 + "_1"])
+def test_a_cursor_of_somebody_else(history, cursor):
+    """A cursor that is none of ours is the asker's mistake."""
+    with pytest.raises(InvalidRequest, match="cursor: ") as caught:
+        history.page(cursor=cursor)
+    assert caught.value.field == "cursor"
+
+
+def test_the_index_follows_the_folder_while_it_runs(history, put):
+    """Once started, files of people appear without a restart: the listing notices that the folder changed."""
+    put("first.png")
+    history.start()
+    try:
+        wait_for(lambda: names(history.page().pictures) == ["first.png"])
+        put("second.png", made=2000)
+        wait_for(lambda: names(history.page().pictures) == ["second.png", "first.png"])
+    finally:
+        history.close()
+
+
+def test_a_folder_that_is_not_there_forgets_nothing(history, folder, put):
+    """A mount that is missing hides its pictures; when it is back, their numbers are the old ones."""
+    put("a.png")
+    history.reconcile()
+    (before,) = history.page().pictures
+    folder.rename(folder.with_name("away"))
+    history.reconcile()
+    assert history.page().pictures == []
+    folder.with_name("away").rename(folder)
+
+    history.reconcile()
+
+    assert history.page().pictures == [before]
+
+
+def test_a_damaged_database_is_set_aside(history, put, tmp_path, caplog):
+    """Garbage in place of the database is kept under another name, told once, and everything is read again."""
+    put("a.png")
+    (tmp_path / "zimage.sqlite3").write_bytes(b"garbage" * 1000)
+
+    history.reconcile()
+
+    assert names(history.page().pictures) == ["a.png"]
+    assert (tmp_path / "zimage.sqlite3.damaged").read_bytes() == b"garbage" * 1000
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_tables_of_others_are_left_alone(history, put, tmp_path):
+    """The database is shared: making, using and replacing our tables touches nobody else's."""
+    with closing(sqlite3.connect(tmp_path / "zimage.sqlite3")) as database, database:
+        database.execute("CREATE TABLE others (x)")
+        database.execute("INSERT INTO others VALUES (7)")
+    put("a.png")
+    history.reconcile()
+    with closing(sqlite3.connect(tmp_path / "zimage.sqlite3")) as database, database:
+        database.execute("UPDATE history_version SET version = 99")
+
+    history.reconcile()
+
+    assert names(history.page().pictures) == ["a.png"]
+    with closing(sqlite3.connect(tmp_path / "zimage.sqlite3")) as database:
+        assert database.execute("SELECT x FROM others").fetchall() == [(7,)]
+
+
+def test_threads_and_folders_share_one_database(tmp_path, entry):
+    """Writers at once lose nothing, and another folder's pictures are not among this one's."""
+    one, other = History(tmp_path / "one", tmp_path), History(tmp_path / "other", tmp_path)
+    threads = [threading.Thread(target=(one, other)[n % 2].add, args=(entry(n),)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for history in (one, other):
+        assert len(history.page().pictures) == 6
+        assert sorted(names(history.page().pictures)) == sorted(path.name for path in history._folder.iterdir())
+
+
+# Searching.
+
+
+@pytest.fixture(params=["trigrams", "no trigrams"])
+def searchable(request, history, put, monkeypatch) -> History:
+    """A history to search, with and without SQLite's full-text index."""
+    if request.param == "no trigrams":
+        monkeypatch.setattr(index, "_WORDS", "CREATE VIRTUAL TABLE history_words USING no_such_module(x);")
+    put("fox.png", "a red Fox in the snow, 100% real", seed=42, made=1)
+    put("kreis.png", "红色的圆形，蓝色背景", seed=43, made=2, negative_prompt="模糊")
+    put("cafe.png", "cafe\u0301 at night, under_score", seed=44, made=3)
+    history.reconcile()
+    assert history._index.full_text == (request.param == "trigrams")
+    return history
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("fox", "fox"),
+        ("FOX snow", "fox"),
+        ("fo", "fox"),
+        ('"red fox"', "fox"),
+        ('"fox red"', ""),
+        ("红色", "kreis"),
+        ("蓝色背景", "kreis"),
+        ("圆", "kreis"),
+        ("模糊", "kreis"),
+        ("café", "cafe"),
+        ("seed:42", "fox"),
+        ("SEED:42 snow", "fox"),
+        ("42", "fox"),
+        ("seed:45", ""),
+        ("seed:", ""),
+        ("size:32x16", "cafe kreis fox"),
+        ("32x16", "cafe kreis fox"),
+        ("size:16x32", ""),
+        ("model:FAKE", "cafe kreis fox"),
+        ("model:turbo", ""),
+        ("100%", "fox"),
+        ("%", "fox"),
+        ("_", "cafe"),
+        ("r_al", ""),
+        ('"', ""),
+        ("fox OR night", ""),
+        ("NEAR(", ""),
+        ("'; DROP TABLE history_pictures; --", ""),
+        ("kreis.png", "kreis"),
+        ("", "cafe kreis fox"),
+        ("  ", "cafe kreis fox"),
+        ("\ud800", ""),
+        ("fox\0", "fox"),
+    ],
+)
+def test_searching(searchable, query, expected):
+    """Parts of words, Chinese of any length, phrases, seed, size and model; nothing typed is taken for SQL."""
+    assert names(searchable.page(query).pictures) == [f"{name}.png" for name in expected.split()]
+
+
+@pytest.mark.parametrize("query", ["x" * 1001, "a " * 31])
+def test_a_query_that_is_too_long(history, query):
+    """Length and number of words are bounded, and the error says by what."""
+    with pytest.raises(InvalidRequest, match="query: at most") as caught:
+        history.page(query)
+    assert caught.value.field == "query"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a red fox", ["fox.png"]),
+        ("red foxes in snow", ["fox.png"]),
+        ("红色的圆形", ["kreis.png"]),
+        ("a green tractor", []),
+        ("", []),
+        ("!!", []),
+        ("x" * 8000, []),
+    ],
+)
+def test_similar_pictures(searchable, text, expected):
+    """Prompts that share at least half of what was typed, the closest first; others are no suggestion."""
+    assert names(searchable.similar(text)) == expected
+
+
+# Thumbnails, deleting, archiving.
+
+
+def test_thumbnails_live_apart_and_go_with_their_picture(history, put, folder, tmp_path):
+    """A thumbnail is drawn once, in a folder of its own, and deleted with its picture, however that is deleted."""
+    put("a.png")
+    put("b.png", made=2000)
+    history.reconcile()
+    b, a = history.page().pictures
+    small = history.thumbnail(a)
+    history.thumbnail(b)
+    assert small[:4] + small[8:12] == b"RIFFWEBP"
+    assert len(list((tmp_path / "history_thumbs").iterdir())) == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "b.png"]
+
+    history.delete(a)
+    assert len(list((tmp_path / "history_thumbs").iterdir())) == 1
+    assert history.page().pictures == [b]
+    assert sorted(path.name for path in folder.iterdir()) == ["b.png"]
+    (folder / "b.png").unlink()
+    history.reconcile()
+    assert list((tmp_path / "history_thumbs").iterdir()) == []
+
+
+def test_a_huge_picture_is_not_decoded(history, folder):
+    """A header that claims 60000 x 60000 pixels is listed, but nobody decodes it for a thumbnail."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    whole = png.encode(np.zeros((16, 16, 3), np.uint8), {})
+    crc = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    folder.mkdir()
+    (folder / "bomb.png").write_bytes(whole[:16] + header + crc + whole[33:])
+    history.reconcile()
+
+    (picture,) = history.page().pictures
+    assert picture.width == 60_000
+    assert history.thumbnail(picture) is None
+
+
+@pytest.fixture(params=["same file system", "another one"])
+def moving(request, monkeypatch):
+    """Both ways to move a file."""
+    if request.param == "another one":
+        real = os.link
+
+        def link(source, target):
+            if Path(source).parent != Path(target).parent:
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            real(source, target)
+
+        monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.usefixtures("moving")
+def test_archiving(history, put, tmp_path):
+    """Old pictures move whole, overwrite nothing, keep their time, and are no longer listed; newer ones stay."""
+    old, new = put("sub/old.png", made=1000), put("new.png", made=2000)
+    content = old.read_bytes()
+    history.reconcile()
+    (tmp_path / "attic" / "sub").mkdir(parents=True)
+    (tmp_path / "attic" / "sub" / "old.png").write_text("somebody's")
+
+    pictures = list(history.every(datetime.fromtimestamp(2000, UTC)))
+    moved = [history.archive(picture, tmp_path / "attic") for picture in pictures]
+
+    assert moved == [tmp_path / "attic" / "sub" / "old_2.png"]
+    assert moved[0].read_bytes() == content
+    assert moved[0].stat().st_mtime == 1000
+    assert (tmp_path / "attic" / "sub" / "old.png").read_text() == "somebody's"
+    assert sorted(path.name for path in (tmp_path / "attic" / "sub").iterdir()) == ["old.png", "old_2.png"]
+    assert new.exists()
+    assert not old.exists()
+    assert names(history.page().pictures) == ["new.png"]
+
+
+def test_an_archive_that_fails_leaves_the_picture(history, put, tmp_path, monkeypatch):
+    """A full disk while copying: the picture is where it was, nothing half-copied lies in the other folder."""
+    old = put("old.png")
+    history.reconcile()
+    (picture,) = history.page().pictures
+
+    def link(*_paths):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    def copy(_source, target, **_options):
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(files.shutil, "copy2", copy)
+    with pytest.raises(HistoryUnavailable, match="No space left"):
+        history.archive(picture, tmp_path / "attic")
+
+    assert old.exists()
+    assert list((tmp_path / "attic").iterdir()) == []
+    assert history.page().pictures == [picture]
+
+
+def test_archiving_into_itself(history, put, folder):
+    """The folder cannot be its own archive."""
+    put("a.png")
+    history.reconcile()
+    (picture,) = history.page().pictures
+    with pytest.raises(InvalidRequest, match="must lie outside"):
+        history.archive(picture, folder / "old")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    pytest.fail("waited in vain")

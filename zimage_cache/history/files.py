@@ -1,0 +1,184 @@
+"""Plain files in `output_image/`: new ones appear whole under a name nobody has, others are found, opened and moved."""
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+_END_OF_TIME: Final = 253_402_300_799  # the last second of the year 9999; files may claim more
+_NAMED_MOMENT = re.compile(r"image_(\d{8}_\d{6})_")
+
+
+class Stamp(NamedTuple):
+    """What tells that a file is still the one that was read: bytes and modification time in nanoseconds."""
+
+    size: int
+    changed: int
+
+
+def write_new(folder: Path, stem: str, png: bytes) -> Path:
+    """Let a picture appear as *stem*.png, or as *stem*_2.png and so on where that is taken; flushed to the disk.
+
+    Raises:
+        OSError: It could not be written; nothing is left of it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = _unfinished(folder)
+    try:
+        _write(unfinished, png)
+        return _publish(unfinished, folder / f"{stem}.png")
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path) -> Path:
+    """Move a file, also to another file system, to *target* or the next free name; returns where it is now.
+
+    Raises:
+        OSError: It is where it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = _unfinished(target.parent)
+    try:
+        moved = _publish(source, target)  # the same file system: one more name for the same file
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.EPERM, errno.ENOTSUP}:
+            raise
+        try:
+            shutil.copy2(source, unfinished, follow_symlinks=False)
+            _flush(unfinished)
+            moved = _publish(unfinished, target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    _flush(moved.parent)
+    source.unlink(missing_ok=True)
+    return moved
+
+
+def scan(folder: Path) -> Iterator[tuple[str, Stamp]]:
+    """Yield the PNG files below *folder*, by their path in it; hidden ones and links are left out.
+
+    A link would let a name in this folder show any picture of the machine; a name that is no UTF-8 cannot be stored.
+
+    Raises:
+        OSError: The folder itself cannot be read.
+    """
+    waiting = [""]
+    while waiting:
+        inner = waiting.pop()
+        try:
+            entries = list(os.scandir(folder / inner))
+        except OSError:
+            if not inner:
+                raise
+            continue
+        for entry in entries:
+            name = f"{inner}/{entry.name}" if inner else entry.name
+            if entry.name.startswith(".") or not _is_text(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+            elif entry.name.lower().endswith(".png") and (stamp := stamp_of(folder / name)):
+                yield name, stamp
+
+
+def stamp_of(file: Path) -> Stamp | None:
+    """Return a regular file's stamp; None when there is none of that name."""
+    try:
+        status = file.lstat()
+    except OSError:
+        return None
+    return Stamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+def open_plain(file: Path) -> BinaryIO:
+    """Open a regular file, never what a link points at.
+
+    Raises:
+        OSError: There is none.
+    """
+    # Without O_NONBLOCK a pipe of this name would block until somebody writes.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "no regular file", str(file))
+    return os.fdopen(descriptor, "rb")
+
+
+def moment_of(name: str, stamp: Stamp) -> int:
+    """Return when a picture was made, in seconds since 1970: its name says so, else the file's time does."""
+    if named := _NAMED_MOMENT.search(name):
+        try:
+            return int(datetime.strptime(named[1], "%Y%m%d_%H%M%S").astimezone().timestamp())
+        except (ValueError, OverflowError, OSError):
+            pass  # digits that are no date
+    return min(max(stamp.changed // 10**9, 0), _END_OF_TIME)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unfinished(folder: Path) -> Path:
+    return folder / f".{secrets.token_hex(8)}.part"
+
+
+def _publish(finished: Path, target: Path) -> Path:
+    """Give a finished file the first free name; two writers of one second never share one."""
+    number, wanted = 1, target
+    while True:
+        try:
+            _appear(finished, target)
+        except FileExistsError:
+            number += 1
+            target = wanted.with_stem(f"{wanted.stem}_{number}")
+        else:
+            return target
+
+
+def _write(file: Path, png: bytes) -> None:
+    with file.open("xb") as unfinished:
+        unfinished.write(png)
+        unfinished.flush()
+        os.fsync(unfinished.fileno())  # else a power cut leaves the name without the picture
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _appear(finished: Path, target: Path) -> None:
+    """Let a finished file appear under a name nobody has.
+
+    Raises:
+        FileExistsError: Somebody has it.
+    """
+    try:
+        # Not os.replace, which takes other people's names, nor a reserved empty file, which a crash would leave.
+        os.link(finished, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise
+        # No hard links here (exFAT, some network shares): reserve the name after all.
+        target.open("xb").close()
+        try:
+            finished.replace(target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise

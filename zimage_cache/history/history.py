@@ -1,0 +1,300 @@
+"""`History`: the folder of pictures and the index of it, kept together."""
+
+import logging
+import re
+import sqlite3
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from zimage_cache.entry import Entry
+from zimage_cache.errors import HistoryUnavailable, InvalidRequest
+from zimage_cache.history import files
+from zimage_cache.history.files import Stamp
+from zimage_cache.history.index import Index
+from zimage_cache.history.picture import Picture
+from zimage_cache.history.search import Condition, conditions, pieces, resembling
+from zimage_cache.history.thumbs import Thumbnails
+
+_log = logging.getLogger(__name__)
+_CURSOR = re.compile(r"(-?\d{1,15})_(\d{1,18})")
+_BATCH: Final = 100
+_CANDIDATES: Final = 200
+_LEAST_SHARED: Final = 0.5
+_MOST_BYTES: Final = 2**28
+
+
+class Page(NamedTuple):
+    """Some pictures, newest first; `cursor` asks for those after them, None = there are none."""
+
+    pictures: list[Picture]
+    cursor: str | None
+
+
+class History:
+    """A folder of plain pictures, independent of the cache: clearing one never touches the other.
+
+    The files are the truth. The index follows them: it is read from the files' own metadata where it is lost, compared
+    with them at `start` and whenever the folder changed, and no picture is listed without a look at its file.
+    Methods may block for the disk; from any thread, and beside other processes.
+
+    Args:
+        folder: Made when it is missing, also when somebody removes it later.
+        workspace: Where the index and the thumbnails are kept; default: beside *folder*.
+    """
+
+    def __init__(self, folder: Path, workspace: Path | None = None) -> None:
+        home = workspace or folder.parent
+        self._folder = folder
+        self._index = Index(home / "zimage.sqlite3", folder)
+        self._thumbnails = Thumbnails(home / "history_thumbs")
+        self._comparing = threading.Lock()
+        self._closing = threading.Event()
+        self._started = False
+        self._compared: int | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to follow the folder, in a thread; returns at once."""
+        self._started = True
+        self._closing.clear()
+        self._follow()
+
+    def close(self) -> None:
+        """Stop following; waits for the picture that is being read."""
+        self._started = False
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def add(self, entry: Entry, owner: str = "") -> Path | None:
+        """Write a copy as `image_YYYYMMDD_HHMMSS_<key8>[_n].png` (local time); None, with a warning, if it fails.
+
+        The name appears with the whole picture. Trouble with the index costs a warning; `start` catches up.
+        """
+        moment = entry.record.created.astimezone().strftime("%Y%m%d_%H%M%S")
+        try:
+            path = files.write_new(self._folder, f"image_{moment}_{entry.record.key[:8]}", entry.png)
+        except OSError as error:
+            _log.warning("history_write_failed folder=%s error=%s", self._folder, error)
+            return None
+        try:
+            if stamp := files.stamp_of(path):
+                self._index.put([Picture.read(self._folder, path.name, stamp, owner)])
+        except (sqlite3.Error, OSError) as error:
+            _log.warning("history_index_failed file=%s error=%s", path, error)
+        return path
+
+    def reconcile(self) -> None:
+        """Bring the index up to date with the files: new, vanished, changed and renamed ones.
+
+        Raises:
+            HistoryUnavailable: The index cannot be written. A folder that is not there changes nothing.
+        """
+        with self._comparing, _translated():
+            compared = _changed(self._folder)
+            known = self._index.stamps()  # before the look at the folder: what is added meanwhile is not gone
+            try:
+                there = dict(files.scan(self._folder))
+            except OSError:
+                return  # not mounted, perhaps: forgetting its pictures would cost their ids and owners
+            gone = [name for name in known if name not in there and not files.stamp_of(self._folder / name)]
+            fresh = {name: stamp for name, stamp in there.items() if known.get(name, (0, None))[1] != stamp}
+            renamed = _renamed({name: known[name] for name in gone}, fresh.keys() - known.keys(), there)
+            self._index.rename(renamed)
+            self._index.delete({known[name][0] for name in gone} - {id_ for id_, _ in renamed})
+            self._read(fresh)
+            self._thumbnails.sweep((self._folder / name, stamp) for name, stamp in there.items())
+            self._compared = None if self._closing.is_set() else compared
+
+    def page(self, query: str = "", *, limit: int = 50, cursor: str | None = None, owner: str | None = None) -> Page:
+        """Return pictures, newest first; what is added later never shifts the next page.
+
+        Args:
+            query: Words, "several words", `seed:42`, `size:1024x768`, `model:turbo`; all must be found.
+            limit: Most of them, at least 1.
+            cursor: Of the page before.
+            owner: Whose; None = everybody's.
+
+        Raises:
+            InvalidRequest: The query is too long, or the cursor none of ours.
+            HistoryUnavailable: The index cannot be used.
+        """
+        after = None if cursor is None else _position(cursor)
+        self._follow()
+        with _translated():
+            wanted = conditions(query, full_text=self._index.full_text)
+            found = list(islice(self._every(wanted, after=after, owner=owner), limit + 1))
+        shown = found[:limit]
+        return Page(shown, f"{shown[-1].made}_{shown[-1].id}" if len(found) > limit else None)
+
+    def similar(self, text: str, *, limit: int = 8, owner: str | None = None) -> list[Picture]:
+        """Return pictures whose prompts have at least half of the three-letter pieces of *text*, the closest first.
+
+        Raises:
+            HistoryUnavailable: The index cannot be used.
+        """
+        asked = pieces(text)
+        if not asked:
+            return []
+        with _translated():
+            close = resembling(asked, most=_CANDIDATES) if self._index.full_text else None
+            rows = self._index.newest([close] if close else [], limit=_CANDIDATES, after=None, owner=owner)
+            scored = [(_closeness(asked, row), row) for row in rows]
+            close_first = sorted(scored, key=lambda each: each[0], reverse=True)
+            enough = (row for (shared, _), row in close_first if shared >= _LEAST_SHARED)
+            return list(islice(self._current(enough), limit))
+
+    def get(self, id_: int, owner: str | None = None) -> Picture | None:
+        """Return one picture, if its file is still there.
+
+        Raises:
+            HistoryUnavailable: The index cannot be used.
+        """
+        with _translated():
+            row = self._index.get(id_)
+            if row is None or not row.readable or (owner is not None and row.owner != owner):
+                return None
+            return next(self._current([row]), None)
+
+    def read(self, picture: Picture) -> bytes | None:
+        """Return a picture's file as it is; None when it is gone, or larger than 256 MiB."""
+        try:
+            with files.open_plain(self._folder / picture.name) as opened:
+                content = opened.read(_MOST_BYTES + 1)
+        except OSError:
+            return None
+        return content if len(content) <= _MOST_BYTES else None
+
+    def thumbnail(self, picture: Picture) -> bytes | None:
+        """Return a WebP of at most 320 pixels a side; None when the file is gone, damaged, or too large a picture."""
+        return self._thumbnails.get(self._folder / picture.name, picture.stamp)
+
+    def delete(self, picture: Picture) -> None:
+        """Delete a picture: its file, its thumbnail, its row.
+
+        Raises:
+            HistoryUnavailable: The file cannot be deleted; nothing is.
+        """
+        with _translated():
+            (self._folder / picture.name).unlink(missing_ok=True)
+            self._forget(picture)
+
+    def every(self, before: datetime | None = None) -> Iterator[Picture]:
+        """Yield all pictures, newest first, those made *before* a moment only.
+
+        Raises:
+            HistoryUnavailable: The index cannot be used.
+        """
+        wanted = [] if before is None else [Condition("made < ?", (int(before.timestamp()),))]
+        with _translated():
+            yield from self._every(wanted)
+
+    def archive(self, picture: Picture, to: Path) -> Path:
+        """Move a picture's file below another folder, under its own name or the next free one; return where it is.
+
+        Raises:
+            InvalidRequest: *to* lies in the folder it would be moved from.
+            HistoryUnavailable: It cannot be moved, and is where it was.
+        """
+        if to.resolve().is_relative_to(self._folder.resolve()):
+            raise InvalidRequest(f"to: must lie outside of {self._folder}, got {to}; choose another folder", "to")
+        with _translated():
+            moved = files.move(self._folder / picture.name, to / picture.name)
+            self._forget(picture)
+        return moved
+
+    def _forget(self, picture: Picture) -> None:
+        self._index.delete([picture.id])
+        self._thumbnails.delete(self._folder / picture.name, picture.stamp)
+
+    def _every(
+        self, wanted: Sequence[Condition], *, after: tuple[int, int] | None = None, owner: str | None = None
+    ) -> Iterator[Picture]:
+        rows = self._index.newest(wanted, limit=_BATCH, after=after, owner=owner)
+        while rows:
+            yield from self._current(rows)
+            after = rows[-1].made, rows[-1].id
+            rows = self._index.newest(wanted, limit=_BATCH, after=after, owner=owner)
+
+    def _current(self, rows: Iterable[Picture]) -> Iterator[Picture]:
+        """Yield the rows whose files are there, those of changed files as they are now."""
+        for row in rows:
+            stamp = files.stamp_of(self._folder / row.name)
+            if stamp == row.stamp:
+                yield row
+            elif stamp is not None:
+                changed = Picture.read(self._folder, row.name, stamp, row.owner)
+                (id_,) = self._index.put([changed])
+                if changed.readable:
+                    yield replace(changed, id=id_)
+
+    def _read(self, fresh: Mapping[str, Stamp]) -> None:
+        """Index files in batches, so that a stop need not wait and a crash loses little."""
+        # In the order they were made: ids order the pictures of one second.
+        waiting = iter(sorted(fresh.items(), key=lambda each: each[1].changed))
+        while batch := list(islice(waiting, _BATCH)):
+            if self._closing.is_set():
+                return
+            self._index.put([Picture.read(self._folder, name, stamp) for name, stamp in batch])
+
+    def _follow(self) -> None:
+        """Compare in a thread, where the folder changed since the last time and nobody is at it."""
+        if not self._started or self._comparing.locked() or self._compared == _changed(self._folder):
+            return
+        self._thread = threading.Thread(target=self._compare, name="history", daemon=True)
+        self._thread.start()
+
+    def _compare(self) -> None:
+        try:
+            self.reconcile()
+        except HistoryUnavailable as error:
+            _log.warning("history_not_reconciled folder=%s error=%s", self._folder, error)
+
+
+def _renamed(
+    gone: Mapping[str, tuple[int, Stamp]], new: Collection[str], there: Mapping[str, Stamp]
+) -> list[tuple[int, str]]:
+    """Pair each vanished file with the only new one of its size and time: its id, its name now."""
+    homeless: dict[Stamp, list[int]] = {}
+    for id_, stamp in gone.values():
+        homeless.setdefault(stamp, []).append(id_)
+    found: dict[Stamp, list[str]] = {}
+    for name in new:
+        found.setdefault(there[name], []).append(name)
+    alone = (stamp for stamp in homeless if len(homeless[stamp]) == 1 == len(found.get(stamp, ())))
+    return [(homeless[stamp][0], found[stamp][0]) for stamp in alone]
+
+
+def _closeness(asked: frozenset[str], picture: Picture) -> tuple[float, float]:
+    """Return the share of what was asked that the prompt has, and of everything, what both have."""
+    has = pieces(str((picture.parameters or {}).get("prompt") or ""))
+    both = len(asked & has)
+    return both / len(asked), both / len(asked | has)
+
+
+def _position(cursor: str) -> tuple[int, int]:
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise InvalidRequest(f"cursor: should be the one of the page before, got {cursor[:80]!a}", "cursor")
+    return int(match[1]), int(match[2])
+
+
+def _changed(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise HistoryUnavailable(f"the history cannot be read or changed just now: {error}; try again") from error

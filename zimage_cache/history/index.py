@@ -1,0 +1,271 @@
+"""The table of pictures, in a database that other parts keep their tables in too. The files are the truth, not this."""
+
+import contextlib
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from zimage_cache.history.files import Stamp
+from zimage_cache.history.picture import Picture
+from zimage_cache.history.search import Condition, normal
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_VERSION: Final = 1
+_PATIENCE_SECONDS: Final = 5.0
+_SEEDS: Final = range(2**63)
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS history_version (version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS history_pictures (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  folder TEXT NOT NULL,
+  name TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  changed INTEGER NOT NULL,
+  made INTEGER NOT NULL,
+  owner TEXT NOT NULL,
+  readable INTEGER NOT NULL,
+  width INTEGER NOT NULL,
+  height INTEGER NOT NULL,
+  seed INTEGER,
+  key TEXT,
+  model TEXT,
+  prompt TEXT NOT NULL,
+  details TEXT NOT NULL,
+  parameters TEXT NOT NULL,
+  UNIQUE (folder, name)
+);
+CREATE INDEX IF NOT EXISTS history_newest ON history_pictures (folder, made DESC, id DESC);
+"""
+# Trigrams, not words: Chinese has no spaces, and people type the beginnings of words.
+_WORDS: Final = """
+CREATE VIRTUAL TABLE IF NOT EXISTS history_words USING fts5(
+  prompt, details, content='history_pictures', content_rowid='id', tokenize='trigram');
+CREATE TRIGGER IF NOT EXISTS history_words_added AFTER INSERT ON history_pictures BEGIN
+  INSERT INTO history_words (rowid, prompt, details) VALUES (new.id, new.prompt, new.details);
+END;
+CREATE TRIGGER IF NOT EXISTS history_words_removed AFTER DELETE ON history_pictures BEGIN
+  INSERT INTO history_words (history_words, rowid, prompt, details)
+    VALUES ('delete', old.id, old.prompt, old.details);
+END;
+CREATE TRIGGER IF NOT EXISTS history_words_changed AFTER UPDATE OF prompt, details ON history_pictures BEGIN
+  INSERT INTO history_words (history_words, rowid, prompt, details)
+    VALUES ('delete', old.id, old.prompt, old.details);
+  INSERT INTO history_words (rowid, prompt, details) VALUES (new.id, new.prompt, new.details);
+END;
+"""
+_OURS: Final = ("history_words", "history_pictures", "history_version")
+_COLUMNS: Final = (
+    "folder, name, size, changed, made, owner, readable, width, height, seed, key, model, prompt, details, parameters"
+)
+# The owner stays whose it was: whoever reads a file again does not know.
+_PUT: Final = (
+    f"INSERT INTO history_pictures ({_COLUMNS}) VALUES ({', '.join('?' * 15)}) "  # noqa: S608 - our own names
+    "ON CONFLICT (folder, name) DO UPDATE SET size=excluded.size, changed=excluded.changed, made=excluded.made, "
+    "readable=excluded.readable, width=excluded.width, height=excluded.height, seed=excluded.seed, key=excluded.key, "
+    "model=excluded.model, prompt=excluded.prompt, details=excluded.details, parameters=excluded.parameters, "
+    "owner=CASE excluded.owner WHEN '' THEN owner ELSE excluded.owner END RETURNING id"
+)
+_SELECT: Final = (
+    "SELECT id, name, size, changed, made, owner, readable, width, height, key, model, parameters FROM history_pictures"
+)
+
+
+class Index:
+    """Rows about the pictures of one folder; other folders' rows lie beside them.
+
+    Every method opens the database anew, blocks for the disk, and may be called from any thread of any process: a
+    database that was deleted meanwhile is made again, one that is damaged is set aside, not deleted.
+
+    Args:
+        path: The database.
+        folder: Whose pictures.
+
+    Raises:
+        sqlite3.Error, OSError: From every method: it cannot be opened, read or written.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self._path = path
+        self._folder = str(folder)
+
+    def put(self, pictures: Iterable[Picture]) -> list[int]:
+        """Insert or refresh pictures by name, all or nothing; return their ids."""
+        rows = [self._row(picture) for picture in pictures]
+        return self._within(lambda database: [database.execute(_PUT, row).fetchall()[0][0] for row in rows])
+
+    def rename(self, changes: Iterable[tuple[int, str]]) -> None:
+        """Give pictures other names; their ids and owners stay."""
+        self._within(
+            lambda database: database.executemany(
+                "UPDATE OR IGNORE history_pictures SET name = ? WHERE id = ?", [(name, id_) for id_, name in changes]
+            )
+        )
+
+    def delete(self, ids: Iterable[int]) -> None:
+        """Forget pictures."""
+        rows = [(id_,) for id_ in ids]
+        self._within(lambda database: database.executemany("DELETE FROM history_pictures WHERE id = ?", rows))
+
+    def get(self, id_: int) -> Picture | None:
+        """Return one picture of this folder."""
+        found = self._select("folder = ? AND id = ?", (self._folder, id_))
+        return found[0] if found else None
+
+    def stamps(self) -> dict[str, tuple[int, Stamp]]:
+        """Return the id and the stamp of each picture of this folder by name, unreadable ones too."""
+        query = "SELECT id, name, size, changed FROM history_pictures WHERE folder = ?"
+        rows = self._within(lambda database: database.execute(query, (self._folder,)).fetchall())
+        return {name: (id_, Stamp(size, changed)) for id_, name, size, changed in rows}
+
+    def newest(
+        self, wanted: Sequence[Condition], *, limit: int, after: tuple[int, int] | None, owner: str | None
+    ) -> list[Picture]:
+        """Return readable pictures, newest first, that fulfil everything *wanted*.
+
+        Args:
+            wanted: What `search.conditions` made.
+            limit: Most of them.
+            after: The moment and id of the last one of the page before.
+            owner: Only this one's; None = everybody's.
+        """
+        every = [Condition("folder = ?", (self._folder,)), Condition("readable"), *wanted]
+        if after is not None:
+            every.append(Condition("(made, id) < (?, ?)", after))
+        if owner is not None:
+            every.append(Condition("owner = ?", (owner,)))
+        values = tuple(value for condition in every for value in condition.values)
+        where = " AND ".join(condition.sql for condition in every)
+        return self._select(f"{where} ORDER BY made DESC, id DESC LIMIT ?", (*values, limit))
+
+    @property
+    def full_text(self) -> bool:
+        """Whether this SQLite indexes three-letter pieces; searching works without, row by row."""
+        return self._within(_has_words)
+
+    def _select(self, where: str, values: tuple[str | int, ...]) -> list[Picture]:
+        rows = self._within(lambda database: database.execute(f"{_SELECT} WHERE {where}", values).fetchall())
+        return [_picture(row) for row in rows]
+
+    def _row(self, picture: Picture) -> tuple[Any, ...]:
+        parameters = picture.parameters or {}
+        seed = parameters.get("seed")
+        seed = seed if isinstance(seed, int) and seed in _SEEDS else None
+        told = [parameters.get("negative_prompt"), picture.model, f"{picture.width}x{picture.height}", seed]
+        return (
+            self._folder,
+            picture.name,
+            *picture.stamp,
+            picture.made,
+            picture.owner,
+            picture.readable,
+            picture.width,
+            picture.height,
+            seed,
+            picture.key,
+            picture.model,
+            normal(str(parameters.get("prompt") or "")),
+            normal("\n".join(str(each) for each in (*told, picture.name) if each is not None)),
+            json.dumps(parameters),
+        )
+
+    def _within(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Do *work* in one transaction; a damaged database is set aside, and the work done on a new one."""
+        try:
+            with self._opened() as database, database:
+                return work(database)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._set_aside(error)
+        with self._opened() as database, database:
+            return work(database)
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        # Not kept open: whoever deletes or replaces the file while the server runs is obeyed at once.
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._path, timeout=_PATIENCE_SECONDS)) as database:
+            with contextlib.suppress(sqlite3.OperationalError):  # somebody writes just now, or the disk is read-only
+                database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is read from the files again
+            if _version(database) != _VERSION:
+                _make(database)
+            yield database
+
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        aside = self._path.with_name(f"{self._path.name}.damaged")
+        _log.warning("history_index_damaged file=%s set_aside=%s error=%s", self._path, aside, error)
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(f"{self._path}{suffix}", f"{aside}{suffix}")  # noqa: PTH105 - suffixes, not paths
+
+
+def _version(database: sqlite3.Connection) -> int | None:
+    try:
+        row = database.execute("SELECT version FROM history_version").fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        return None
+    return int(row[0]) if row else None
+
+
+def _make(database: sqlite3.Connection) -> None:
+    """Make our tables; those of another version are dropped first, the files tell what was in them."""
+    database.execute("BEGIN IMMEDIATE")  # of two processes that start together, one makes them
+    try:
+        if _version(database) not in {None, _VERSION}:
+            for name in _OURS:
+                database.execute(f"DROP TABLE IF EXISTS {name}")
+        _run(database, _TABLES)
+        with contextlib.suppress(sqlite3.OperationalError):  # no FTS5, or one older than its trigrams
+            _run(database, _WORDS)
+        if _version(database) is None:
+            database.execute("INSERT INTO history_version VALUES (?)", (_VERSION,))
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+
+
+def _run(database: sqlite3.Connection, script: str) -> None:
+    """Execute several statements inside the transaction, which `executescript` would commit first."""
+    statement = ""
+    for line in script.strip().splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            database.execute(statement)
+            statement = ""
+
+
+def _has_words(database: sqlite3.Connection) -> bool:
+    found = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'history_words_changed'").fetchone()
+    return found is not None
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _picture(row: tuple[Any, ...]) -> Picture:
+    id_, name, size, changed, made, owner, readable, width, height, key, model, parameters = row
+    return Picture(
+        name=name,
+        stamp=Stamp(size, changed),
+        made=made,
+        owner=owner,
+        width=width,
+        height=height,
+        key=key,
+        model=model,
+        parameters=json.loads(parameters),
+        readable=bool(readable),
+        id=id_,
+    )

@@ -1,0 +1,97 @@
+"""What people type to find a picture: words, "several words", `seed:42`, `size:1024x768`, `model:turbo`."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from zimage_cache.errors import InvalidRequest
+
+MAX_QUERY: Final = 1000
+_MOST_TERMS: Final = 30
+_MOST_PIECES: Final = 100  # SQLite's expressions are bounded
+_TRIGRAM: Final = 3
+_TERM = re.compile(r'(?:(seed|size|model):)?(?:"([^"]*)"|(\S+))', re.IGNORECASE)
+_SEED = re.compile(r"\d{1,18}")
+_SIZE = re.compile(r"(\d{1,6})[x×*](\d{1,6})", re.IGNORECASE)
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A piece of SQL over the table of pictures, with its values."""
+
+    sql: str
+    values: tuple[str | int, ...] = ()
+
+
+def conditions(query: str, *, full_text: bool) -> list[Condition]:
+    """Translate a query; all conditions must hold.
+
+    Args:
+        query: What somebody typed; blank finds everything.
+        full_text: Whether there is an index of three-letter pieces; without one every word is looked for in every row.
+
+    Raises:
+        InvalidRequest: It is longer than 1000 characters, or has more than 30 words.
+    """
+    if len(query) > MAX_QUERY:
+        raise InvalidRequest(f"query: at most {MAX_QUERY} characters, got {len(query)}", "query")
+    terms = [match.groups() for match in _TERM.finditer(normal(query))]
+    if len(terms) > _MOST_TERMS:
+        raise InvalidRequest(f"query: at most {_MOST_TERMS} words, got {len(terms)}", "query")
+    return [_condition(kind, quoted or bare or "", full_text=full_text) for kind, quoted, bare in terms]
+
+
+def normal(text: str) -> str:
+    """Return text as it is stored and looked for: NFC, nothing an encoder refuses, no NUL, which ends SQL's text."""
+    clean = text.encode("utf-8", "replace").decode().replace("\0", " ")
+    return unicodedata.normalize("NFC", clean)
+
+
+def pieces(text: str) -> frozenset[str]:
+    """Return the three-letter pieces of a text's words, in lower case; a shorter word is a piece itself."""
+    return frozenset(_pieces(normal(text).casefold()))
+
+
+def resembling(found: frozenset[str], *, most: int) -> Condition | None:
+    """Ask the full-text index for the *most* prompts with the best of these pieces; None when all are too short."""
+    long_enough = sorted(piece for piece in found if len(piece) == _TRIGRAM)[:_MOST_PIECES]
+    if not long_enough:
+        return None
+    query = f"prompt : ({' OR '.join(map(_phrase, long_enough))})"
+    match = "SELECT rowid FROM history_words WHERE history_words MATCH ? ORDER BY rank LIMIT ?"
+    return Condition(f"id IN ({match})", (query, most))
+
+
+def _condition(kind: str | None, value: str, *, full_text: bool) -> Condition:
+    match (kind or "").lower():
+        case "seed" if _SEED.fullmatch(value):
+            return Condition("seed = ?", (int(value),))
+        case "size" if size := _SIZE.fullmatch(value):
+            return Condition("width = ? AND height = ?", (int(size[1]), int(size[2])))
+        case "model":
+            return Condition("model LIKE ? ESCAPE '\\'", (_anywhere(value),))
+    text = f"{kind}:{value}" if kind else value
+    if full_text and len(text) >= _TRIGRAM:
+        return Condition("id IN (SELECT rowid FROM history_words WHERE history_words MATCH ?)", (_phrase(text),))
+    # Words of one or two letters, which are most Chinese ones, have no three-letter piece.
+    return Condition("(prompt LIKE ? ESCAPE '\\' OR details LIKE ? ESCAPE '\\')", (_anywhere(text),) * 2)
+
+
+def _phrase(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _anywhere(text: str) -> str:
+    escaped = re.sub(r"([\\%_])", r"\\\1", text)
+    return f"%{escaped}%"
+
+
+def _pieces(text: str) -> Iterator[str]:
+    for word in _WORD.findall(text):
+        if len(word) < _TRIGRAM:
+            yield word
+        for start in range(len(word) - _TRIGRAM + 1):
+            yield word[start : start + _TRIGRAM]
