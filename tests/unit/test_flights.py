@@ -1,0 +1,407 @@
+"""`Flights`: who shares a run, who may end it, and how many are pending; every change under one lock."""
+
+import logging
+from itertools import count
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from zimage_cache.entry import Source
+from zimage_cache.errors import Cancelled, GenerationFailed, OutOfMemory, QueueFull
+from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.request import Recipe
+from zimage_cache.service.flights import Flights, Landing, Phase, Plan, Run
+
+RECIPE = Recipe(
+    prompt="x",
+    negative_prompt="",
+    width=64,
+    height=64,
+    steps=2,
+    guidance_scale=0.0,
+    seed=1,
+    sampler="euler",
+    shift=3.0,
+    max_sequence_length=512,
+)
+IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
+
+
+def plan(key: str = "a", *, fresh: bool = False, keep: bool = True) -> Plan:
+    return Plan(key=key, model="fake", recipe=RECIPE, identity=IDENTITY, request={}, user="ann", fresh=fresh, keep=keep)
+
+
+@pytest.fixture
+def flights() -> Flights:
+    return Flights()
+
+
+def test_the_first_leads_and_the_rest_share(flights):
+    """One run per key: the first asker starts it, everybody after that sits on the same one."""
+    seats = [flights.join([plan()])[0] for _ in range(3)]
+    assert [seat.leads for seat in seats] == [True, False, False]
+    assert {seat.run for seat in seats} == {seats[0].run}
+    assert flights.join([plan("b")])[0].run is not seats[0].run
+    assert flights.pending == 2
+
+
+def test_the_leader_may_leave(flights, entry):
+    """The run belongs to everybody on it: when the leader leaves, the others still get the picture."""
+    leader, other = flights.join([plan()])[0], flights.join([plan()])[0]
+    assert not flights.leave(leader)
+    assert not other.run.cancelled.is_set()
+    flights.start(other.run, 0.0)
+    flights.drawn(other.run)
+    flights.resolve(other.run, entry(1))
+    assert other.run.future.result(0) == Landing(entry(1), Source.GENERATED)
+
+
+@pytest.mark.parametrize("drawing", [False, True])
+def test_the_last_to_leave_cancels(flights, drawing):
+    """At zero waiters a run is cancelled and off the map at once: whoever asks next starts anew."""
+    seats = [flights.join([plan()])[0] for _ in range(2)]
+    run = seats[0].run
+    if drawing:
+        flights.start(run, 0.0)
+    assert [flights.leave(seat) for seat in seats] == [False, True]
+    assert run.cancelled.is_set()
+    assert flights.pending == 0
+    newcomer = flights.join([plan()])[0]
+    assert newcomer.leads
+    assert newcomer.run is not run
+    assert not flights.start(run, 0.0)
+    assert not newcomer.run.cancelled.is_set()
+
+
+def test_leaving_twice_counts_once(flights):
+    """A seat given back twice takes no other asker's place."""
+    first, _second = flights.join([plan()])[0], flights.join([plan()])[0]
+    flights.leave(first)
+    assert not flights.leave(first)
+    assert not first.run.cancelled.is_set()
+    assert first.run.waiters == 1
+
+
+def test_what_is_drawn_is_finished(flights, entry):
+    """Once pixels exist, leaving cancels nothing: the picture is encoded and stored in any case."""
+    seat = flights.join([plan()])[0]
+    flights.start(seat.run, 0.0)
+    flights.drawn(seat.run)
+    assert not flights.leave(seat)
+    assert not seat.run.cancelled.is_set()
+    assert flights.resolve(seat.run, entry(1))
+
+
+def test_a_picture_drawn_in_spite_of_a_cancel_is_stored(flights, entry):
+    """The last leaves in the very last step: the pixels are there, so they are kept, and nothing counts twice."""
+    seat = flights.join([plan()])[0]
+    flights.start(seat.run, 0.0)
+    flights.leave(seat)
+    newcomer = flights.join([plan()])[0]
+    flights.drawn(seat.run)
+    assert flights.resolve(seat.run, entry(1))
+    flights.land(seat.run)
+    assert flights.pending == 1
+    assert flights.join([plan()])[0].run is newcomer.run
+
+
+def test_the_run_stays_until_it_is_stored(flights, entry):
+    """Between the answer and the end of the write, a second asker still shares; after it, the cache answers."""
+    seat = flights.join([plan()])[0]
+    flights.start(seat.run, 0.0)
+    flights.drawn(seat.run)
+    assert flights.resolve(seat.run, entry(1))
+    late = flights.join([plan()])[0]
+    assert late.run is seat.run
+    assert late.run.future.result(0).entry == entry(1)
+    flights.land(seat.run)
+    assert flights.join([plan()])[0].leads
+
+
+def test_an_answered_run_is_too_old_for_a_fresh_picture(flights, entry):
+    """A refresh that comes while the picture just handed out is being written gets a run of its own."""
+    seat = flights.join([plan()])[0]
+    flights.start(seat.run, 0.0)
+    flights.drawn(seat.run)
+    flights.resolve(seat.run, entry(1))
+    fresh = flights.join([plan(fresh=True)])[0]
+    assert fresh.leads
+    flights.land(seat.run)
+    assert flights.join([plan()])[0].run is fresh.run
+    assert flights.pending == 1
+
+
+def test_a_found_result_ends_the_run(flights, entry):
+    """The leader's second look found it: everybody gets it, with the tier it was in, and nothing is drawn."""
+    leader, other = flights.join([plan()])[0], flights.join([plan()])[0]
+    landing = Landing(entry(1), Source.DISK)
+    assert flights.found(leader.run, landing)
+    assert other.run.future.result(0) is landing
+    assert flights.pending == 0
+    assert not flights.start(leader.run, 0.0)
+    assert flights.join([plan()])[0].leads
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_refresh_on_board_ignores_what_is_found(flights, entry, keep):
+    """Whoever insists on a new picture gets one, also when it joined somebody who would take the stored one."""
+    leader = flights.join([plan()])[0]
+    flights.join([plan(fresh=True, keep=keep)])
+    assert not flights.found(leader.run, Landing(entry(1), Source.DISK))
+    assert not leader.run.future.done()
+    assert flights.start(leader.run, 0.0)
+
+
+def test_nothing_is_found_for_a_run_nobody_waits_for(flights, entry):
+    """A look that ends after the last waiter left ends nothing else."""
+    seat = flights.join([plan()])[0]
+    flights.leave(seat)
+    newcomer = flights.join([plan()])[0]
+    assert not flights.found(seat.run, Landing(entry(1), Source.DISK))
+    assert not newcomer.run.future.done()
+    assert flights.pending == 1
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_any_asker_who_wants_it_stored_gets_it_stored(flights, entry, order):
+    """A bypass and a normal ask on one run, in either order: it is stored."""
+    for keep in order:
+        seat = flights.join([plan(keep=keep)])[0]
+    assert flights.resolve(seat.run, entry(1))
+
+
+def test_nobody_wants_it_stored(flights, entry):
+    """A run of bypasses alone is over when it is resolved: no `land` is owed, the next ask starts anew."""
+    seat = flights.join([plan(keep=False)])[0]
+    flights.start(seat.run, 0.0)
+    flights.drawn(seat.run)
+    assert not flights.resolve(seat.run, entry(1))
+    assert flights.join([plan()])[0].leads
+
+
+def test_an_error_reaches_everybody_once(flights):
+    """All waiters get the error; whoever asks next starts anew instead of inheriting it."""
+    seats = [flights.join([plan()])[0] for _ in range(3)]
+    flights.start(seats[0].run, 0.0)
+    error = OutOfMemory("too large")
+    flights.fail(seats[0].run, error)
+    assert [seat.run.future.exception(0) for seat in seats] == [error] * 3
+    assert flights.pending == 0
+    newcomer = flights.join([plan()])[0]
+    assert newcomer.leads
+    assert not newcomer.run.future.done()
+
+
+def test_no_asker_can_cancel_the_future(flights):
+    """The future all wait on refuses to be cancelled: one asker's end never reaches the others."""
+    seat = flights.join([plan()])[0]
+    assert not seat.run.future.cancel()
+    assert not seat.run.future.cancelled()
+
+
+def test_all_or_nothing():
+    """All n runs are admitted whole or refused, and a refusal leaves no trace."""
+    small = Flights(capacity=3)
+    mine = small.join([plan("a")])[0]
+    with pytest.raises(QueueFull, match=r"holds 3 pictures, 1 are in it and this request needs 3 more"):
+        small.join([plan("a"), plan("b"), plan("c"), plan("d")])
+    assert small.pending == 1
+    assert mine.run.waiters == 1
+    assert small.join([plan("b")])[0].leads
+
+
+def test_sharing_needs_no_room():
+    """A full queue takes everybody who asks for what is already in it."""
+    full = Flights(capacity=2)
+    full.join([plan("a"), plan("b")])
+    assert not any(seat.leads for seat in full.join([plan("b"), plan("a")]))
+    with pytest.raises(QueueFull):
+        full.join([plan("c")])
+
+
+def test_encoding_holds_no_place():
+    """The queue counts what waits for or holds a generator: a picture being encoded makes room for the next."""
+    small = Flights(capacity=1)
+    seat = small.join([plan("a")])[0]
+    small.start(seat.run, 0.0)
+    with pytest.raises(QueueFull):
+        small.join([plan("b")])
+    small.drawn(seat.run)
+    assert small.join([plan("b")])[0].leads
+
+
+def test_the_same_key_twice_in_one_ask_is_one_run():
+    """Two plans of one key need one place and share one run."""
+    small = Flights(capacity=1)
+    first, second = small.join([plan("a"), plan("a")])
+    assert first.run is second.run
+    assert small.pending == 1
+
+
+def test_closing_tells_everybody(flights, entry):
+    """Closing cancels what is not drawn, finishes what is, and takes nobody in any more."""
+    waiting, drawing, drawn = (flights.join([plan(key)])[0] for key in "abc")
+    flights.start(drawing.run, 0.0)
+    flights.start(drawn.run, 0.0)
+    flights.drawn(drawn.run)
+    error = Cancelled("stopping")
+    flights.close(error)
+    for seat in (waiting, drawing):
+        assert seat.run.cancelled.is_set()
+        assert seat.run.future.exception(0) is error
+    assert flights.pending == 0
+    assert flights.resolve(drawn.run, entry(1))
+    assert drawn.run.future.result(0).entry == entry(1)
+    with pytest.raises(Cancelled, match="stopping"):
+        flights.join([plan("d")])
+
+
+def test_a_worker_that_finishes_after_the_close_changes_no_answer(flights, entry):
+    """The waiters were told; the picture that came all the same is stored, and the future is not set twice."""
+    seat = flights.join([plan()])[0]
+    flights.start(seat.run, 0.0)
+    flights.close(Cancelled("stopping"))
+    flights.drawn(seat.run)
+    assert flights.resolve(seat.run, entry(1))
+    flights.land(seat.run)
+    assert isinstance(seat.run.future.exception(0), Cancelled)
+    assert flights.pending == 0
+
+
+def test_a_foreign_exception_becomes_ours(flights, caplog):
+    """Whatever goes wrong in a thread ends the run with an error that tells nothing of the inside; the log does."""
+    seat = flights.join([plan()])[0]
+    with caplog.at_level(logging.ERROR), flights.failing(seat.run):
+        raise ZeroDivisionError("secret detail")
+    error = seat.run.future.exception(0)
+    assert isinstance(error, GenerationFailed)
+    assert "secret" not in str(error)
+    assert "ZeroDivisionError: secret detail" in caplog.text
+
+
+class Traffic(RuleBasedStateMachine):
+    """Any order of joins, leaves and a worker's steps, against a model of plain sets."""
+
+    capacity = 4
+
+    def __init__(self):
+        super().__init__()
+        self.flights = Flights(self.capacity)
+        self.numbers = count()
+        self.seats = {}
+        self.on_map = {}
+        self.fresh = set()
+        self.keep = set()
+        self.waiters = {}
+
+    def runs(self, *phases: Phase) -> list[Run]:
+        return [run for run in self.waiters if run.phase in phases]
+
+    @property
+    def unfinished(self) -> set[Run]:
+        return {run for run in self.on_map.values() if run.phase in {Phase.WAITING, Phase.DRAWING}}
+
+    def over(self, run: Run) -> None:
+        if self.on_map.get(run.plan.key) is run:
+            del self.on_map[run.plan.key]
+
+    @rule(keys=st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3), fresh=st.booleans(), keep=st.booleans())
+    def join(self, keys, fresh, keep):
+        too_old = {key for key in keys if fresh and key in self.on_map and self.on_map[key].future.done()}
+        needed = len(set(keys) - self.on_map.keys() | too_old)
+        room = self.capacity - len(self.unfinished)
+        plans = [plan(key, fresh=fresh, keep=keep) for key in keys]
+        if needed > room:
+            with pytest.raises(QueueFull):
+                self.flights.join(plans)
+            return
+        for key in too_old:
+            del self.on_map[key]
+        for key, seat in zip(keys, self.flights.join(plans), strict=True):
+            assert seat.leads == (key not in self.on_map)
+            assert self.on_map.setdefault(key, seat.run) is seat.run
+            self.waiters[seat.run] = self.waiters.get(seat.run, 0) + 1
+            self.fresh |= {seat.run} if fresh else set()
+            self.keep |= {seat.run} if keep else set()
+            self.seats[next(self.numbers)] = seat
+
+    @precondition(lambda self: self.seats)
+    @rule(data=st.data(), again=st.booleans())
+    def leave(self, data, again):
+        seat = self.seats.pop(data.draw(st.sampled_from(sorted(self.seats))))
+        run = seat.run
+        self.waiters[run] -= 1
+        cancels = not self.waiters[run] and run in self.unfinished
+        assert self.flights.leave(seat) == cancels
+        assert run.cancelled.is_set() == (cancels or run.cancelled.is_set())
+        if cancels:
+            self.over(run)
+        if again:
+            assert not self.flights.leave(seat)
+
+    @precondition(lambda self: self.waiters)
+    @rule(data=st.data())
+    def start(self, data):
+        run = data.draw(st.sampled_from(list(self.waiters)))
+        assert self.flights.start(run, 0.0) == (run.phase is Phase.DRAWING and run.started == 0.0)
+        run.started = None
+
+    @precondition(lambda self: self.runs(Phase.DRAWING, Phase.OVER))
+    @rule(data=st.data())
+    def drawn(self, data):
+        run = data.draw(st.sampled_from(self.runs(Phase.DRAWING, Phase.OVER)))
+        self.flights.drawn(run)
+
+    @precondition(lambda self: self.runs(Phase.DRAWN))
+    @rule(data=st.data(), entry=st.just(Landing(None, Source.GENERATED)))
+    def resolve(self, data, entry):
+        run = data.draw(st.sampled_from(self.runs(Phase.DRAWN)))
+        assert self.flights.resolve(run, entry.entry) == (run in self.keep)
+        assert run.future.done()
+        if run not in self.keep:
+            self.over(run)
+
+    @precondition(lambda self: any(run.future.done() for run in self.runs(Phase.DRAWN)))
+    @rule(data=st.data())
+    def land(self, data):
+        run = data.draw(st.sampled_from([run for run in self.runs(Phase.DRAWN) if run.future.done()]))
+        self.flights.land(run)
+        self.over(run)
+
+    @precondition(lambda self: self.runs(Phase.WAITING))
+    @rule(data=st.data())
+    def find(self, data):
+        run = data.draw(st.sampled_from(self.runs(Phase.WAITING)))
+        landing = Landing(None, Source.DISK)
+        assert self.flights.found(run, landing) == (run not in self.fresh)
+        if run not in self.fresh:
+            assert run.future.result(0) is landing
+            self.over(run)
+
+    @precondition(lambda self: self.waiters)
+    @rule(data=st.data())
+    def fail(self, data):
+        run = data.draw(st.sampled_from(list(self.waiters)))
+        self.flights.fail(run, GenerationFailed("no"))
+        assert run.future.done()
+        self.over(run)
+
+    @invariant()
+    def counts_are_exact(self):
+        assert self.flights.pending == len(self.unfinished) <= self.capacity
+        assert self.flights._runs == self.on_map
+        assert all(run.waiters == waiters for run, waiters in self.waiters.items())
+        assert all(run.phase is not Phase.OVER for run in self.on_map.values())
+
+    @invariant()
+    def only_the_deserted_are_cancelled(self):
+        for run, waiters in self.waiters.items():
+            assert not (run.cancelled.is_set() and waiters)
+
+
+class TestTraffic(Traffic.TestCase):
+    """After any sequence: one run a key, an exact pending count, and nobody's run cancelled under them."""
+
+    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

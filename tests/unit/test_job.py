@@ -1,0 +1,169 @@
+"""`Job`: one asker's ticket, over runs that a test ends by hand."""
+
+import asyncio
+import logging
+
+import pytest
+
+from zimage_cache.entry import Entry, Source
+from zimage_cache.errors import OutOfMemory
+from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.request import Recipe
+from zimage_cache.service.flights import Flights, Landing, Plan, Seat
+from zimage_cache.service.job import Job, Outcome, Progress
+from zimage_cache.service.statistics import Answer
+
+pytestmark = pytest.mark.anyio
+RECIPE = Recipe(
+    prompt="x",
+    negative_prompt="",
+    width=64,
+    height=64,
+    steps=2,
+    guidance_scale=0.0,
+    seed=1,
+    sampler="euler",
+    shift=3.0,
+    max_sequence_length=512,
+)
+IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
+
+
+def plan(key: str) -> Plan:
+    return Plan(key, "fake", RECIPE, IDENTITY, {}, "ann", fresh=False, keep=True)
+
+
+class Desk:
+    """Hands out jobs on one `Flights` and remembers which seats came back."""
+
+    def __init__(self):
+        self.flights = Flights()
+        self.left: list[Seat] = []
+        self.delivered: list[Outcome] = []
+        self.lost: list[tuple[Answer, int]] = []
+
+    def job(self, *parts: Landing | str, started: float = 0.0) -> Job:
+        seated = [self.flights.join([plan(part)])[0] if isinstance(part, str) else part for part in parts]
+        return Job(
+            seated,
+            started=started,
+            progress=self._progress,
+            leave=self._leave,
+            name=self._name,
+            delivered=self.delivered.extend,
+            lost=lambda answer, pictures: self.lost.append((answer, pictures)),
+        )
+
+    def draw(self, key: str, entry: Entry) -> None:
+        run = self.flights._runs[key]
+        self.flights.start(run, 0.0)
+        self.flights.drawn(run)
+        self.flights.resolve(run, entry)
+
+    def _progress(self, job: Job) -> Progress:
+        return Progress("drawing", done=len(job.parts) - len(job.pending), n=len(job.parts))
+
+    def _leave(self, seat: Seat) -> None:
+        self.left.append(seat)
+        self.flights.leave(seat)
+
+    @staticmethod
+    def _name(entry: Entry) -> str:
+        return f"name-{entry.record.request['seed']}"
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+async def test_pictures_come_in_the_order_asked_for(desk, entry):
+    """Stored and drawn ones mixed, the later drawn first: answered in the order of the seeds, each with its name."""
+    job = desk.job("a", Landing(entry(2), Source.DISK), "c")
+    waiting = asyncio.ensure_future(job.outcomes())
+    await asyncio.sleep(0)
+    desk.draw("c", entry(3))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert job.progress() == Progress("drawing", done=2, n=3)
+    desk.draw("a", entry(1))
+    outcomes = await waiting
+    assert [outcome.name for outcome in outcomes] == ["name-1", "name-2", "name-3"]
+    assert [outcome.source for outcome in outcomes] == [Source.GENERATED, Source.DISK, Source.GENERATED]
+    assert [outcome.cached for outcome in outcomes] == [False, True, False]
+    assert [outcome.seconds_saved for outcome in outcomes] == [0.0, 1.5, 0.0]
+
+
+async def test_only_who_led_generated_it(desk, entry):
+    """The run's picture was generated for its leader and is shared for everybody else, with the GPU-seconds saved."""
+    leader, other = desk.job("a"), desk.job("a")
+    desk.draw("a", entry(1))
+    assert [o.source for o in (*await leader.outcomes(), *await other.outcomes())] == [Source.GENERATED, Source.SHARED]
+    assert (await other.outcomes())[0].seconds_saved == 1.5
+
+
+async def test_what_was_found_after_all_is_a_hit_for_everybody(desk, entry):
+    """The second look found it: leader and others alike report the tier."""
+    jobs = [desk.job("a"), desk.job("a")]
+    desk.flights.found(desk.flights._runs["a"], Landing(entry(1), Source.DISK))
+    for job in jobs:
+        (outcome,) = await job.outcomes()
+        assert (outcome.source, outcome.cached) == (Source.DISK, True)
+
+
+async def test_seats_are_given_back_in_any_case(desk, entry):
+    """After success, failure, timeout and cancellation alike, no seat stays taken."""
+    good, bad, slow, gone = desk.job("a", "b"), desk.job("c", "d"), desk.job("e"), desk.job("f", "g")
+    desk.draw("a", entry(1))
+    desk.draw("b", entry(2))
+    await good.outcomes()
+    desk.flights.fail(desk.flights._runs["d"], OutOfMemory("no"))
+    with pytest.raises(OutOfMemory):
+        await bad.outcomes()
+    with pytest.raises(TimeoutError):
+        await slow.outcomes(0.001)
+    waiting = asyncio.ensure_future(gone.outcomes())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    jobs = (good, bad, slow, gone)
+    assert {id(seat) for seat in desk.left} == {id(part) for job in jobs for part in job.parts}
+    assert desk.flights.pending == 0
+
+
+async def test_one_of_several_fails(desk, entry):
+    """The call fails as soon as one does; what is drawn already stays in flight until it is stored."""
+    job = desk.job("a", "b", "c")
+    desk.draw("a", entry(1))
+    waiting = asyncio.ensure_future(job.outcomes())
+    await asyncio.sleep(0)
+    desk.flights.fail(desk.flights._runs["b"], OutOfMemory("no"))
+    with pytest.raises(OutOfMemory):
+        await waiting
+    assert set(desk.flights._runs) == {"a"}
+
+
+async def test_a_timeout_leaves_the_shared_run_alone(desk, entry):
+    """One asker's patience ends; the run goes on, and the other asker gets the picture."""
+    hasty, patient = desk.job("a"), desk.job("a")
+    with pytest.raises(TimeoutError):
+        await hasty.outcomes(0.001)
+    desk.draw("a", entry(1))
+    assert [outcome.entry for outcome in await patient.outcomes()] == [entry(1)]
+
+
+async def test_nothing_to_wait_for_needs_no_wait(desk, entry):
+    """All stored: answered at once, even with no time allowed."""
+    job = desk.job(Landing(entry(1), Source.MEMORY))
+    assert job.pending == []
+    assert [outcome.source for outcome in await job.outcomes(0.0)] == [Source.MEMORY]
+
+
+async def test_one_line_a_picture(desk, entry, caplog):
+    """Each picture is logged with its key's first digits, its source and its milliseconds."""
+    with caplog.at_level(logging.INFO):
+        await desk.job(Landing(entry(1), Source.MEMORY), Landing(entry(2), Source.DISK)).outcomes()
+    (first, second) = [record.getMessage() for record in caplog.records]
+    assert first.startswith(f"picture key={entry(1).record.key[:12]} source=memory ms=")
+    assert second.startswith(f"picture key={entry(2).record.key[:12]} source=disk ms=")

@@ -1,0 +1,106 @@
+"""`FairQueue`: who is next, who is before whom, and what closing does."""
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zimage_cache.service.queue import FairQueue
+
+
+def filled(*items: tuple[str, str]) -> FairQueue[str]:
+    queue: FairQueue[str] = FairQueue()
+    for item, user in items:
+        queue.put(item, user)
+    return queue
+
+
+def test_first_come_first_served_within_one_user():
+    """One person's pictures are drawn in the order asked for."""
+    queue = filled(("a1", "ann"), ("a2", "ann"), ("a3", "ann"))
+    assert [queue.take() for _ in range(3)] == ["a1", "a2", "a3"]
+
+
+def test_users_take_turns():
+    """A batch of one person delays another person's picture by one turn, not by the batch."""
+    queue = filled(("a1", "ann"), ("a2", "ann"), ("a3", "ann"), ("b1", "bob"), ("c1", "cat"), ("b2", "bob"))
+    assert [queue.take() for _ in range(6)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_who_comes_back_goes_to_the_end_of_the_round():
+    """A user whose lane ran empty gains nothing by coming back at once."""
+    queue = filled(("a1", "ann"), ("b1", "bob"), ("b2", "bob"))
+    assert queue.take() == "a1"
+    queue.put("a2", "ann")
+    assert [queue.take() for _ in range(3)] == ["b1", "a2", "b2"]
+
+
+@given(
+    users=st.lists(st.sampled_from("abcd"), max_size=20),
+    taken=st.integers(0, 10),
+    more=st.lists(st.sampled_from("abcd"), max_size=10),
+    dropped=st.sets(st.integers(0, 29)),
+)
+def test_the_position_shown_is_the_order_taken(users, taken, more, dropped):
+    """`ahead` of every waiting item is exactly how many are taken before it, after any history."""
+    queue: FairQueue[int] = FairQueue()
+    waiting = set()
+    for number, user in enumerate(users):
+        queue.put(number, user)
+        waiting.add(number)
+    for _ in range(min(taken, len(users))):
+        waiting.remove(queue.take())
+    for number, user in enumerate(more, len(users)):
+        queue.put(number, user)
+        waiting.add(number)
+    for number in dropped:
+        queue.discard(number)
+    waiting -= dropped
+    shown = {item: queue.ahead(item) for item in waiting}
+    assert shown == {queue.take(): place for place in range(len(waiting))}
+
+
+def test_position_of_what_does_not_wait():
+    """A run that was taken, discarded or never queued has no position."""
+    queue = filled(("a1", "ann"), ("a2", "ann"))
+    queue.take()
+    queue.discard("a2")
+    assert [queue.ahead(item) for item in ("a1", "a2", "other")] == [None, None, None]
+
+
+def test_discarding_twice_or_something_taken_does_nothing():
+    """Leaving races with the worker: whoever comes second finds nothing and harms nobody."""
+    queue = filled(("a1", "ann"), ("a2", "ann"), ("b1", "bob"))
+    assert queue.take() == "a1"
+    for item in ("a1", "b1", "b1"):
+        queue.discard(item)
+    assert queue.take() == "a2"
+    assert queue.ahead("b1") is None
+
+
+@pytest.mark.parametrize("waiting", [(), (("a1", "ann"),)])
+def test_closing_ends_every_take_and_drops_the_rest(waiting):
+    """A worker waiting for work wakes up and is told that there is none; so is each later one."""
+    queue = filled(*waiting)
+    taken: list[str | None] = []
+    if not waiting:
+        thread = threading.Thread(target=lambda: taken.append(queue.take()))
+        thread.start()
+    queue.close()
+    if not waiting:
+        thread.join(30)
+        assert taken == [None]
+    assert queue.take() is None
+    assert queue.ahead("a1") is None
+
+
+def test_a_waiting_worker_gets_what_arrives():
+    """`take` blocks until there is something."""
+    queue: FairQueue[str] = FairQueue()
+    taken: list[str | None] = []
+    thread = threading.Thread(target=lambda: taken.append(queue.take()))
+    thread.start()
+    queue.put("a1", "ann")
+    thread.join(30)
+    assert taken == ["a1"]

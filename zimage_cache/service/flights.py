@@ -1,0 +1,253 @@
+"""One run per key, however many people ask at that moment. Knows no cache, no generator, no event loop.
+
+Every change of who waits for what happens under one lock, and nothing slow happens under it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from zimage_cache.entry import Entry, Source
+from zimage_cache.errors import GenerationFailed, QueueFull, ZImageError
+from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.generator.protocol import Step
+from zimage_cache.request import Recipe
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one asker wants of one key.
+
+    Args:
+        fresh: A stored result is no answer: the asker wants it drawn anew, or drew a seed for it.
+        keep: The asker wants the picture stored.
+        others: Further keys the same picture may be stored under: those of identities that drew it another way.
+    """
+
+    key: str
+    model: str
+    recipe: Recipe
+    identity: GeneratorIdentity
+    request: dict[str, Any]
+    user: str
+    fresh: bool
+    keep: bool
+    others: tuple[str, ...] = ()
+
+
+class Phase(Enum):
+    """A run's life. Up to `DRAWING` it may be cancelled; once pixels exist it is finished in any case."""
+
+    WAITING = auto()
+    DRAWING = auto()
+    DRAWN = auto()
+    OVER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """What a run came to: the entry, and the tier it was found in after all, or `Source.GENERATED`."""
+
+    entry: Entry
+    source: Source
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """One generation, shared. Fields below `plan` change under the lock of `Flights` only.
+
+    `step`, `began` (when its first evaluation began) and `preview` (a small JPEG) are the exception: written by the
+    worker alone, read by anybody, replaced whole. So is `watched`, which askers who show previews set.
+    """
+
+    plan: Plan
+    fresh: bool
+    keep: bool
+    waiters: int = 0
+    phase: Phase = Phase.WAITING
+    ended: float = 0.0
+    started: float | None = None
+    step: Step | None = None
+    began: float | None = None
+    preview: bytes | None = None
+    watched: bool = False
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    future: Future[Landing] = field(default_factory=Future)
+
+    def __post_init__(self) -> None:
+        # A running Future refuses cancel(): no asker's timeout or disconnect can reach the others through it.
+        self.future.set_running_or_notify_cancel()
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """One asker's place on a run; `leads` on the one that started it."""
+
+    run: Run
+    leads: bool
+    left: bool = False
+
+
+class Flights:
+    """The runs in flight, by key.
+
+    Args:
+        capacity: Most runs that may wait for or hold a generator; 0 = no limit.
+        over: Told of every run that leaves the map, stored, failed or cancelled; instant, called under the lock.
+    """
+
+    def __init__(self, capacity: int = 0, over: Callable[[Run], None] = lambda _run: None) -> None:
+        self._capacity = capacity
+        self._over = over
+        self._lock = threading.Lock()
+        self._runs: dict[str, Run] = {}
+        self._pending = 0
+        self._closed: ZImageError | None = None
+
+    @property
+    def pending(self) -> int:
+        """Runs that wait for or hold a generator."""
+        return self._pending
+
+    def join(self, plans: Iterable[Plan]) -> list[Seat]:
+        """Take a seat for each plan, on the run in flight where there is one; all of them or none.
+
+        Raises:
+            QueueFull: The runs that would have to be started do not all fit.
+            ZImageError: What `close` was given, ever after.
+        """
+        plans = list(plans)
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed
+            new = len({plan.key for plan in plans if self._shared(plan) is None})
+            if self._capacity and new and self._pending + new > self._capacity:
+                raise QueueFull(
+                    f"the queue holds {self._capacity} pictures, {self._pending} are in it and this request needs "
+                    f"{new} more; try again later"
+                )
+            return [self._seat(plan) for plan in plans]
+
+    def leave(self, seat: Seat) -> bool:
+        """Give a seat up. Return whether its run was cancelled by that: nobody waits, and nothing is drawn yet."""
+        run = seat.run
+        with self._lock:
+            if seat.left:
+                return False
+            seat.left = True
+            run.waiters -= 1
+            if run.waiters or run.phase not in {Phase.WAITING, Phase.DRAWING}:
+                return False
+            # It leaves the map at once, so that whoever asks next starts anew instead of sharing this end.
+            self._end(run)
+            run.cancelled.set()
+            return True
+
+    def found(self, run: Run, landing: Landing) -> bool:
+        """End a run that need not be drawn, unless somebody who joined meanwhile insists on a fresh picture."""
+        with self._lock:
+            if run.fresh or run.phase is not Phase.WAITING:
+                return False
+            self._end(run)
+        self._settle(run, landing)
+        return True
+
+    def start(self, run: Run, now: float) -> bool:
+        """Mark the moment a worker turns to a run; False when nobody waits for it any more."""
+        with self._lock:
+            if run.phase is not Phase.WAITING:
+                return False
+            run.phase, run.started = Phase.DRAWING, now
+            return True
+
+    def drawn(self, run: Run) -> None:
+        """Mark that pixels exist: from here on the run is finished even if everybody leaves."""
+        with self._lock:
+            if run.phase is Phase.DRAWING:
+                self._pending -= 1
+                run.phase = Phase.DRAWN
+
+    def resolve(self, run: Run, entry: Entry) -> bool:
+        """Give every waiter the picture. Return whether to store it; only then is `land` owed.
+
+        An asker who comes between the two still shares the run, and may still turn the answer to yes.
+        """
+        self._settle(run, Landing(entry, Source.GENERATED))
+        with self._lock:
+            if not run.keep:
+                self._end(run)
+            return run.keep
+
+    def land(self, run: Run) -> None:
+        """Take a finished run off the map: from now on the cache answers for its key."""
+        with self._lock:
+            self._end(run)
+
+    def fail(self, run: Run, error: ZImageError) -> None:
+        """Give every waiter the error; errors are never shared with later askers."""
+        with self._lock:
+            self._end(run)
+        self._settle(run, error)
+
+    @contextmanager
+    def failing(self, run: Run) -> Iterator[None]:
+        """Guard a thread's work on a run: whatever goes wrong in it ends the run, and the thread lives on."""
+        try:
+            yield
+        except ZImageError as error:
+            self.fail(run, error)
+        except Exception:  # noqa: BLE001 - the outermost edge of three kinds of threads
+            _log.exception("run_failed key=%s", run.plan.key[:12])
+            self.fail(run, GenerationFailed("making this picture failed unexpectedly; the server's log says why"))
+
+    def close(self, error: ZImageError) -> None:
+        """Cancel everything that is not drawn yet, take nobody in any more, and tell them all why."""
+        with self._lock:
+            self._closed = error
+            runs = [run for run in self._runs.values() if run.phase in {Phase.WAITING, Phase.DRAWING}]
+        for run in runs:
+            run.cancelled.set()
+            self.fail(run, error)
+
+    def _settle(self, run: Run, result: Landing | ZImageError) -> None:
+        with self._lock:
+            if run.ended:  # by `close`, while its worker was finishing it
+                return
+            run.ended = time.monotonic()
+        # Outside the lock: this runs the callbacks of whoever waits.
+        if isinstance(result, Landing):
+            run.future.set_result(result)
+        else:
+            run.future.set_exception(result)
+
+    def _seat(self, plan: Plan) -> Seat:
+        run = self._shared(plan)
+        leads = run is None
+        if run is None:
+            run = self._runs[plan.key] = Run(plan, plan.fresh, plan.keep)
+            self._pending += 1
+        run.waiters += 1
+        run.fresh |= plan.fresh
+        run.keep |= plan.keep
+        return Seat(run, leads)
+
+    def _shared(self, plan: Plan) -> Run | None:
+        """Find the run *plan* may share; one whose picture was handed out already is too old for a fresh one."""
+        run = self._runs.get(plan.key)
+        return None if run is None or (plan.fresh and run.ended) else run
+
+    def _end(self, run: Run) -> None:
+        if run.phase in {Phase.WAITING, Phase.DRAWING}:
+            self._pending -= 1
+        run.phase = Phase.OVER
+        self._over(run)
+        if self._runs.get(run.plan.key) is run:
+            del self._runs[run.plan.key]

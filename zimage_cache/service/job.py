@@ -1,0 +1,177 @@
+"""One asker's ticket: what is there already, what it waits for, and how that stands."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from zimage_cache.entry import Entry, Source
+from zimage_cache.service.flights import Landing, Run, Seat
+from zimage_cache.service.statistics import Answer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One picture for one asker.
+
+    Args:
+        name: What `/images/` calls it: its key, or a random token where it is stored nowhere.
+        seconds: How long this asker waited.
+    """
+
+    entry: Entry
+    source: Source
+    seconds: float
+    name: str
+
+    @property
+    def cached(self) -> bool:
+        """Whether it came from one of the tiers."""
+        return self.source in {Source.MEMORY, Source.DISK}
+
+    @property
+    def seconds_saved(self) -> float:
+        """GPU-seconds somebody else paid for it; 0 where this asker's own run drew it."""
+        return 0.0 if self.source is Source.GENERATED else self.entry.record.gpu_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a job stands.
+
+    Args:
+        phase: "queued", "loading", "encoding" (the prompt), "drawing", "decoding" or "finishing".
+        detail: What a loading generator does.
+        ahead: Pictures that will be drawn before this job's next one.
+        step: Finished evaluations of the picture being drawn, of `steps`.
+        done: Finished pictures, of `n`.
+        eta_seconds: Until the last picture; None while nothing is known.
+        preview: A small JPEG of the picture being drawn; None unless the job is watched and there is one.
+    """
+
+    phase: str
+    detail: str = ""
+    ahead: int = 0
+    step: int = 0
+    steps: int = 0
+    done: int = 0
+    n: int = 1
+    eta_seconds: float | None = None
+    preview: bytes | None = None
+
+
+Part = Landing | Seat
+
+
+class Job:
+    """A ticket for n pictures. Leave it exactly when the asker is gone: that is what cancels unwanted work.
+
+    Args:
+        parts: For each picture the stored entry, or a seat on the run that makes it.
+        progress: Asks the service how a run stands.
+        leave: Gives a seat back.
+        name: Names an entry for `/images/`.
+        delivered: Told once of all pictures, when they are handed out.
+        lost: Told once how many pictures were not handed out, and why.
+
+    Exactly one of the last two is called, once: that is what statistics are made of.
+
+    Threads: the event loop's only.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        *,
+        started: float,
+        progress: Callable[["Job"], Progress],
+        leave: Callable[[Seat], None],
+        name: Callable[[Entry], str],
+        delivered: Callable[[Sequence[Outcome]], None],
+        lost: Callable[[Answer, int], None],
+    ) -> None:
+        self.parts = list(parts)
+        self._started = started
+        self._looked = time.monotonic()
+        self._progress = progress
+        self._leave = leave
+        self._name = name
+        self._delivered = delivered
+        self._lost = lost
+        self._ended = False
+
+    @property
+    def pending(self) -> list[Run]:
+        """The runs this job still waits for."""
+        return [part.run for part in self.parts if isinstance(part, Seat) and not part.run.future.done()]
+
+    def watch(self) -> None:
+        """Have previews made of the pictures this job waits for, for as long as they are drawn."""
+        for run in self.pending:
+            run.watched = True
+
+    def progress(self) -> Progress:
+        """Tell how it stands now; cheap enough to ask several times a second."""
+        return self._progress(self)
+
+    async def outcomes(self, limit: float | None = None) -> list[Outcome]:
+        """Wait for all pictures, in order. Whatever ends the wait, this job's seats are given back.
+
+        Raises:
+            TimeoutError: After *limit* seconds; the runs go on for whoever else waits for them.
+            ZImageError: One of the runs failed.
+        """
+        try:
+            if self.pending:
+                await self._wait(limit)
+            outcomes = [self._outcome(part) for part in self.parts]
+            self._end(partial(self._delivered, outcomes))
+        except Exception:
+            self._lose(Answer.FAILED)
+            raise
+        finally:
+            self.leave()
+        for outcome in outcomes:
+            key, source = outcome.entry.record.key, outcome.source
+            _log.info("picture key=%s source=%s ms=%.1f", key[:12], source, outcome.seconds * 1000)
+        return outcomes
+
+    def leave(self) -> None:
+        """Give all seats back; runs nobody waits for are cancelled. Once is enough, twice does no harm."""
+        self._lose(Answer.ABANDONED)
+        for part in self.parts:
+            if isinstance(part, Seat):
+                self._leave(part)
+
+    async def _wait(self, limit: float | None) -> None:
+        # One asker's timeout or disconnect cannot reach the futures all others wait on: they are running, and refuse to
+        # be cancelled. Not asyncio.shield on top: giving it up leaves an error that nobody reads, and is told of.
+        # All of them, also those that are over: one that failed already ends the wait for the others.
+        landings = [asyncio.wrap_future(part.run.future) for part in self.parts if isinstance(part, Seat)]
+        try:
+            async with asyncio.timeout(limit):
+                await asyncio.gather(*landings)
+        finally:
+            for landing in landings:
+                landing.cancel()
+
+    def _lose(self, answer: Answer) -> None:
+        self._end(partial(self._lost, answer, len(self.parts)))
+
+    def _end(self, count: Callable[[], None]) -> None:
+        """Count the pictures, unless that was done: the asker of a finished job leaves too."""
+        if not self._ended:
+            self._ended = True
+            count()
+
+    def _outcome(self, part: Part) -> Outcome:
+        if isinstance(part, Landing):
+            return Outcome(part.entry, part.source, self._looked - self._started, self._name(part.entry))
+        landing = part.run.future.result()
+        shared = landing.source is Source.GENERATED and not part.leads
+        seconds = max(0.0, part.run.ended - self._started)
+        return Outcome(landing.entry, Source.SHARED if shared else landing.source, seconds, self._name(landing.entry))

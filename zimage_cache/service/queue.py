@@ -1,0 +1,68 @@
+"""Who is drawn next: round robin over users, first come first served within one. Knows nothing of pictures."""
+
+import threading
+from collections import OrderedDict, deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class FairQueue(Generic[T]):
+    """A blocking queue with one lane per user; lanes take turns.
+
+    One person's batch of eight delays another person's single picture by one turn, not by eight.
+    """
+
+    def __init__(self) -> None:
+        self._ready = threading.Condition()
+        self._lanes: OrderedDict[str, deque[T]] = OrderedDict()
+        self._closed = False
+
+    def put(self, item: T, user: str) -> None:
+        """Append to the lane of *user*."""
+        with self._ready:
+            self._lanes.setdefault(user, deque()).append(item)
+            self._ready.notify()
+
+    def take(self) -> T | None:
+        """Wait for the next item; None when the queue is closed."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._lanes or self._closed)
+            if self._closed:
+                return None
+            user, lane = next(iter(self._lanes.items()))
+            item = lane.popleft()
+            if lane:
+                self._lanes.move_to_end(user)
+            else:
+                del self._lanes[user]
+            return item
+
+    def discard(self, item: T) -> None:
+        """Forget an item nobody wants any more; nothing happens if it was taken already."""
+        with self._ready:
+            for user, lane in self._lanes.items():
+                if item in lane:
+                    lane.remove(item)
+                    if not lane:
+                        del self._lanes[user]
+                    return
+
+    def ahead(self, item: T) -> int | None:
+        """Count the items that will be taken before this one; None when it does not wait here."""
+        with self._ready:
+            lanes = list(self._lanes.values())
+            for turn, lane in enumerate(lanes):
+                if item in lane:
+                    place = lane.index(item)
+                    earlier = sum(min(len(other), place + 1) for other in lanes[:turn])
+                    later = sum(min(len(other), place) for other in lanes[turn + 1 :])
+                    return place + earlier + later
+            return None
+
+    def close(self) -> None:
+        """Wake everybody who waits in `take`; what is still queued is dropped."""
+        with self._ready:
+            self._closed = True
+            self._lanes.clear()
+            self._ready.notify_all()

@@ -1,0 +1,74 @@
+"""From an `ImageRequest` to recipes: defaults filled, limits checked, style applied, seeds drawn."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from zimage_cache.errors import InvalidRequest
+from zimage_cache.generator.protocol import ModelProfile
+from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, ImageRequest, Recipe
+from zimage_cache.styles import style
+
+DRAW = -1
+_PROFILED = ("width", "height", "steps", "guidance_scale")
+_CHOICES = (*_PROFILED, "sampler", "shift", "max_sequence_length")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One picture to make: its recipe, and the ask with every choice and the concrete seed written out."""
+
+    recipe: Recipe
+    request: dict[str, Any]
+
+
+def draw_seed() -> int:
+    """Draw a seed in 0..2^32-1."""
+    return secrets.randbelow(MAX_SEED + 1)
+
+
+def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, drawn_seed: int = 0) -> list[Resolved]:
+    """Turn one ask into *n* pictures with the seeds seed, seed+1, … (modulo 2^32).
+
+    Args:
+        request: What was asked.
+        profile: Supplies the defaults and the limits of the model.
+        n: Pictures, 1..8.
+        drawn_seed: Used where the request asks to draw a seed.
+
+    Raises:
+        InvalidRequest: The model cannot do that, or there is no such style; names the field.
+    """
+    if not 1 <= n <= MAX_PICTURES:
+        raise InvalidRequest(f"n: should be 1..{MAX_PICTURES} pictures, got {n}", "n")
+    asked = request.model_dump(mode="json")
+    asked |= {field: getattr(profile, field) for field in _PROFILED if asked[field] is None}
+    _check_sides(asked, profile)
+    prompt, negative_prompt = _styled(request)
+    choices = {field: asked[field] for field in _CHOICES}
+    first = drawn_seed if request.seed == DRAW else request.seed
+    return [
+        Resolved(
+            Recipe(prompt=prompt, negative_prompt=negative_prompt, seed=seed, **choices),
+            asked | {"seed": seed},
+        )
+        for seed in ((first + i) % (MAX_SEED + 1) for i in range(n))
+    ]
+
+
+def _check_sides(asked: dict[str, Any], profile: ModelProfile) -> None:
+    for field in ("width", "height"):
+        if not profile.min_side <= asked[field] <= profile.max_side:
+            rule = f"{profile.title} draws {profile.min_side}..{profile.max_side} pixels a side"
+            raise InvalidRequest(f"{field}: {rule}, got {asked[field]}", field)
+
+
+def _styled(request: ImageRequest) -> tuple[str, str]:
+    if request.style is None:
+        return request.prompt, request.negative_prompt
+    prompt, negative_prompt = style(request.style).apply(request.prompt, request.negative_prompt)
+    for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
+        if len(text) > MAX_TEXT:
+            rule = f"at most {MAX_TEXT} characters, the style's words included"
+            raise InvalidRequest(f"{field}: {rule}, got {len(text)}; shorten it", field)
+    return prompt, negative_prompt

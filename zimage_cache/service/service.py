@@ -1,0 +1,532 @@
+"""The one way to a picture: resolve, fingerprint, look up, and only then, once whoever asks, the generator."""
+
+import asyncio
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from zimage_cache.cache.locks import Generation
+from zimage_cache.cache.tiered import ResultCache
+from zimage_cache.entry import Entry, Source
+from zimage_cache.errors import (
+    Cancelled,
+    GeneratorLoading,
+    InvalidRequest,
+    ModelCorrupt,
+    ModelMissing,
+    NotCached,
+    TimedOut,
+)
+from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
+from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, ModelProfile, Status
+from zimage_cache.history import History
+from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest, Recipe
+from zimage_cache.service.claims import Claims
+from zimage_cache.service.curator import Curator
+from zimage_cache.service.finish import Finisher
+from zimage_cache.service.flights import Flights, Landing, Phase, Plan, Run, Seat
+from zimage_cache.service.job import Job, Outcome, Part, Progress
+from zimage_cache.service.lifetime import Lifetime
+from zimage_cache.service.pace import Pace
+from zimage_cache.service.resolve import DRAW, draw_seed, resolve
+from zimage_cache.service.shelf import Shelf
+from zimage_cache.service.statistics import CACHE_COUNTS, Answer, Statistics
+from zimage_cache.service.worker import Worker
+
+T = TypeVar("T")
+
+SHELF_BYTES = 256 * 2**20
+IDENTITY_SECONDS = 10.0
+_ENCODERS = 2
+_READERS = 4
+_STOP_SECONDS = 20.0
+_LOAD_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a look-up says of one picture: its key (None for a seed still to be drawn), its entry if stored."""
+
+    key: str | None
+    entry: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What is stored of a request, and the GPU-seconds the rest would take (None: none of its kind drawn yet)."""
+
+    pictures: list[Known]
+    eta_seconds: float | None
+
+
+class ImageService:
+    """Answers requests for pictures, from the cache or the generators.
+
+    Args:
+        generators: By the name requests call them; the first is the default.
+        cache: None = switched off: nothing is looked up or stored, `output_image/` is still written.
+        history: Gets a copy of every picture; open to whoever has the service.
+        queue_size: Runs that may wait for or hold a generator; 0 = no limit.
+        request_timeout: Seconds `render` waits; 0 = no limit.
+        versions: Names and versions of the software, for the records.
+        preload: Load the default model at `start`.
+        mates: The same models on further devices, by the same names.
+        database: Where the lifetime statistics are kept; None = nowhere.
+
+    Threads: coroutines run on one event loop. Disk reads go to reader threads, drawing to one worker a
+    generator, encoding and writing to encoder threads; nothing in the loop ever waits for them.
+    """
+
+    def __init__(
+        self,
+        generators: Mapping[str, ImageGenerator],
+        cache: ResultCache | None,
+        history: History,
+        *,
+        queue_size: int = 32,
+        request_timeout: float = 300.0,
+        versions: Mapping[str, str] | None = None,
+        preload: bool = False,
+        mates: Mapping[str, Sequence[ImageGenerator]] | None = None,
+        database: Path | None = None,
+    ) -> None:
+        self.default_model = next(iter(generators))
+        self.statistics = Statistics(None if database is None else Lifetime(database), self._cache_counts)
+        self.history = history
+        self._cache = cache
+        self._timeout = request_timeout or None
+        self._pace = Pace()
+        self._shelf = Shelf(SHELF_BYTES)
+        self.curator = Curator(cache, self._shelf, self.statistics)
+        self._claims = Claims(Generation.free if cache is None else cache.generation)
+        self._flights = Flights(queue_size, self._claims.over)
+        self._identities: dict[str, GeneratorIdentity] = {}
+        self._readers = ThreadPoolExecutor(_READERS, "reader")
+        # One thread: pictures are queued in the order they were asked for.
+        self._launcher = ThreadPoolExecutor(1, "launcher")
+        self._identifiers = ThreadPoolExecutor(1, "identity")
+        self._encoders = ThreadPoolExecutor(_ENCODERS, "encoder")
+        self._unloaders = ThreadPoolExecutor(len(generators), "unloader")
+        self._loaders: dict[str, threading.Thread] = {}
+        self._finisher = Finisher(
+            flights=self._flights,
+            shelf=self._shelf,
+            pace=self._pace,
+            cache=cache,
+            history=history,
+            versions=versions or {},
+        )
+        self._workers = {
+            name: Worker(
+                generator,
+                self._flights,
+                self._encoders,
+                self._finish,
+                preload=preload and name == self.default_model,
+                mates=(mates or {}).get(name, ()),
+            )
+            for name, generator in generators.items()
+        }
+
+    def start(self) -> None:
+        """Start the workers; the default model begins to load."""
+        for worker in self._workers.values():
+            worker.start()
+        self._claims.start()
+        self.statistics.start()
+
+    def close(self) -> None:
+        """Cancel what is not drawn yet, and store what is."""
+        self._flights.close(Cancelled("the server is stopping"))
+        for worker in self._workers.values():
+            # A picture may still finish; a load that has not by now is not worth waiting for.
+            worker.stop(_STOP_SECONDS if worker.drawing else _LOAD_SECONDS)
+        # Naming a model hashes all of it, which cannot be stopped, and leaves nothing that would be lost.
+        self._identifiers.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._launcher, self._readers, self._encoders, self._unloaders):
+            pool.shutdown()
+        self._claims.close()
+        self.statistics.close()
+
+    @property
+    def models(self) -> list[str]:
+        """The names requests may use, the default first."""
+        return list(self._workers)
+
+    @property
+    def caching(self) -> bool:
+        """Whether results are looked up and stored at all."""
+        return self._cache is not None
+
+    @property
+    def queue_depth(self) -> int:
+        """Pictures that wait for or hold a generator."""
+        return self._flights.pending
+
+    def profile(self, model: str | None = None) -> ModelProfile:
+        """Return what *model* (None = the default) is asked for by default and can do."""
+        return self._worker(model).generator.profile
+
+    def state(self, model: str | None = None) -> GeneratorState:
+        """Return how *model* (None = the default) is now; one that was told to load, and has not begun, is loading."""
+        generator = self._worker(model).generator
+        state, loader = generator.state, self._loaders.get(generator.profile.name)
+        if loader is not None and loader.is_alive() and state.status in {Status.SLEEPING, Status.ERROR}:
+            return GeneratorState(Status.LOADING, phase="waiting for its turn", device=state.device)
+        return state
+
+    def ready(self, model: str | None = None) -> bool:
+        """Tell whether a miss would be accepted now: asleep counts, and so does waking up, for a request waits."""
+        worker = self._worker(model)
+        match worker.generator.state.status:
+            case Status.LOADING:
+                return not worker.preloading and worker.generator.profile.name in self._identities
+            case status:
+                return status is not Status.ERROR
+
+    def load(self, model: str) -> None:
+        """Begin to bring *model* into memory, fetching it if need be; its state tells how it goes.
+
+        Called on the event loop; a load under way is not begun twice.
+        """
+        loader = self._loaders.get(model)
+        if loader is None or not loader.is_alive():
+            # Not of a pool, whose threads a stopping server waits for: a download takes hours.
+            loader = threading.Thread(target=self._worker(model).load, name=f"loader-{model}", daemon=True)
+            self._loaders[model] = loader
+            loader.start()
+
+    async def unload(self, model: str) -> None:
+        """Free the memory of *model*, waiting for the picture it draws; the next request wakes it."""
+        generator = self._worker(model).generator
+        await asyncio.get_running_loop().run_in_executor(self._unloaders, generator.unload)
+
+    async def render(
+        self,
+        request: ImageRequest,
+        *,
+        n: int = 1,
+        cache: CacheMode = CacheMode.USE,
+        model: str | None = None,
+        user: str = "",
+        idempotency_key: str | None = None,
+    ) -> list[Outcome]:
+        """Answer a request, waiting for it.
+
+        Raises:
+            ZImageError: Whatever `ask` raises, or a run failed, or `TimedOut`.
+        """
+        return await self.wait(
+            await self.ask(request, n=n, cache=cache, model=model, user=user, idempotency_key=idempotency_key)
+        )
+
+    async def wait(self, job: Job) -> list[Outcome]:
+        """Wait for a job as long as a request may.
+
+        Raises:
+            ZImageError: A run failed, or `TimedOut`.
+        """
+        try:
+            return await job.outcomes(self._timeout)
+        except TimeoutError:
+            rule = f"this request waited {self._timeout:g} s, as long as it may"
+            raise TimedOut(f"{rule}; ask again, finished pictures are stored") from None
+
+    async def ask(
+        self,
+        request: ImageRequest,
+        *,
+        n: int = 1,
+        cache: CacheMode = CacheMode.USE,
+        model: str | None = None,
+        user: str = "",
+        idempotency_key: str | None = None,
+        patient: bool = False,
+    ) -> Job:
+        """Look everything up, queue what is missing, and return a ticket at once.
+
+        Args:
+            request: The picture.
+            n: How many, with seeds counting up from the request's.
+            cache: How to use the cache.
+            model: Which generator; None = the default.
+            user: Whose turn it is in the queue.
+            idempotency_key: Pins the drawn seed, so that a retry is the same picture.
+            patient: Wait in the queue during the first load instead of being refused.
+
+        Raises:
+            InvalidRequest: The request breaks a rule.
+            NotCached: `cache` is `only` and not all of it is stored.
+            GeneratorLoading, ModelMissing, ModelCorrupt, QueueFull: Nothing can be drawn now.
+        """
+        started = time.monotonic()
+        worker = self._worker(model)
+        name = worker.generator.profile.name
+        drawn = request.seed == DRAW and idempotency_key is None
+        pictures = resolve(request, worker.generator.profile, n=n, drawn_seed=_drawn_seed(user, idempotency_key))
+        identity = await self._identity(worker, patient=patient)
+        plans = [
+            Plan(
+                key=fingerprint(picture.recipe, identity),
+                model=name,
+                recipe=picture.recipe,
+                identity=identity,
+                request=picture.request,
+                user=user,
+                fresh=drawn or cache in {CacheMode.REFRESH, CacheMode.BYPASS} or not self.caching,
+                keep=cache is not CacheMode.BYPASS,
+                others=_other_keys(picture.recipe, worker, identity),
+            )
+            for picture in pictures
+        ]
+        parts = await self._parts(plans, worker, cache, patient=patient)
+        bypassed = cache is CacheMode.BYPASS or not self.caching
+        return Job(
+            parts,
+            started=started,
+            progress=partial(self._progress, worker),
+            leave=partial(self._leave, worker),
+            name=self._unkept if bypassed else _key,
+            delivered=partial(self._delivered, bypassed=bypassed),
+            lost=self.statistics.lost,
+        )
+
+    async def lookup(self, request: ImageRequest, *, n: int = 1, model: str | None = None) -> Lookup:
+        """Tell what is stored of a request and what the rest would cost; nothing is counted or touched."""
+        worker = self._worker(model)
+        pictures = resolve(request, worker.generator.profile, n=n)
+        if request.seed == DRAW:
+            known = [Known(None, None) for _ in pictures]
+        else:
+            identity = await self._identity(worker, patient=False)
+            keys = [fingerprint(picture.recipe, identity) for picture in pictures]
+            known = [Known(key, entry) for key, entry in zip(keys, await self._peek(keys), strict=True)]
+            for i, picture in enumerate(pictures):
+                if known[i].entry is None:
+                    known[i] = await self._drawn_otherwise(_other_keys(picture.recipe, worker, identity)) or known[i]
+        missing = [p.recipe for p, k in zip(pictures, known, strict=True) if k.entry is None]
+        return Lookup(known, self._cost(worker, missing))
+
+    async def picture(self, name: str) -> Entry | None:
+        """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
+        return self._shelf.get(name) or (await self._peek([name]))[0]
+
+    async def thumbnail(self, key: str) -> bytes | None:
+        """Return a small WebP of a stored picture."""
+        return None if self._cache is None else await self._read(partial(self._cache.thumbnail, key))
+
+    def _worker(self, model: str | None) -> Worker:
+        try:
+            return self._workers[self.default_model if model is None else model]
+        except KeyError:
+            offered = ", ".join(self._workers)
+            raise InvalidRequest(f"model: not offered here, got {model!a}; one of {offered}", "model") from None
+
+    async def _identity(self, worker: Worker, *, patient: bool) -> GeneratorIdentity:
+        """Find out who draws. The first time may take a while (the files are hashed); then it is known for good."""
+        name = worker.generator.profile.name
+        while name not in self._identities:
+            asking = asyncio.get_running_loop().run_in_executor(self._identifiers, worker.generator.identity)
+            try:
+                limit = None if patient else IDENTITY_SECONDS
+                self._identities[name] = await asyncio.wait_for(asyncio.shield(asking), limit)
+            except TimeoutError:
+                raise _loading(worker) from None
+            except (ModelMissing, ModelCorrupt):  # half here, while it is being fetched
+                # Before its worker says "loading", a preload has that in mind already.
+                if worker.generator.state.status is not Status.LOADING and not worker.preloading:
+                    raise
+                if not patient:
+                    raise _loading(worker) from None
+                await asyncio.sleep(1)
+        return self._identities[name]
+
+    async def _parts(self, plans: Sequence[Plan], worker: Worker, cache: CacheMode, *, patient: bool) -> list[Part]:
+        hits = await self._get([plan for plan in plans if not plan.fresh])
+        missing = [plan for plan in plans if plan.key not in hits]
+        if missing and cache is CacheMode.ONLY:
+            raise NotCached(f"{len(missing)} of {len(plans)} pictures are not stored, and the request says `only`")
+        if missing and worker.preloading and not patient:
+            raise _loading(worker)
+        seats = dict(zip((plan.key for plan in missing), self._flights.join(missing), strict=True))
+        if leading := [seat.run for seat in seats.values() if seat.leads]:
+            # In another thread right from here: the leader may leave, the runs belong to all. In one for all of
+            # them: they are queued in the order asked for.
+            self._launcher.submit(self._launch, worker, leading)
+        return [hits.get(plan.key) or seats[plan.key] for plan in plans]
+
+    def _launch(self, worker: Worker, runs: Sequence[Run]) -> None:
+        """Look once more (somebody may have stored it since the first look), then queue."""
+        for run in runs:
+            with self._flights.failing(run):
+                if self._claims.claim(run, partial(self._resume, worker, run)) and not self._found(run):
+                    self._queue(worker, run)
+
+    def _resume(self, worker: Worker, run: Run) -> None:
+        """Go on with a run that another process was drawing: it has stored the picture, or failed."""
+        with self._flights.failing(run):
+            entry = None if self._cache is None or run.fresh else self._cache.peek(run.plan.key)
+            if entry is None or not self._flights.found(run, Landing(entry, Source.SHARED)):
+                self._queue(worker, run)
+
+    def _queue(self, worker: Worker, run: Run) -> None:
+        worker.queue.put(run, run.plan.user)
+        if run.cancelled.is_set():  # its last waiter left between the join and the put
+            worker.queue.discard(run)
+
+    def _found(self, run: Run) -> bool:
+        if self._cache is None or run.fresh:
+            return False
+        landing = self._look_for(run.plan)
+        return landing is not None and self._flights.found(run, landing)
+
+    def _finish(self, run: Run, drawing: Drawing) -> None:
+        self.statistics.drawn(drawing.gpu_seconds)
+        self._finisher.finish(run, drawing)
+
+    def _delivered(self, outcomes: Sequence[Outcome], *, bypassed: bool) -> None:
+        for outcome in outcomes:
+            answer = Answer.BYPASS if bypassed else Answer(outcome.source)
+            self.statistics.delivered(answer, seconds=outcome.seconds, saved=outcome.seconds_saved)
+
+    def _cache_counts(self) -> dict[str, int]:
+        stats = None if self._cache is None else self._cache.stats()
+        return {} if stats is None else {name: getattr(stats, name) for name in CACHE_COUNTS}
+
+    def _leave(self, worker: Worker, seat: Seat) -> None:
+        if self._flights.leave(seat):
+            worker.queue.discard(seat.run)
+
+    async def _get(self, plans: Sequence[Plan]) -> dict[str, Landing]:
+        if self._cache is None or not plans:
+            return {}
+        # What memory has is answered right here: going through a thread costs ten times the look-up itself.
+        recalled = {plan.key: self._recall(plan.key) for plan in plans}
+        found = {key: landing for key, landing in recalled.items() if landing is not None}
+        if missing := [plan for plan in plans if plan.key not in found]:
+            looked = await self._read(lambda: {plan.key: self._look_for(plan) for plan in missing})
+            found |= {key: landing for key, landing in looked.items() if landing is not None}
+        return found
+
+    def _look_for(self, plan: Plan) -> Landing | None:
+        landings = map(self._look, (plan.key, *plan.others))
+        return next((landing for landing in landings if landing is not None), None)
+
+    async def _drawn_otherwise(self, keys: Sequence[str]) -> Known | None:
+        """Find a picture that was drawn another way, because the usual one ran out of memory."""
+        found = zip(keys, await self._peek(keys), strict=True)
+        return next((Known(key, entry) for key, entry in found if entry is not None), None)
+
+    def _recall(self, key: str) -> Landing | None:
+        # The shelf first: a picture leaves it only after the cache has it.
+        if (entry := self._shelf.get(key)) is not None:
+            return Landing(entry, Source.MEMORY)
+        hit = None if self._cache is None else self._cache.recall(key)
+        return None if hit is None else Landing(hit.entry, hit.source)
+
+    def _look(self, key: str) -> Landing | None:
+        if (landing := self._recall(key)) is not None or self._cache is None:
+            return landing
+        hit = self._cache.get(key)
+        return None if hit is None else Landing(hit.entry, hit.source)
+
+    async def _peek(self, keys: Sequence[str]) -> list[Entry | None]:
+        cache = self._cache
+        if cache is None or not keys:
+            return [None] * len(keys)
+        return await self._read(lambda: [self._shelf.get(key) or cache.peek(key) for key in keys])
+
+    async def _read(self, read: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+
+    def _unkept(self, entry: Entry) -> str:
+        token = secrets.token_hex(16)
+        self._shelf.put(token, entry)
+        return token
+
+    def _cost(self, worker: Worker, recipes: Sequence[Recipe]) -> float | None:
+        guesses = [self._pace.guess(worker.generator.profile.name, recipe) for recipe in recipes]
+        return None if None in guesses else sum(filter(None, guesses))
+
+    def _progress(self, worker: Worker, job: Job) -> Progress:
+        pending = job.pending
+        done = len(job.parts) - len(pending)
+        undrawn = [run for run in pending if run.phase in {Phase.WAITING, Phase.DRAWING}]
+        if not undrawn:
+            return Progress("finishing", n=len(job.parts), done=done, eta_seconds=0.0)
+        run = next((run for run in undrawn if run.phase is Phase.DRAWING), undrawn[0])
+        state = worker.generator.state
+        loading = state.status is Status.LOADING
+        return Progress(
+            "loading" if loading else "queued" if run.phase is Phase.WAITING else _drawing_phase(run),
+            detail=state.phase if loading else "",
+            ahead=_ahead(worker, run),
+            step=run.step.evaluation if run.step else 0,
+            steps=run.plan.recipe.evaluations,
+            done=done,
+            n=len(job.parts),
+            eta_seconds=None if loading else self._eta(worker, undrawn),
+            preview=run.preview,
+        )
+
+    def _eta(self, worker: Worker, undrawn: Sequence[Run]) -> float | None:
+        """Estimate the wait for all of *undrawn*: the pictures up to the last of them, at the pace of these."""
+        cost = self._cost(worker, [run.plan.recipe for run in undrawn])
+        if cost is None:
+            return _measured(undrawn[0]) if len(undrawn) == 1 else None
+        pictures = max(len(undrawn), 1 + max(_ahead(worker, run) for run in undrawn))
+        begun = sum(_share(run) for run in worker.drawing)
+        return cost / len(undrawn) * (pictures - begun) / min(worker.lanes, pictures)
+
+
+def _ahead(worker: Worker, run: Run) -> int:
+    """Count the pictures that will be drawn before this one, the one being drawn included."""
+    if run.phase is not Phase.WAITING:
+        return 0
+    return (worker.queue.ahead(run) or 0) + len(worker.drawing)
+
+
+def _other_keys(recipe: Recipe, worker: Worker, identity: GeneratorIdentity) -> tuple[str, ...]:
+    """Name the keys under which this process may have stored *recipe*'s picture beside *identity*'s."""
+    return tuple(fingerprint(recipe, who) for who in worker.identities(recipe) if who != identity)
+
+
+def _drawing_phase(run: Run) -> str:
+    if run.step is None:
+        return "encoding"
+    return "decoding" if run.step.evaluation == run.step.evaluations else "drawing"
+
+
+def _share(run: Run) -> float:
+    return run.step.evaluation / run.step.evaluations if run.step else 0.0
+
+
+def _measured(run: Run) -> float | None:
+    """Estimate the rest of a run from its own finished evaluations alone."""
+    share = _share(run)
+    # Since its first evaluation began: waking the model and reading the prompt come once.
+    return (time.monotonic() - run.began) * (1 - share) / share if share and run.began else None
+
+
+def _loading(worker: Worker) -> GeneratorLoading:
+    phase = worker.generator.state.phase or "starting"
+    return GeneratorLoading(f"{worker.generator.profile.title} is loading ({phase}); try again in a few seconds")
+
+
+def _key(entry: Entry) -> str:
+    return entry.record.key
+
+
+def _drawn_seed(user: str, idempotency_key: str | None) -> int:
+    """Draw a seed, or derive it from the caller's key: the same retry gets the same picture, even after a restart."""
+    if idempotency_key is None:
+        return draw_seed()
+    digest = hashlib.sha256(f"{user}\0{idempotency_key}".encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:4], "big") & MAX_SEED

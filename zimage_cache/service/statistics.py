@@ -1,0 +1,278 @@
+"""What happened, counted once: since this process began, and over all processes and restarts.
+
+Every picture asked for ends as exactly one `Answer`. `/metrics`, `/cache/stats` and the command line are views of
+the numbers here and of the cache's own counters; nobody else counts.
+"""
+
+import bisect
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Final
+
+from zimage_cache.service.lifetime import Lifetime, Sums
+
+_log = logging.getLogger(__name__)
+_FLUSH_SECONDS: Final = 5.0
+# Upper ends in seconds: hits take milliseconds, pictures seconds, queues minutes.
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class Answer(StrEnum):
+    """What became of one picture that somebody asked for; exactly one of these."""
+
+    MEMORY = "memory"
+    DISK = "disk"
+    SHARED = "shared"
+    GENERATED = "generated"
+    BYPASS = "bypass"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Sums. The first seven exclude each other: one of them counts each picture that was asked for.
+
+    Args:
+        hits_memory: Pictures answered from memory.
+        hits_disk: Pictures answered from disk.
+        misses: Pictures that this asker's own run drew; drawn seeds and refreshed ones too.
+        shared: Pictures drawn by a run that somebody else had begun.
+        bypasses: Pictures asked for with the cache bypassed or switched off.
+        failures: Pictures not delivered: their call failed or waited too long.
+        abandoned: Pictures whose asker left before the answer.
+        generated: Pictures drawn; each run once, however many waited for it, also when nobody did any more.
+        gpu_seconds: Spent on those.
+        gpu_seconds_saved: What the hits and shared pictures cost whoever had them drawn.
+        writes: Entries committed to disk.
+        evictions: Entries removed from disk to make room.
+        expired: Look-ups that found only an entry that was too old, and entries removed for that.
+        corrupt: Entries found damaged and moved to quarantine.
+        oversized: Pictures too large to be stored.
+        read_errors: Reads of the cache that failed for reasons that are not the file's.
+        write_errors: Changes of the cache that failed.
+        write_backoffs: Writes not even tried, because the disk had failed again and again.
+        index_errors: Times the index of the cache was of no use; nobody noticed.
+        scrubbed: Entries verified in the background.
+    """
+
+    hits_memory: int = 0
+    hits_disk: int = 0
+    misses: int = 0
+    shared: int = 0
+    bypasses: int = 0
+    failures: int = 0
+    abandoned: int = 0
+    generated: int = 0
+    gpu_seconds: float = 0.0
+    gpu_seconds_saved: float = 0.0
+    writes: int = 0
+    evictions: int = 0
+    expired: int = 0
+    corrupt: int = 0
+    oversized: int = 0
+    read_errors: int = 0
+    write_errors: int = 0
+    write_backoffs: int = 0
+    index_errors: int = 0
+    scrubbed: int = 0
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """Share of delivered, looked-up pictures that came from a tier; None before the first."""
+        hits = self.hits_memory + self.hits_disk
+        asked = hits + self.misses + self.shared
+        return hits / asked if asked else None
+
+    def of(self, answer: Answer) -> int:
+        """Return how many pictures ended as *answer*."""
+        return int(getattr(self, FIELD[answer]))
+
+
+FIELD: Final[Mapping[Answer, str]] = {
+    Answer.MEMORY: "hits_memory",
+    Answer.DISK: "hits_disk",
+    Answer.GENERATED: "misses",
+    Answer.SHARED: "shared",
+    Answer.BYPASS: "bypasses",
+    Answer.FAILED: "failures",
+    Answer.ABANDONED: "abandoned",
+}
+CACHE_COUNTS: Final = (
+    "writes",
+    "evictions",
+    "expired",
+    "corrupt",
+    "oversized",
+    "read_errors",
+    "write_errors",
+    "write_backoffs",
+    "index_errors",
+    "scrubbed",
+)
+_FRACTIONAL: Final = frozenset({"gpu_seconds", "gpu_seconds_saved"})
+_NAMES: Final = tuple(each.name for each in fields(Counts))
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Counts since a moment in seconds since 1970; None = nothing was counted yet."""
+
+    since: float | None
+    counts: Counts
+
+
+@dataclass(slots=True)
+class Waits:
+    """How long delivered pictures were waited for: how many within each of `BUCKETS` alone and beyond, and in all."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Take in one picture."""
+        self.buckets[bisect.bisect_left(BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+
+class Statistics:
+    """Counts, and adds them to the lifetime sums every few seconds.
+
+    Args:
+        lifetime: Where the lifetime sums are; None = nowhere, the lifetime is this process's.
+        cache_counts: Returns what the cache has counted so far, by the names in `CACHE_COUNTS`; never blocks.
+        clock: Seconds since 1970.
+
+    Threads: any. Only `flush`, `lifetime` and `close` block for the disk. Trouble with the database is one warning,
+    and nothing is lost while this process lives: what could not be added is added later. A killed one loses the last
+    few seconds.
+    """
+
+    def __init__(
+        self,
+        lifetime: Lifetime | None,
+        cache_counts: Callable[[], Mapping[str, int]] = dict,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._lifetime = lifetime
+        self._cache_counts = cache_counts
+        self._since = clock()
+        self._lock = threading.Lock()  # around the next two, never held across anything slow
+        self._sums: dict[str, float] = dict.fromkeys(_NAMES, 0)
+        self._waits = {answer: Waits() for answer in Answer}
+        self._flushing = threading.Lock()  # around the next three
+        self._flushed = Counts()
+        self._known = Sums({}, None)
+        self._troubled = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._flush_often, name="statistics", daemon=True)
+
+    @property
+    def database_id(self) -> str | None:
+        """Which database the lifetime sums are in; None where there are none yet."""
+        return None if self._lifetime is None else self._lifetime.id
+
+    def start(self) -> None:
+        """Begin to add to the lifetime sums."""
+        if self._lifetime is not None:
+            self._thread.start()
+
+    def close(self) -> None:
+        """Add what is left."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.flush()
+
+    def delivered(self, answer: Answer, *, seconds: float, saved: float) -> None:
+        """Count a picture that was handed out after *seconds*, *saved* GPU-seconds of which somebody else paid."""
+        with self._lock:
+            self._sums[FIELD[answer]] += 1
+            self._sums["gpu_seconds_saved"] += saved
+            self._waits[answer].add(seconds)
+
+    def lost(self, answer: Answer, pictures: int) -> None:
+        """Count pictures that were not handed out."""
+        with self._lock:
+            self._sums[FIELD[answer]] += pictures
+
+    def drawn(self, gpu_seconds: float) -> None:
+        """Count a picture that was drawn."""
+        with self._lock:
+            self._sums["generated"] += 1
+            self._sums["gpu_seconds"] += gpu_seconds
+
+    def this_process(self) -> Period:
+        """Return the counts since this process began."""
+        return Period(self._since, self.snapshot()[0])
+
+    def snapshot(self) -> tuple[Counts, dict[Answer, Waits]]:
+        """Return one moment of the counts and the waits of this process, which therefore agree."""
+        with self._lock:
+            sums = dict(self._sums)
+            waits = {answer: Waits(list(wait.buckets), wait.seconds) for answer, wait in self._waits.items()}
+        cached = self._cache_counts()
+        return _counts(sums | {name: cached.get(name, 0) for name in CACHE_COUNTS}), waits
+
+    def lifetime(self) -> Period:
+        """Return the counts of all processes so far, this one's up to this moment included."""
+        with self._flushing:
+            self._flush()
+            known = self._known
+            unflushed = _minus(self.snapshot()[0], self._flushed)
+        sums = {name: known.amounts.get(name, 0) + amount for name, amount in unflushed.items()}
+        return Period(self._since if known.since is None else known.since, _counts(sums))
+
+    def flush(self) -> None:
+        """Add to the lifetime sums what happened since the last time."""
+        with self._flushing:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Add and read back; `_flushing` is held."""
+        if self._lifetime is None:
+            return
+        counts = self.snapshot()[0]
+        amounts = {name: amount for name, amount in _minus(counts, self._flushed).items() if amount}
+        try:
+            if amounts:
+                self._known = self._lifetime.add(amounts, self._since)
+                self._flushed = counts
+            else:
+                self._known = self._lifetime.sums()
+        except (sqlite3.Error, OSError) as error:
+            self._complain(self._lifetime, error)
+        else:
+            self._troubled = False
+
+    def _complain(self, lifetime: Lifetime, error: Exception) -> None:
+        if not self._troubled:
+            _log.warning(
+                "statistics_not_saved file=%s error=%s; counting goes on in memory, and is saved when that works again",
+                lifetime.path,
+                error,
+            )
+        self._troubled = True
+
+    def _flush_often(self) -> None:
+        while not self._closing.wait(_FLUSH_SECONDS):
+            self.flush()
+
+
+def _minus(counts: Counts, earlier: Counts) -> dict[str, float]:
+    before = asdict(earlier)
+    return {name: value - before[name] for name, value in asdict(counts).items()}
+
+
+def _counts(sums: Mapping[str, float]) -> Counts:
+    # The database keeps floats, which hold every integer up to 2^53.
+    typed: dict[str, Any] = {
+        name: float(value) if name in _FRACTIONAL else round(value) for name, value in sums.items()
+    }
+    return Counts(**typed)
