@@ -1,0 +1,194 @@
+"""Real servers and a real browser. Everything started here is ended here, by its own process."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from zimage_cache.generator.fake import FakeGenerator
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+# Chromium logs every answer that is no 2xx; for our API these are answers, and the page shows them.
+EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a status of (404|422|500|503)")
+
+
+def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for something that has no event; fails with what it was."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"did not come true in {seconds} s"
+        time.sleep(0.05)
+
+
+@dataclass
+class Demo:
+    """`app.py` with the demo model in a process of its own; `restart` keeps the workspace."""
+
+    workspace: Path
+    url: str = ""
+    _process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ZIMAGE_")}
+        command = [sys.executable, "app.py", "--workspace", str(self.workspace), "--port", "0", "--model", "demo"]
+        log = (self.workspace / "log.txt").open("a")
+        self._process = subprocess.Popen(
+            [*command, "--device", "cpu"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        log.close()
+        assert self._process.stdout
+        line = next((line for line in self._process.stdout if line.startswith("Running on local URL")), "")
+        self.url = line.partition(": ")[2].strip()
+        assert self.url, (self.workspace / "log.txt").read_text()
+        wait_until(lambda: httpx.get(f"{self.url}/ready").status_code == 200, 60)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.communicate(timeout=30)
+            self._process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+
+# Not for the session: while Playwright's synchronous API is open, this thread counts as running an event loop.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    executable = shutil.which("chromium")
+    if executable is None:
+        reason = "no chromium on this machine: install the package `chromium` to run the browser tests"
+        pytest.fail(reason) if os.environ.get("ZIMAGE_REQUIRE_BROWSER") == "1" else pytest.skip(reason)
+    with sync_playwright() as playwright:
+        # Without a user data directory, Playwright makes a fresh one and removes it.
+        browser = playwright.chromium.launch(executable_path=executable, headless=True, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    server = Demo(tmp_path_factory.mktemp("workspace"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@dataclass
+class Fake:
+    """The whole application around a fake generator, in a thread of this process."""
+
+    url: str
+    generator: FakeGenerator
+    workspace: Path
+
+
+@pytest.fixture(scope="module")
+def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fake]:
+    workspace = tmp_path_factory.mktemp("workspace")
+    generator = FakeGenerator()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        with serving(generator, workspace) as url:
+            yield Fake(url, generator, workspace)
+
+
+@contextmanager
+def serving(generator: FakeGenerator, workspace: Path) -> Iterator[str]:
+    import uvicorn  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
+
+    from zimage_cache.compose import make_service  # noqa: PLC0415 - likewise
+    from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
+    from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
+
+    service, running = make_service(Settings(workspace=workspace), generator)
+    server = uvicorn.Server(uvicorn.Config(create_app(service, running), log_config=None))
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        thread.join(30)
+        listening.close()
+
+
+@dataclass
+class Watch:
+    """What pages did that no page of ours may do."""
+
+    hosts: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def over(self, context: BrowserContext) -> None:
+        context.on("request", self._request)
+        context.on("console", lambda message: self._log(message.type, message.text))
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        context.on("dialog", lambda dialog: (self.errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+    def _request(self, request: object) -> None:
+        url = urlsplit(request.url)
+        if url.scheme not in {"data", "blob"}:
+            self.hosts.add(url.hostname or "")
+            self.requests.append(url.path)
+
+    def _log(self, kind: str, text: str) -> None:
+        if kind == "error" and not EXPECTED_LOG.match(text):
+            self.errors.append(text)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def open_page(chromium: Browser, watch: Watch) -> Iterator[Callable[..., Page]]:
+    """Open pages, each in a fresh profile; at the end none may have logged an error or asked another host."""
+    contexts: list[BrowserContext] = []
+
+    def open_(url: str, **options: object) -> Page:
+        context = chromium.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 860}, **options})
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        watch.over(context)
+        page = context.new_page()
+        page.goto(url)
+        # The seed is drawn last: once it is there, the page is wired.
+        page.wait_for_function("document.querySelector('#zi-seed input')?.value")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert watch.errors == []
+    assert watch.hosts <= {"127.0.0.1"}

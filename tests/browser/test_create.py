@@ -1,0 +1,415 @@
+"""The Create tab, as a person uses it."""
+
+import contextlib
+import io
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from zimage_cache.cache.check import check
+from zimage_cache.errors import GenerationFailed
+from zimage_cache.generator.protocol import GeneratorState, Status
+
+from .conftest import Demo, Fake, Watch, wait_until
+
+# Gradio's own statistics use what pandas 3 deprecates.
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
+
+CIRCLE = "a large red circle on a blue background"
+
+
+def write(page: Page, prompt: str) -> None:
+    page.fill("#zi-prompt textarea", prompt)
+
+
+def generate(page: Page, prompt: str, source: str = "") -> None:
+    """Ask for *prompt* and wait for a picture of *source*."""
+    write(page, prompt)
+    page.click("#zi-generate")
+    expect(page.locator(f'.zi-badge[data-source="{source}"]' if source else ".zi-badge").first).to_be_visible()
+
+
+def seed(page: Page) -> str:
+    return page.input_value("#zi-seed input")
+
+
+def picture(page: Page) -> Image.Image:
+    """Fetch the picture the card shows, after the browser has shown it."""
+    page.wait_for_function("document.querySelector('.zi-pictures img')?.naturalWidth > 0")
+    address = page.locator(".zi-pictures img").first.evaluate("image => image.src")
+    return Image.open(io.BytesIO(httpx.get(address).content)).convert("RGB")
+
+
+def choose_custom_size(page: Page) -> None:
+    page.click("#zi-size input")
+    page.get_by_role("option", name="Custom…").click()
+
+
+def test_first_drawn_then_from_memory_then_after_a_restart_from_disk(demo: Demo, open_page):
+    """A prompt becomes a picture; asked again it comes from memory, and after a restart from disk, and says so."""
+    page = open_page(demo.url)
+    generate(page, CIRCLE, "generated")
+    drawn = picture(page)
+    assert len(drawn.getcolors(1 << 16)) > 100
+    red, _, blue = drawn.getpixel((64, 64))
+    assert red > blue
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge")).to_contain_text("From memory")
+    expect(page.locator(".zi-badge")).to_contain_text("of GPU time")
+    first_seed = seed(page)
+    expect(page.locator(".zi-facts")).to_contain_text(first_seed)
+
+    page.close()
+    demo.restart()
+    page = open_page(demo.url)
+    page.fill("#zi-seed input", first_seed)
+    generate(page, CIRCLE, "disk")
+    expect(page.locator(".zi-badge")).to_contain_text("From disk")
+    assert picture(page).tobytes() == drawn.tobytes()
+    assert check(demo.workspace / "cache") == []
+
+
+def test_new_seed_draws_another_picture(demo: Demo, open_page):
+    """The button "New seed" puts a new seed into the form and draws with it."""
+    page = open_page(demo.url)
+    generate(page, CIRCLE)
+    old_seed, old = seed(page), page.get_attribute(".zi-download", "href")
+    page.click(".zi-new-seed")
+    expect(page.locator(".zi-facts")).not_to_contain_text(old_seed)
+    assert seed(page) != old_seed
+    expect(page.locator(".zi-facts")).to_contain_text(seed(page))
+    assert page.get_attribute(".zi-download", "href") != old
+
+
+def test_dice_changes_the_seed_and_draws_nothing(fake: Fake, open_page):
+    """The dice beside the seed only changes the field."""
+    page = open_page(fake.url)
+    before, drawn = seed(page), len(fake.generator.recipes)
+    page.click("#zi-dice")
+    wait_until(lambda: seed(page) != before)
+    assert len(fake.generator.recipes) == drawn
+    expect(page.locator(".zi-empty")).to_be_visible()
+
+
+def test_every_control_reaches_the_recipe(fake: Fake, open_page):
+    """What stands in the form is what is drawn, field by field."""
+    page = open_page(fake.url)
+    write(page, "all of it")
+    page.click("#zi-style input")
+    page.get_by_role("option", name="Watercolour").click()
+    choose_custom_size(page)
+    page.fill("#zi-width input", "160")
+    page.fill("#zi-height input", "96")
+    page.fill("#zi-seed input", "4294967295")
+    page.get_by_role("button", name="Advanced").click()
+    expect(page.locator("#zi-negative_prompt")).to_contain_text("No effect")
+    page.fill("#zi-guidance_scale input[type=number]", "2.5")
+    # First seen, then typed into: Gradio loses a change of a widget's words that meets a change of its text.
+    expect(page.locator("#zi-negative_prompt")).to_contain_text("Acts")
+    page.fill("#zi-negative_prompt textarea", "fog")
+    page.fill("#zi-steps input[type=number]", "5")
+    page.fill("#zi-shift input[type=number]", "1.5")
+    page.click("#zi-sampler input")
+    page.get_by_role("option", name="UniPC").click()
+    page.fill("#zi-n input[type=number]", "2")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".zi-pictures figure")).to_have_count(2)
+    first, second = fake.generator.recipes[-2:]
+    assert first.prompt.startswith("watercolour painting of all of it,")
+    assert first.negative_prompt == "fog, photograph, hard outlines"
+    assert (first.width, first.height, first.steps) == (160, 96, 5)
+    assert (first.guidance_scale, first.shift, first.sampler) == (2.5, 1.5, "unipc")
+    assert (first.seed, second.seed) == (4294967295, 0)
+
+
+def test_cache_modes(fake: Fake, open_page):
+    """The mode "Draw again" draws although it is stored; "Leave no trace" stores nothing."""
+    page = open_page(fake.url)
+
+    def stored(prompt: str) -> bool:
+        # A record that is just being replaced is not there for a moment.
+        with contextlib.suppress(FileNotFoundError):
+            records = (fake.workspace / "cache" / "keys").glob("*.json")
+            return any(f'"prompt": "{prompt}"' in record.read_text() for record in records)
+        return False
+
+    generate(page, "modes", "generated")
+    wait_until(lambda: stored("modes"))
+    page.get_by_role("button", name="Advanced").click()
+    drawn = len(fake.generator.recipes)
+    page.get_by_label("Draw again").check()
+    page.click("#zi-generate")
+    wait_until(lambda: len(fake.generator.recipes) == drawn + 1)
+    wait_until(lambda: stored("modes"))
+    page.get_by_label("Leave no trace").check()
+    generate(page, "no trace", "generated")
+    assert picture(page).size == (128, 128)
+    assert not stored("no trace")
+
+
+def test_stop_ends_the_run_and_the_next_picture_works(fake: Fake, open_page):
+    """Stop half-way cancels the run within a step; nothing of it is stored, and the next ask is drawn."""
+    page, steps = open_page(fake.url), []
+    fake.generator.before_step = lambda _recipe, evaluation: steps.append(evaluation)
+    fake.generator.seconds = 8.0
+    try:
+        write(page, "never finished")
+        page.click("#zi-generate")
+        expect(page.locator(".zi-running")).to_contain_text("step 1 of 8")
+        page.click("#zi-stop")
+        expect(page.locator(".zi-empty")).to_contain_text("Stopped")
+        wait_until(lambda: fake.generator._busy == 0, 5)
+        assert max(steps) < 8
+    finally:
+        fake.generator.seconds = 0.0
+    expect(page.locator("#zi-stop")).to_have_css("pointer-events", "none")
+    generate(page, "after the stop", "generated")
+
+
+def test_the_picture_grows_while_it_is_drawn(fake: Fake, open_page):
+    """Previews appear with the steps, in the asked shape, and give way to the finished picture."""
+    page = open_page(fake.url)
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), "teal").save(file, "JPEG")
+    fake.generator.preview = file.getvalue()
+    fake.generator.seconds = 4.0
+    try:
+        write(page, "growing")
+        page.click("#zi-generate")
+        preview = page.locator(".zi-running .zi-preview")
+        expect(preview).to_be_visible()
+        page.wait_for_function("document.querySelector('.zi-preview')?.naturalWidth === 16")
+        expect(page.locator(".zi-running")).to_contain_text("step")
+        box = preview.bounding_box()
+        assert box
+        assert abs(box["width"] - box["height"]) < 2
+        assert box["width"] > 200
+    finally:
+        fake.generator.seconds = 0.0
+        fake.generator.preview = None
+    expect(page.locator(".zi-badge")).to_be_visible()
+    expect(preview).not_to_be_visible()
+
+
+def test_escape_stops_and_a_second_ask_replaces_the_first(fake: Fake, open_page):
+    """Esc is Stop; Generate during a run gives the first ask up and shows the second one's picture only."""
+    page = open_page(fake.url)
+    fake.generator.seconds = 6.0
+    try:
+        write(page, "first of two")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".zi-running")).to_contain_text("step 1 of 8")
+        fake.generator.seconds = 0.5
+        write(page, "second of two")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".zi-asked")).to_have_text("second of two")
+        fake.generator.seconds = 6.0
+        write(page, "third, escaped")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".zi-running")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator(".zi-empty")).to_contain_text("Stopped")
+        wait_until(lambda: fake.generator._busy == 0, 5)
+        write(page, "fourth, given up for a wrong one")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".zi-running")).to_contain_text("step 1 of 8")
+        write(page, " ")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".zi-error")).to_contain_text("must not be blank")
+        wait_until(lambda: fake.generator._busy == 0, 5)
+    finally:
+        fake.generator.seconds = 0.0
+
+
+def test_a_closed_page_gives_its_run_up(fake: Fake, open_page):
+    """Nobody waits any more once the tab is closed: the run ends within a step."""
+    page, steps = open_page(fake.url), []
+    fake.generator.before_step = lambda _recipe, evaluation: steps.append(evaluation)
+    fake.generator.seconds = 16.0
+    try:
+        write(page, "closed")
+        page.click("#zi-generate")
+        expect(page.locator(".zi-running")).to_contain_text("step")
+        page.close()
+        wait_until(lambda: fake.generator._busy == 0, 10)
+        assert max(steps) < 8
+    finally:
+        fake.generator.seconds = 0.0
+
+
+def test_the_queue_is_shown_and_a_shared_run_says_so(fake: Fake, open_page):
+    """Who waits sees how many are ahead; who asks for what is being drawn shares that run."""
+    fake.generator.seconds = 3.0
+    pages = [open_page(fake.url) for _ in range(3)]
+    try:
+        for page, prompt in zip(pages, ("busy", "queued", "busy"), strict=True):
+            write(page, prompt)
+            page.fill("#zi-seed input", "11")
+        pages[0].click("#zi-generate")
+        expect(pages[0].locator(".zi-running")).to_contain_text("step")
+        pages[2].click("#zi-generate")
+        pages[1].click("#zi-generate")
+        expect(pages[1].locator(".zi-running")).to_contain_text("1 ahead of you")
+        expect(pages[2].locator(".zi-badge")).to_contain_text("Shared run")
+        expect(pages[0].locator(".zi-badge")).to_contain_text("Newly drawn")
+        pages[1].keyboard.press("Escape")
+    finally:
+        fake.generator.seconds = 0.0
+
+
+def test_bad_input_names_the_field_and_the_rule(fake: Fake, open_page):
+    """Nothing is clamped: what is wrong is named, marked, and gone with the next good ask."""
+    page = open_page(fake.url)
+    write(page, "   ")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-error")).to_contain_text("Please change one thing: Prompt")
+    expect(page.locator(".zi-error")).to_contain_text("must not be blank")
+    expect(page.locator("#zi-prompt.zi-wrong")).to_be_visible()
+    write(page, CIRCLE)
+    choose_custom_size(page)
+    page.fill("#zi-width input", "100")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-error")).to_contain_text("Width")
+    expect(page.locator(".zi-error")).to_contain_text("multiple of 16, got 100")
+    expect(page.locator(".zi-error")).to_contain_text("Request")
+    page.fill("#zi-width input", "")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-error")).to_contain_text("a number of pixels is needed")
+    page.fill("#zi-width input", "96")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-facts")).to_contain_text("96 × 128")
+    expect(page.locator(".zi-wrong")).to_have_count(0)
+
+
+def test_a_failed_run_is_told_with_its_request_id(fake: Fake, open_page):
+    """A generator that raises becomes a readable message with the id that stands in the log; the next ask works."""
+
+    def fail(_recipe: object, _evaluation: int) -> None:
+        raise GenerationFailed("the transformer returned NaN; try another seed")
+
+    page = open_page(fake.url)
+    fake.generator.before_step = fail
+    try:
+        write(page, "fails")
+        page.click("#zi-generate")
+        expect(page.locator(".zi-error")).to_contain_text("the transformer returned NaN; try another seed")
+        expect(page.locator(".zi-error-id")).to_contain_text("generation_failed")
+        assert page.inner_text(".zi-error-id").split()[1] not in {"-", "·"}
+    finally:
+        fake.generator.before_step = lambda _recipe, _evaluation: None
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge")).to_be_visible()
+
+
+def test_warnings_of_a_picture_are_shown(fake: Fake, open_page):
+    """What the generator warned of stands under the picture."""
+    page = open_page(fake.url)
+    fake.generator.warnings = ("prompt: 700 tokens, 512 are read",)
+    try:
+        generate(page, "long", "generated")
+    finally:
+        fake.generator.warnings = ()
+    expect(page.locator(".zi-warnings")).to_have_text("prompt: 700 tokens, 512 are read")
+
+
+HOSTILE = (
+    "${alert(1)}",
+    "`${alert(1)}` and ` alone",
+    "back\\slash \\u{ \\x \\",
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>{{value}}",
+)
+
+
+def test_hostile_prompts_are_text(fake: Fake, open_page):
+    """Whatever a person types is shown as it was typed, drawn or from memory, and never runs."""
+    page = open_page(fake.url)
+    for prompt in HOSTILE:
+        for source in ("generated", "memory"):
+            generate(page, prompt, source)
+            expect(page.locator(".zi-asked")).to_have_text(prompt)
+            assert page.locator(".zi-asked").text_content() == prompt
+            assert page.get_attribute(".zi-pictures img", "alt") == f"Picture drawn for: {prompt}"
+
+
+def test_an_example_fills_the_prompt(demo: Demo, open_page):
+    """A click on an example writes it into the prompt, and nothing else happens."""
+    page = open_page(demo.url)
+    page.get_by_role("button", name="a yellow star on a black background").click()
+    expect(page.locator("#zi-prompt textarea")).to_have_value("a yellow star on a black background")
+    expect(page.locator(".zi-empty")).to_be_visible()
+
+
+def test_the_demo_says_that_it_is_one(demo: Demo, open_page):
+    """The page tells what the demo model can draw, and how to get the real one."""
+    page = open_page(demo.url)
+    expect(page.locator(".zi-state")).to_contain_text("Ready")
+    note = page.locator(".zi-note")
+    for words in ("Demo model", "triangle", "--model turbo", "33 GB"):
+        expect(note).to_contain_text(words)
+
+
+def test_model_state_is_told_and_a_hidden_page_asks_nothing(fake: Fake, open_page, watch: Watch):
+    """Loading with phase and share, trouble with its remedy, then ready; no request while the page is hidden."""
+    before = fake.generator.state
+    try:
+        fake.generator.state = GeneratorState(Status.LOADING, phase="loading weights", share=0.4)
+        page = open_page(fake.url)
+        expect(page.locator(".zi-state")).to_contain_text("Loading")
+        expect(page.locator(".zi-state")).to_contain_text("loading weights 40 %")
+        page.evaluate("Object.defineProperty(document, 'hidden', { configurable: true, value: true })")
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.wait_for_timeout(200)
+        asked = watch.requests.count("/health")
+        page.wait_for_timeout(2500)
+        assert watch.requests.count("/health") == asked
+        fake.generator.state = GeneratorState(
+            Status.ERROR, detail="model.safetensors: damaged; run zimage model verify"
+        )
+        page.evaluate("Object.defineProperty(document, 'hidden', { configurable: true, value: false })")
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(page.locator(".zi-trouble")).to_have_text("model.safetensors: damaged; run zimage model verify")
+    finally:
+        fake.generator.state = before
+    expect(page.locator(".zi-trouble")).to_be_hidden()
+
+
+def test_chinese_browsers_read_chinese(fake: Fake, open_page):
+    """Labels, choices and everything our script says follow the browser's language."""
+    page = open_page(fake.url, locale="zh-CN")
+    for words in ("提示词", "生成", "停止", "风格", "尺寸", "种子", "高级设置", "图片会显示在这里"):
+        expect(page.locator("body")).to_contain_text(words)
+    page.click("#zi-style input")
+    expect(page.get_by_role("option", name="水彩")).to_be_visible()
+    page.keyboard.press("Escape")
+    write(page, "红色圆形")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge")).to_contain_text("新生成")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge")).to_contain_text("来自内存")
+    assert page.evaluate("document.documentElement.lang") == "zh-CN"
+
+
+def test_a_phone_reaches_everything(fake: Fake, open_page):
+    """At 390 pixels nothing is cut off sideways, Generate is in reach, and the picture comes into view."""
+    page = open_page(fake.url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    expect(page.locator("#zi-generate")).to_be_in_viewport(ratio=1)
+    write(page, "on a phone")
+    page.tap("#zi-generate")
+    expect(page.locator(".zi-badge")).to_be_visible()
+    expect(page.locator(".zi-badge")).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_dead_server_is_told(fake: Fake, open_page, watch: Watch):
+    """When the server does not answer, the page says so instead of nothing."""
+    page = open_page(fake.url)
+    page.route("**/generate", lambda route: route.abort())
+    write(page, CIRCLE)
+    page.click("#zi-generate")
+    expect(page.locator(".zi-error")).to_contain_text("The server does not answer")
+    page.unroute("**/generate")
+    generate(page, CIRCLE)
+    watch.errors.clear()  # the browser's own line about the aborted request

@@ -1,0 +1,149 @@
+"""A real server over a real socket, in this process: its fake generator can be held, counted and broken."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.web.app import create_app
+
+
+class Raw(NamedTuple):
+    """An answer as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class House:
+    """A studio behind its web application, served on a free port of 127.0.0.1."""
+
+    def __init__(self, studio: Any, **options: Any) -> None:
+        self.studio = studio
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        app = asyncio.run(self._app(**options))
+        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+        self._thread.start()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
+        self.until(lambda: self._server.started)
+
+    async def _app(self, **options: Any) -> FastAPI:
+        # In a running loop: outside of one, Gradio makes a dozen loops and closes none.
+        return create_app(self.studio.service, contextlib.nullcontext, **options)
+
+    def close(self) -> None:
+        """Stop the studio, then the server."""
+        self.client.close()
+        self.studio.close()
+        self._server.should_exit = True
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    def generate(self, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
+        """Ask for a small picture."""
+        return self.client.post("/generate", json=picture(**fields), headers=headers)
+
+    def image(self, **fields: Any) -> dict[str, Any]:
+        """Ask for one small picture that must come, and give its part of the answer."""
+        answer = self.generate(**fields)
+        assert answer.status_code == 200, answer.text
+        (image,) = answer.json()["images"]
+        return image
+
+    def raw(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Raw:
+        """Send a request no client library has tidied up; all headers but Content-Length are as given."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in ({"Host": "localhost"} | (headers or {})).items():
+                connection.putheader(name, value)
+            if body:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body or None)
+            answer = connection.getresponse()
+            return Raw(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def ask_and_hold(self, **fields: Any) -> HTTPConnection:
+        """Send a request for a small picture and do not read the answer; closing the connection hangs up."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        body = json.dumps(picture(**fields))
+        connection.request("POST", "/generate", body, {"Content-Type": "application/json"})
+        return connection
+
+    def stored(self) -> set[str]:
+        """Wait until everything drawn is stored, and give the keys on disk."""
+        self.until(lambda: not self.studio.service._flights._runs)
+        return self.studio.stored
+
+    @staticmethod
+    def until(condition: Callable[[], bool]) -> None:
+        """Wait for something other threads bring about; a test that waits in vain fails."""
+        for _ in range(6000):
+            if condition():
+                return
+            time.sleep(0.005)
+        pytest.fail("waited in vain")
+
+
+def picture(**fields: Any) -> dict[str, Any]:
+    return {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4, "seed": 7, **fields}
+
+
+@pytest.fixture
+def serve(studio) -> Iterator[Callable[..., House]]:
+    """Give a maker of houses; what concerns the web goes by `web=`, the rest to the studio."""
+    made: list[House] = []
+
+    def make(*args: Any, web: dict[str, Any] | None = None, **options: Any) -> House:
+        made.append(House(studio(*args, **options), **(web or {})))
+        return made[-1]
+
+    yield make
+    for house in made:
+        house.close()
+
+
+@pytest.fixture(scope="session")
+def house(studio_class, tmp_path_factory) -> Iterator[House]:
+    """One house for all tests that leave it as it was."""
+    studio = studio_class(tmp_path_factory.mktemp("house"), FakeGenerator())
+    studio.start()
+    house = House(studio, allowed_hosts=["gallery.example"])
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def expect_error():
+    """Give a check of our one error shape."""
+
+    def check(answer: httpx.Response | Raw, status: int, code: str, field: str | None = None) -> str:
+        raw = answer if isinstance(answer, Raw) else Raw(answer.status_code, dict(answer.headers), answer.content)
+        assert raw.status == status, raw.body
+        error = json.loads(raw.body)["error"]
+        assert error["code"] == code
+        assert error.get("field") == field
+        assert error["request_id"] == raw.headers["x-request-id"]
+        assert raw.headers["content-type"] == "application/json"
+        assert raw.headers["x-content-type-options"] == "nosniff"
+        assert "Traceback" not in error["message"]
+        return error["message"]
+
+    return check

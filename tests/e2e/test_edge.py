@@ -1,0 +1,316 @@
+"""The guard in front of our routes, the page and Gradio's routes: names, origins, passwords, headers, methods."""
+
+import base64
+import json
+import logging
+import re
+import socket
+
+import pytest
+
+from zimage_cache.generator.fake import FakeGenerator
+
+PAGE, GRADIO = "/", "/gradio_api/info"
+ASK = json.dumps({"prompt": "edge", "seed": 1, "width": 64, "height": 64, "steps": 1}).encode()
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize("path", [PAGE, GRADIO, "/health"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LocalHost:7860",
+        "127.0.0.1",
+        "127.0.0.1:7860",
+        "192.168.1.20:7860",
+        "10.0.0.1",
+        "203.0.113.9:80",
+        "[::1]",
+        "[::1]:7860",
+        "[2001:db8::7]:443",
+        socket.gethostname(),
+        f"{socket.gethostname()}:7860",
+        "gallery.example",
+        "Gallery.Example:443",
+    ],
+)
+def test_names_this_server_answers_to(house, path, host):
+    """Loopback names, this machine's own, any IP literal (so other machines can use it), and names allowed."""
+    assert house.raw("GET", path, headers={"Host": host}).status == 200
+
+
+@pytest.mark.parametrize("path", [PAGE, GRADIO, "/health", "/ready", "/images/x.png", "/no/such"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:7860",
+        "localhost.evil.example",
+        "gallery.example.evil.example",
+        "127.0.0.1.nip.io",
+        "127.0.0.1evil",
+        "[evil]",
+        "[]",
+        "",
+        ":7860",
+        "999.1.1.1",
+        "0x7f000001",
+        "localhost@evil.example",
+        "evil.example#localhost",
+        "127.0.0.1, evil.example",
+    ],
+)
+def test_foreign_names(house, expect_error, path, host):
+    """A foreign name is how DNS rebinding looks: 403, whatever is asked for, saying how to allow it."""
+    assert "--allowed-host" in expect_error(house.raw("GET", path, headers={"Host": host}), 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://localhost:7860", "Host": "localhost:7860"},
+        {"Origin": "https://LOCALHOST", "Host": "localhost"},
+        {"Origin": "http://[::1]:7860", "Host": "[::1]:7860"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+    ids=repr,
+)
+def test_our_own_pages_and_programs_may_ask(house, headers):
+    """Programs send no Origin; our own page sends the name it was reached by."""
+    assert house.raw("POST", "/generate", ASK, JSON | headers).status == 200
+
+
+@pytest.mark.parametrize("path", ["/generate", "/lookup", "/gradio_api/queue/join", "/gradio_api/run/x", "/no/such"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://localhost:9999"},
+        {"Origin": "http://localhost.evil.example"},
+        {"Origin": "http://["},
+        {"Origin": "http://localhost@evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+    ids=repr,
+)
+def test_foreign_pages_may_not_ask(house, expect_error, path, headers):
+    """Another site's page in somebody's browser: 403 on everything that is no read, ours and Gradio's."""
+    drawn = len(house.studio.generator.recipes)
+    expect_error(house.raw("POST", path, ASK, JSON | headers), 403, "forbidden_origin")
+    assert len(house.studio.generator.recipes) == drawn
+
+
+@pytest.mark.parametrize("path", [PAGE, GRADIO, "/health", "/generate"])
+def test_no_cross_origin_grants(house, path):
+    """CORS is closed: no answer, and no preflight, ever allows another origin."""
+    foreign = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    for method in ("GET", "OPTIONS"):
+        answer = house.raw(method, path, headers=foreign)
+        assert not [name for name in answer.headers if name.startswith("access-control-allow-origin")]
+        assert answer.headers["x-request-id"]
+
+
+# Passwords
+
+USER, PASSWORD = "ann", "pa:ss wörd"
+OPEN = ["/health", "/ready"]
+CLOSED = [
+    "/",
+    "/gradio_api/info",
+    "/config",
+    "/openapi.json",
+    "/images/x.png",
+    "/images/" + "0" * 64 + ".png",
+    "/theme.css",
+]
+
+
+def basic(text: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(text.encode()).decode()}
+
+
+def bearer(text: str) -> dict[str, str]:
+    # As programs send it: UTF-8 bytes, which the header's own Latin-1 spells differently.
+    return {"Authorization": "Bearer " + text.encode().decode("latin-1")}
+
+
+@pytest.fixture(scope="module")
+def locked(studio_class, tmp_path_factory, house):
+    """A house that asks for a password."""
+    studio = studio_class(tmp_path_factory.mktemp("locked"), FakeGenerator())
+    studio.start()
+    made = type(house)(studio, credentials=(USER, PASSWORD))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        basic("ann:wrong"),
+        basic(f"bob:{PASSWORD}"),
+        basic(USER),
+        basic(""),
+        basic(f"{USER}:{PASSWORD} "),
+        bearer("wrong"),
+        bearer(""),
+        bearer(f"{USER}:{PASSWORD}"),
+        {"Authorization": "Basic"},
+        {"Authorization": "Basic !!!"},
+        {"Authorization": "Digest x"},
+        {"Authorization": PASSWORD.encode().decode("latin-1")},
+        {"Authorization": ""},
+        {"Cookie": "access-token=x"},
+    ],
+    ids=lambda headers: str(list(headers.values())),
+)
+@pytest.mark.parametrize("path", CLOSED)
+def test_without_the_password_nothing_is_shown(locked, expect_error, path, headers):
+    """Page, our routes and Gradio's alike: 401 with a challenge."""
+    answer = locked.raw("GET", path, headers=headers)
+    expect_error(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"].startswith("Basic realm=")
+
+
+@pytest.mark.parametrize("path", ["/generate", "/lookup", "/gradio_api/queue/join"])
+def test_without_the_password_nothing_is_drawn(locked, expect_error, path):
+    """The same for what is sent."""
+    expect_error(locked.raw("POST", path, ASK, JSON), 401, "unauthorized")
+    assert locked.studio.generator.recipes == []
+
+
+@pytest.mark.parametrize("headers", [basic(f"{USER}:{PASSWORD}"), bearer(PASSWORD)], ids=["basic", "bearer"])
+@pytest.mark.parametrize("path", ["/", "/gradio_api/info", "/health"])
+def test_with_the_password(locked, path, headers):
+    """User and password from browsers, the password alone from programs; case of the scheme does not matter."""
+    assert locked.raw("GET", path, headers=headers).status == 200
+    swapped = {"Authorization": headers["Authorization"].swapcase()[:6] + headers["Authorization"][6:]}
+    assert locked.raw("GET", path, headers=swapped).status == 200
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_health_tells_strangers_status_and_time_only(locked, path):
+    """Open for watchdogs without a password, all of it with one."""
+    stranger = json.loads(locked.raw("GET", path).body)
+    assert set(stranger) == {"status", "timestamp"}
+    friend = json.loads(locked.raw("GET", path, headers=bearer(PASSWORD)).body)
+    assert {"status", "timestamp", "model", "device", "phase", "share", "detail"} <= set(friend)
+
+
+def test_pictures_are_private_under_a_password(locked):
+    """No shared cache on the way may keep them, with and without the digest."""
+    answer = locked.raw("POST", "/generate", ASK, JSON | bearer(PASSWORD))
+    url = json.loads(answer.body)["images"][0]["image_url"]
+    controls = [locked.raw("GET", path, headers=bearer(PASSWORD)).headers["cache-control"] for path in (url, url[:-11])]
+    assert controls == ["private, max-age=31536000, immutable", "private, no-cache"]
+
+
+# Headers, methods, and what is closed
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/gradio_api/info", "/images/x.png", "/no/such", "/theme.css"])
+def test_every_answer_is_stamped(house, path):
+    """A request id, `nosniff`, a referrer policy; on pages a content policy that keeps everything local."""
+    answer = house.raw("GET", path)
+    assert re.fullmatch(r"[0-9a-f]{12}", answer.headers["x-request-id"])
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "same-origin"
+    policy = answer.headers.get("content-security-policy", "")
+    assert ("default-src 'self'" in policy) == answer.headers["content-type"].startswith("text/html")
+    assert "http:" not in policy
+    assert "https:" not in policy
+
+
+@pytest.mark.parametrize("name", ["a", "job-17.b_2", "x" * 64])
+def test_a_harmless_request_id_is_kept(house, expect_error, name):
+    """The caller's own id comes back, in the header and in errors."""
+    answer = house.raw("GET", "/images/x.png", headers={"X-Request-Id": name})
+    assert answer.headers["x-request-id"] == name
+    expect_error(answer, 404, "not_found")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a;b", "<script>", "é", 'a"b', "a\tb", "${x}"])
+def test_another_request_id_is_replaced(house, name):
+    """What could forge log lines or markup is not repeated."""
+    answer = house.raw("GET", "/health", headers={"X-Request-Id": name})
+    assert re.fullmatch(r"[0-9a-f]{12}", answer.headers["x-request-id"])
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/generate", {"POST"}),
+        ("/lookup", {"POST"}),
+        ("/health", {"GET", "HEAD"}),
+        ("/ready", {"GET", "HEAD"}),
+        ("/images/" + "0" * 64 + ".png", {"GET", "HEAD"}),
+        ("/images/" + "0" * 64 + "/thumbnail.webp", {"GET", "HEAD"}),
+    ],
+)
+def test_other_methods(house, expect_error, path, allow):
+    """405 in our shape, naming what is allowed, where the page behind us would say 404."""
+    for method in sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - allow):
+        answer = house.raw(method, path)
+        assert expect_error(answer, 405, "method_not_allowed").startswith(method)
+        assert set(answer.headers["allow"].split(", ")) == allow
+
+
+def test_monitors_may_ask_for_the_head_alone(house):
+    """HEAD is GET without the body, as uptime monitors and proxies send it."""
+    answer = house.raw("HEAD", "/health")
+    assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/upload/", "/gradio_api/upload?x=1", "/monitoring"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_gradio_would_offer_and_we_do_not(house, expect_error, path, method):
+    """No files are taken and no monitoring is published: it looks as if it were not there."""
+    expect_error(house.raw(method, path, b"x" if method == "POST" else b""), 404, "not_found")
+
+
+def test_an_upload_by_any_other_path_is_refused_too(house):
+    """Gradio's own older addresses of the same thing."""
+    for path in ("/upload", "/api/upload", "//gradio_api/upload", "/gradio_api//upload", "/gradio_api/%75pload"):
+        body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nhello\r\n--x--\r\n'
+        answer = house.raw("POST", path, body, {"Content-Type": "multipart/form-data; boundary=x"})
+        assert answer.status in {404, 405}, path
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/run/x"])
+def test_large_bodies_reach_gradio_no_more_than_us(house, expect_error, path):
+    """The bound holds in front of everything, announced or not, and leaves no broken connection behind."""
+    body = b'{"data": ["' + b"x" * 2**20 + b'"]}'
+    expect_error(house.client.post(path, content=body, headers=JSON), 413, "too_large")
+    pieces = (body[i : i + 65536] for i in range(0, len(body), 65536))
+    assert house.client.post(path, content=pieces, headers=JSON).status_code in {400, 413}
+    assert house.client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "1e3", "99999999999999999999999"])
+def test_a_length_that_is_none(house, length):
+    """Refused without reading; nothing falls over."""
+    answer = house.raw("POST", "/generate", headers=JSON | {"Content-Length": length})
+    assert answer.status in {400, 413}
+    assert house.client.get("/health").status_code == 200
+
+
+def test_what_nobody_foresaw(serve, expect_error, caplog):
+    """A bug of ours: 500 in our shape with the request id and all stamps, the traceback in the log alone."""
+    house = serve()
+
+    def state(_model=None):
+        raise RuntimeError("secret detail")
+
+    house.studio.service.state = state
+    with caplog.at_level(logging.ERROR):
+        answer = house.raw("GET", "/health", headers={"X-Request-Id": "mine"})
+        house.until(lambda: "secret detail" in caplog.text)
+    assert "secret" not in expect_error(answer, 500, "internal_error")
+    assert answer.headers["x-request-id"] == "mine"

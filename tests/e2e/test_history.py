@@ -1,0 +1,189 @@
+"""`/history`: one's own pictures over HTTP: listed, searched, fetched, deleted, and nothing else of the disk."""
+
+import io
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def gallery(serve):
+    """A house of its own with three pictures in its history."""
+    house = serve()
+    for seed, prompt in [(1, "a red fox"), (2, "红色的圆形"), (3, "a blue ship")]:
+        house.image(prompt=prompt, seed=seed)
+    house.stored()
+    house.until(lambda: len(listed(house)) == 3)
+    return house
+
+
+def listed(house, **query):
+    answer = house.client.get("/history", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["pictures"]
+
+
+def test_what_was_made_is_listed(gallery):
+    """Every picture with its own settings, key and addresses, newest first; a hit adds none."""
+    gallery.image(prompt="a red fox", seed=1)
+    pictures = listed(gallery)
+
+    assert sorted(each["parameters"]["prompt"] for each in pictures) == ["a blue ship", "a red fox", "红色的圆形"]
+    fox = next(each for each in pictures if each["parameters"]["seed"] == 1)
+    assert (fox["width"], fox["height"], fox["parameters"]["steps"]) == (64, 64, 4)
+    assert fox["key"] in gallery.studio.stored
+    file = gallery.studio.root / "output_image" / fox["name"]
+    assert gallery.client.get(fox["image_url"]).content == file.read_bytes()
+
+
+def test_searching_and_similar(gallery):
+    """`query` narrows the list, `similar` suggests; both leave out everything else."""
+    assert [each["parameters"]["seed"] for each in listed(gallery, query="红色")] == [2]
+    assert [each["parameters"]["seed"] for each in listed(gallery, query="seed:3")] == [3]
+    assert [each["parameters"]["seed"] for each in listed(gallery, similar="red foxes")] == [1]
+    assert listed(gallery, query="nothing like it") == []
+
+
+def test_pages(gallery):
+    """The cursor leads through all pictures, each once; the last page has none."""
+    seen, cursor = [], None
+    for _ in range(3):
+        answer = gallery.client.get("/history", params={"limit": 1} | ({"cursor": cursor} if cursor else {})).json()
+        seen += [each["id"] for each in answer["pictures"]]
+        cursor = answer["cursor"]
+    assert cursor is None
+    assert seen == [each["id"] for each in listed(gallery)]
+
+
+def test_pictures_and_thumbnails(gallery):
+    """The file as it is, with ranges, 304 and HEAD; a WebP; both immutable by their version, private always."""
+    (fox,) = listed(gallery, query="fox")
+    whole = gallery.client.get(fox["image_url"])
+    assert whole.headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert whole.headers["content-type"] == "image/png"
+    assert fox["name"] in whole.headers["content-disposition"]
+    etag = whole.headers["etag"]
+    assert gallery.client.get(fox["image_url"], headers={"If-None-Match": etag}).status_code == 304
+    assert gallery.client.get(fox["image_url"], headers={"Range": "bytes=0-7"}).content == whole.content[:8]
+    assert gallery.client.head(fox["image_url"]).headers["content-length"] == str(len(whole.content))
+    bare = gallery.client.get(f"/history/{fox['id']}.png")
+    assert bare.headers["cache-control"] == "private, no-cache"
+    small = gallery.client.get(fox["thumbnail_url"])
+    assert small.headers["content-type"] == "image/webp"
+    with Image.open(io.BytesIO(small.content)) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (64, 64))
+
+
+def test_deleting(gallery, expect_error):
+    """The file goes, and with it its row; the cache still has the picture; the second time there is nothing."""
+    (fox,) = listed(gallery, query="fox")
+    answer = gallery.client.delete(f"/history/{fox['id']}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert not (gallery.studio.root / "output_image" / fox["name"]).exists()
+    assert [each["id"] for each in listed(gallery)].count(fox["id"]) == 0
+    for method, path in [("DELETE", ""), ("GET", ".png"), ("GET", "/thumbnail.webp")]:
+        expect_error(gallery.client.request(method, f"/history/{fox['id']}{path}"), 404, "not_found")
+    assert gallery.image(prompt="a red fox", seed=1)["cached"]
+
+
+def test_a_file_deleted_by_hand(gallery, expect_error):
+    """What is gone from the folder is gone from the list, at once."""
+    (fox,) = listed(gallery, query="fox")
+    (gallery.studio.root / "output_image" / fox["name"]).unlink()
+    assert len(listed(gallery)) == 2
+    expect_error(gallery.client.get(fox["image_url"]), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/history/0.png",
+        "/history/-1.png",
+        "/history/x.png",
+        "/history/1e3.png",
+        "/history/" + "9" * 30 + ".png",
+        "/history/" + "9" * 5000 + ".png",
+        "/history/999999.png",
+        "/history/..%2f..%2fzimage.sqlite3",
+        "/history/../zimage.sqlite3.png",
+        "/history/%2e%2e/thumbnail.webp",
+        "/history/a/b/c",
+        "/history/",
+    ],
+)
+def test_addresses_that_lead_nowhere(house, expect_error, path):
+    """Numbers nobody has, names, traversal: 404 in our shape; names of files are never taken from an address."""
+    answer = house.raw("GET", path)
+    if path.endswith("../zimage.sqlite3.png"):
+        assert answer.status == 404
+    else:
+        expect_error(answer, 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"limit": "0"}, "limit"),
+        ({"limit": "201"}, "limit"),
+        ({"limit": "x"}, "limit"),
+        ({"cursor": "x"}, "cursor"),
+        ({"query": "x" * 1001}, "query"),
+        ({"similar": "x" * 8001}, "similar"),
+    ],
+)
+def test_bad_questions(house, expect_error, query, field):
+    """Each rule that is broken is a 422 that names its field."""
+    expect_error(house.client.get("/history", params=query), 422, "invalid_request", field)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", "/history", "GET, HEAD"),
+        ("DELETE", "/history", "GET, HEAD"),
+        ("POST", "/history/1.png", "GET, HEAD"),
+        ("GET", "/history/1", "DELETE"),
+        ("PUT", "/history/1/thumbnail.webp", "GET, HEAD"),
+        ("GET", "/png-info", "POST"),
+    ],
+)
+def test_other_methods(house, expect_error, method, path, allow):
+    """Every other method is a 405 that says which are possible."""
+    answer = house.raw(method, path)
+    expect_error(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == allow
+
+
+def test_no_other_site_deletes(gallery, expect_error):
+    """A page of another site cannot delete pictures through a visitor's browser."""
+    (fox,) = listed(gallery, query="fox")
+    answer = gallery.raw("DELETE", f"/history/{fox['id']}", headers={"Origin": "http://evil.example"})
+    expect_error(answer, 403, "forbidden_origin")
+    assert len(listed(gallery)) == 3
+
+
+def test_an_index_that_cannot_be_used(gallery, expect_error):
+    """Trouble with the index is a 503 of the history alone; pictures are drawn and handed out all the same."""
+    database = gallery.studio.root / "zimage.sqlite3"
+    database.unlink()
+    for suffix in ("-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    database.mkdir()
+    expect_error(gallery.client.get("/history"), 503, "history_unavailable")
+    assert gallery.image(prompt="another", seed=9)["source"] == "generated"
+    assert gallery.client.get("/health").status_code == 200
+
+
+def test_the_schema_tells_the_routes(house):
+    """`/openapi.json` lists the history's routes and what they answer."""
+    paths = house.client.get("/openapi.json").json()["paths"]
+    assert {
+        "/history",
+        "/history/{id}.png",
+        "/history/{id}/thumbnail.webp",
+        "/history/{id}",
+        "/png-info",
+    } <= paths.keys()
+    assert {each["name"] for each in paths["/history"]["get"]["parameters"]} == {"query", "similar", "limit", "cursor"}
+    assert paths["/history/{id}"]["delete"]["parameters"][0]["name"] == "id"
+    assert list(paths["/png-info"]["post"]["requestBody"]["content"]) == ["image/png"]

@@ -1,0 +1,97 @@
+"""`POST /png-info`: what a picture says of itself; bounded, stored nowhere."""
+
+import json
+
+import numpy as np
+import pytest
+
+from zimage_cache import png
+
+PIXELS = np.zeros((16, 16, 3), np.uint8)
+HEADERS = {"Content-Type": "image/png"}
+LIMIT = 20 * 2**20
+
+
+def info(house, content):
+    answer = house.client.post("/png-info", content=content, headers=HEADERS)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_our_own_picture(house):
+    """Every field it was asked with comes back, and the address of the picture the cache still has."""
+    asked = {"prompt": "told by a file 红", "seed": 5, "steps": 3, "sampler": "heun", "shift": 2.5}
+    image = house.image(**asked)
+    house.stored()
+    content = house.client.get(image["image_url"]).content
+
+    found = info(house, content)
+
+    assert found["parameters"] | asked == found["parameters"]
+    assert (found["source"], found["cached"], found["image_url"]) == ("zimage", True, image["image_url"])
+
+
+def test_our_own_picture_that_is_no_longer_stored(house):
+    """A picture the cache has lost tells its parameters all the same."""
+    document = {"request": {"prompt": "gone", "seed": 1}, "seed": 1, "key": "0" * 64}
+    found = info(house, png.encode(PIXELS, {"zimage": json.dumps(document)}))
+    assert found == {
+        "parameters": {"prompt": "gone", "seed": 1},
+        "source": "zimage",
+        "cached": False,
+        "image_url": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "parameters"),
+    [
+        (
+            {"parameters": "a fox\nNegative prompt: bad\nSteps: 8, Seed: 3, Size: 64x64"},
+            "a1111",
+            {"prompt": "a fox", "negative_prompt": "bad", "steps": 8, "seed": 3, "width": 64, "height": 64},
+        ),
+        (
+            {"prompt": json.dumps({"1": {"class_type": "KSampler", "inputs": {"seed": 4, "steps": 9, "cfg": 1.5}}})},
+            "comfyui",
+            {"prompt": "", "negative_prompt": "", "seed": 4, "steps": 9, "guidance_scale": 1.5},
+        ),
+        ({}, None, {}),
+        ({"zimage": '{"request": {"prompt": "x", "evil": "<b>", "seed": 1}}'}, "zimage", {"prompt": "x", "seed": 1}),
+    ],
+)
+def test_pictures_of_others(house, text, source, parameters):
+    """A1111's and ComfyUI's parameters under our names, nothing where a file is silent, no field that we have not."""
+    found = info(house, png.encode(PIXELS, text))
+    assert found == {"parameters": parameters, "source": source, "cached": False, "image_url": None}
+
+
+@pytest.mark.parametrize("content", [b"", b"no PNG", b"\xff\xd8\xff\xe0" + bytes(99), png.encode(PIXELS, {})[:20]])
+def test_what_is_no_png(house, expect_error, content):
+    """Anything else is the asker's mistake, named."""
+    answer = house.client.post("/png-info", content=content, headers=HEADERS)
+    expect_error(answer, 422, "invalid_request", "file")
+
+
+@pytest.mark.parametrize("kind", [None, "application/json", "image/jpeg", "multipart/form-data; boundary=x"])
+def test_other_types(house, expect_error, kind):
+    """Only what says that it is a PNG is read."""
+    answer = house.raw("POST", "/png-info", png.encode(PIXELS, {}), {"Content-Type": kind} if kind else {})
+    expect_error(answer, 415, "unsupported_media_type")
+
+
+def test_large_pictures_pass_and_larger_ones_do_not(house, expect_error):
+    """20 MiB are read here, a byte more is not; everywhere else the limit of JSON holds."""
+    whole = png.encode(PIXELS, {"parameters": "a fox\nSteps: 8, Seed: 3, Size: 64x64"})
+    assert info(house, whole.ljust(LIMIT, b"\0"))["parameters"]["seed"] == 3
+    too_large = house.raw("POST", "/png-info", b"", HEADERS | {"Content-Length": str(LIMIT + 1)})
+    assert str(LIMIT) in expect_error(too_large, 413, "too_large")
+    elsewhere = house.raw("POST", "/generate", b"", {"Content-Length": str(2**20 + 1)})
+    assert str(2**20) in expect_error(elsewhere, 413, "too_large")
+
+
+def test_nothing_is_kept(house):
+    """Reading a file leaves no file behind."""
+    before = sorted(house.studio.root.rglob("*"))
+    info(house, png.encode(PIXELS, {"parameters": "a fox\nSteps: 8, Seed: 3, Size: 64x64"}))
+    assert sorted(house.studio.root.rglob("*")) == before

@@ -1,0 +1,186 @@
+"""`Guard` and its checks around a tiny application. Around the real one: `tests/e2e/test_edge.py`."""
+
+import asyncio
+import base64
+import json
+
+import pytest
+from starlette.datastructures import Headers
+
+from zimage_cache.web.middleware import (
+    Guard,
+    Refusal,
+    auth_rule,
+    body_size,
+    checks,
+    closed_paths,
+    host_rule,
+    same_origin,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def echo(_scope, receive, send):
+    """Answer with what was sent."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def ask(app, *pieces: bytes, path="/", method="POST", **headers: str):
+    """Send one request through *app*; give status, headers and body."""
+    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    arriving, sent = iter([*messages, {"type": "http.request", "body": b""}]), []
+
+    async def receive():
+        return next(arriving)
+
+    async def send(message):
+        sent.append(message)
+
+    raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
+    scope = {"type": "http", "method": method, "path": path, "headers": raw}
+    await app(scope, receive, send)
+    start, *rest = sent
+    assert [message.get("more_body", False) for message in rest] == [True] * (len(rest) - 1) + [False]
+    return start["status"], Headers(raw=start["headers"]), b"".join(message.get("body", b"") for message in rest)
+
+
+async def test_bodies_are_bounded_as_they_arrive():
+    """A body that lied about its length is cut off at the bound with 413; one of exactly the bound passes."""
+    guard = Guard(echo, [], max_body_bytes=10)
+    status, _, body = await ask(guard, b"12345", b"67890")
+    assert (status, body) == (200, b"1234567890")
+    status, _, body = await ask(guard, b"12345", b"678901")
+    assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
+
+
+async def test_checks_run_in_order_and_the_first_refusal_counts():
+    """The application never sees what a check refused."""
+    reached = []
+
+    async def app(scope, _receive, _send):
+        reached.append(scope)
+
+    refusals = [lambda *_: None, lambda *_: Refusal("forbidden", "first"), lambda *_: Refusal("not_found", "second")]
+    status, headers, body = await ask(Guard(app, refusals), x_request_id="mine")
+    assert status == 403
+    assert json.loads(body)["error"] == {"code": "forbidden", "message": "first", "request_id": "mine"}
+    assert headers["x-request-id"] == "mine"
+    assert reached == []
+
+
+@pytest.mark.parametrize(("sent", "status"), [(0, 503), (1, 200), (2, 200), (3, 200)])
+async def test_a_stopping_server_ends_a_request_quietly(sent, status):
+    """What the server cancels when it stops ends like an answer: a stream just ends, who waits is told."""
+    answer = [
+        {"type": "http.response.start", "status": 200, "headers": []},
+        {"type": "http.response.body", "body": b"half", "more_body": True},
+        {"type": "http.response.body", "body": b"", "more_body": False},
+    ]
+
+    async def app(_scope, _receive, send):
+        for message in answer[:sent]:
+            await send(message)
+        raise asyncio.CancelledError
+
+    got, _, body = await ask(Guard(app, []))
+    assert got == status
+    assert (b'"cancelled"' in body) == (sent == 0)
+
+
+async def test_other_scopes_pass():
+    """Start-up and shutdown are not requests."""
+    seen = []
+
+    async def app(scope, _receive, _send):
+        seen.append(scope)
+
+    await Guard(app, [lambda *_: Refusal("forbidden", "no")])({"type": "lifespan"}, None, None)
+    assert seen == [{"type": "lifespan"}]
+
+
+async def test_pages_get_a_policy():
+    """HTML may load nothing from elsewhere and be framed by nobody else."""
+    _, headers, _ = await ask(Guard(echo, []), b"x")
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert "frame-ancestors 'self'" in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("length", "fits"), [("0", True), ("1048576", True), ("1048577", False), ("-1", False), ("²", False)]
+)
+def test_announced_lengths(length, fits):
+    """One MiB at most; what is no number is refused as well."""
+    assert (body_size({"path": "/generate"}, Headers({"content-length": length})) is None) == fits
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "fine"),
+    [
+        ("localhost:7860", None, True),
+        ("localhost:7860", "http://localhost:7860", True),
+        ("localhost:7860", "https://LOCALHOST:7860", True),
+        ("localhost:7860", "http://localhost", False),
+        ("localhost:7860", "null", False),
+        ("localhost:7860", "", False),
+        ("localhost:7860", "http://[", False),
+        ("localhost:7860", "localhost:7860", False),
+    ],
+)
+def test_origins(host, origin, fine):
+    """A write comes from our own page or from no page; reads may come from anywhere."""
+    headers = Headers({"host": host} | ({} if origin is None else {"origin": origin}))
+    assert (same_origin({"method": "POST"}, headers) is None) == fine
+    assert (same_origin({"method": "DELETE"}, headers) is None) == fine
+    assert same_origin({"method": "GET"}, headers) is None
+
+
+def test_hosts_are_ours_or_addresses():
+    """Names are compared whole and without regard to case."""
+    rule = host_rule(["Gallery.Example"])
+    for host, fine in {"gallery.example": True, "x.gallery.example": False, "[fe80::1]:80": True, "": False}.items():
+        assert (rule({}, Headers({"host": host})) is None) == fine
+
+
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/upload", "/gradio_api/upload_progress", "/monitoring/summary", "/gradio_api/proxy=x"]
+)
+def test_closed_paths(path):
+    """What Gradio offers and this program does not."""
+    assert closed_paths({"path": path}, Headers()).code == "not_found"
+    assert closed_paths({"path": "/gradio_api/info"}, Headers()) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "fine"),
+    [
+        ("Basic " + base64.b64encode("ann:pä".encode()).decode(), True),
+        ("basic  " + base64.b64encode("ann:pä".encode()).decode(), True),
+        ("Bearer " + "pä".encode().decode("latin-1"), True),
+        ("Bearer pä", False),
+        ("Bearer ", False),
+        ("Basic ", False),
+        ("", False),
+        ("Token " + "pä".encode().decode("latin-1"), False),
+    ],
+)
+def test_credentials(given, fine):
+    """Either scheme, its case aside; anything else is a stranger, who may see how the server is and no more."""
+    rule, scope = auth_rule("ann", "pä"), {"path": "/"}
+    headers = Headers(raw=[(b"authorization", given.encode("latin-1"))])
+    assert (rule(scope, headers) is None) == fine
+    assert scope["authorized"] == fine
+    assert rule({"path": "/health"}, headers) is None
+
+
+def test_passwords_are_asked_for_last():
+    """A foreign page or name learns nothing about passwords."""
+    guard = checks([], ("ann", "x"))
+    refusals = [check({"path": "/", "method": "POST"}, Headers({"host": "evil.example"})) for check in guard]
+    assert [refusal.code for refusal in refusals if refusal] == ["forbidden", "unauthorized"]
+    assert len(checks([], None)) == len(guard) - 1

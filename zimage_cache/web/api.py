@@ -1,0 +1,247 @@
+"""Our HTTP routes: generate, look up, fetch pictures, ask how the server is."""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from zimage_cache.entry import Source
+from zimage_cache.errors import Cancelled
+from zimage_cache.generator.protocol import Status
+from zimage_cache.request import CacheMode
+from zimage_cache.service.job import Outcome
+from zimage_cache.service.service import ImageService, Known
+from zimage_cache.web.body import GenerateBody, body_schema, generate_body
+from zimage_cache.web.pictures import image_url, picture_response
+from zimage_cache.web.routes import add_routes
+
+MAX_IDEMPOTENCY_KEY: Final = 255
+_PICTURE_NAME = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}")
+_X_CACHE: Final = {
+    Source.MEMORY: "hit-memory",
+    Source.DISK: "hit-disk",
+    Source.GENERATED: "miss",
+    Source.SHARED: "shared",
+}
+
+
+class Image(BaseModel):
+    """One picture of an answer. `seconds` is this asker's wait, `seconds_saved` what others paid on the GPU."""
+
+    key: str
+    seed: int
+    source: Source
+    cached: bool
+    seconds: float
+    seconds_saved: float
+    image_url: str
+    width: int
+    height: int
+
+
+class Generated(BaseModel):
+    """The answer of `/generate`."""
+
+    images: list[Image]
+    duration: float
+    warnings: list[str]
+
+
+class KnownImage(BaseModel):
+    """One picture of a look-up; `key` is null while its seed is still to be drawn."""
+
+    key: str | None
+    cached: bool = False
+    age_seconds: float | None = None
+    image_url: str | None = None
+
+
+class LookedUp(BaseModel):
+    """The answer of `/lookup`; `eta_seconds` are the GPU-seconds of what is missing, null while unknown."""
+
+    images: list[KnownImage]
+    eta_seconds: float | None
+
+
+class Health(BaseModel):
+    """The answer of `/health` and `/ready`; without credentials, where they are asked for, status and time only."""
+
+    status: Status
+    timestamp: datetime
+    model: str | None = None
+    device: str | None = None
+    phase: str | None = None
+    share: float | None = None
+    detail: str | None = None
+
+
+def add_api(app: FastAPI, service: ImageService, *, private: bool) -> None:
+    """Add our routes to *app*, and a 405 for every other method on them.
+
+    Args:
+        app: Gets the routes; mount the page afterwards.
+        service: Answers them.
+        private: Pictures may be kept by the asker's own browser only (there is authentication).
+    """
+    router = APIRouter()
+    _add_generate(router, service)
+    _add_lookup(router, service)
+    _add_pictures(router, service, private=private)
+    _add_health(router, service)
+    add_routes(app, router)
+
+
+def _add_generate(router: APIRouter, service: ImageService) -> None:
+    @router.post("/generate", response_model=Generated, openapi_extra=body_schema())
+    async def generate(
+        request: Request,
+        body: Annotated[GenerateBody, Depends(generate_body)],
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=MAX_IDEMPOTENCY_KEY)] = None,
+    ) -> Response:
+        """Draw pictures, or answer with the stored ones."""
+        started = time.monotonic()
+        job = await service.ask(
+            body.picture(),
+            n=body.n,
+            cache=body.cache,
+            model=body.model,
+            user=asker(request),
+            idempotency_key=idempotency_key,
+        )
+        waiting = service.wait(job)
+        outcomes = await (_unless_disconnected(request, waiting) if job.pending else waiting)
+        headers = {"X-Cache": _x_cache(outcomes[0], body.cache, caching=service.caching)}
+        if _wants_png(request) and len(outcomes) == 1:
+            entry = outcomes[0].entry
+            headers |= {"X-Seed": str(entry.record.request["seed"]), "X-Key": entry.record.key}
+            return Response(entry.png, media_type="image/png", headers=headers)
+        answer = generated(outcomes, time.monotonic() - started)
+        return Response(answer.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def _add_lookup(router: APIRouter, service: ImageService) -> None:
+    @router.post("/lookup", openapi_extra=body_schema())
+    async def lookup(body: Annotated[GenerateBody, Depends(generate_body)]) -> LookedUp:
+        """Tell what is stored and what the rest would cost. Never generates, counts, touches or promotes."""
+        found = await service.lookup(body.picture(), n=body.n, model=body.model)
+        now = datetime.now(UTC)
+        return LookedUp(images=[_known(known, now) for known in found.pictures], eta_seconds=found.eta_seconds)
+
+
+def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) -> None:
+    @router.get("/images/{name}.png", response_class=Response)
+    async def picture(request: Request, name: str, v: str | None = None) -> Response:
+        """Send the stored bytes of a picture, by its key or the token of an unstored one."""
+        entry = await service.picture(name) if _PICTURE_NAME.fullmatch(name) else None
+        if entry is None:
+            raise HTTPException(404, "no such picture: never made, or no longer stored; ask for it with POST /generate")
+        return picture_response(name, entry, request.headers, v, private=private)
+
+    @router.get("/images/{key}/thumbnail.webp", response_class=Response)
+    async def thumbnail(key: str) -> Response:
+        """Send a small WebP of a stored picture."""
+        small = await service.thumbnail(key) if _PICTURE_NAME.fullmatch(key) else None
+        if small is None:
+            raise HTTPException(404, "no such picture")
+        return Response(small, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"})
+
+    @router.get("/images/{rest:path}", include_in_schema=False)
+    async def nothing(rest: str) -> Response:
+        raise HTTPException(404, f"no such picture: {rest[:80]!a}")
+
+
+def _add_health(router: APIRouter, service: ImageService) -> None:
+    def health(request: Request) -> dict[str, Any]:
+        state = service.state()
+        known = {"status": state.status, "timestamp": datetime.now(UTC)}
+        if request.scope.get("authorized", True):
+            known |= {
+                "model": service.default_model,
+                "device": state.device,
+                "phase": state.phase,
+                "share": state.share,
+                "detail": state.detail,
+            }
+        return Health.model_validate(known).model_dump(mode="json", exclude_unset=True)
+
+    @router.get("/health", response_model=Health)
+    async def alive(request: Request) -> Response:
+        """Answer 200 while the process lives, and tell how the model is."""
+        return JSONResponse(health(request))
+
+    @router.get("/ready", response_model=Health, responses={503: {"model": Health}})
+    async def ready(request: Request) -> Response:
+        """Answer 200 when a picture that is not stored would be drawn now (asleep counts: it wakes)."""
+        return JSONResponse(health(request), 200 if service.ready() else 503)
+
+
+def asker(request: Request) -> str:
+    """Name whose turn it is in the queue: one lane an address."""
+    return request.client.host if request.client else ""
+
+
+async def _unless_disconnected(request: Request, waiting: Awaitable[list[Outcome]]) -> list[Outcome]:
+    """Wait for the answer while somebody listens; a client that hangs up gives its seats back."""
+    asking, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(_disconnect(request))
+    gone.add_done_callback(lambda _: asking.cancel())
+    try:
+        return await asking
+    except asyncio.CancelledError:
+        if gone.done():
+            raise Cancelled("the client hung up") from None
+        raise
+    finally:
+        gone.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    # The body is read, so the next message can only be the end.
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _wants_png(request: Request) -> bool:
+    first = request.headers.get("accept", "").partition(",")[0].partition(";")[0]
+    return first.strip().lower() == "image/png"
+
+
+def _x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
+    return _X_CACHE[outcome.source] if caching and mode is not CacheMode.BYPASS else "bypass"
+
+
+def generated(outcomes: Sequence[Outcome], duration: float) -> Generated:
+    """Write the answer for *outcomes* that took *duration* seconds; each warning stands there once."""
+    warnings = dict.fromkeys(warning for outcome in outcomes for warning in outcome.entry.record.warnings)
+    return Generated(images=list(map(_image, outcomes)), duration=duration, warnings=list(warnings))
+
+
+def _image(outcome: Outcome) -> Image:
+    record = outcome.entry.record
+    return Image(
+        key=record.key,
+        seed=record.request["seed"],
+        source=outcome.source,
+        cached=outcome.cached,
+        seconds=outcome.seconds,
+        seconds_saved=outcome.seconds_saved,
+        image_url=image_url(outcome.name, outcome.entry),
+        width=record.width,
+        height=record.height,
+    )
+
+
+def _known(known: Known, now: datetime) -> KnownImage:
+    if known.entry is None:
+        return KnownImage(key=known.key)
+    record = known.entry.record
+    # A clock set back must not make pictures from the future.
+    age = max(0.0, (now - record.created).total_seconds())
+    return KnownImage(key=record.key, cached=True, age_seconds=age, image_url=image_url(record.key, known.entry))

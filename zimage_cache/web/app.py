@@ -1,0 +1,54 @@
+"""One application: our routes first, then the Gradio page on `/`, the guard in front of both."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+
+import zimage_cache
+from zimage_cache.service.service import ImageService
+from zimage_cache.web.api import add_api
+from zimage_cache.web.cache_api import add_cache_api
+from zimage_cache.web.errors import add_error_responses
+from zimage_cache.web.history_api import add_history_api
+from zimage_cache.web.metrics import add_metrics
+from zimage_cache.web.middleware import Guard, checks
+from zimage_cache.web.models_api import add_models_api
+from zimage_cache.web.page.mount import mount_page
+
+
+def create_app(
+    service: ImageService,
+    running: Callable[[], AbstractContextManager[None]],
+    *,
+    allowed_hosts: Iterable[str] = (),
+    credentials: tuple[str, str] | None = None,
+) -> FastAPI:
+    """Build the web application.
+
+    Args:
+        service: Answers everything.
+        running: Entered while the application runs: starts and stops what stands behind *service*.
+        allowed_hosts: Further names this server answers to.
+        credentials: User and password to ask for; None = open.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        with running():
+            yield
+
+    # FastAPI's own /docs fetches its scripts from a content network; nothing of ours leaves this machine.
+    app = FastAPIOffline(redoc_url=None, title="Z-Image", version=zimage_cache.__version__, lifespan=lifespan)
+    add_error_responses(app)
+    add_api(app, service, private=credentials is not None)
+    add_models_api(app, service)
+    add_cache_api(app, service)
+    add_metrics(app, service)
+    add_history_api(app, service)
+    # Gradio grants cross-origin access to everybody unless its parent application rules on it: nobody gets it.
+    app.add_middleware(CORSMiddleware, allow_origins=[])
+    app.add_middleware(Guard, checks=checks(allowed_hosts, credentials))
+    return mount_page(app, service)

@@ -1,0 +1,204 @@
+"""The routes of people who look after the cache: what it holds and did, which entries stay or go."""
+
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Self
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from starlette.exceptions import HTTPException
+
+from zimage_cache.cache.listing import Listed
+from zimage_cache.request import MAX_TEXT, Integer, Number, invalid_request
+from zimage_cache.service.curator import Held
+from zimage_cache.service.service import ImageService
+from zimage_cache.service.statistics import Counts
+from zimage_cache.units import bytes_in, seconds_in
+from zimage_cache.web.body import json_body
+from zimage_cache.web.routes import add_routes
+
+MOST_LISTED: Final = 500
+_LISTED: Final = 50
+_Key = Annotated[str, Path(description="The 64 hex digits of a stored picture.")]
+
+
+def _from_text(read: Any) -> BeforeValidator:  # noqa: ANN401 - one of the readers of `units`
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+
+
+_Seconds = Annotated[Annotated[Number, Field(ge=0)], _from_text(seconds_in)]
+_Bytes = Annotated[Annotated[Integer, Field(ge=0)], _from_text(bytes_in)]
+
+_COUNTS: Final[dict[str, Any]] = {each.name: (each.type, ...) for each in fields(Counts)}
+Span = create_model("Span", __doc__=Counts.__doc__, since=(datetime, ...), hit_ratio=(float | None, ...), **_COUNTS)
+
+
+class Stats(BaseModel):
+    """The answer of `/cache/stats`: what is held now, what all processes ever counted, and what this one did."""
+
+    database: str | None
+    now: Held
+    lifetime: Span  # type: ignore[valid-type]  # made of the names of `Counts`
+    this_process: Span  # type: ignore[valid-type]  # likewise
+
+
+class StoredPicture(BaseModel):
+    """One entry of a list; sizes are bytes and pixels, `frequency` counts how often it was drawn or served."""
+
+    key: str
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    model: str
+    created: datetime
+    age_seconds: float
+    bytes: int
+    gpu_seconds: float
+    frequency: int
+    pinned: bool
+    image_url: str
+    thumbnail_url: str
+
+
+class StoredPictures(BaseModel):
+    """The answer of `/cache/entries`; `cursor` asks for the next page, null on the last."""
+
+    entries: list[StoredPicture]
+    cursor: str | None
+
+
+class PruneBody(BaseModel):
+    """What to remove: what was drawn longer ago than that, then what goes first until so many bytes are left."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    older_than: Annotated[_Seconds | None, Field(description="Seconds, or text such as 7d.", examples=["7d"])] = None
+    to_bytes: Annotated[_Bytes | None, Field(description="Bytes, or text such as 1GiB.", examples=["1GiB"])] = None
+    dry_run: Annotated[bool, Field(strict=True, description="Only tell what would go.")] = False
+
+    @classmethod
+    def parse(cls, given: object) -> Self:
+        """Validate what arrived from outside.
+
+        Raises:
+            InvalidRequest: Names the field, the rule and the value got.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise invalid_request(error) from None
+
+
+class PrunedAnswer(BaseModel):
+    """The answer of `/cache/prune`: what went, or would have gone."""
+
+    entries: int
+    bytes: int
+    dry_run: bool
+
+
+class Deleted(BaseModel):
+    """The answer of `DELETE /cache/{key}`."""
+
+    key: str
+    deleted: bool = True
+
+
+class Pinned(BaseModel):
+    """The answer of `/cache/{key}/pin` and `/unpin`."""
+
+    key: str
+    pinned: bool
+
+
+def add_cache_api(app: FastAPI, service: ImageService) -> None:
+    """Add the routes below `/cache/` to *app*, and a 405 for every other method on them."""
+    # Fixed names first, with their refusals: `DELETE /cache/stats` is no way to delete something called "stats".
+    for add in (_add_overview, _add_changes):
+        router = APIRouter(prefix="/cache", tags=["cache"])
+        add(router, service)
+        add_routes(app, router)
+
+
+# None of these routes is a coroutine: FastAPI runs them in its threads, where they may wait for the disk.
+
+
+def _add_overview(router: APIRouter, service: ImageService) -> None:
+    @router.get("/stats")
+    def stats() -> Stats:
+        """Tell what the cache holds and did: over its lifetime, and since this process began."""
+        return Stats.model_validate(service.curator.overview())
+
+    @router.get("/entries")
+    def entries(
+        query: Annotated[str, Query(max_length=MAX_TEXT, description="Part of the prompt.")] = "",
+        limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = _LISTED,
+        cursor: Annotated[str | None, Query(max_length=200, description="Of the page before.")] = None,
+    ) -> StoredPictures:
+        """List stored pictures, newest first."""
+        page = service.curator.entries(query, limit, cursor)
+        now = datetime.now(UTC)
+        return StoredPictures(entries=[_stored(listed, now) for listed in page.items], cursor=page.cursor)
+
+    @router.post("/prune", openapi_extra=_prune_schema())
+    def prune(body: Annotated[PruneBody, Depends(_prune_body)]) -> PrunedAnswer:
+        """Remove old pictures, and pictures over a size, pinned ones never."""
+        pruned = service.curator.prune(older_than=body.older_than, to_bytes=body.to_bytes, dry_run=body.dry_run)
+        return PrunedAnswer(entries=pruned.entries, bytes=pruned.bytes, dry_run=body.dry_run)
+
+
+def _add_changes(router: APIRouter, service: ImageService) -> None:
+    @router.delete("/{key}")
+    def delete(key: _Key) -> Deleted:
+        """Remove a stored picture, pinned or not; copies in `output_image/` stay."""
+        _require(there=service.curator.delete(key), key=key)
+        return Deleted(key=key)
+
+    @router.post("/{key}/pin")
+    def pin(key: _Key) -> Pinned:
+        """Keep a stored picture until it is deleted by name."""
+        _require(there=service.curator.pin(key), key=key)
+        return Pinned(key=key, pinned=True)
+
+    @router.post("/{key}/unpin")
+    def unpin(key: _Key) -> Pinned:
+        """Let a stored picture go like any other."""
+        _require(there=service.curator.unpin(key), key=key)
+        return Pinned(key=key, pinned=False)
+
+
+async def _prune_body(request: Request) -> PruneBody:
+    return PruneBody.parse(await json_body(request))
+
+
+def _prune_schema() -> dict[str, Any]:
+    """Describe the body for OpenAPI; FastAPI cannot see it, since `_prune_body` reads it itself."""
+    schema = PruneBody.model_json_schema()
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _require(*, there: bool, key: str) -> None:
+    if not there:
+        raise HTTPException(404, f"no such picture is stored: {key[:80]!a}")
+
+
+def _stored(listed: Listed, now: datetime) -> StoredPicture:
+    created = datetime.fromtimestamp(listed.created, UTC)
+    return StoredPicture(
+        key=listed.key,
+        prompt=listed.prompt,
+        seed=listed.seed,
+        width=listed.width,
+        height=listed.height,
+        model=listed.model,
+        created=created,
+        # A clock set back must not make pictures from the future.
+        age_seconds=max(0.0, (now - created).total_seconds()),
+        bytes=listed.bytes,
+        gpu_seconds=listed.gpu_seconds,
+        frequency=listed.frequency,
+        pinned=listed.pinned,
+        image_url=f"/images/{listed.key}.png",
+        thumbnail_url=f"/images/{listed.key}/thumbnail.webp",
+    )

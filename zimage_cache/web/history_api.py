@@ -1,0 +1,181 @@
+"""The routes of `output_image/`: list, search, fetch and delete one's own pictures; and what a PNG says of itself."""
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from fastapi import APIRouter, FastAPI, Path, Query, Request
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from zimage_cache import png
+from zimage_cache.errors import Cancelled
+from zimage_cache.history import History, Picture, known_fields
+from zimage_cache.request import MAX_TEXT
+from zimage_cache.service.service import ImageService
+from zimage_cache.web.pictures import cache_control, image_url, png_response
+from zimage_cache.web.routes import add_routes
+
+_MOST: Final = 200
+_ID = re.compile(r"[1-9]\d{0,17}")
+# Nobody has a name here yet: all pictures are nobody's, and everybody's.
+_OWNER: Final = ""
+_PNG_BODY: Final = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+
+
+class HistoryPicture(BaseModel):
+    """A picture in `output_image/`; `parameters` are its file's own claims, empty where it makes none."""
+
+    id: int
+    name: str
+    made: datetime
+    bytes: int
+    width: int
+    height: int
+    key: str | None
+    model: str | None
+    parameters: dict[str, Any]
+    image_url: str
+    thumbnail_url: str
+
+
+class HistoryPage(BaseModel):
+    """Pictures, newest first, or the most similar first; `cursor` asks for those after them, null = no more."""
+
+    pictures: list[HistoryPicture]
+    cursor: str | None = None
+
+
+class PngInfo(BaseModel):
+    """What a PNG says it was made from, and whether the cache still has the picture our own file names."""
+
+    parameters: dict[str, Any]
+    source: png.Tool | None
+    cached: bool
+    image_url: str | None
+
+
+def add_history_api(app: FastAPI, service: ImageService) -> None:
+    """Add the routes to *app*, and a 405 for every other method on them; mount the page afterwards."""
+    router = APIRouter()
+    _add_listing(router, service.history)
+    _add_pictures(router, service.history)
+    _add_png_info(router, service)
+    add_routes(app, router)
+
+    @app.get("/history/{rest:path}", include_in_schema=False)
+    async def nothing(rest: str) -> Response:
+        raise HTTPException(404, f"no such picture: {rest[:80]!a}")
+
+
+def _add_listing(router: APIRouter, history: History) -> None:
+    @router.get("/history")
+    async def pictures(
+        query: Annotated[str, Query(description='Words, "several words", seed:42, size:1024x768, model:turbo.')] = "",
+        similar: Annotated[
+            str | None, Query(max_length=MAX_TEXT, description="Instead: pictures with prompts like this one.")
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=_MOST)] = 50,
+        cursor: str | None = None,
+    ) -> HistoryPage:
+        """List your own pictures, newest first; those whose files are gone are not among them."""
+        if similar is not None:
+            found = await asyncio.to_thread(history.similar, similar, limit=limit, owner=_OWNER)
+            return HistoryPage(pictures=list(map(_shown, found)))
+        page = await asyncio.to_thread(history.page, query, limit=limit, cursor=cursor, owner=_OWNER)
+        return HistoryPage(pictures=list(map(_shown, page.pictures)), cursor=page.cursor)
+
+
+def _add_pictures(router: APIRouter, history: History) -> None:
+    @router.get("/history/{id}.png", response_class=Response)
+    async def picture(request: Request, id_: Annotated[str, Path(alias="id")], v: str | None = None) -> Response:
+        """Send a picture's file as it is now."""
+        found = await _found(history, id_)
+        content = await asyncio.to_thread(history.read, found)
+        if content is None:
+            raise _missing()
+        answer = _headers(found, v) | {"Content-Disposition": f"inline; filename*=UTF-8''{_file_name(found)}"}
+        return png_response(content, request.headers, answer)
+
+    @router.get("/history/{id}/thumbnail.webp", response_class=Response)
+    async def thumbnail(id_: Annotated[str, Path(alias="id")], v: str | None = None) -> Response:
+        """Send a small WebP of a picture."""
+        found = await _found(history, id_)
+        small = await asyncio.to_thread(history.thumbnail, found)
+        if small is None:
+            raise _missing()
+        return Response(small, media_type="image/webp", headers=_headers(found, v))
+
+    @router.delete("/history/{id}", status_code=204)
+    async def delete(id_: Annotated[str, Path(alias="id")]) -> None:
+        """Delete a picture from `output_image/`: its file, thumbnail and row. The cache is not touched."""
+        await asyncio.to_thread(history.delete, await _found(history, id_))
+
+
+def _add_png_info(router: APIRouter, service: ImageService) -> None:
+    @router.post("/png-info", openapi_extra={"requestBody": {"required": True, "content": _PNG_BODY}})
+    async def png_info(request: Request) -> PngInfo:
+        """Read the parameters a PNG carries: ours, A1111's or ComfyUI's. At most 20 MiB, stored nowhere."""
+        found = await asyncio.to_thread(png.describe, await _png(request))
+        entry = await service.picture(found.key) if found.key else None
+        return PngInfo(
+            parameters=known_fields(found.parameters),
+            source=found.tool,
+            cached=entry is not None,
+            image_url=image_url(entry.record.key, entry) if entry else None,
+        )
+
+
+async def _png(request: Request) -> bytes:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "image/png":
+        raise HTTPException(415, f"send a PNG with Content-Type: image/png, got {media_type or 'none'!a}")
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        raise Cancelled("the client hung up in the middle of its request") from None
+
+
+async def _found(history: History, id_: str) -> Picture:
+    found = await asyncio.to_thread(history.get, int(id_), _OWNER) if _ID.fullmatch(id_) else None
+    if found is None:
+        raise _missing()
+    return found
+
+
+def _missing() -> HTTPException:
+    return HTTPException(404, "no such picture in output_image: deleted, moved, or never there")
+
+
+def _shown(picture: Picture) -> HistoryPicture:
+    version = _version(picture)
+    return HistoryPicture(
+        id=picture.id,
+        name=picture.name,
+        made=datetime.fromtimestamp(picture.made, UTC),
+        bytes=picture.stamp.size,
+        width=picture.width,
+        height=picture.height,
+        key=picture.key,
+        model=picture.model,
+        parameters=picture.parameters or {},
+        image_url=f"/history/{picture.id}.png?v={version}",
+        thumbnail_url=f"/history/{picture.id}/thumbnail.webp?v={version}",
+    )
+
+
+def _headers(picture: Picture, version: str | None) -> dict[str, str]:
+    current = _version(picture)
+    return {"ETag": f'"{current}"', "Cache-Control": cache_control(current=version == current, private=True)}
+
+
+def _version(picture: Picture) -> str:
+    return f"{picture.stamp.changed:x}-{picture.stamp.size:x}"
+
+
+def _file_name(picture: Picture) -> str:
+    return quote(picture.name.rpartition("/")[2], safe="")

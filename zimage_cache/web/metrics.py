@@ -1,0 +1,116 @@
+"""`/metrics`: the statistics of this process for Prometheus. A view: nothing is counted here."""
+
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from typing import Final
+
+from fastapi import APIRouter, FastAPI, Request
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+from starlette.responses import Response
+
+from zimage_cache.service.service import ImageService
+from zimage_cache.service.statistics import BUCKETS, Answer, Counts, Waits
+from zimage_cache.web.routes import add_routes
+
+# The counters without labels: the metric, what it says, and which of the counts it shows.
+COUNTERS: Final = (
+    ("zimage_generations", "Pictures drawn.", "generated"),
+    ("zimage_gpu_seconds", "GPU-seconds spent on drawing pictures.", "gpu_seconds"),
+    ("zimage_gpu_seconds_saved", "GPU-seconds that hits and shared pictures did not cost again.", "gpu_seconds_saved"),
+    ("zimage_cache_writes", "Entries committed to disk.", "writes"),
+    ("zimage_cache_evictions", "Entries removed from disk to make room.", "evictions"),
+    ("zimage_cache_expired", "Look-ups of entries that were too old, and entries removed for that.", "expired"),
+    ("zimage_cache_corrupt", "Entries found damaged and moved to quarantine.", "corrupt"),
+    ("zimage_cache_oversized", "Pictures too large to be stored.", "oversized"),
+    ("zimage_cache_write_backoffs", "Writes not tried while the disk keeps failing.", "write_backoffs"),
+    ("zimage_cache_scrubbed", "Entries verified in the background.", "scrubbed"),
+)
+_ENDINGS: Final = [*map(floatToGoString, BUCKETS), "+Inf"]
+
+
+def add_metrics(app: FastAPI, service: ImageService) -> None:
+    """Add `GET /metrics` to *app*."""
+    router = APIRouter()
+    registry = CollectorRegistry()
+    registry.register(_ServiceCollector(service))
+    ProcessCollector(registry=registry)
+
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    def metrics(request: Request) -> Response:
+        """Tell Prometheus what this process did since it began."""
+        encoder, media_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encoder(registry), headers={"Content-Type": media_type})
+
+    add_routes(app, router)
+
+
+class _ServiceCollector(Collector):
+    """Reads everything from the service at the moment somebody asks."""
+
+    def __init__(self, service: ImageService) -> None:
+        self._service = service
+
+    def collect(self) -> Iterable[Metric]:
+        counts, waits = self._service.statistics.snapshot()
+        yield _requests(counts)
+        yield _waits(waits)
+        yield from _plain(counts)
+        yield _errors(counts)
+        yield from self._held()
+        yield GaugeMetricFamily(
+            "zimage_queue_depth", "Pictures that wait for or hold a generator.", self._service.queue_depth
+        )
+
+    def _held(self) -> Iterator[Metric]:
+        sizes = GaugeMetricFamily("zimage_cache_bytes", "Bytes held by each tier of the cache.", labels=["tier"])
+        entries = GaugeMetricFamily("zimage_cache_entries", "Entries in each tier of the cache.", labels=["tier"])
+        held = self._service.curator.held()
+        for tier, size, number in (
+            ("memory", held.memory_bytes, held.memory_entries),
+            ("disk", held.disk_bytes, held.disk_entries),
+        ):
+            sizes.add_metric([tier], size)
+            entries.add_metric([tier], number)
+        yield sizes
+        yield entries
+        yield GaugeMetricFamily("zimage_cache_pinned", "Entries on disk that are pinned.", held.pinned)
+        if held.victim_age_seconds is not None:
+            yield GaugeMetricFamily(
+                "zimage_cache_victim_age_seconds",
+                "How long the last evicted entry had not been used.",
+                held.victim_age_seconds,
+            )
+
+
+def _requests(counts: Counts) -> Metric:
+    family = CounterMetricFamily("zimage_requests", "Pictures asked for, by what became of them.", labels=["source"])
+    for answer in Answer:
+        family.add_metric([answer], counts.of(answer))
+    return family
+
+
+def _waits(waits: dict[Answer, Waits]) -> Metric:
+    family = HistogramMetricFamily(
+        "zimage_request_seconds", "How long delivered pictures were waited for.", labels=["source"]
+    )
+    for answer, wait in waits.items():
+        if answer not in {Answer.FAILED, Answer.ABANDONED}:
+            ends = zip(_ENDINGS, accumulate(wait.buckets), strict=True)
+            family.add_metric([answer], [(ending, float(number)) for ending, number in ends], wait.seconds)
+    return family
+
+
+def _plain(counts: Counts) -> Iterator[Metric]:
+    for name, words, field in COUNTERS:
+        yield CounterMetricFamily(name, words, getattr(counts, field))
+
+
+def _errors(counts: Counts) -> Metric:
+    family = CounterMetricFamily("zimage_cache_errors", "Operations of the cache that failed.", labels=["operation"])
+    for operation in ("read", "write", "index"):
+        family.add_metric([operation], getattr(counts, f"{operation}_errors"))
+    return family

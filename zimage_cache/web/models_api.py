@@ -1,0 +1,72 @@
+"""The routes of the models: which are offered, which are in memory; load one, free one."""
+
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from zimage_cache.generator.protocol import Status
+from zimage_cache.service.service import ImageService
+from zimage_cache.web.routes import add_routes
+
+
+class Model(BaseModel):
+    """One model requests may name: `resident` = its weights are in memory, `share` is 0..1 of `phase` where known."""
+
+    name: str
+    title: str
+    default: bool
+    resident: bool
+    status: Status
+    phase: str
+    share: float | None
+    detail: str
+    device: str | None
+
+
+class Models(BaseModel):
+    """The answer of `GET /models`, the default first."""
+
+    models: list[Model]
+
+
+def add_models_api(app: FastAPI, service: ImageService) -> None:
+    """Add the routes to *app*, and a 405 for every other method on them; mount the page afterwards."""
+    router = APIRouter()
+
+    def described(name: str) -> Model:
+        if name not in service.models:
+            offered = ", ".join(service.models)
+            raise HTTPException(404, f"no such model here: {name[:80]!a}; one of {offered}")
+        profile, state = service.profile(name), service.state(name)
+        return Model(
+            name=name,
+            title=profile.title,
+            default=name == service.default_model,
+            resident=state.status is Status.HEALTHY,
+            status=state.status,
+            phase=state.phase,
+            share=state.share,
+            detail=state.detail,
+            device=state.device,
+        )
+
+    @router.get("/models")
+    async def models() -> Models:
+        """List the models requests may name, and how each is."""
+        return Models(models=[described(name) for name in service.models])
+
+    @router.post("/models/{name}/load", status_code=202)
+    async def load(name: str) -> Model:
+        """Begin to bring a model into memory, fetching it first if need be; look at `GET /models` for how it goes."""
+        described(name)
+        service.load(name)
+        return described(name)
+
+    @router.post("/models/{name}/unload")
+    async def unload(name: str) -> Model:
+        """Free a model's memory, after the picture it draws; a download that its load waits for is stopped."""
+        described(name)
+        await service.unload(name)
+        return described(name)
+
+    add_routes(app, router)

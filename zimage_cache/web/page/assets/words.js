@@ -1,0 +1,38 @@
+// The page's words in the browser's language, numbers as people write them, and elements made without HTML text.
+// Whatever a person typed reaches the page through `make` and `textContent` only.
+"use strict";
+window.zimage = (() => {
+  const about = JSON.parse(document.getElementById("zimage-page").textContent);
+  const language = (navigator.language || "en").toLowerCase().startsWith("zh") ? "zh" : "en";
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+
+  const has = (key) => key in about.strings[language];
+
+  function say(key, values = {}) {
+    const word = about.strings[language][key] ?? key;
+    return word.replace(/\{(\w+)\}/g, (hole, name) => (name in values ? String(values[name]) : hole));
+  }
+
+  function time(seconds) {
+    if (seconds < 0.1) return `${Math.max(1, Math.round(seconds * 1000))} ms`;
+    if (seconds < 10) return `${seconds.toFixed(seconds < 1 ? 2 : 1)} s`;
+    if (seconds < 90) return `${Math.round(seconds)} s`;
+    return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  }
+
+  function make(tag, properties = {}, ...children) {
+    const element = document.createElement(tag);
+    const { dataset, ...plain } = properties;
+    Object.assign(element, plain);
+    Object.assign(element.dataset, dataset);
+    element.append(...children.filter((child) => child !== null && child !== ""));
+    return element;
+  }
+
+  // Fills every [data-say] below *root* from the table.
+  function translate(root) {
+    for (const element of root.querySelectorAll("[data-say]")) element.textContent = say(element.dataset.say);
+  }
+
+  return { about, language, has, say, time, make, translate };
+})();

@@ -1,0 +1,161 @@
+"""The Create tab: a form on the left, what came of it on the right. How they talk is `assets/create.js`."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import gradio as gr
+
+from zimage_cache.generator.protocol import ModelProfile
+from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, Sampler
+from zimage_cache.service.service import ImageService
+from zimage_cache.web.page.assets import asset
+from zimage_cache.web.page.drawing import Presses
+from zimage_cache.web.page.form import CUSTOM, SAMPLERS, size_choices, size_value
+
+_CARD: Final = """
+zimage.card(element, {
+  draw: (ask) => trigger("draw", ask),
+  stop: (number) => trigger("stop", { number }),
+  fill: () => trigger("fill"),
+  listen: (told) => watch("value", () => told(props.value)),
+});
+"""
+
+Field = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Radio
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form's widgets: those that make up a request, by the name of what they hold, and its buttons."""
+
+    fields: dict[str, Field]
+    generate: gr.Button
+    stop: gr.Button
+    dice: gr.Button
+
+
+def add_create(page: gr.Blocks, service: ImageService, words: gr.I18n) -> None:
+    """Lay the tab out inside *page* and wire it."""
+    with gr.Row(elem_classes="zi-create", equal_height=False):
+        with gr.Column(scale=4, min_width=340, elem_classes="zi-form"):
+            form = _form(service.profile(), words)
+        with gr.Column(scale=7, min_width=340, elem_classes="zi-stage"):
+            card = gr.HTML(
+                html_template=asset("card.html"), js_on_load=_CARD, apply_default_css=False, elem_id="zi-card"
+            )
+    _wire(page, service, form, card)
+
+
+def _form(profile: ModelProfile, words: gr.I18n) -> Form:
+    fields: dict[str, Field] = {"prompt": _prompt(words)}
+    with gr.Row(elem_classes="zi-actions"):
+        generate = gr.Button(words("generate"), variant="primary", size="lg", scale=3, elem_id="zi-generate")
+        stop = gr.Button(words("stop"), size="lg", scale=1, min_width=90, elem_id="zi-stop")
+    if profile.examples:
+        _examples(profile.examples, fields["prompt"])
+    with gr.Row():
+        fields["style"] = gr.Dropdown([], label=words("style"), elem_id="zi-style", min_width=140)
+        fields["size"] = _size(profile, words)
+    with gr.Row(elem_classes="zi-custom"):
+        fields |= {side: _side(side, profile, words) for side in ("width", "height")}
+    with gr.Row(elem_classes="zi-seed"):
+        fields["seed"] = gr.Number(label=words("seed"), precision=0, elem_id="zi-seed", scale=5, min_width=120)
+        dice = gr.Button(words("dice"), elem_id="zi-dice", scale=0, min_width=42)
+        fields["n"] = gr.Slider(1, MAX_PICTURES, 1, step=1, label=words("n"), elem_id="zi-n", scale=5, min_width=140)
+    with gr.Accordion(words("advanced"), open=False, elem_classes="zi-advanced"):
+        fields |= _advanced(profile, words)
+    return Form(fields, generate, stop, dice)
+
+
+def _prompt(words: gr.I18n) -> Field:
+    return gr.Textbox(
+        label=words("prompt"),
+        placeholder=words("prompt_hint"),
+        lines=4,
+        max_lines=12,
+        max_length=MAX_TEXT,
+        elem_id="zi-prompt",
+    )
+
+
+def _examples(examples: tuple[str, ...], prompt: Field) -> None:
+    with gr.Row(elem_classes="zi-examples"):
+        for text in examples:
+            chip = gr.Button(text, size="sm", elem_classes="zi-chip", scale=0, min_width=0)
+            chip.click(None, outputs=prompt, js=f"() => {json.dumps(text)}", show_progress="hidden")
+
+
+def _size(profile: ModelProfile, words: gr.I18n) -> Field:
+    return gr.Dropdown(
+        [*size_choices(profile), (CUSTOM, CUSTOM)],
+        value=size_value(profile.width, profile.height),
+        label=words("size"),
+        elem_id="zi-size",
+        min_width=140,
+    )
+
+
+def _side(side: str, profile: ModelProfile, words: gr.I18n) -> Field:
+    return gr.Number(
+        getattr(profile, side),
+        label=words(side),
+        info=words("side_rule"),
+        step=16,
+        elem_id=f"zi-{side}",
+        min_width=120,
+    )
+
+
+def _advanced(profile: ModelProfile, words: gr.I18n) -> dict[str, Field]:
+    return {
+        "negative_prompt": gr.Textbox(
+            label=words("negative_prompt"),
+            placeholder=words("negative_prompt_hint"),
+            info=words("negative_acts" if profile.guidance_scale else "negative_idle"),
+            lines=2,
+            max_length=MAX_TEXT,
+            elem_id="zi-negative_prompt",
+        ),
+        "steps": gr.Slider(1, 50, profile.steps, step=1, label=words("steps"), elem_id="zi-steps"),
+        "guidance_scale": gr.Slider(
+            0, 20, profile.guidance_scale, step=0.1, label=words("guidance_scale"), elem_id="zi-guidance_scale"
+        ),
+        "shift": gr.Slider(0.1, 20, 3.0, step=0.1, label=words("shift"), elem_id="zi-shift"),
+        "sampler": gr.Dropdown(list(SAMPLERS), value=Sampler.EULER, label=words("sampler"), elem_id="zi-sampler"),
+        "cache": gr.Radio(
+            [CacheMode.USE, CacheMode.REFRESH, CacheMode.BYPASS],
+            value=CacheMode.USE,
+            label=words("cache"),
+            elem_id="zi-cache",
+        ),
+    }
+
+
+def _wire(page: gr.Blocks, service: ImageService, form: Form, card: gr.HTML) -> None:
+    names, widgets = json.dumps(list(form.fields)), list(form.fields.values())
+
+    def named(call: str) -> str:
+        # The only place where values have an order: they are named again before any code of ours sees them.
+        return f"(...values) => zimage.{call}({names}, values)"
+
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    page.load(None, outputs=widgets, inputs=widgets, js=named("begin"), **hidden)
+    form.generate.click(None, inputs=widgets, js=named("generate"), **hidden)
+    form.stop.click(None, js="() => zimage.stop()", **hidden)
+    form.dice.click(None, outputs=form.fields["seed"], js="() => zimage.seed()", **hidden)
+    form.fields["size"].change(None, inputs=form.fields["size"], js="(size) => zimage.sized(size)", **hidden)
+    form.fields["guidance_scale"].change(
+        None,
+        inputs=form.fields["guidance_scale"],
+        outputs=form.fields["negative_prompt"],
+        js="(guidance) => zimage.guided(guidance)",
+        **hidden,
+    )
+    card.fill(None, inputs=widgets, outputs=widgets, js=named("fill"), **hidden)
+    # Each press is a run of its own: a second one must not be dropped because the first is still ending.
+    presses = Presses(service)
+    draw = card.draw(presses.draw, outputs=card, concurrency_limit=None, trigger_mode="multiple", **hidden)
+    # Twice: cancelling ends at once what has begun, and our own stop also what is still on its way.
+    card.stop(None, cancels=draw, **hidden)
+    card.stop(presses.stop, concurrency_limit=None, trigger_mode="multiple", **hidden)

@@ -1,0 +1,64 @@
+"""Puts the Gradio page on `/`."""
+
+import json
+
+import gradio as gr
+from fastapi import FastAPI
+
+from zimage_cache.service.service import ImageService
+from zimage_cache.web.page.assets import asset
+from zimage_cache.web.page.create import add_create
+from zimage_cache.web.page.form import size_choices, style_choices
+from zimage_cache.web.page.strings import strings, translations
+from zimage_cache.web.page.theme import theme
+
+# In this order: each uses what the ones before it put on `window.zimage`.
+_SCRIPTS = ("words.js", "status.js", "card.js", "create.js")
+
+
+def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
+    """Mount the page behind *app*'s own routes; routes added later would never be reached."""
+    words = translations()
+    mounted: FastAPI = gr.mount_gradio_app(
+        app,
+        build_page(service, words),
+        path="/",
+        theme=theme(),
+        head=_head(service),
+        i18n=words,
+        footer_links=[],
+        ssr_mode=False,
+        allowed_paths=[],
+        run_history=False,
+    )
+    return mounted
+
+
+def build_page(service: ImageService, words: gr.I18n) -> gr.Blocks:
+    """Lay the page out."""
+    page = gr.Blocks(title="Z-Image", analytics_enabled=False, fill_width=True)
+    with page:
+        gr.HTML(html_template=asset("header.html"), js_on_load="zimage.header(element)", apply_default_css=False)
+        add_create(page, service, words)
+    # Only our own queue limits and orders; Gradio's would make hits wait behind misses.
+    page.queue(default_concurrency_limit=None, api_open=False)
+    return page
+
+
+def _head(service: ImageService) -> str:
+    profile = service.profile()
+    about = {
+        "strings": strings(),
+        "styles": style_choices(),
+        "sizes": size_choices(profile),
+        "model": {"name": profile.name, "title": profile.title, "note": profile.note},
+    }
+    scripts = "".join(f"<script>{asset(name)}</script>" for name in _SCRIPTS)
+    # Here, not as the mount's `css`: Gradio rewrites every selector of that, and those in media queries wrongly.
+    style = f"<style>{asset('style.css')}</style>"
+    return f'{style}<script type="application/json" id="zimage-page">{_inline(about)}</script>{scripts}'
+
+
+def _inline(about: object) -> str:
+    """Write JSON so that nothing in it can end the element it stands in."""
+    return json.dumps(about, ensure_ascii=False).replace("<", "\\u003c")

@@ -1,0 +1,23 @@
+"""The page's words in both languages. The words themselves are `assets/strings.toml`."""
+
+import tomllib
+from functools import cache
+from typing import Final
+
+import gradio as gr
+
+from zimage_cache.web.page.assets import asset
+
+LANGUAGES: Final = ("en", "zh")
+
+
+@cache
+def strings() -> dict[str, dict[str, str]]:
+    """Return the table of each language: word by key."""
+    words: dict[str, dict[str, str]] = tomllib.loads(asset("strings.toml"))
+    return {language: {key: word[language] for key, word in words.items()} for language in LANGUAGES}
+
+
+def translations() -> gr.I18n:
+    """Return what turns a key into a label that each browser reads in its own language."""
+    return gr.I18n(**strings())

@@ -1,0 +1,31 @@
+"""The id every answer and every log line of one request carries."""
+
+import logging
+import re
+import secrets
+from contextvars import ContextVar
+from typing import Final
+
+HEADER: Final = "X-Request-Id"
+_current: ContextVar[str] = ContextVar("request_id", default="-")
+_ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def current_request_id() -> str:
+    """Return the id of the request being answered; "-" outside of one."""
+    return _current.get()
+
+
+def begin(offered: str | None) -> str:
+    """Take the caller's id where it is harmless, else make one, for this task and all it starts."""
+    request_id = offered if offered and _ACCEPTABLE.fullmatch(offered) else secrets.token_hex(6)
+    _current.set(request_id)
+    return request_id
+
+
+class RequestIdFilter(logging.Filter):
+    """Adds `request_id` to log records."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = current_request_id()
+        return True
