@@ -1,0 +1,219 @@
+"""The command line's side of our HTTP API: the server's words, or one line of our own."""
+
+import base64
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from zimage_cache import client as client_module
+from zimage_cache.client import Client, local_url
+from zimage_cache.errors import ServerError
+
+URL = "http://127.0.0.1:7860"
+ANSWER = {"images": [{"image_url": "/images/x.png?v=1"}], "duration": 0.5, "warnings": []}
+REFUSAL = {"error": {"code": "queue_full", "message": "the queue is full; ask again", "request_id": "r"}}
+
+
+class Server:
+    """Answers from a list, one request each, and remembers what it was asked."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def make_client(server: Callable[[httpx.Request], httpx.Response], **options) -> Client:
+    return Client(URL, transport=httpx.MockTransport(server), **options)
+
+
+@pytest.fixture
+def naps(monkeypatch) -> list[float]:
+    """Let no time pass between two looks, and tell how long each nap would have been."""
+    taken: list[float] = []
+    monkeypatch.setattr(client_module.time, "sleep", taken.append)
+    return taken
+
+
+def test_generate_sends_the_body_and_returns_the_answer():
+    """What is asked arrives as it is, and the answer comes back as it is."""
+    server = Server(httpx.Response(200, json=ANSWER))
+
+    assert make_client(server).generate({"prompt": "红 🦊", "n": 2}) == ANSWER
+    [request] = server.requests
+    assert (request.method, str(request.url)) == ("POST", f"{URL}/generate")
+    assert json.loads(request.content) == {"prompt": "红 🦊", "n": 2}
+
+
+@pytest.mark.parametrize("status", [401, 404, 422, 503, 507])
+def test_a_refusal_is_told_in_the_servers_words(status):
+    """The server knows best what to do."""
+    with pytest.raises(ServerError, match=r"^the queue is full; ask again$"):
+        make_client(Server(httpx.Response(status, json=REFUSAL))).generate({})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(502, text="<html>Bad gateway</html>"),
+        httpx.Response(500, json=["no"]),
+        httpx.Response(404, json={"error": "no"}),
+        httpx.Response(404, json={"detail": "Not Found"}),
+        httpx.Response(302, headers={"Location": "/login"}),
+        httpx.Response(200, json={"status": "ok"}),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, text="<html>hello</html>"),
+        httpx.ConnectError("Connection refused"),
+        httpx.ReadTimeout(""),
+        httpx.RemoteProtocolError("garbage"),
+    ],
+    ids=lambda answer: str(answer)[:40],
+)
+def test_anything_else_is_one_line_with_the_address(answer):
+    """Other programs on the port, proxies, and nobody at all."""
+    with pytest.raises(ServerError) as raised:
+        make_client(Server(answer)).generate({})
+
+    assert str(raised.value).startswith(URL)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) > len(URL) + 5
+
+
+def test_a_picture_is_its_bytes():
+    """The file written is the file stored."""
+    server = Server(httpx.Response(200, content=b"\x89PNG\0"))
+
+    assert make_client(server).picture("/images/x.png?v=1") == b"\x89PNG\0"
+    assert str(server.requests[0].url) == f"{URL}/images/x.png?v=1"
+
+
+def test_a_picture_that_is_gone():
+    """An eviction between answer and fetch is told, not a traceback."""
+    with pytest.raises(ServerError, match=r"answers HTTP 410$"):
+        make_client(Server(httpx.Response(410))).picture("/images/x.png")
+
+
+@pytest.mark.parametrize(
+    ("answer", "health"),
+    [
+        (httpx.Response(200, json={"status": "loading"}), {"status": "loading"}),
+        (httpx.Response(503, json={"status": "error"}), {"status": "error"}),
+        (httpx.Response(200, json={"hello": 1}), None),
+        (httpx.Response(200, json=["status"]), None),
+        (httpx.Response(200, text="up"), None),
+        (httpx.ConnectError("no"), None),
+        (httpx.ReadTimeout("no"), None),
+    ],
+)
+def test_health_tells_our_server_from_anything_else(answer, health):
+    """Nobody there, or somebody else, is no server of ours: the command draws by itself."""
+    assert make_client(Server(answer)).health() == health
+
+
+def test_waiting_until_ready(naps):
+    """A server that is still to start, then loads, then is ready: three looks, two naps."""
+    loading = httpx.Response(503, json={"status": "loading", "phase": "checking files"})
+    server = Server(httpx.ConnectError("Connection refused"), loading, httpx.Response(200, json={"status": "healthy"}))
+
+    make_client(server).wait_until_ready(60)
+
+    assert [request.url.path for request in server.requests] == ["/ready"] * 3
+    assert len(naps) == 2
+
+
+def test_a_server_that_never_is_ready(naps):
+    """The patience ends with how the server stood, and naps never last beyond it."""
+    loading = httpx.Response(503, json={"status": "loading", "phase": "loading weights"})
+
+    with pytest.raises(ServerError, match=r"is not ready after 0 s: loading, loading weights$"):
+        make_client(lambda _request: loading).wait_until_ready(0)
+    assert naps == []
+
+
+def test_nobody_there_until_the_end(naps):
+    """The reason of the last try is told."""
+    with pytest.raises(ServerError, match=r"is not ready after 0 s: Connection refused$"):
+        make_client(Server(httpx.ConnectError("Connection refused"))).wait_until_ready(0)
+    assert naps == []
+
+
+def test_a_server_in_error_is_not_waited_for(naps):
+    """What needs a person does not get better by waiting half an hour."""
+    broken = httpx.Response(503, json={"status": "error", "phase": "", "detail": "vae is missing; fetch it"})
+
+    with pytest.raises(ServerError, match=r"is not ready: error, vae is missing; fetch it$"):
+        make_client(Server(broken)).wait_until_ready(1800)
+    assert naps == []
+
+
+def test_credentials_go_along():
+    """A server that asks for a password gets it, with every call."""
+    server = Server(httpx.Response(200, json=ANSWER), httpx.Response(200, json={"status": "healthy"}))
+    client = make_client(server, credentials=("ann", "a:b"))
+    client.generate({})
+    client.health()
+
+    token = base64.b64encode(b"ann:a:b").decode()
+    assert [request.headers["Authorization"] for request in server.requests] == [f"Basic {token}"] * 2
+
+
+def test_without_credentials_nothing_is_sent():
+    """Nor is anything from a `.netrc` or a proxy variable."""
+    server = Server(httpx.Response(200, json=ANSWER))
+    make_client(server).generate({})
+
+    assert "Authorization" not in server.requests[0].headers
+
+
+@pytest.mark.parametrize(("seconds", "read"), [(5.0, 5.0), (None, None)])
+def test_the_limit_of_an_answer(seconds, read):
+    """A first picture may take minutes; connecting may not."""
+    server = Server(httpx.Response(200, json=ANSWER))
+    make_client(server, seconds=seconds).generate({})
+
+    limits = server.requests[0].extensions["timeout"]
+    assert limits["read"] == read
+    assert limits["connect"] == 2.0
+
+
+@pytest.mark.parametrize("url", ["", "localhost:7860", "ftp://x", "127.0.0.1", "http://[::1", "http://x:port"])
+def test_what_is_no_address(url):
+    """A mistyped `--url` is one line."""
+    with pytest.raises(ServerError, match="address") as raised:
+        Client(url)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_the_overview_is_that_of_our_own_servers():
+    """What `/cache/stats` says is passed on; refusals, other programs and silence are all nobody."""
+    overview = {"this_process": {"misses": 1}}
+    server = Server(httpx.Response(200, json=overview))
+
+    assert make_client(server).overview() == overview
+    assert server.requests[0].url.path == "/cache/stats"
+    for answer in (httpx.Response(401, json=REFUSAL), httpx.Response(200, text="hi"), httpx.ConnectError("refused")):
+        assert make_client(Server(answer)).overview() is None
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:7860"),
+        ("0.0.0.0", "http://127.0.0.1:7860"),
+        ("::", "http://[::1]:7860"),
+        ("::1", "http://[::1]:7860"),
+        ("gallery.example", "http://gallery.example:7860"),
+    ],
+)
+def test_a_listening_address_becomes_one_to_ask(host, url):
+    """Where a server listens everywhere, this machine asks it on loopback; IPv6 has its brackets."""
+    assert local_url(host, 7860) == url

@@ -1,0 +1,353 @@
+"""From settings to parts: which model draws, where things are kept, and what is refused at the door."""
+
+import asyncio
+import json
+import logging
+import shutil
+import socket
+from dataclasses import replace
+from importlib.metadata import version
+
+import pytest
+
+import zimage_cache
+from zimage_cache import compose
+from zimage_cache.cache.check import check
+from zimage_cache.errors import SettingsError
+from zimage_cache.generator.demo import demo_folder
+from zimage_cache.generator.device import CPU, Device
+from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
+from zimage_cache.generator.protocol import Status
+from zimage_cache.request import ImageRequest
+from zimage_cache.settings import Settings, load
+
+CUDA = Device("cuda:0", "NVIDIA H200", (9, 0), 150 * 2**30)
+ASK = ImageRequest(prompt="a fox", seed=1)
+
+
+@pytest.fixture(autouse=True)
+def device(monkeypatch):
+    """Choose the device this machine seems to have; none by default."""
+
+    def choose(found: Device) -> None:
+        monkeypatch.setattr(compose, "find_device", lambda asked: CPU if asked == "cpu" else found)
+
+    choose(CPU)
+    return choose
+
+
+@pytest.fixture
+def logging_as_before():
+    """Give the loggers back as they were."""
+    loggers = [logging.getLogger(name) for name in (None, "zimage_cache", "uvicorn")]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers = handlers
+
+
+def make_settings(tmp_path, **settings) -> Settings:
+    return Settings(workspace=tmp_path / "w", cache_min_free=0, **settings)
+
+
+def make_generator(tmp_path, **settings):
+    return compose.make_generator(make_settings(tmp_path, **settings), {})
+
+
+def test_without_cuda_the_demo_draws(tmp_path, caplog):
+    """A laptop gets a picture with no download, and is told why it is a small one."""
+    caplog.set_level(logging.INFO)
+    generator = make_generator(tmp_path)
+
+    assert generator.profile.name == "demo"
+    assert generator.identity().model == "zimage-demo"
+    assert "embedded demo model" in caplog.text
+
+
+def test_with_cuda_turbo_draws(tmp_path, device, caplog):
+    """A machine with a GPU gets the real model without asking for it."""
+    caplog.set_level(logging.INFO)
+    device(CUDA)
+
+    assert make_generator(tmp_path).profile.name == "turbo"
+    assert "embedded demo model" not in caplog.text
+    assert "plan NVIDIA H200: bfloat16, offload none" in caplog.text
+
+
+def test_how_the_model_runs_is_handed_on(tmp_path, device):
+    """Precision, attention and compilation reach the identity, which says exactly what was asked for."""
+    device(CUDA)
+    demo = make_generator(tmp_path, model="demo", precision="float16", attention="_flash_3", compile=True).identity()
+    assert demo.precision == "float16"
+    assert demo.runtime.endswith(" cuda-sm_90 _flash_3+compile")
+    with pytest.raises(SettingsError, match=r"^offload: model needs a card"):
+        make_generator(tmp_path, model="demo", device="cpu", offload="model")
+
+
+def test_every_card_of_the_same_make_draws(tmp_path, device, monkeypatch):
+    """With `auto` each further card gets a generator of the same identity; an explicit card stays alone."""
+    mates = [replace(CUDA, torch_name=f"cuda:{number}") for number in (1, 2)]
+    device(CUDA)
+    monkeypatch.setattr(compose, "find_mates", lambda first, asked: mates if (first, asked) == (CUDA, "auto") else [])
+    made = compose.make_mates(make_settings(tmp_path, model="demo"), {})
+    assert [mate.identity() for mate in made] == [make_generator(tmp_path, model="demo").identity()] * 2
+    assert compose.make_mates(make_settings(tmp_path, model="demo", device="cuda:0"), {}) == []
+    service, _ = compose.make_service(make_settings(tmp_path), make_generator(tmp_path, model="demo"), mates=made)
+    assert service._workers["demo"].lanes == 3
+    service.close()
+
+
+@pytest.mark.parametrize("model", ["turbo", "base", "org/name"])
+def test_a_large_model_without_cuda_is_refused(tmp_path, model):
+    """Minutes a picture are nobody's wish by accident; who insists is believed."""
+    with pytest.raises(SettingsError, match=rf"^model: {model} needs a CUDA device .*--model demo.*--device cpu$"):
+        make_generator(tmp_path, model=model)
+
+    assert make_generator(tmp_path, model=model, device="cpu").profile.name == model
+
+
+def test_a_missing_large_model_is_no_reason_to_stop(tmp_path, device):
+    """With CUDA the server starts without weights: they may still come by a download."""
+    device(CUDA)
+
+    assert make_generator(tmp_path, model="base").profile.name == "base"
+
+
+def test_a_named_folder_is_used_where_it_lies(tmp_path):
+    """A folder of one's own needs no CUDA rule and no search."""
+    folder = tmp_path / "my-tune"
+    shutil.copytree(demo_folder(), folder)
+    generator = make_generator(tmp_path, model=str(folder))
+
+    assert generator.profile.name == "my-tune"
+    assert generator.identity().model == "my-tune"
+
+
+def test_a_named_folder_that_is_not_there(tmp_path):
+    """A mistyped path ends the start at once."""
+    with pytest.raises(SettingsError, match=r"there is no folder .*nowhere"):
+        make_generator(tmp_path, model=str(tmp_path / "nowhere"))
+
+
+def test_a_named_folder_that_is_incomplete(tmp_path):
+    """A half-copied model ends the start at once, and the line names the file."""
+    folder = tmp_path / "half"
+    shutil.copytree(demo_folder(), folder)
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+
+    with pytest.raises(SettingsError, match=r"vae.diffusion_pytorch_model\.safetensors is missing"):
+        make_generator(tmp_path, model=str(folder))
+
+
+def test_portable_identity_hides_versions(tmp_path):
+    """`--identity` decides whether an upgrade draws everything anew."""
+    strict = make_generator(tmp_path, model="demo").identity()
+    portable = make_generator(tmp_path, model="demo", identity="portable").identity()
+
+    assert portable.runtime == "diffusers"
+    assert f"diffusers-{version('diffusers')}" in strict.runtime
+
+
+def others(tmp_path, *, name="demo", **options):
+    settings = make_settings(tmp_path, **options)
+    first = compose.make_generator(settings, {})
+    assert first.profile.name == name
+    return [other.profile.name for other in compose.make_others(settings, first, {})]
+
+
+def test_models_that_lie_here_are_offered_too(tmp_path, device, monkeypatch):
+    """One server draws with every known model that is complete on this disk; what is not here is not offered."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert others(tmp_path) == []
+    copy = tmp_path / "models" / "models" / "Tongyi-MAI" / "Z-Image-Turbo"
+    shutil.copytree(demo_folder(), copy)
+    here = {"model_cache": tmp_path / "models"}
+    assert others(tmp_path, **here) == []  # this machine has no CUDA, and nobody insisted
+    assert others(tmp_path, **here, device="cpu") == ["turbo"]
+    device(CUDA)
+    assert others(tmp_path, **here, name="turbo") == ["demo"]
+    (copy / "vae" / "config.json").unlink()
+    assert others(tmp_path, **here, model="demo") == []
+
+
+def test_the_settings_decide_how_many_models_stay(tmp_path):
+    """`--max-models 1`: the second model takes the first one's place, and the first wakes when asked again."""
+    two = [FakeGenerator(), FakeGenerator(profile=replace(FAKE_PROFILE, name="other"))]
+    service, running = compose.make_service(make_settings(tmp_path, max_models=1), two[0], two[1:])
+    with running():
+        for number, model in enumerate(("fake", "other", "fake")):
+            asyncio.run(service.render(ImageRequest(prompt="a fox", seed=number), model=model))
+            assert [g.state.status is Status.HEALTHY for g in two] == [model == "fake", model == "other"]
+    assert [g.loads for g in two] == [2, 1]
+
+
+def test_versions():
+    """Records name the software that drew; what is not installed is left out."""
+    found = compose.versions()
+
+    assert found["zimage"] == zimage_cache.__version__
+    assert found["torch"] == version("torch")
+    assert set(found) == {"zimage", "diffusers", "torch", "transformers", "pillow"}
+
+
+def draw(settings, generator):
+    service, running = compose.make_service(settings, generator)
+    with running():
+        return service, asyncio.run(service.render(ASK))[0]
+
+
+def test_the_whole_below_the_web(tmp_path):
+    """Settings become a service that draws once, stores, copies, and finds the picture again after a restart."""
+    settings, generator = make_settings(tmp_path), FakeGenerator()
+    _, first = draw(settings, generator)
+    _, second = draw(settings, generator)
+
+    assert [first.source, second.source] == ["generated", "disk"]
+    assert len(generator.recipes) == 1
+    assert first.entry.png == second.entry.png
+    [picture] = settings.output_folder.iterdir()
+    assert picture.read_bytes() == first.entry.png
+    assert first.entry.record.versions == compose.versions()
+    assert check(settings.cache_folder) == []
+
+
+def test_the_bounds_of_the_cache_are_the_settings(tmp_path):
+    """Each bound and the policy reach the tier they are about."""
+    settings, _ = load(
+        {
+            "workspace": tmp_path,
+            "cache_max_bytes": "5MiB",
+            "cache_max_entries": "1000",
+            "cache_ttl": "24h",
+            "cache_policy": "lru",
+            "cache_min_free": "7KiB",
+        }
+    )
+    disk = compose.make_cache(settings)._disk
+
+    assert (disk.max_bytes, disk.max_entries, disk.ttl_seconds) == (5 * 2**20, 1000, 86400.0)
+    assert (disk.min_free_bytes, disk._ledger._order._policy) == (7 * 2**10, "lru")
+
+
+def test_lifetime_statistics_lie_in_the_workspace(tmp_path):
+    """Where the cache is elsewhere, its statistics are not: they are never cleared with it."""
+    settings, _ = load({"workspace": tmp_path / "w", "cache_dir": tmp_path / "c", "cache_min_free": "0"})
+    service, running = compose.make_service(settings, FakeGenerator())
+    with running():
+        service.statistics.drawn(1.0)
+
+    assert (tmp_path / "w" / "zimage.sqlite3").is_file()
+
+
+@pytest.mark.parametrize("off", ["no_cache", "debug"])
+def test_the_cache_alone_is_switched_off(tmp_path, off):
+    """Without the cache every picture is drawn, and `output_image/` is still written; no cache folder is made."""
+    settings, generator = make_settings(tmp_path, **{off: True}), FakeGenerator()
+    service, first = draw(settings, generator)
+    _, second = draw(settings, generator)
+
+    assert not service.caching
+    assert [first.source, second.source] == ["generated", "generated"]
+    assert len(generator.recipes) == 2
+    assert len(list(settings.output_folder.iterdir())) == 2
+    assert not settings.cache_folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "flag"), [("workspace", "--workspace"), ("cache_dir", "--cache-dir"), ("output_dir", "--output-dir")]
+)
+def test_a_folder_that_cannot_be_written(tmp_path, setting, flag):
+    """One line at the start: which setting, which folder, why."""
+    (tmp_path / "file").touch()
+    settings = make_settings(tmp_path).model_copy(update={setting: tmp_path / "file" / "below"})
+
+    with pytest.raises(SettingsError, match=rf"^{flag}: .*file.below should be a folder this user can write: ") as told:
+        compose.make_service(settings, FakeGenerator())
+
+    assert "\n" not in str(told.value)
+
+
+def test_no_trace_of_the_trial(tmp_path):
+    """Trying whether a folder can be written leaves nothing in it."""
+    settings = make_settings(tmp_path, no_cache=True)
+    compose.make_service(settings, FakeGenerator())[0].close()
+
+    assert list(settings.output_folder.iterdir()) == []
+    assert list(settings.workspace.iterdir()) == [settings.output_folder]
+
+
+def test_a_port_that_is_taken(tmp_path):
+    """A second start says so at once, before anything is loaded or written."""
+    with compose.listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        settings = make_settings(tmp_path, port=port)
+        with pytest.raises(SettingsError, match=rf"^--port: cannot listen on 127\.0\.0\.1:{port}: .*another --port$"):
+            compose.serve(settings)
+
+    assert not settings.workspace.exists()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a..b", "x" * 64 + ".example"])
+def test_an_address_that_is_not_ours(host):
+    """A mistyped host is one line, whatever the resolver thinks of it."""
+    with pytest.raises(SettingsError, match=r"cannot listen on .*; choose another --host or --port$") as told:
+        compose.listen(host, 0)
+
+    assert "\n" not in str(told.value)
+
+
+def test_answers_leave_at_once():
+    """Nagle's algorithm would keep every answer on a kept connection for 40 ms; asyncio looks at the protocol."""
+    with compose.listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
+
+
+def test_a_bad_password_file_stops_the_start(tmp_path):
+    """A server meant to be closed never opens by accident, not even its port."""
+    settings = make_settings(tmp_path, auth_file=tmp_path / "none", port=0)
+
+    with pytest.raises(SettingsError, match=r"^--auth-file: "):
+        compose.serve(settings)
+    assert not settings.workspace.exists()
+
+
+@pytest.mark.usefixtures("logging_as_before")
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_the_level_is_ours_alone(tmp_path, level, capsys):
+    """`--log-level` is about this program; other libraries speak only when something is wrong."""
+    compose.configure_logging(make_settings(tmp_path, log_level=level))
+    names = ["debug", "info", "warning", "error"]
+    for name in names:
+        logging.getLogger("zimage_cache.x").log(getattr(logging, name.upper()), "ours %s", name)
+        logging.getLogger("elsewhere").log(getattr(logging, name.upper()), "theirs %s", name)
+
+    told = capsys.readouterr().err
+    assert [name for name in names if f"ours {name}" in told] == names[names.index(level) :]
+    assert [name for name in names if f"theirs {name}" in told] == ["warning", "error"]
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_debug_speaks_at_debug(tmp_path, capsys):
+    """`--debug` is enough to hear everything."""
+    compose.configure_logging(make_settings(tmp_path, debug=True, log_level="error"))
+    logging.getLogger("zimage_cache.x").debug("detail")
+
+    assert "detail" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_json_lines(tmp_path, capsys):
+    """Each line is one JSON object, also with line breaks, Chinese and a traceback."""
+    compose.configure_logging(make_settings(tmp_path, log_format="json"))
+    log = logging.getLogger("zimage_cache.x")
+    log.info("two\nlines %s", "红")
+    try:
+        int("broken")
+    except ValueError:
+        log.exception("trouble")
+
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (first["level"], first["logger"], first["message"]) == ("info", "zimage_cache.x", "two\nlines 红")
+    assert {"time", "request_id"} <= first.keys()
+    assert "ValueError: invalid literal" in second["traceback"]

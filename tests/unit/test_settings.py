@@ -1,0 +1,365 @@
+"""Settings: where each value comes from, and in which words a wrong one is refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+from platformdirs import user_config_path
+from pydantic import ValidationError
+
+from zimage_cache.errors import SettingsError
+from zimage_cache.settings import SECRETS, Settings, load
+
+# For each setting a value for the file (TOML), for the environment and for the flag (text), and the three as read.
+SAMPLES = {
+    "host": ('"::1"', "0.0.0.0", "h.example", ["::1", "0.0.0.0", "h.example"]),
+    "port": ("1", "2", "0", [1, 2, 0]),
+    "workspace": ('"/a"', "/b", "/c", [Path("/a"), Path("/b"), Path("/c")]),
+    "cache_dir": ('"/a"', "/b", "/c", [Path("/a"), Path("/b"), Path("/c")]),
+    "output_dir": ('"/a"', "/b", "/c", [Path("/a"), Path("/b"), Path("/c")]),
+    "model_cache": ('"/a"', "/b", "/c", [Path("/a"), Path("/b"), Path("/c")]),
+    "model": ('"turbo"', "demo", "org/name", ["turbo", "demo", "org/name"]),
+    "source": ('"huggingface"', "modelscope", "huggingface", ["huggingface", "modelscope", "huggingface"]),
+    "offline": ("true", "no", "yes", [True, False, True]),
+    "device": ('"cpu"', "cuda", "cuda:1", ["cpu", "cuda", "cuda:1"]),
+    "precision": ('"float32"', "bfloat16", "float16", ["float32", "bfloat16", "float16"]),
+    "offload": ('"none"', "model", "group", ["none", "model", "group"]),
+    "attention": ('"native"', "_flash_3", "sage", ["native", "_flash_3", "sage"]),
+    "compile": ("true", "no", "yes", [True, False, True]),
+    "preload": ("false", "on", "off", [False, True, False]),
+    "slim_copy": ("true", "no", "yes", [True, False, True]),
+    "warmup": ("false", "on", "off", [False, True, False]),
+    "idle_unload": ("30", "90s", "1h", [30.0, 90.0, 3600.0]),
+    "max_models": ("0", "1", "3", [0, 1, 3]),
+    "cache_max_bytes": ('"1GiB"', "500MB", "0", [2**30, 500_000_000, 0]),
+    "cache_max_entries": ("10", "1000", "0", [10, 1000, 0]),
+    "cache_ttl": ("60", "24h", "7d", [60.0, 86400.0, 604800.0]),
+    "cache_policy": ('"lru"', "gdsf", "lru", ["lru", "gdsf", "lru"]),
+    "cache_min_free": ("5", "1KiB", "2 MiB", [5, 1024, 2 * 2**20]),
+    "memory_max_bytes": ("0", "1B", "1.5 KiB", [0, 1, 1536]),
+    "no_cache": ("true", "0", "1", [True, False, True]),
+    "debug": ("true", "false", "TRUE", [True, False, True]),
+    "identity": ('"portable"', "strict", "portable", ["portable", "strict", "portable"]),
+    "queue_size": ("0", "1", "64", [0, 1, 64]),
+    "request_timeout": ("0", "90s", "1.5h", [0.0, 90.0, 5400.0]),
+    "auth": ('"a:1"', "b:2", "c:3:4", ["a:1", "b:2", "c:3:4"]),
+    "auth_file": ('"/a"', "/b", "/c", [Path("/a"), Path("/b"), Path("/c")]),
+    "allowed_host": ('["a", "b"]', "c, d e", "f", [("a", "b"), ("c", "d", "e"), ("f",)]),
+    "log_level": ('"debug"', "warning", "error", ["debug", "warning", "error"]),
+    "log_format": ('"json"', "text", "json", ["json", "text", "json"]),
+}
+EACH = pytest.mark.parametrize("name", SAMPLES)
+SWITCHES = [name for name, field in Settings.model_fields.items() if field.annotation is bool]
+NUMBERS = ["port", "queue_size", "cache_max_entries"]
+SIZES = ["cache_max_bytes", "cache_min_free", "memory_max_bytes"]
+SIZE = "should be a size such as 500MB or 10GiB"
+DURATION = "should be a duration such as 300, 90s, 15m, 24h or 7d"
+SWITCH = "should be one of 1, true, yes, on, 0, false, no, off or empty"
+REFUSED = [
+    ("host", "", 'should have at least 1 character, got ""'),
+    ("port", "x", 'should be an integer, got "x"'),
+    ("port", "1.5", 'should be an integer, got "1.5"'),
+    ("port", "-1", 'should be at least 0, got "-1"'),
+    ("port", "65536", 'should be at most 65535, got "65536"'),
+    ("queue_size", "-1", 'should be at least 0, got "-1"'),
+    ("workspace", "", 'should name a file or folder, got ""'),
+    ("cache_dir", "a\0b", 'should name a file or folder, got "a\\u0000b"'),
+    ("output_dir", 5, "should name a file or folder, got 5"),
+    ("model_cache", "~nobody-of-that-name/x", "should name a user of this machine after its ~"),
+    ("model", 5, "should be a string, got 5"),
+    ("source", "git", "should be 'modelscope' or 'huggingface', got \"git\""),
+    ("precision", "int3", "should be 'auto', 'bfloat16', 'float16', 'float32' or 'int8', got \"int3\""),
+    ("offload", "disk", "should be 'auto', 'none', 'model' or 'group', got \"disk\""),
+    ("attention", "Flash 3", "should be auto, or a backend by diffusers' name, such as"),
+    ("cache_max_entries", "-1", 'should be at least 0, got "-1"'),
+    ("cache_ttl", "1w", DURATION),
+    ("cache_policy", "fifo", "should be 'gdsf' or 'lru', got \"fifo\""),
+    ("identity", "lax", "should be 'strict' or 'portable', got \"lax\""),
+    ("log_level", "loud", "should be 'debug', 'info', 'warning' or 'error', got \"loud\""),
+    ("log_format", "xml", "should be 'text' or 'json', got \"xml\""),
+    *[("offline", value, SWITCH) for value in ("maybe", "2", 2, "truee", [])],
+    *[("cache_max_bytes", value, SIZE) for value in ("x", "10XB", "-5", -5, "1e400", "5 6", "", float("nan"))],
+    *[("request_timeout", value, DURATION) for value in ("5 weeks", "-1", "1h30m", "", "h", "inf")],
+    ("request_timeout", -1, "should be at least 0, got -1"),
+    ("request_timeout", float("inf"), "should be a finite number, got Infinity"),
+    ("allowed_host", 5, "should be a list of names, got 5"),
+    ("allowed_host", ["a", 5], "should be a string, got 5"),
+]
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path) -> Path:
+    """Run in an empty folder, with a home of its own and none of our variables set."""
+    for variable in [*filter(lambda name: name.startswith("ZIMAGE_"), os.environ), "DISABLE_CACHE"]:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_every_setting_has_samples_here():
+    """A new setting joins the tests of precedence."""
+    assert SAMPLES.keys() == Settings.model_fields.keys()
+
+
+@EACH
+def test_flag_before_environment_before_file_before_default(name, bare, monkeypatch):
+    """The nearest source wins, whatever the farther ones say, and the winner is named."""
+    in_file, in_environment, as_flag, read = SAMPLES[name]
+    variable, flag = f"ZIMAGE_{name.upper()}", "--" + name.replace("_", "-")
+
+    def loaded(flags):
+        settings, origins = load(flags)
+        return getattr(settings, name), origins[name]
+
+    default = (getattr(Settings(), name), "default")
+    assert loaded({}) == default
+    (bare / "zimage.toml").write_text(f"{name} = {in_file}\n")
+    assert loaded({}) == (read[0], f"{bare / 'zimage.toml'}: {name}")
+    monkeypatch.setenv(variable, in_environment)
+    assert loaded({}) == (read[1], variable)
+    assert loaded({name: as_flag}) == (read[2], flag)
+    (bare / "zimage.toml").unlink()
+    assert loaded({}) == (read[1], variable)
+    monkeypatch.delenv(variable)
+    assert loaded({}) == default
+
+
+@EACH
+def test_samples_tell_the_sources_apart(name):
+    """The test above can fail: neighbouring sources differ from each other, and the farthest from the default."""
+    first, second, third = SAMPLES[name][-1]
+
+    assert first != second != third
+    assert first != getattr(Settings(), name)
+
+
+def test_the_contracts_defaults():
+    """A bare start keeps what the contract promises."""
+    settings, origins = load({})
+
+    assert set(origins.values()) == {"default"}
+    assert (settings.host, settings.port) == ("127.0.0.1", 7860)
+    assert settings.workspace == Path.home() / "workspace"
+    assert settings.cache_folder == settings.workspace / "cache"
+    assert settings.output_folder == settings.workspace / "output_image"
+    assert settings.model_folder == settings.workspace / "model_cache"
+    assert settings.cache_max_bytes == 10 * 2**30
+    assert settings.cache_min_free == 2**30
+    assert settings.memory_max_bytes == 256 * 2**20
+    assert (settings.queue_size, settings.request_timeout, settings.identity) == (32, 300.0, "strict")
+    assert settings.preload
+    assert settings.caching
+
+
+def test_folders_can_be_moved_one_by_one():
+    """Each folder is where it is put, the rest below the workspace."""
+    settings, _ = load({"workspace": "/w", "cache_dir": "/c", "model_cache": "/m"})
+
+    assert settings.cache_folder == Path("/c")
+    assert settings.model_folder == Path("/m")
+    assert settings.output_folder == Path("/w/output_image")
+
+
+@pytest.mark.parametrize("name", ["workspace", "cache_dir", "output_dir", "model_cache", "auth_file"])
+def test_paths_are_spelled_out(name, bare):
+    """`~` and relative paths mean what they meant where the command was given."""
+    assert getattr(load({name: "~/x"})[0], name) == Path.home() / "x"
+    assert getattr(load({name: "x/y"})[0], name) == bare / "x/y"
+
+
+@pytest.mark.parametrize(
+    ("word", "on"),
+    [(word, True) for word in ("1", "true", "yes", "on", "TRUE", "On")]
+    + [(word, False) for word in ("0", "false", "no", "off", "", "NO")],
+)
+@pytest.mark.parametrize("name", SWITCHES)
+def test_switches_in_the_environment(name, word, on, monkeypatch):
+    """The contract's words, in any case, are on and off; empty is off."""
+    monkeypatch.setenv(f"ZIMAGE_{name.upper()}", word)
+
+    assert getattr(load({})[0], name) is on
+    assert load({})[1][name] == f"ZIMAGE_{name.upper()}"
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if name not in SWITCHES])
+def test_an_empty_variable_is_not_set(name, monkeypatch):
+    """Container files that hand on an unset variable hand on the default."""
+    monkeypatch.setenv(f"ZIMAGE_{name.upper()}", "")
+
+    settings, origins = load({})
+    assert getattr(settings, name) == getattr(Settings(), name)
+    assert origins[name] == "default"
+
+
+@pytest.mark.parametrize(("name", "value", "words"), REFUSED)
+def test_a_broken_rule_is_one_line(name, value, words):
+    """Source, rule, value got: all a person needs to mend it."""
+    with pytest.raises(SettingsError) as raised:
+        load({name: value})
+
+    message = str(raised.value)
+    assert message.startswith(f"--{name.replace('_', '-')}: {words}")
+    assert ", got " in message
+    assert "\n" not in message
+    assert len(message) < 250
+
+
+@pytest.mark.parametrize("name", NUMBERS + SIZES)
+def test_nonsense_in_the_environment_names_the_variable(name, monkeypatch):
+    """Who set it there finds it there."""
+    monkeypatch.setenv(f"ZIMAGE_{name.upper()}", "lots")
+
+    with pytest.raises(SettingsError, match=f'^ZIMAGE_{name.upper()}: should be .*, got "lots"$'):
+        load({})
+
+
+def test_nonsense_in_the_file_names_the_file(bare):
+    """Likewise."""
+    (bare / "zimage.toml").write_text("port = 'x'\n")
+
+    with pytest.raises(SettingsError, match=r'zimage\.toml: port: should be an integer, got "x"$'):
+        load({})
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(("text", "read"), [("10GiB", 10 * 2**30), ("10gib", 10 * 2**30), ("1 kB", 1000), ("7", 7)])
+def test_sizes(name, text, read):
+    """Binary and decimal units, any case, with or without a space."""
+    assert getattr(load({name: text})[0], name) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("300", 300), ("0", 0), ("1.5", 1.5), ("90s", 90), ("15m", 900), ("24h", 86400), ("7 d", 604800), (" 5 ", 5)],
+)
+def test_durations(text, seconds):
+    """Seconds, or a number with its unit."""
+    assert load({"request_timeout": text})[0].request_timeout == seconds
+
+
+@pytest.mark.parametrize(("word", "caching"), [("1", False), ("true", False), ("0", True), ("", True), ("off", True)])
+def test_the_articles_variable(word, caching, monkeypatch):
+    """`DISABLE_CACHE=1` works as the source articles say."""
+    monkeypatch.setenv("DISABLE_CACHE", word)
+
+    settings, origins = load({})
+    assert settings.caching is caching
+    assert origins["no_cache"] == "DISABLE_CACHE"
+
+
+def test_our_own_variable_wins_over_the_articles(monkeypatch):
+    """A setting has one name that always works."""
+    monkeypatch.setenv("DISABLE_CACHE", "1")
+    monkeypatch.setenv("ZIMAGE_NO_CACHE", "0")
+
+    assert load({})[0].caching
+    assert load({})[1]["no_cache"] == "ZIMAGE_NO_CACHE"
+
+
+def test_a_wrong_word_in_the_articles_variable(monkeypatch):
+    """The message names the variable that was set."""
+    monkeypatch.setenv("DISABLE_CACHE", "perhaps")
+
+    with pytest.raises(SettingsError, match=r"^DISABLE_CACHE: should be one of 1, true"):
+        load({})
+
+
+def test_debugging_bypasses_the_cache():
+    """`--debug` shows what the generator does, every time."""
+    assert not load({"debug": True})[0].caching
+    assert not load({"no_cache": True})[0].caching
+
+
+def test_an_unknown_key_of_the_file(bare):
+    """A misspelt setting is not silently ignored."""
+    (bare / "zimage.toml").write_text("prot = 7861\n")
+
+    with pytest.raises(SettingsError, match=r"zimage\.toml: unknown setting 'prot'; `zimage config show` lists"):
+        load({})
+
+
+@pytest.mark.parametrize("content", [b"port = ", b"\xff\xfe", b"port 7860", b"port = 1\nport = 2"])
+def test_a_file_that_is_no_toml(bare, content):
+    """One line that names the file."""
+    (bare / "zimage.toml").write_bytes(content)
+
+    with pytest.raises(SettingsError, match=r"zimage\.toml: should be a readable TOML file: ") as raised:
+        load({})
+
+    assert "\n" not in str(raised.value)
+
+
+def test_a_named_file(bare):
+    """`--config` names another file, and only that is read; it must be there."""
+    (bare / "zimage.toml").write_text("port = 1\n")
+    (bare / "mine.toml").write_text("host = 'h'\n")
+
+    settings, origins = load({}, bare / "mine.toml")
+    assert (settings.host, settings.port) == ("h", 7860)
+    assert origins["host"] == f"{bare / 'mine.toml'}: host"
+    with pytest.raises(SettingsError, match=r"none\.toml: should be a readable TOML file"):
+        load({}, bare / "none.toml")
+
+
+def test_the_users_own_file(bare):
+    """Without a file here, the one in the user's configuration folder is read; the two are never mixed."""
+    folder = user_config_path("zimage")
+    folder.mkdir(parents=True)
+    (folder / "zimage.toml").write_text("port = 5\nhost = 'h'\n")
+
+    assert load({})[0].port == 5
+    (bare / "zimage.toml").write_text("port = 6\n")
+    assert (load({})[0].port, load({})[0].host) == (6, "127.0.0.1")
+
+
+@pytest.mark.parametrize("wrong", ["hunter2", ":hunter2", "hunter2:", 5])
+def test_a_secret_is_never_in_a_message(wrong, monkeypatch, bare):
+    """A mistyped password does not end in a log, whatever its source."""
+    (bare / "auth.toml").write_text(f"auth = {wrong!r}\n")
+    monkeypatch.setenv("ZIMAGE_AUTH", str(wrong))
+
+    for source in ({"flags": {"auth": wrong}}, {"flags": {}, "config": bare / "auth.toml"}):
+        with pytest.raises(SettingsError, match=r"should be (user:password|a string), got something else") as raised:
+            load(**source)
+        assert str(wrong) not in str(raised.value)
+    assert {"auth"} == SECRETS
+
+
+def test_credentials():
+    """User and password, the password with all its colons."""
+    assert load({})[0].credentials() is None
+    assert load({"auth": "ann:a:b"})[0].credentials() == ("ann", "a:b")
+
+
+def test_credentials_from_a_file(bare):
+    """The first line of a file, which wins over `auth`, and never appears among the settings."""
+    (bare / "secret").write_text("ann:pass word \nsecond line\n")
+    settings, _ = load({"auth_file": "secret", "auth": "bob:x"})
+
+    assert settings.credentials() == ("ann", "pass word")
+    assert "pass word" not in repr(settings)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"hunter2\n", b"ann:\n", b":hunter2\n", b"\xff\xfeann:hunter2"])
+def test_a_useless_file_of_credentials(bare, content):
+    """One line naming the file, never its content."""
+    if content is not None:
+        (bare / "secret").write_bytes(content)
+    settings, _ = load({"auth_file": "secret"})
+
+    with pytest.raises(SettingsError, match=r"^--auth-file: ") as raised:
+        settings.credentials()
+
+    assert "hunter2" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_settings_are_frozen_and_explained():
+    """Nobody changes a setting while the program runs, and each has its help text."""
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []

@@ -1,0 +1,441 @@
+"""The `zimage` command. Imports little: nothing here may pull in a hub library before its folders are set."""
+
+import asyncio
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
+
+import click
+from pydantic import ByteSize
+from pydantic.fields import FieldInfo
+
+import zimage_cache
+from zimage_cache import cli_cache, cli_history, cli_model
+from zimage_cache import settings as settings_module
+from zimage_cache.client import Client, local_url
+from zimage_cache.errors import InvalidRequest, ModelMissing, SettingsError, ZImageError
+from zimage_cache.request import MAX_PICTURES, CacheMode, ImageRequest
+from zimage_cache.settings import Settings
+from zimage_cache.styles import styles
+
+if TYPE_CHECKING:
+    from zimage_cache.generator.protocol import ImageGenerator
+    from zimage_cache.service.job import Outcome
+    from zimage_cache.service.service import ImageService
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+Loaded = tuple[Settings, dict[str, str]]
+
+_DEFAULT_SEED: Final = 42
+_WARMUP: Final = {"prompt": "warm-up", "width": 256, "height": 256, "seed": 1, "cache": "bypass"}
+_CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+# What a setting's value looks like, by its type; Settings itself reads and judges the text.
+_METAVARS: Final = MappingProxyType(
+    {Path: "PATH", ByteSize: "SIZE", float: "DURATION", int: "INTEGER", tuple[str, ...]: "NAME"}
+)
+
+
+class _Command(click.Command):
+    """Tells every expected error in one line, and its many options in sections."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+        """Run the command; status 2 for what its flags can mend, 1 for the rest."""
+        try:
+            return super().invoke(ctx)
+        except ZImageError as error:
+            click.echo(f"zimage: {error}", err=True)
+            ctx.exit(2 if isinstance(error, SettingsError | InvalidRequest) else 1)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Picture": [], "Settings": []}
+        for parameter in self.get_params(ctx):
+            if row := parameter.get_help_record(ctx):
+                sections[_section(parameter.name)].append(row)
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+class _Commands(click.Group):
+    command_class = _Command
+    group_class = type
+
+
+def _section(name: str | None) -> str:
+    if name in Settings.model_fields or name == "config":
+        return "Settings"
+    return "Picture" if name in ImageRequest.model_fields else "Options"
+
+
+@click.group(cls=_Commands, context_settings=_CONTEXT)
+@click.version_option(zimage_cache.__version__)
+def main() -> None:
+    """Run Z-Image-Turbo; the same picture is never paid twice."""
+
+
+def with_settings(command: _F) -> _F:
+    """Give a command every setting as a flag; it gets `loaded`, the merged settings and their origins."""
+
+    @functools.wraps(command)
+    def run(*args: Any, config: Path | None, **options: Any) -> Any:  # noqa: ANN401 - click's own signature
+        given = {name: options.pop(name) for name in Settings.model_fields}
+        flags = {name: value for name, value in given.items() if value not in {None, ()}}
+        return command(*args, loaded=settings_module.load(flags, config), **options)
+
+    wrapped: Any = run
+    for name, field in reversed(Settings.model_fields.items()):
+        wrapped = _setting_option(name, field)(wrapped)
+    config_type = click.Path(exists=True, dir_okay=False, path_type=Path)
+    return click.option("--config", type=config_type, help="TOML file with settings.")(wrapped)  # type: ignore[no-any-return]
+
+
+def _setting_option(name: str, field: FieldInfo) -> Callable[[Any], Any]:
+    flag, kind, words = _flag(name), _bare(field.annotation), _help(field)
+    if kind is bool:
+        # `no_cache` has no opposite: `--cache` is how one request uses the cache.
+        names = flag if name.startswith("no_") else f"{flag}/--no-{flag.removeprefix('--')}"
+        return click.option(names, name, is_flag=True, default=None, help=words)
+    choices = f"[{'|'.join(get_args(kind))}]" if get_origin(kind) is Literal else None
+    return click.option(
+        flag,
+        name,
+        metavar=choices or _METAVARS.get(kind, "TEXT"),
+        multiple=get_origin(kind) is tuple,
+        default=None,
+        help=words,
+    )
+
+
+def with_request(command: _F) -> _F:
+    """Give a command every field of a picture request as a flag; it gets those given as `fields`, unchecked."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's own signature
+        given = {name: options.pop(name) for name in ImageRequest.model_fields}
+        return command(*args, fields={name: value for name, value in given.items() if value is not None}, **options)
+
+    wrapped: Any = run
+    for name, field in reversed(ImageRequest.model_fields.items()):
+        wrapped = _picture_option(name, field)(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+def _picture_option(name: str, field: FieldInfo) -> Callable[[Any], Any]:
+    flag = _flag(name)
+    match name:
+        case "prompt":
+            return click.option(flag, help="What to draw; default: an example of the model.")
+        case "seed":
+            words = field.description
+            return click.option(flag, type=click.INT, default=_DEFAULT_SEED, show_default=True, help=words)
+        case "style":
+            offered = list(styles())
+            return click.option(
+                flag, metavar="NAME", type=click.Choice(offered), help=f"Style preset: {', '.join(offered)}."
+            )
+    return click.option(flag, name, type=_kind(_bare(field.annotation)), help=_help(field))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _bare(annotation: Any) -> Any:  # noqa: ANN401 - a type
+    """Strip `| None` and `Annotated` from a type."""
+    if get_origin(annotation) is Annotated or type(None) in get_args(annotation):
+        return _bare(get_args(annotation)[0])
+    return annotation
+
+
+def _kind(kind: type) -> click.ParamType[Any, Any]:
+    if issubclass(kind, Enum):
+        return click.Choice([str(member) for member in kind])
+    if kind is int:
+        return click.INT
+    return click.FLOAT if kind is float else click.STRING
+
+
+def _help(field: FieldInfo) -> str:
+    """Describe a field with its default; what is off or empty by default is not worth the words."""
+    default = field.default
+    if isinstance(default, ByteSize):
+        default = default.human_readable().replace(".0", "")
+    elif isinstance(default, float):
+        default = f"{default:g}"
+    elif default is True:
+        default = "on"
+    return f"{field.description}  [default: {default}]" if default else str(field.description)
+
+
+@main.command("serve", context_settings=_CONTEXT)
+@with_settings
+def serve_command(loaded: Loaded) -> None:
+    """Start the web page and the HTTP API."""
+    settings, _ = loaded
+    _prepare_environment(settings)
+    from zimage_cache import compose  # noqa: PLC0415 - after the environment is set
+
+    compose.configure_logging(settings)
+    compose.serve(settings)
+
+
+def serve() -> None:
+    """Be `python app.py …`: the same as `zimage serve …`."""
+    serve_command(prog_name="app.py")
+
+
+@main.command()
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("result.png"),
+    show_default=True,
+    help="PNG file to write.",
+)
+@click.option(
+    "--n", type=click.IntRange(1, MAX_PICTURES), default=1, show_default=True, help="How many, seeds count up."
+)
+@click.option(
+    "--cache",
+    type=click.Choice([str(mode) for mode in CacheMode]),
+    default="use",
+    show_default=True,
+    help="Look up and store; generate and replace; leave no trace; never generate.",
+)
+@click.option("--url", help="Server to ask; default: this machine's, or none if it does not answer.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@with_request
+@with_settings
+def generate(
+    *, loaded: Loaded, fields: dict[str, Any], output: Path, n: int, cache: str, url: str | None, as_json: bool
+) -> None:
+    """Draw from the terminal, through the same cache as the page.
+
+    Without --prompt it draws an example of the model. Several pictures are written as NAME_1, NAME_2 and so on.
+    """
+    settings, origins = loaded
+    if not settings.caching and cache == CacheMode.USE:
+        cache = CacheMode.BYPASS.value
+    with _client(settings, url) as client:
+        health = client.health()
+        if health is None and url is None:
+            answer, pictures = _draw_here(settings, fields, n, CacheMode(cache))
+        else:
+            ask = _with_prompt(fields, str((health or {}).get("model"))) | {"n": n, "cache": cache}
+            if origins["model"] == _flag("model"):
+                ask["model"] = settings.model
+            answer, pictures = _draw_there(client, ask)
+    _tell({**answer, "files": _write(pictures, output)}, as_json=as_json)
+
+
+def _tell(answer: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    for image, file in zip(answer["images"], answer["files"], strict=True):
+        click.echo(f"{file}  seed {image['seed']}  {image['source']}  {image['seconds']:.2f} s")
+    for warning in answer["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@main.command(context_settings=_CONTEXT)
+@click.option("--url", help="Server to warm up; default: this machine's.")
+@click.option(
+    "--wait", type=click.FloatRange(0), default=1800.0, show_default=True, help="Seconds to wait until it is ready."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the times as JSON.")
+@with_settings
+def warmup(loaded: Loaded, url: str | None, wait: float, *, as_json: bool) -> None:
+    """Wait until the server is ready, then draw one small picture that leaves no trace."""
+    settings, _ = loaded
+    started = time.monotonic()
+    with _client(settings, url) as client:
+        client.wait_until_ready(wait)
+        ready = time.monotonic() - started
+        drawing = float(client.generate(_WARMUP)["duration"])
+    if as_json:
+        click.echo(json.dumps({"ready_seconds": ready, "first_picture_seconds": drawing}))
+    else:
+        click.echo(f"ready after {ready:.1f} s, first picture in {drawing:.2f} s")
+
+
+@main.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command("show")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@with_settings
+def config_show(loaded: Loaded, *, as_json: bool) -> None:
+    """Print every setting, its value, and where it came from."""
+    settings, origins = loaded
+    values = settings.model_dump(mode="json")
+    values |= {name: "********" for name in settings_module.SECRETS if values[name]}
+    rows = {name: {"value": value, "from": origins[name]} for name, value in values.items()}
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max(map(len, rows))
+    for name, row in rows.items():
+        click.echo(f"{name:<{width}}  {json.dumps(row['value'], ensure_ascii=False)}  ({row['from']})")
+
+
+@main.group()
+def model() -> None:
+    """Look at the weights on disk; fetch, verify, mend and remove them."""
+
+
+@main.group()
+def cache() -> None:
+    """Look at the result cache, and put it in order."""
+
+
+@main.group()
+def history() -> None:
+    """Look at the pictures in output_image/, and tidy them up."""
+
+
+def _add_commands() -> None:
+    groups = ((model, cli_model.COMMANDS), (cache, cli_cache.COMMANDS), (history, cli_history.COMMANDS))
+    for group, commands in groups:
+        for name, command in commands.items():
+            group.command(name, context_settings=_CONTEXT)(with_settings(_prepared(command)))
+
+
+def _prepared(command: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def run(*, loaded: Loaded, **options: Any) -> None:  # noqa: ANN401 - click's own signature
+        settings, _ = loaded
+        _prepare_environment(settings)
+        command(settings, **options)
+
+    return run
+
+
+_add_commands()
+
+
+def _client(settings: Settings, url: str | None) -> Client:
+    return Client(
+        url or local_url(settings.host, settings.port),
+        credentials=settings.credentials(),
+        seconds=settings.request_timeout + 30 if settings.request_timeout else None,
+    )
+
+
+def _draw_there(client: Client, ask: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """Let a running server do it."""
+    answer = client.generate(ask)
+    return answer, [client.picture(image["image_url"]) for image in answer["images"]]
+
+
+def _draw_here(
+    settings: Settings, fields: Mapping[str, Any], n: int, mode: CacheMode
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Load the model in this process; the cache on disk is the same."""
+    settings = settings.model_copy(update={"preload": False, "warmup": False})
+    _prepare_environment(settings)
+    from zimage_cache import compose  # noqa: PLC0415 - after the environment is set
+
+    compose.configure_logging(settings)
+    generator = compose.make_generator(settings)
+    request = ImageRequest.parse(_with_prompt(fields, generator.profile.name))
+    service, running = compose.make_service(settings, generator)
+    started = time.monotonic()
+    with running():
+        outcomes = asyncio.run(_outcomes(service, generator, request, n, mode))
+    warnings = list(dict.fromkeys(warning for o in outcomes for warning in o.entry.record.warnings))
+    answer = {"images": list(map(_image, outcomes)), "duration": time.monotonic() - started, "warnings": warnings}
+    return answer, [outcome.entry.png for outcome in outcomes]
+
+
+async def _outcomes(
+    service: "ImageService", generator: "ImageGenerator", request: ImageRequest, n: int, mode: CacheMode
+) -> "list[Outcome]":
+    # Patient and without a limit: whoever sits at the terminal knows Ctrl+C.
+    ask = functools.partial(service.ask, request, n=n, cache=mode, patient=True)
+    try:
+        job = await ask()
+    except ModelMissing:
+        # Only a load fetches; here, the person who asks is the one who decides on that, too.
+        await asyncio.to_thread(generator.load)
+        job = await ask()
+    return await job.outcomes()
+
+
+def _image(outcome: "Outcome") -> dict[str, Any]:
+    record = outcome.entry.record
+    return {
+        "key": record.key,
+        "seed": record.request["seed"],
+        "source": str(outcome.source),
+        "cached": outcome.cached,
+        "seconds": outcome.seconds,
+        "seconds_saved": outcome.seconds_saved,
+        "width": record.width,
+        "height": record.height,
+    }
+
+
+def _with_prompt(fields: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """Put an example of *model* where no prompt was given; checked before anything is loaded or sent.
+
+    Raises:
+        InvalidRequest: A field breaks a rule.
+    """
+    from zimage_cache.generator.profiles import KNOWN  # noqa: PLC0415 - only this command needs it
+
+    example = KNOWN[model if model in KNOWN else "turbo"].profile.examples[0]
+    complete = {"prompt": example, **fields}
+    ImageRequest.parse(complete)
+    return complete
+
+
+def _write(pictures: Sequence[bytes], output: Path) -> list[str]:
+    """Write one picture as *output*, several as *output*_1 and so on."""
+    several = len(pictures) > 1
+    files = []
+    for number, png in enumerate(pictures, 1):
+        file = output.with_stem(f"{output.stem}_{number}") if several else output
+        try:
+            _write_whole(file, png)
+        except OSError as error:
+            raise SettingsError(f"--output: {file} cannot be written: {error.strerror}; choose another") from None
+        files.append(str(file.absolute()))
+    return files
+
+
+def _write_whole(file: Path, png: bytes) -> None:
+    """Let the picture appear whole or not at all; a pipe or a device, which cannot be replaced, is written into."""
+    if file.exists() and not file.is_file():
+        file.write_bytes(png)
+        return
+    unfinished = file.parent / f".{file.name}.{os.getpid()}.part"
+    try:
+        unfinished.write_bytes(png)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _prepare_environment(settings: Settings) -> None:
+    """Set what libraries read when they are imported: where models lie, and that nobody phones home.
+
+    What the user set stays, also beside `--model-cache`: models are searched there too. Downloads name their folder.
+    """
+    for name in ("HF_HOME", "MODELSCOPE_CACHE"):
+        os.environ.setdefault(name, str(settings.model_folder))
+    # Threads that wait for work by spinning starve the server's own on a CPU; on a GPU they have nothing to do.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if settings.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"

@@ -1,0 +1,400 @@
+"""`zimage cache …`: look at the result cache and put it in order; on its folder, beside a server or without one."""
+
+import json
+import os
+import random
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from zimage_cache.cache.check import check
+from zimage_cache.cache.layout import Layout, key_in
+from zimage_cache.cache.listing import Listed
+from zimage_cache.cache.tiered import ResultCache
+from zimage_cache.client import Client, local_url
+from zimage_cache.errors import InvalidRequest, NotCached
+from zimage_cache.service.curator import held_by, overview
+from zimage_cache.service.lifetime import Lifetime
+from zimage_cache.service.statistics import Statistics
+from zimage_cache.settings import Settings
+from zimage_cache.units import bytes_in, seconds_in, shown_bytes, shown_seconds
+
+if TYPE_CHECKING:
+    from zimage_cache.service.audit import Audited
+
+_SHORTEST_PREFIX: Final = 8
+_HEX: Final = frozenset("0123456789abcdef")
+_KEY_DIGITS: Final = 64
+_SHOWN_DIGITS: Final = 12
+_PAGE: Final = 500
+_SAMPLE: Final = 10
+_SHOWN_PROMPT: Final = 60
+_MOMENT: Final = len("2026-11-21T03:28:44")
+
+
+class _Quantity(click.ParamType[Any, Any]):
+    """A value people write with a unit."""
+
+    def __init__(self, name: str, read: Callable[[str], float]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Read it, or fail in click's own words: status 2."""
+        try:
+            return self._read(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(f"{error}, got {value!r}", param, ctx)
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+_key = click.argument("key", metavar="KEY", help="At least the first 8 digits of a picture's key.")
+
+
+@_as_json
+def stats(settings: Settings, *, as_json: bool) -> None:
+    """Tell what the cache holds, and what it did: over its lifetime, and in the running server."""
+    answer = _overview(settings)
+    if as_json:
+        _print_json(answer)
+        return
+    now, lifetime, process = answer["now"], answer["lifetime"], answer["this_process"]
+    click.echo(f"on disk    {now['disk_entries']} pictures, {shown_bytes(now['disk_bytes'])}, {now['pinned']} pinned")
+    click.echo(f"in memory  {now['memory_entries']} pictures, {shown_bytes(now['memory_bytes'])}")
+    click.echo()
+    rows = [("", "lifetime", "this process")]
+    rows += [(name.replace("_", " "), _shown(name, lifetime[name]), _shown(name, process[name])) for name in lifetime]
+    _print_table(rows, right=(1, 2))
+
+
+@_as_json
+@click.option("--query", default="", metavar="TEXT", help="Only prompts that have this in them.")
+@click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="Most to list; 0 = all.")
+def list_entries(settings: Settings, *, query: str, limit: int, as_json: bool) -> None:
+    """List stored pictures, newest first."""
+    with _opened(settings) as cache:
+        found = list(islice(_pages(cache, query), limit or None))
+    if as_json:
+        _print_json({"entries": [_listed(listed) for listed in found]})
+        return
+    now = datetime.now(UTC).timestamp()
+    rows: list[tuple[str, ...]] = [("KEY", "SIZE", "BYTES", "AGE", "GPU", "SEED", "", "PROMPT")]
+    rows += [_row(listed, now) for listed in found]
+    _print_table(rows, right=(2, 3, 4, 5))
+
+
+@_as_json
+@_key
+def show(settings: Settings, key: str, *, as_json: bool) -> None:
+    """Tell everything that is known of one stored picture; the first 8 digits of its key will do."""
+    whole = _whole(settings, key)
+    with _opened(settings) as cache:
+        listed, entry = cache.show(whole), cache.peek(whole)
+    if listed is None or entry is None:
+        raise NotCached(f"{whole}: is damaged; `zimage cache check` says how")
+    document = entry.record.model_dump(mode="json") | {
+        "bytes_on_disk": listed.bytes,
+        "frequency": listed.frequency,
+        "pinned": listed.pinned,
+        "files": [str(path) for path in Layout(settings.cache_folder).files(whole) if path.exists()],
+    }
+    if as_json:
+        _print_json(document)
+        return
+    for name in ("request", "generator", "versions"):
+        document |= {f"{name}.{field}": value for field, value in document.pop(name).items()}
+    for name in ("warnings", "files"):
+        document |= {f"{name}.{number}": value for number, value in enumerate(document.pop(name), 1)}
+    _print_table([(name, _text(value)) for name, value in document.items() if name != "canonical"])
+
+
+@_as_json
+@click.option("--repair", is_flag=True, help="Quarantine what is damaged, remove what belongs to nothing.")
+def check_files(settings: Settings, *, repair: bool, as_json: bool) -> None:
+    """Read and verify everything; status 1, and one line a finding, when something is wrong."""
+    with _busy(f"verifying {settings.cache_folder}"):
+        findings = check(settings.cache_folder, repair=repair)
+    if as_json:
+        rows = [asdict(finding) | {"path": str(finding.path)} for finding in findings]
+        _print_json({"findings": rows, "repaired": repair})
+    for finding in () if as_json else findings:
+        click.echo(f"{finding.kind}  {finding.path}  {_legible(finding.detail)}")
+    if findings:
+        click.get_current_context().exit(1)
+
+
+@_as_json
+@click.option(
+    "--older-than", type=_Quantity("DURATION", seconds_in), help="Remove what was drawn longer ago, such as 7d."
+)
+@click.option("--to-bytes", type=_Quantity("SIZE", bytes_in), help="Then remove what goes first, down to this size.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would go.")
+def prune(settings: Settings, *, older_than: float | None, to_bytes: int | None, dry_run: bool, as_json: bool) -> None:
+    """Remove old pictures, then those of least worth down to a size; pinned ones never.
+
+    Without options: what is beyond --cache-ttl and --cache-max-bytes.
+    """
+    if older_than is None and to_bytes is None:
+        older_than, to_bytes = settings.cache_ttl or None, settings.cache_max_bytes or None
+    with _opened(settings) as cache, _busy("looking at the cache"):
+        pruned = cache.prune(older_than=older_than, to_bytes=to_bytes, dry_run=dry_run)
+    if as_json:
+        _print_json({**asdict(pruned), "dry_run": dry_run})
+    else:
+        would = "would remove" if dry_run else "removed"
+        click.echo(f"{would} {_pictures(pruned.entries)}, {shown_bytes(pruned.bytes)}")
+
+
+@_as_json
+@click.option("--pinned", is_flag=True, help="Pinned pictures too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clear(settings: Settings, *, pinned: bool, yes: bool, as_json: bool) -> None:
+    """Remove every stored picture that is not pinned; your copies in output_image/ stay."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Remove the pictures in {settings.cache_folder}?", abort=True, err=True)
+    with _opened(settings) as cache, _busy("removing"):
+        removed = cache.clear(pinned=pinned)
+    _tell({"entries": removed}, f"removed {_pictures(removed)}", as_json=as_json)
+
+
+@_as_json
+@_key
+def delete(settings: Settings, key: str, *, as_json: bool) -> None:
+    """Remove one stored picture, pinned or not; its copy in output_image/ stays."""
+    whole = _whole(settings, key)
+    with _opened(settings) as cache:
+        _require(whole, there=cache.delete(whole))
+    _tell({"key": whole, "deleted": True}, f"deleted {whole}", as_json=as_json)
+
+
+@_as_json
+@_key
+def pin(settings: Settings, key: str, *, as_json: bool) -> None:
+    """Keep a picture, whatever its age and worth, until it is deleted by name."""
+    whole = _whole(settings, key)
+    with _opened(settings) as cache:
+        _require(whole, there=cache.pin(whole))
+    _tell({"key": whole, "pinned": True}, f"pinned {whole}", as_json=as_json)
+
+
+@_as_json
+@_key
+def unpin(settings: Settings, key: str, *, as_json: bool) -> None:
+    """Let a pinned picture go like any other."""
+    whole = _whole(settings, key)
+    with _opened(settings) as cache:
+        _require(whole, there=cache.show(whole) is not None)
+        cache.unpin(whole)
+    _tell({"key": whole, "pinned": False}, f"unpinned {whole}", as_json=as_json)
+
+
+@_as_json
+@click.option("--sample", type=click.IntRange(0), default=_SAMPLE, show_default=True, help="Pictures; 0 = all.")
+def audit(settings: Settings, *, sample: int, as_json: bool) -> None:
+    """Draw stored pictures again and compare the pixels; status 1 when one has drifted.
+
+    Loads the model. Pictures that another model, precision or version drew are skipped.
+    """
+    from zimage_cache import compose  # noqa: PLC0415 - after the environment is set
+    from zimage_cache.service import audit as auditing  # noqa: PLC0415 - brings numpy along
+
+    compose.configure_logging(settings)
+    generator = compose.make_generator(settings)
+    with _opened(settings) as cache:
+        keys = [listed.key for listed in _pages(cache)]
+        random.shuffle(keys)
+        audited = list(
+            _watched(auditing.audit(keys, cache.peek, generator, sample), min(sample or len(keys), len(keys)))
+        )
+    counts = {verdict.value: sum(each.verdict is verdict for each in audited) for verdict in auditing.Verdict}
+    drifted = [each for each in audited if each.verdict is auditing.Verdict.DRIFTED]
+    if as_json:
+        _print_json({**counts, "pictures": [asdict(each) for each in audited]})
+    else:
+        for each in drifted:
+            click.echo(f"drifted  {each.key}  {each.detail}")
+        click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    if drifted:
+        click.get_current_context().exit(1)
+
+
+COMMANDS: Final[Mapping[str, Callable[..., None]]] = MappingProxyType(
+    {
+        "stats": stats,
+        "list": list_entries,
+        "show": show,
+        "check": check_files,
+        "prune": prune,
+        "clear": clear,
+        "delete": delete,
+        "pin": pin,
+        "unpin": unpin,
+        "audit": audit,
+    }
+)
+
+
+# What they work on
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[ResultCache]:
+    """Open the cache; others may be using it.
+
+    Without bounds: a server may run with wider ones than this command was told of, and nothing may go for that.
+    """
+    from zimage_cache import compose  # noqa: PLC0415 - after the environment is set
+
+    bounds = ("cache_max_bytes", "cache_max_entries", "cache_ttl", "cache_min_free")
+    cache = compose.make_cache(settings.model_copy(update=dict.fromkeys(bounds, 0)))
+    try:
+        yield cache
+    finally:
+        cache.close()
+
+
+def _pages(cache: ResultCache, query: str = "") -> Iterator[Listed]:
+    cursor = None
+    while True:
+        page = cache.entries(query, _PAGE, cursor)
+        yield from page.items
+        if (cursor := page.cursor) is None:
+            return
+
+
+def _whole(settings: Settings, prefix: str) -> str:
+    """Complete a key of which at least 8 digits are given.
+
+    Raises:
+        InvalidRequest: It is too short, no key, or the beginning of several.
+        NotCached: Nothing stored begins like this.
+    """
+    digits = prefix.lower()
+    if not _SHORTEST_PREFIX <= len(digits) <= _KEY_DIGITS or not _HEX.issuperset(digits):
+        raise InvalidRequest(f"KEY: should be 8 to 64 hex digits, got {ascii(prefix)[:80]}", "key")
+    found = [key for key in _keys(settings) if key.startswith(digits)]
+    if len(found) > 1:
+        raise InvalidRequest(f"KEY: {digits} is the beginning of {len(found)} keys; give more digits", "key")
+    _require(digits, there=bool(found))
+    return found[0]
+
+
+def _keys(settings: Settings) -> Iterator[str]:
+    try:
+        with os.scandir(Layout(settings.cache_folder).keys) as files:
+            yield from filter(None, (key_in(file.name, ".json") for file in files))
+    except FileNotFoundError:
+        return
+
+
+def _require(key: str, *, there: bool) -> None:
+    if not there:
+        raise NotCached(f"{key}: no such picture is stored; `zimage cache list` tells which are")
+
+
+def _overview(settings: Settings) -> dict[str, Any]:
+    """Ask the running server of this workspace, which knows what it did; without one, look at the files."""
+    statistics = Statistics(Lifetime(settings.database))
+    with Client(local_url(settings.host, settings.port), credentials=settings.credentials()) as client:
+        answer = client.overview()
+    if answer is not None and answer["database"] == statistics.database_id is not None:
+        return answer
+    with _opened(settings) as cache, _busy("looking at the cache"):
+        cache.prune(dry_run=True)  # which looks at every file
+        return overview(held_by(cache.stats()), statistics)
+
+
+# What they print
+
+
+def _print_json(document: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def _tell(document: Mapping[str, Any], words: str, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(document)
+    else:
+        click.echo(words)
+
+
+def _print_table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> None:
+    """Print columns as wide as their widest cell, the last one as long as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _row(listed: Listed, now: float) -> tuple[str, ...]:
+    return (
+        listed.key[:_SHOWN_DIGITS],
+        f"{listed.width}x{listed.height}",
+        shown_bytes(listed.bytes),
+        shown_seconds(now - listed.created),
+        f"{listed.gpu_seconds:.2f} s",
+        str(listed.seed),
+        "pinned" if listed.pinned else "",
+        _shortened(_legible(listed.prompt)),
+    )
+
+
+def _listed(listed: Listed) -> dict[str, Any]:
+    return asdict(listed) | {"created": datetime.fromtimestamp(listed.created, UTC).isoformat()}
+
+
+def _text(value: object) -> str:
+    return _legible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - a number, a moment or nothing
+    if value is None:
+        return "-"
+    if name == "since":
+        return str(value)[:_MOMENT]
+    if name == "hit_ratio":
+        return f"{value:.1%}"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _legible(text: str) -> str:
+    """Show user text on one line, and none of what steers a terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_PROMPT else text[: _SHOWN_PROMPT - 1] + "…"
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture" if count == 1 else f"{count} pictures"
+
+
+@contextmanager
+def _busy(words: str) -> Iterator[None]:
+    """Show on a terminal that something takes long; elsewhere nothing."""
+    with Console(stderr=True).status(words) if sys.stderr.isatty() else nullcontext():
+        yield
+
+
+def _watched(audited: "Iterable[Audited]", most: int) -> "Iterator[Audited]":
+    """Count on a terminal what is done; elsewhere nothing."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("drawing again", total=most)
+        for each in audited:
+            words = f"{each.key[:_SHOWN_DIGITS]} {each.verdict}"
+            bar.update(task, advance=each.verdict != "skipped", description=words)
+            yield each

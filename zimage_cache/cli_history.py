@@ -1,0 +1,160 @@
+"""`zimage history …`: the pictures in `output_image/`; on the folder itself, beside a server or without one."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.progress import track
+
+from zimage_cache.errors import InvalidRequest
+from zimage_cache.settings import Settings
+
+if TYPE_CHECKING:
+    from zimage_cache.history import History, Picture
+
+_SHOWN_PROMPT: Final = 60
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+_yes = click.option("--yes", is_flag=True, help="Do not ask.")
+_limit = click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most pictures to print.")
+
+
+@_as_json
+@_limit
+def list_pictures(settings: Settings, *, limit: int, as_json: bool) -> None:
+    """List the pictures, newest first."""
+    _search(settings, "", limit, as_json=as_json)
+
+
+@_as_json
+@_limit
+@click.argument("text", metavar="TEXT", nargs=-1, required=True, help="What to look for; all of it must be found.")
+def search(settings: Settings, text: Sequence[str], *, limit: int, as_json: bool) -> None:
+    """Find pictures by words of the prompt, by seed:42, size:1024x768 or model:NAME, newest first."""
+    _search(settings, " ".join(text), limit, as_json=as_json)
+
+
+@_as_json
+@click.option("--before", type=click.DateTime(), required=True, help="Move pictures made before; local time.")
+@click.option(
+    "--to",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder to move them to; nothing in it is overwritten.",
+)
+def archive(settings: Settings, *, before: datetime, to: Path, as_json: bool) -> None:
+    """Move old pictures out of the history into another folder."""
+    history = _history(settings)
+    moved = []
+    for picture in _with_bar(list(history.every(before.astimezone())), "moving", as_json=as_json):
+        target = history.archive(picture, to.absolute())
+        moved.append({**_document(picture, settings), "moved_to": str(target)})
+    _tell({"archived": moved}, f"moved {_pictures(len(moved))} to {to}", as_json=as_json)
+
+
+@_as_json
+@_yes
+@click.argument(
+    "ids", metavar="ID...", nargs=-1, required=True, type=click.IntRange(1, 2**63 - 1), help="Numbers of pictures."
+)
+def delete(settings: Settings, ids: Sequence[int], *, yes: bool, as_json: bool) -> None:
+    """Delete pictures by the numbers that `list` prints: their files, too. The cache is not touched."""
+    history = _history(settings)
+    found = {id_: history.get(id_) for id_ in ids}
+    missing = [str(id_) for id_, picture in found.items() if picture is None]
+    if missing:
+        raise InvalidRequest(f"ID: no picture has the number {', '.join(missing)}; see `zimage history list`", "id")
+    _delete(settings, history, [picture for picture in found.values() if picture], yes=yes, as_json=as_json)
+
+
+@_as_json
+@_yes
+def clear(settings: Settings, *, yes: bool, as_json: bool) -> None:
+    """Delete all pictures in output_image/. Other files there, and the cache, are not touched."""
+    history = _history(settings)
+    _delete(settings, history, list(history.every()), yes=yes, as_json=as_json)
+
+
+COMMANDS: Final[Mapping[str, Callable[..., None]]] = MappingProxyType(
+    {"list": list_pictures, "search": search, "archive": archive, "delete": delete, "clear": clear}
+)
+
+
+def _history(settings: Settings) -> "History":
+    """Return the history as the files are now."""
+    from zimage_cache.history import History  # noqa: PLC0415 - brings numpy, which `--help` can do without
+
+    history = History(settings.output_folder, settings.workspace)
+    history.reconcile()
+    return history
+
+
+def _search(settings: Settings, query: str, limit: int, *, as_json: bool) -> None:
+    page = _history(settings).page(query, limit=limit)
+    if as_json:
+        documents = [_document(picture, settings) for picture in page.pictures]
+        _tell({"pictures": documents, "more": page.cursor is not None}, "", as_json=True)
+        return
+    for picture in page.pictures:
+        click.echo(_line(picture))
+    if page.cursor is not None:
+        click.echo(f"and older ones; --limit prints more than {limit}", err=True)
+
+
+def _delete(settings: Settings, history: "History", pictures: Sequence["Picture"], *, yes: bool, as_json: bool) -> None:
+    if pictures and not yes:
+        if not _is_terminal():
+            raise InvalidRequest("--yes: is needed to delete pictures where nobody can be asked", "yes")
+        click.confirm(f"Delete {_pictures(len(pictures))} from {settings.output_folder}?", abort=True, err=True)
+    for picture in _with_bar(pictures, "deleting", as_json=as_json):
+        history.delete(picture)
+    documents = [_document(picture, settings) for picture in pictures]
+    _tell({"deleted": documents}, f"deleted {_pictures(len(pictures))}", as_json=as_json)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _with_bar(pictures: Sequence["Picture"], doing: str, *, as_json: bool) -> Iterable["Picture"]:
+    return track(pictures, doing, disable=as_json or not sys.stdout.isatty(), transient=True)
+
+
+def _document(picture: "Picture", settings: Settings) -> dict[str, Any]:
+    return {
+        "id": picture.id,
+        "file": str(settings.output_folder / picture.name),
+        "made": datetime.fromtimestamp(picture.made, UTC).isoformat(),
+        "bytes": picture.stamp.size,
+        "width": picture.width,
+        "height": picture.height,
+        "key": picture.key,
+        "model": picture.model,
+        "parameters": picture.parameters or {},
+    }
+
+
+def _line(picture: "Picture") -> str:
+    """Write one picture on one line; a prompt may hold what moves a terminal's cursor."""
+    parameters = picture.parameters or {}
+    prompt = "".join(_printable(str(parameters.get("prompt") or "")))
+    made = datetime.fromtimestamp(picture.made).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    size, seed = f"{picture.width}x{picture.height}", parameters.get("seed", "-")
+    return f"{picture.id:>6}  {made}  {size:>9}  seed {seed!s:<10}  {''.join(_printable(picture.name))}  {prompt}"
+
+
+def _printable(text: str) -> Iterator[str]:
+    return (letter if letter.isprintable() else " " for letter in islice(text, _SHOWN_PROMPT))
+
+
+def _pictures(number: int) -> str:
+    return "1 picture" if number == 1 else f"{number} pictures"
+
+
+def _tell(document: Mapping[str, Any], words: str, *, as_json: bool) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else words)

@@ -1,0 +1,181 @@
+"""A small client of our own HTTP API, for the command line: the server is the only one who knows pictures."""
+
+import ipaddress
+import time
+from collections.abc import Mapping
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import httpx
+
+from zimage_cache.errors import ServerError
+
+_CONNECT_SECONDS: Final = 2.0
+_POLL_SECONDS: Final = 1.0
+
+
+class Client:
+    """Talks to one server, inside a `with`. Every call blocks; one thread.
+
+    Args:
+        url: Such as http://127.0.0.1:7860.
+        credentials: User and password, where the server asks for them.
+        seconds: Longest wait for one answer; None = no limit.
+        transport: For tests: answers instead of the network.
+
+    Raises:
+        ServerError: *url* is no address of a server.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        credentials: tuple[str, str] | None = None,
+        seconds: float | None = 600.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        limit = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
+        self._url = url.rstrip("/")
+        if not url.startswith(("http://", "https://")):
+            raise ServerError(f"{url}: should be the address of a server, such as http://127.0.0.1:7860")
+        try:
+            # Never through a proxy from the environment: the server is this machine or a neighbour.
+            self._http = httpx.Client(
+                base_url=url, auth=credentials, timeout=limit, transport=transport, trust_env=False
+            )
+        except httpx.InvalidURL as error:
+            raise ServerError(f"{url}: is no address: {error}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._http.close()
+
+    def health(self) -> dict[str, Any] | None:
+        """Return what `/health` says; None when nobody answers there, or something else does."""
+        try:
+            body = _document(self._http.get("/health", timeout=_CONNECT_SECONDS))
+        except httpx.HTTPError:
+            return None
+        return body if "status" in body else None
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Wait for `/ready`, also for a server that is still to start.
+
+        Raises:
+            ServerError: It was not ready after *seconds*, or says that it never will be; says how it stands.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            ready, state, hopeless = self._readiness()
+            if ready:
+                return
+            if hopeless or time.monotonic() >= deadline:
+                waited = "" if hopeless else f" after {seconds:g} s"
+                raise ServerError(f"{self._url} is not ready{waited}: {state}")
+            time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+
+    def generate(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask for pictures and return the answer.
+
+        Raises:
+            ServerError: Nobody answers, or the server refuses; its own words.
+        """
+        answer = _document(self._fetch("POST", "/generate", json=dict(body)))
+        if "images" not in answer:
+            raise ServerError(f"{self._url} is a server, but not one of this program; name another with --url")
+        return answer
+
+    def picture(self, image_url: str) -> bytes:
+        """Fetch a picture by the URL an answer gave.
+
+        Raises:
+            ServerError: It cannot be fetched.
+        """
+        return self._fetch("GET", image_url).content
+
+    def order(self, model: str, what: str) -> dict[str, Any]:
+        """Tell the server to "load" or "unload" *model*; returns how the model is then.
+
+        Raises:
+            ServerError: Nobody answers, or the server refuses; its own words.
+        """
+        return _document(self._fetch("POST", f"/models/{quote(model, safe='')}/{what}"))
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return what `/models` says of each model.
+
+        Raises:
+            ServerError: Nobody answers, or another program does.
+        """
+        try:
+            return list(_document(self._fetch("GET", "/models"))["models"])
+        except KeyError:
+            raise ServerError(
+                f"{self._url} is a server, but not one of this program; name another with --url"
+            ) from None
+
+    def overview(self) -> dict[str, Any] | None:
+        """Return what `/cache/stats` says; None when nobody answers there, or something else does."""
+        try:
+            body = _document(self._http.get("/cache/stats", timeout=_CONNECT_SECONDS))
+        except httpx.HTTPError:
+            return None
+        return body if "this_process" in body else None
+
+    def _fetch(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise ServerError(f"{self._url}: {_reason(error)}") from None
+        if not answer.is_success:
+            raise ServerError(_words(answer) or f"{self._url}{path} answers HTTP {answer.status_code}")
+        return answer
+
+    def _readiness(self) -> tuple[bool, str, bool]:
+        """Ask once: whether it is ready, how it stands in words, and whether waiting is in vain."""
+        try:
+            answer = self._http.get("/ready", timeout=_CONNECT_SECONDS)
+        except httpx.HTTPError as error:
+            return False, _reason(error), False
+        body = _document(answer)
+        known = [str(body[name]) for name in ("status", "phase", "detail") if body.get(name)]
+        words = _words(answer) or ", ".join(known) or f"HTTP {answer.status_code}"
+        return answer.is_success, words, body.get("status") == "error"
+
+
+def local_url(host: str, port: int) -> str:
+    """Return the address at which this machine reaches a server that listens on *host* and *port*."""
+    return f"http://{_reachable(host)}:{port}"
+
+
+def _reachable(host: str) -> str:
+    """Write the address a server listens on as this machine reaches it, in the spelling of URLs."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"  # noqa: PLR2004 - the 4 of IPv4
+    return f"[{address}]" if address.version == 6 else host  # noqa: PLR2004 - the 6 of IPv6
+
+
+def _document(answer: httpx.Response) -> dict[str, Any]:
+    """Read an answer's JSON object; another program's answer is an empty one."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _words(answer: httpx.Response) -> str:
+    """Return the message of our error answers, or nothing for other programs'."""
+    error = _document(answer).get("error")
+    return str(error["message"]) if isinstance(error, dict) and "message" in error else ""
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,319 @@
+"""Settings become parts, parts become a program. The only place that knows all of them."""
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import zimage_cache
+from zimage_cache.cache.disk import DiskTier
+from zimage_cache.cache.memory import MemoryTier
+from zimage_cache.cache.tiered import ResultCache
+from zimage_cache.errors import GeneratorError, SettingsError
+from zimage_cache.generator.device import CPU, Device, find_device, find_mates
+from zimage_cache.generator.download import Downloader
+from zimage_cache.generator.model_store import SLIM, search_roots
+from zimage_cache.generator.profiles import KNOWN, ModelChoice, model_choice
+from zimage_cache.generator.progress import Tell
+from zimage_cache.generator.protocol import ImageGenerator
+from zimage_cache.generator.residency import Residency
+from zimage_cache.generator.zimage import Fetch, ZImageGenerator
+from zimage_cache.history import History
+from zimage_cache.service.service import ImageService
+from zimage_cache.settings import Settings
+from zimage_cache.web.request_id import RequestIdFilter
+
+_log = logging.getLogger(__name__)
+_LINE: Final = "%(asctime)s %(levelname)-7s %(request_id)s %(message)s"
+_BACKLOG: Final = 2048
+_RECORDED: Final = ("diffusers", "torch", "transformers", "pillow")
+
+
+def make_generator(settings: Settings, environ: Mapping[str, str] = os.environ) -> ImageGenerator:
+    """Choose the model and the device it draws on; loads nothing.
+
+    Raises:
+        SettingsError: There is no such model or device, `--model PATH` is no complete model, or the model needs CUDA
+            and there is none.
+    """
+    device = find_device(settings.device)
+    name = settings.model or ("demo" if device == CPU else "turbo")
+    choice = model_choice(name)
+    if choice.repo_id and device == CPU and settings.device != "cpu":
+        raise SettingsError(
+            f"model: {name} needs a CUDA device and there is none; use --model demo, or insist with --device cpu"
+        )
+    roots = model_roots(settings, environ)
+    if choice.folder:
+        _require_model(choice)
+    if settings.model is None and device == CPU:
+        _log.info("no CUDA device: drawing with the embedded demo model; choose another with --model")
+    return _make(choice, device, roots, settings)
+
+
+def make_mates(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[ImageGenerator]:
+    """Make the generators of the model for the further cards, beside the one of `make_generator`; loads nothing.
+
+    Raises:
+        SettingsError: As `make_generator`.
+    """
+    first = find_device(settings.device)
+    choice = model_choice(settings.model or "turbo")
+    roots = model_roots(settings, environ)
+    # None of them fetches: they load after the first, which did.
+    return [_make(choice, device, roots, settings, fetches=False) for device in find_mates(first, settings.device)]
+
+
+def make_others(
+    settings: Settings, first: ImageGenerator, environ: Mapping[str, str] = os.environ
+) -> list[ZImageGenerator]:
+    """Offer, beside the *first* generator, every known model that lies complete on this disk and can be drawn with."""
+    device = find_device(settings.device)
+    roots = model_roots(settings, environ)
+    others = []
+    for choice in KNOWN.values():
+        drawable = choice.repo_id is None or device != CPU or settings.device == "cpu"
+        if drawable and choice.profile.name != first.profile.name and _is_here(choice, roots):
+            others.append(_make(choice, device, roots, settings))
+    return others
+
+
+def _is_here(choice: ModelChoice, roots: tuple[Path, ...]) -> bool:
+    try:
+        choice.locate(roots)
+    except GeneratorError:
+        return False
+    return True
+
+
+def _make(
+    choice: ModelChoice, device: Device, roots: tuple[Path, ...], settings: Settings, *, fetches: bool = True
+) -> ZImageGenerator:
+    return ZImageGenerator(
+        choice.profile,
+        partial(choice.locate, roots),
+        model=choice.identity,
+        device=device,
+        memo=hash_memo(settings),
+        precision=settings.precision,
+        offload=settings.offload,
+        attention=settings.attention,
+        compiled=settings.compile,
+        identity_mode=settings.identity,
+        fetch=_fetch(choice, settings) if fetches else None,
+        warmup=settings.warmup,
+        slim=settings.model_folder / SLIM if settings.slim_copy else None,
+    )
+
+
+def model_roots(settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """List the folders models are searched in, first to last."""
+    return search_roots(settings.model_cache, settings.workspace, environ, Path.home())
+
+
+def _fetch(choice: ModelChoice, settings: Settings) -> Fetch | None:
+    repo_id = choice.repo_id
+    if repo_id is None or settings.offline:
+        return None
+
+    def fetch(tell: Tell, cancelled: Callable[[], bool]) -> None:
+        make_downloader(settings, tell, cancelled).download(repo_id)
+
+    return fetch
+
+
+def make_downloader(settings: Settings, tell: Tell, cancelled: Callable[[], bool] = lambda: False) -> Downloader:
+    """Fetch into the folder the settings name, from the hub they name."""
+    return Downloader(
+        model_cache=settings.model_folder,
+        source=settings.source,
+        memo=hash_memo(settings),
+        tell=tell,
+        cancelled=cancelled,
+    )
+
+
+def hash_memo(settings: Settings) -> Path:
+    """Return the file that remembers the hashes of weights."""
+    return settings.workspace / "model_hashes.json"
+
+
+def make_service(
+    settings: Settings,
+    generator: ImageGenerator,
+    others: Sequence[ImageGenerator] = (),
+    mates: Sequence[ImageGenerator] = (),
+) -> tuple[ImageService, "Running"]:
+    """Put cache, history and service behind *generator*, the *others*, and the *mates* that draw the first one's model.
+
+    The second result starts and stops them.
+
+    Raises:
+        SettingsError: A folder cannot be written.
+    """
+    _require_folders(settings)
+    cache = make_cache(settings) if settings.caching else None
+    residency = Residency(settings.max_models, settings.idle_unload)
+    service = ImageService(
+        {each.profile.name: residency.add(each, _interrupt(each)) for each in (generator, *others)},
+        cache,
+        History(settings.output_folder, settings.workspace),
+        queue_size=settings.queue_size,
+        request_timeout=settings.request_timeout,
+        versions=versions(),
+        preload=settings.preload,
+        mates={generator.profile.name: mates},
+        database=settings.database,
+    )
+    return service, lambda: _running(service, cache, residency)
+
+
+def _interrupt(generator: ImageGenerator) -> Callable[[], None]:
+    return generator.interrupt if isinstance(generator, ZImageGenerator) else lambda: None
+
+
+Running = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+def make_cache(settings: Settings) -> ResultCache:
+    """Build both tiers.
+
+    Raises:
+        SettingsError: The cache's folder cannot be written.
+    """
+    _require_writable(settings.cache_folder, "--cache-dir")
+    disk = DiskTier(
+        settings.cache_folder,
+        max_bytes=settings.cache_max_bytes,
+        max_entries=settings.cache_max_entries,
+        ttl_seconds=settings.cache_ttl,
+        min_free_bytes=settings.cache_min_free,
+        policy=settings.cache_policy,
+    )
+    return ResultCache(MemoryTier(settings.memory_max_bytes), disk)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the software that draws and writes, for records and pictures."""
+    found = {"zimage": zimage_cache.__version__}
+    for name in _RECORDED:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send all log lines to standard error, one line each, as text or JSON, with the request's id."""
+    stream = logging.StreamHandler()
+    stream.addFilter(RequestIdFilter())
+    stream.setFormatter(_JsonLines() if settings.log_format == "json" else logging.Formatter(_LINE))
+    level = logging.DEBUG if settings.debug else settings.log_level.upper()
+    logging.basicConfig(level=logging.WARNING, handlers=[stream], force=True)
+    logging.getLogger("zimage_cache").setLevel(level)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "request_id": getattr(record, "request_id", "-"),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def serve(settings: Settings) -> None:
+    """Run the server until it is told to stop.
+
+    Raises:
+        SettingsError: Something it needs cannot be had: one line, rule, value and remedy.
+    """
+    who = settings.credentials()
+    with listen(settings.host, settings.port) as listening:
+        _require_folders(settings)
+        generator = make_generator(settings)
+        service, running = make_service(settings, generator, make_others(settings, generator), make_mates(settings))
+        # Imported here, behind every check that can fail fast: Gradio alone takes two seconds.
+        from zimage_cache.web.app import create_app  # noqa: PLC0415
+        from zimage_cache.web.server import run  # noqa: PLC0415
+
+        app = create_app(service, running, allowed_hosts=settings.allowed_host, credentials=who)
+        run(app, listening, open_to_all=who is None)
+
+
+@contextlib.contextmanager
+def _running(service: ImageService, cache: ResultCache | None, residency: Residency) -> Iterator[None]:
+    if cache is not None:
+        cache.start()
+    service.history.start()
+    service.start()
+    residency.start()
+    try:
+        yield
+    finally:
+        residency.stop()
+        service.close()
+        service.history.close()
+        if cache is not None:
+            cache.close()
+
+
+def _require_folders(settings: Settings) -> None:
+    _require_writable(settings.workspace, "--workspace")
+    _require_writable(settings.output_folder, "--output-dir")
+
+
+def _require_model(choice: ModelChoice) -> None:
+    """Refuse a named folder at once; a model that is only searched for may still come, by a download."""
+    try:
+        choice.locate(())
+    except GeneratorError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _require_writable(folder: Path, flag: str) -> None:
+    """Try it: permission bits lie on network and read-only file systems."""
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"{flag}: {folder} should be a folder this user can write: {error.strerror}; choose another"
+        ) from None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything slow happens, so that a second start fails at once.
+
+    Raises:
+        SettingsError: Somebody else has it, or there is no such address here.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # TCP is named, because asyncio switches Nagle's algorithm off only on sockets that say so: left on, every
+    # answer on a kept connection waits 40 ms for the acknowledgement of its head (`socket.create_server` is mute).
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except (OSError, UnicodeError) as error:
+        listening.close()
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        remedy = "stop what uses it, or choose another --port" if taken else "choose another --host or --port"
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"--port: cannot listen on {host}:{port}: {reason}; {remedy}") from None
+    return listening

@@ -1,0 +1,225 @@
+"""Every setting: flags > environment (`ZIMAGE_<NAME>`) > `zimage.toml` > defaults. Only `cli` and `compose` read it."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from platformdirs import user_config_path
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+
+from zimage_cache.errors import SettingsError
+from zimage_cache.request import broken_rule, shown
+from zimage_cache.units import seconds_in
+
+ENV_PREFIX: Final = "ZIMAGE_"
+CONFIG_NAME: Final = "zimage.toml"
+SECRETS: Final = frozenset({"auth"})
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
+# Names the articles and other tools use for settings of ours.
+_FOREIGN_ENV: Final = {"no_cache": "DISABLE_CACHE"}
+
+
+def _switch(value: object) -> bool:
+    word = str(value).lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError("should be one of 1, true, yes, on, 0, false, no, off or empty")
+    return word in _TRUE
+
+
+def _seconds(value: object) -> object:
+    return seconds_in(value) if isinstance(value, str) else value
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise ValueError("should name a file or folder")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:  # ~somebody, who has no home here
+        raise ValueError("should name a user of this machine after its ~") from None
+
+
+def _user_and_password(value: str) -> str:
+    if not all(value.partition(":")):
+        raise ValueError("should be user:password")
+    return value
+
+
+def _backend(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_]+", value):
+        raise ValueError("should be auto, or a backend by diffusers' name, such as native, flash, _flash_3 or sage")
+    return value
+
+
+def _names(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    if not isinstance(value, str):
+        raise ValueError("should be a list of names")  # noqa: TRY004 - pydantic turns ValueError into its own
+    return tuple(filter(None, re.split(r"[,\s]+", value)))
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
+Folder = Annotated[Path, BeforeValidator(_path)]
+Size = Annotated[ByteSize, Field(ge=0)]
+Credentials = Annotated[str, AfterValidator(_user_and_password)]
+Backend = Annotated[str, AfterValidator(_backend)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+class Settings(BaseModel):
+    """All settings, checked. The description of each field is its help text; 0 means no limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for other machines too.")
+    port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workspace: Folder = Field(Path("~/workspace"), validate_default=True, description="Where everything is kept.")
+    cache_dir: Folder | None = Field(None, description="Result cache; default: <workspace>/cache.")
+    output_dir: Folder | None = Field(None, description="Pictures people made; default: <workspace>/output_image.")
+    model_cache: Folder | None = Field(None, description="Downloaded models; default: <workspace>/model_cache.")
+    model: str | None = Field(
+        None, description="turbo, base, demo, a folder, or a repository id; default: turbo with CUDA, else demo."
+    )
+    source: Literal["modelscope", "huggingface"] | None = Field(
+        None, description="Only hub to download from; default: ModelScope, then Hugging Face."
+    )
+    offline: Switch = Field(default=False, description="Never use the network.")
+    device: str = Field("auto", description="auto, cuda, cuda:N or cpu.")
+    precision: Literal["auto", "bfloat16", "float16", "float32", "int8"] = Field(
+        "auto", description="Of the weights; int8 needs the extra of that name."
+    )
+    offload: Literal["auto", "none", "model", "group"] = Field(
+        "auto", description="What waits in main memory: nothing, text encoder or transformer, every block."
+    )
+    attention: Backend = Field("auto", description="Attention backend: native, flash, _flash_3, sage, …")
+    compile: Switch = Field(default=False, description="Compile the transformer: a slow start, then faster steps.")
+    preload: Switch = Field(default=True, description="Load the model at start instead of at the first picture.")
+    slim_copy: Switch = Field(
+        default=False, description="Keep a 16-bit copy of a 32-bit transformer: half to read at each start."
+    )
+    warmup: Switch = Field(default=True, description="Draw one picture for nobody at the end of each load.")
+    idle_unload: Seconds = Field(0.0, description="Free a model's memory when nobody asked it for this long; it wakes.")
+    max_models: int = Field(1, ge=0, description="Most models in memory; the one used longest ago leaves.")
+    cache_max_bytes: Size = Field(ByteSize(10 * 2**30), description="Most bytes the result cache keeps on disk.")
+    cache_max_entries: int = Field(0, ge=0, description="Most pictures the result cache keeps.")
+    cache_ttl: Seconds = Field(0.0, description="Forget pictures this long after they were drawn.")
+    cache_policy: Literal["gdsf", "lru"] = Field(
+        "gdsf", description="What goes first when room is needed: the least GPU-seconds a byte, or the longest unused."
+    )
+    cache_min_free: Size = Field(ByteSize(2**30), description="Store nothing when the disk has less free than this.")
+    memory_max_bytes: Size = Field(ByteSize(256 * 2**20), description="Most PNG bytes kept in memory.")
+    no_cache: Switch = Field(default=False, description="Switch the result cache off (also: DISABLE_CACHE=1).")
+    debug: Switch = Field(default=False, description="Bypass the result cache and log at DEBUG.")
+    identity: Literal["strict", "portable"] = Field(
+        "strict", description="Whether the versions of the software are part of every key."
+    )
+    queue_size: int = Field(32, ge=0, description="Most pictures that may wait for or hold the generator.")
+    request_timeout: Seconds = Field(300.0, description="Longest wait of one HTTP request.")
+    auth: Credentials | None = Field(None, description="user:password to ask for.")
+    auth_file: Folder | None = Field(None, description="File whose first line is user:password.")
+    allowed_host: Names = Field((), description="Further name this server answers to; may be repeated.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_format: Literal["text", "json"] = Field("text", description="How it is logged.")
+
+    @property
+    def cache_folder(self) -> Path:
+        """The result cache."""
+        return self.cache_dir or self.workspace / "cache"
+
+    @property
+    def output_folder(self) -> Path:
+        """The pictures people made."""
+        return self.output_dir or self.workspace / "output_image"
+
+    @property
+    def model_folder(self) -> Path:
+        """The downloaded models."""
+        return self.model_cache or self.workspace / "model_cache"
+
+    @property
+    def database(self) -> Path:
+        """What must outlive everything else: lifetime statistics."""
+        return self.workspace / "zimage.sqlite3"
+
+    @property
+    def caching(self) -> bool:
+        """Whether results are looked up and stored."""
+        return not (self.no_cache or self.debug)
+
+    def credentials(self) -> tuple[str, str] | None:
+        """Return user and password to ask for, or to answer with; None = nobody is asked. Reads `auth_file`.
+
+        Raises:
+            SettingsError: The file cannot be read, or its first line is not `user:password`.
+        """
+        text = self.auth
+        if self.auth_file is not None:
+            try:
+                text = self.auth_file.read_text("utf-8").partition("\n")[0].strip()
+            except (OSError, ValueError) as error:
+                raise SettingsError(f"--auth-file: should be a readable text file: {error}") from None
+            if not all(text.partition(":")):
+                raise SettingsError(f"--auth-file: the first line of {self.auth_file} should be user:password")
+        user, _, password = (text or "").partition(":")
+        return (user, password) if user else None
+
+
+def load(flags: Mapping[str, Any], config: Path | None = None) -> tuple[Settings, dict[str, str]]:
+    """Merge all sources and say for each setting where its value came from.
+
+    Args:
+        flags: Settings given on the command line.
+        config: The TOML file; None looks for `zimage.toml` here, then in the user's configuration folder.
+
+    Raises:
+        SettingsError: A setting breaks a rule: one line with its source, the rule and the value got.
+    """
+    sources = [_toml(config), _environment(), {name: (value, _flag(name)) for name, value in flags.items()}]
+    merged: dict[str, tuple[Any, str]] = {}
+    for source in sources:
+        merged |= source
+    try:
+        settings = Settings.model_validate({name: value for name, (value, _) in merged.items()})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        got = "something else" if name in SECRETS else shown(first["input"])
+        raise SettingsError(f"{merged[name][1]}: {broken_rule(first)}, got {got}") from None
+    origins = {name: merged[name][1] if name in merged else "default" for name in Settings.model_fields}
+    return settings, origins
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _environment() -> dict[str, tuple[Any, str]]:
+    """Read the environment; an empty variable is one that is not set, but for switches, where it means off."""
+    found = {}
+    for name, field in Settings.model_fields.items():
+        for variable in filter(None, (_FOREIGN_ENV.get(name), ENV_PREFIX + name.upper())):
+            value = os.environ.get(variable)
+            if value or (value == "" and field.annotation is bool):
+                found[name] = (value, variable)
+    return found
+
+
+def _toml(config: Path | None) -> dict[str, tuple[Any, str]]:
+    if config is None:
+        folders = (Path.cwd(), user_config_path("zimage"))
+        config = next((folder / CONFIG_NAME for folder in folders if (folder / CONFIG_NAME).is_file()), None)
+        if config is None:
+            return {}
+    try:
+        keys = tomllib.loads(config.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{config}: should be a readable TOML file: {error}") from None
+    unknown = sorted(keys.keys() - Settings.model_fields.keys())
+    if unknown:
+        raise SettingsError(f"{config}: unknown setting {unknown[0]!r}; `zimage config show` lists them all")
+    return {name: (value, f"{config}: {name}") for name, value in keys.items()}
