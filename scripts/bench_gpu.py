@@ -1,0 +1,436 @@
+"""What a picture costs on this device: seconds and memory, ours beside bare diffusers.
+
+The exact command, on a CUDA machine with 64 GB of free disk and 32 GB of main memory:
+
+    python scripts/bench_gpu.py
+
+There it builds the full-size architecture from its published configuration with random bfloat16 weights: speed and
+memory are honest, the pictures are noise. On a CPU it runs the embedded demo model, so that it cannot rot. Prints
+Markdown tables for `docs/benchmarks.md`:
+
+1. seconds a step and a picture, by size: bare `pipe(...)`, then ours with a new and with a known prompt, in turns;
+2. the same for compiled blocks and other attention backends;
+3. peak memory and seconds by plan;
+4. a new process from its start to the first picture, and a cached picture from the request to its first byte.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+from transformers import AutoTokenizer, Qwen3Config, Qwen3Model
+
+from zimage_cache.cache.disk import DiskTier
+from zimage_cache.cache.memory import MemoryTier
+from zimage_cache.cache.tiered import ResultCache
+from zimage_cache.errors import ZImageError
+from zimage_cache.generator.demo import demo_folder
+from zimage_cache.generator.device import CPU, Device, find_device
+from zimage_cache.generator.pipeline import Engine, LoadedPipeline
+from zimage_cache.generator.plan import Offload, Plan, make_plan
+from zimage_cache.generator.profiles import DEMO, TURBO
+from zimage_cache.generator.protocol import ModelProfile, Step
+from zimage_cache.generator.zimage import ZImageGenerator
+from zimage_cache.history import History
+from zimage_cache.request import ImageRequest, Recipe
+from zimage_cache.service.service import ImageService
+
+# The published configurations (several public copies agree); only what differs from the classes' defaults.
+FULL: Final[dict[str, dict[str, Any]]] = {
+    "transformer": {
+        "dim": 3840,
+        "n_layers": 30,
+        "n_refiner_layers": 2,
+        "n_heads": 30,
+        "n_kv_heads": 30,
+        "cap_feat_dim": 2560,
+        "axes_dims": [32, 48, 48],
+        "axes_lens": [1536, 512, 512],
+    },
+    "text_encoder": {
+        "vocab_size": 151936,
+        "hidden_size": 2560,
+        "intermediate_size": 9728,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "tie_word_embeddings": True,
+    },
+    "vae": {
+        "block_out_channels": (128, 256, 512, 512),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "layers_per_block": 2,
+        "latent_channels": 16,
+        "sample_size": 1024,
+        "scaling_factor": 0.3611,
+        "shift_factor": 0.1159,
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+    },
+}
+PROMPT: Final = (
+    "Portrait of an old fisherman on a wooden pier before dawn, weathered face lit by a lantern from the left, thick "
+    "woollen sweater, gulls above the masts behind him, soft mist over the water, 85 mm, shallow depth of field"
+)
+BACKENDS: Final = ("_native_flash", "_native_cudnn", "flash", "_flash_3", "sage")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured: a folder of weights, on a device, over sizes, so many times."""
+
+    folder: Path
+    device: Device
+    profile: ModelProfile
+    sides: tuple[int, ...]
+    rounds: int
+
+    @property
+    def plan(self) -> Plan:
+        """The plan the product would make here."""
+        return make_plan(self.device, weights_bytes=self.profile.weights_bytes)
+
+    def recipe(self, side: int, prompt: str = PROMPT) -> Recipe:
+        """Ask for one picture as people do."""
+        return Recipe(
+            prompt=prompt,
+            negative_prompt="",
+            width=side,
+            height=side,
+            steps=self.profile.steps,
+            guidance_scale=0.0,
+            seed=1,
+            sampler="euler",
+            shift=3.0,
+            max_sequence_length=512,
+        )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds a picture and a step, and the most bytes of the card that were in use (0 on a CPU)."""
+
+    picture: float
+    step: float
+    peak: int
+
+
+def main() -> None:
+    """Measure everything, or, with --first, be the new process that draws one picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--folder", type=Path, help="weights built before, or where to keep them")
+    parser.add_argument("--sides", type=int, nargs="+")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="leave out compilation and other attention backends")
+    parser.add_argument("--first", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    device = find_device(options.device)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.first or weights(device, options.folder or Path(scratch) / "model")
+        profile = DEMO if device == CPU else TURBO
+        sides = tuple(options.sides or ((64, 128, 256) if device == CPU else (512, 1024, 2048)))
+        bench = Bench(folder, device, profile, sides, options.rounds)
+        if options.first:
+            first_picture(bench, Path(scratch))
+        else:
+            report(bench, Path(scratch), quick=options.quick)
+
+
+def report(bench: Bench, scratch: Path, *, quick: bool) -> None:
+    """Print all tables."""
+    model = "embedded demo model" if bench.device == CPU else "full-size architecture, random bfloat16 weights"
+    print(f"### {bench.device.name}, {datetime.now(UTC):%Y-%m-%d}\n")
+    versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}"
+    print(f"{model}; {versions}; {bench.profile.steps} steps, guidance 0, seconds, median of {bench.rounds}\n")
+    head("size", "bare pipe(...)", "new prompt", "known prompt", "s/step", "overhead")
+    against_bare(bench)
+    if not quick:
+        print()
+        head("engine", "size", "s/picture", "s/step", "first picture, with compilation")
+        engines(bench)
+    print()
+    head("plan", "offload", "s/picture", "peak GB on the card")
+    plans(bench)
+    print()
+    head("from", "to", "seconds")
+    new_process(bench)
+    asyncio.run(cached(bench, scratch))
+
+
+def head(*names: str) -> None:
+    """Print a table's head."""
+    row(*names)
+    row(*["---"] * len(names))
+
+
+def row(*cells: str) -> None:
+    """Print a table's row."""
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def against_bare(bench: Bench) -> None:
+    """Compare with diffusers alone, picture by picture in turns, so that both meet the same clocks."""
+    loaded = LoadedPipeline(bench.folder, bench.device, bench.plan)
+    bare = bare_pipeline(loaded)
+    for side in bench.sides:
+        known, turns = bench.recipe(side), []
+        for turn in range(-1, bench.rounds):  # the first turn warms up
+            new = bench.recipe(side, f"{PROMPT}, {side}, take {turn}")
+            turns.append((timed_bare(bare, known), cost(loaded, new).picture, cost(loaded, known).picture))
+        bare_s, new_s, known_s = (statistics.median(times) for times in zip(*turns[1:], strict=True))
+        step = cost(loaded, bench.recipe(side)).step
+        row(f"{side}²", *(f"{s:.3f}" for s in (bare_s, new_s, known_s)), f"{step:.4f}", f"{new_s / bare_s - 1:+.1%}")
+    loaded.unload()
+
+
+def bare_pipeline(loaded: LoadedPipeline) -> ZImagePipeline:
+    """Put the very weights *loaded* draws with into a pipeline of diffusers' own."""
+    parts = loaded._pipeline.components  # noqa: SLF001 - the same weights, for a fair comparison and half the memory
+    text_encoder = loaded._reader.text_encoder  # noqa: SLF001 - likewise
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    bare = ZImagePipeline(**parts | {"text_encoder": text_encoder, "scheduler": scheduler})
+    bare.set_progress_bar_config(disable=True)
+    return bare
+
+
+def timed_bare(bare: ZImagePipeline, recipe: Recipe) -> float:
+    """Return the seconds of one picture, up to pixels in main memory."""
+    wait()
+    started = time.perf_counter()
+    bare(
+        recipe.prompt,
+        height=recipe.height,
+        width=recipe.width,
+        num_inference_steps=recipe.steps,
+        guidance_scale=0.0,
+        generator=torch.Generator("cpu").manual_seed(recipe.seed),
+        output_type="np",
+    )
+    return time.perf_counter() - started
+
+
+def cost(loaded: LoadedPipeline, recipe: Recipe, plan: Plan | None = None) -> Cost:
+    """Draw once and measure."""
+    times: list[float] = []
+
+    def on_step(_step: Step) -> None:
+        times.append(time.perf_counter())
+
+    wait()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    started = time.perf_counter()
+    loaded.draw(recipe, on_step, lambda: False, plan)
+    seconds = time.perf_counter() - started
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return Cost(seconds, (times[-1] - times[0]) / recipe.evaluations, peak)
+
+
+def engines(bench: Bench) -> None:
+    """Measure compiled blocks and the attention backends that can be used here."""
+    wanted = {"sdpa, eager": Engine(), "sdpa, compiled": Engine(compiled=True)}
+    wanted |= {backend: Engine(attention=backend) for backend in BACKENDS}
+    for name, engine in wanted.items():
+        try:
+            loaded = LoadedPipeline(bench.folder, bench.device, bench.plan, engine)
+            for side in bench.sides:
+                first = cost(loaded, bench.recipe(side))
+                costs = [cost(loaded, bench.recipe(side)) for _ in range(bench.rounds)]
+                picture, step = (statistics.median(getattr(c, part) for c in costs) for part in ("picture", "step"))
+                row(name, f"{side}²", f"{picture:.3f}", f"{step:.4f}", f"{first.picture:.2f}")
+            loaded.unload()
+        except ZImageError as error:
+            row(name, "-", "-", "-", f"not here: {str(error).splitlines()[0][:90]}")
+
+
+def plans(bench: Bench) -> None:
+    """Measure the peak of memory of each plan a card of some size would get."""
+    dtype = bench.plan.dtype
+    wanted = [Plan(dtype, offload, vae_tiling=tiling) for offload in Offload for tiling in (False, True)]
+    if int8_is_here():
+        wanted += [Plan(dtype, offload, int8=True, vae_tiling=True) for offload in (Offload.MODEL, Offload.GROUP)]
+    side = bench.profile.width
+    for plan in wanted:
+        loaded = LoadedPipeline(bench.folder, bench.device, plan)
+        read = cost(loaded, bench.recipe(side))
+        drawn = cost(loaded, bench.recipe(side))
+        peak = f"{max(read.peak, drawn.peak) / 1e9:.1f}" if drawn.peak else "-"
+        row(plan.precision, plan.offload, f"{drawn.picture:.3f}", peak)
+        loaded.unload()
+
+
+def int8_is_here() -> bool:
+    """Tell whether the extra for 8-bit weights is installed."""
+    try:
+        make_plan(CPU, "int8")
+    except ZImageError:
+        return False
+    return True
+
+
+def new_process(bench: Bench) -> None:
+    """Time a process from its start to its first picture, imports, hashing and weights included."""
+    memo_of(bench.folder).unlink(missing_ok=True)
+    command = [sys.executable, __file__, "--device", bench.device.torch_name, "--first", str(bench.folder)]
+    for name in ("first start, hashing the files", "later start"):
+        started = time.perf_counter()
+        with subprocess.Popen([*command], stdout=subprocess.PIPE, text=True) as process:
+            line = process.stdout.readline() if process.stdout else ""
+            seconds = time.perf_counter() - started
+        if process.returncode or not line:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+        row(name, "first picture", f"{seconds:.1f} (of it {json.loads(line)['loading']:.1f} loading)")
+
+
+def memo_of(folder: Path) -> Path:
+    """Name the file that remembers the hashes of these weights between two starts."""
+    return folder.with_name(f"{folder.name}.hashes.json")
+
+
+def first_picture(bench: Bench, scratch: Path) -> None:
+    """Draw one picture as the server would, and say how long the loading was."""
+    memo = scratch / "hashes.json" if bench.device == CPU else memo_of(bench.folder)
+    generator = ZImageGenerator(
+        bench.profile, lambda: bench.folder, model=bench.profile.name, device=bench.device, memo=memo
+    )
+    started = time.perf_counter()
+    generator.load()
+    loading = time.perf_counter() - started
+    generator.generate(bench.recipe(bench.profile.width), lambda _step: None, lambda: False)
+    print(json.dumps({"loading": loading}), flush=True)
+
+
+async def cached(bench: Bench, scratch: Path) -> None:
+    """Time a stored picture over HTTP: in memory, and on disk in a fresh process's place (an empty memory tier)."""
+    memo = scratch / "hashes.json"
+    for tier, memory in (("memory", 2**28), ("disk", 0)):
+        generator = ZImageGenerator(
+            bench.profile, lambda: bench.folder, model=bench.profile.name, device=bench.device, memo=memo
+        )
+        cache = ResultCache(MemoryTier(memory), DiskTier(scratch / "cache", max_bytes=0))
+        service = ImageService({bench.profile.name: generator}, cache, History(scratch / "output_image"))
+        cache.start()
+        service.start()
+        ask = ImageRequest(prompt=PROMPT, seed=1)
+        [outcome] = await service.render(ask)
+        await asyncio.to_thread(until_stored, cache, outcome.name)
+        with serving(service) as get:
+            times = [await asyncio.to_thread(get) for _ in range(20)]
+        row(f"cached in {tier}: request", "first byte of the picture", f"{statistics.median(times):.4f}")
+        service.close()
+        generator.unload()
+        cache.close()
+
+
+def until_stored(cache: ResultCache, key: str) -> None:
+    """Wait until a picture is written; its asker had it earlier."""
+    while cache.peek(key) is None:
+        time.sleep(0.01)
+
+
+@contextmanager
+def serving(service: ImageService) -> Iterator[Callable[[], float]]:
+    """Serve *service* in a thread; yield what asks for the cached PNG and returns the seconds to its first byte."""
+    import http.client  # noqa: PLC0415 - only for this table, like the two below
+    import socket  # noqa: PLC0415
+    import threading  # noqa: PLC0415
+
+    import uvicorn  # noqa: PLC0415
+    from fastapi import FastAPI  # noqa: PLC0415
+
+    from zimage_cache.web.api import add_api  # noqa: PLC0415
+
+    app = FastAPI()
+    add_api(app, service, private=False)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    connection = http.client.HTTPConnection("127.0.0.1", listening.getsockname()[1], timeout=60)
+    body = json.dumps({"prompt": PROMPT, "seed": 1, "cache": "only"}).encode()
+
+    def get() -> float:
+        started = time.perf_counter()
+        connection.request("POST", "/generate", body, {"Content-Type": "application/json", "Accept": "image/png"})
+        answer = connection.getresponse()
+        answer.read(1)
+        seconds = time.perf_counter() - started
+        answer.read()
+        if answer.status != http.client.OK:
+            raise RuntimeError(f"the cached picture was not: {answer.status}")
+        return seconds
+
+    try:
+        yield get
+    finally:
+        connection.close()
+        server.should_exit = True
+        thread.join(30)
+        listening.close()
+
+
+def weights(device: Device, folder: Path) -> Path:
+    """Return a folder of weights: on a CPU the demo's, else the full-size model's, built in *folder* if need be."""
+    if device == CPU:
+        return demo_folder()
+    if not (folder / "model_index.json").exists():
+        print(f"building random weights in {folder} …", file=sys.stderr)
+        build(folder, FULL, torch.device(device.torch_name), torch.bfloat16)
+    return folder
+
+
+def build(folder: Path, configs: dict[str, dict[str, Any]], device: torch.device, dtype: torch.dtype) -> None:
+    """Write a model of these configurations with random weights, in the layout of the published one."""
+    tokenizer = AutoTokenizer.from_pretrained(demo_folder() / "tokenizer", local_files_only=True)
+    with torch.device(device):
+        text_encoder = Qwen3Model(Qwen3Config(**configs["text_encoder"]))
+        transformer = ZImageTransformer2DModel(**configs["transformer"])
+        vae = AutoencoderKL(**configs["vae"])
+    for model in (text_encoder, transformer, vae):
+        torch.nn.Module.to(model, dtype)
+    randomise(text_encoder.parameters(), transformer.parameters())
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0)
+    pipeline = ZImagePipeline(scheduler, vae, text_encoder, tokenizer, transformer)
+    shutil.rmtree(folder, ignore_errors=True)
+    pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size="10GB")
+
+
+@torch.no_grad()
+def randomise(*parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Fill matrices so that activations stay finite through all layers; some of them start as raw memory."""
+    for group in parameters:
+        for parameter in group:
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.02)
+
+
+def wait() -> None:
+    """Let the device finish, so that the clock starts at our work."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The benchmarks run, in a tiny form, on any machine: a script nobody runs is a script that is broken."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zimage_cache.generator.device import CPU
+from zimage_cache.generator.pipeline import LoadedPipeline
+from zimage_cache.generator.plan import Plan
+from zimage_cache.generator.profiles import DEMO
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+SMALL = {
+    "transformer": {
+        "dim": 64,
+        "n_layers": 2,
+        "n_refiner_layers": 1,
+        "n_heads": 2,
+        "n_kv_heads": 2,
+        "cap_feat_dim": 64,
+        "axes_dims": [8, 12, 12],
+        "axes_lens": [1536, 512, 512],
+    },
+    "text_encoder": {
+        "vocab_size": 2048,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "tie_word_embeddings": True,
+    },
+}
+
+
+@pytest.fixture
+def gpu():
+    """The script as a module; its imports cost nothing here, torch is loaded already."""
+    spec = importlib.util.spec_from_file_location("bench_gpu", SCRIPTS / "bench_gpu.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench_gpu"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_gpu_benchmark_runs_without_one(gpu, tmp_path, capsys):
+    """On a CPU it measures the demo model and prints every table but those of compilation and attention."""
+    bench = gpu.Bench(gpu.weights(CPU, tmp_path), CPU, DEMO, sides=(64,), rounds=1)
+    gpu.report(bench, tmp_path, quick=True)
+    told = capsys.readouterr().out
+    rows = [line.split(" | ") for line in told.splitlines() if line.startswith("| ") and "---" not in line]
+    assert rows[0][0] == "| size"
+    assert re.fullmatch(r"\| 64²", rows[1][0])
+    assert all(float(seconds) > 0 for seconds in rows[1][1:5])
+    assert [row[0] for row in rows[3:9]] == ["| float32", "| float32+vae-tiling"] * 3
+    assert [row[0] for row in rows[-4:]] == [
+        "| first start, hashing the files",
+        "| later start",
+        "| cached in memory: request",
+        "| cached in disk: request",
+    ]
+
+
+def test_another_engine_is_measured_or_its_absence_told(gpu, tmp_path, capsys, monkeypatch):
+    """A backend that is not here costs a row that says so, never the run."""
+    monkeypatch.setattr(gpu, "BACKENDS", ("_native_math", "no_such"))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda _module, **_options: None)
+    gpu.engines(gpu.Bench(gpu.weights(CPU, tmp_path), CPU, DEMO, sides=(64,), rounds=1))
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split(" | ")[0] for row in rows] == ["| sdpa, eager", "| sdpa, compiled", "| _native_math", "| no_such"]
+    assert "not here: attention: 'no_such'" in rows[-1]
+
+
+def test_random_weights_load_and_draw(gpu, tmp_path):
+    """What it builds for a card has the published layout, and draws finite pixels in bfloat16."""
+    vae = gpu.FULL["vae"] | {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1}
+    gpu.build(tmp_path / "model", SMALL | {"vae": vae}, torch.device("cpu"), torch.bfloat16)
+    loaded = LoadedPipeline(tmp_path / "model", CPU, Plan("bfloat16"))
+    bench = gpu.Bench(tmp_path / "model", CPU, DEMO, sides=(64,), rounds=1)
+    pixels = loaded.draw(bench.recipe(64), lambda _step: None, lambda: False).pixels
+    assert pixels.shape == (64, 64, 3)
+    assert len(np.unique(pixels)) > 10
+
+
+def test_the_full_size_is_the_published_one(gpu):
+    """Counted on no memory at all: the parameters of the real transformer, text encoder and decoder, exactly."""
+    with torch.device("meta"):
+        models = (
+            gpu.ZImageTransformer2DModel(**gpu.FULL["transformer"]),
+            gpu.Qwen3Model(gpu.Qwen3Config(**gpu.FULL["text_encoder"])),
+            gpu.AutoencoderKL(**gpu.FULL["vae"]),
+        )
+    counts = [sum(parameter.numel() for parameter in model.parameters()) for model in models]
+    assert counts == [6_154_908_736, 4_022_468_096, 83_819_683]
+
+
+def test_the_generator_benchmark_runs():
+    """Small and short it tells the rate, the share of the limit, and where the worker waited."""
+    script = [sys.executable, str(SCRIPTS / "bench_generator.py")]
+    small = ["--pictures", "4", "--seconds", "0.05", "--side", "64", "--at-least", "0"]
+    told = subprocess.run([*script, *small], capture_output=True, text=True, check=True, timeout=120).stdout
+    assert re.search(r"pictures a second, [\d.]+% of the limit of 20\n", told)
+    assert re.search(r"the worker waited [\d.-]+ s for the interpreter lock, [\d.]+ s for an encoder", told)
