@@ -1,6 +1,7 @@
 """What the page is made of, without a browser."""
 
 import re
+from importlib.resources import files
 
 import pytest
 
@@ -13,8 +14,10 @@ from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.form import size_choices, style_choices
 from zimage_cache.web.page.strings import LANGUAGES, strings
 
-TEMPLATES = ("header.html", "card.html")
-SCRIPTS = ("words.js", "status.js", "card.js", "create.js")
+ASSETS = files("zimage_cache.web.page.assets")
+TEMPLATES = tuple(path.name for path in ASSETS.iterdir() if path.name.endswith(".html"))
+SCRIPTS = tuple(path.name for path in ASSETS.iterdir() if path.name.endswith(".js"))
+STYLES = tuple(path.name for path in ASSETS.iterdir() if path.name.endswith(".css"))
 
 
 def test_every_word_exists_in_both_languages():
@@ -39,7 +42,7 @@ def test_templates_hold_nothing_that_is_evaluated(name: str):
     assert not re.search(r"\$\{|\{\{|`|\\", asset(name))
 
 
-@pytest.mark.parametrize("name", [*TEMPLATES, *SCRIPTS, "style.css"])
+@pytest.mark.parametrize("name", [*TEMPLATES, *SCRIPTS, *STYLES])
 def test_assets_name_no_other_host(name: str):
     """Nothing is fetched from outside; the only address is SVG's name for itself."""
     without = re.compile(r"http://www\.w3\.org/2000/svg|^\s*//.*$|[ ;,]// .*$", re.MULTILINE)

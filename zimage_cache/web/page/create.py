@@ -11,7 +11,7 @@ from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, Sampler
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.drawing import Presses
-from zimage_cache.web.page.form import CUSTOM, SAMPLERS, size_choices, size_value
+from zimage_cache.web.page.form import SAMPLERS
 
 _CARD: Final = """
 zimage.card(element, {
@@ -39,7 +39,7 @@ def add_create(page: gr.Blocks, service: ImageService, words: gr.I18n) -> None:
     """Lay the tab out inside *page* and wire it."""
     with gr.Row(elem_classes="zi-create", equal_height=False):
         with gr.Column(scale=4, min_width=340, elem_classes="zi-form"):
-            form = _form(service.profile(), words)
+            form = _form(service, words)
         with gr.Column(scale=7, min_width=340, elem_classes="zi-stage"):
             card = gr.HTML(
                 html_template=asset("card.html"), js_on_load=_CARD, apply_default_css=False, elem_id="zi-card"
@@ -47,17 +47,16 @@ def add_create(page: gr.Blocks, service: ImageService, words: gr.I18n) -> None:
     _wire(page, service, form, card)
 
 
-def _form(profile: ModelProfile, words: gr.I18n) -> Form:
+def _form(service: ImageService, words: gr.I18n) -> Form:
+    profile = service.profile()
     fields: dict[str, Field] = {"prompt": _prompt(words)}
     with gr.Row(elem_classes="zi-actions"):
         generate = gr.Button(words("generate"), variant="primary", size="lg", scale=3, elem_id="zi-generate")
         stop = gr.Button(words("stop"), size="lg", scale=1, min_width=90, elem_id="zi-stop")
     if profile.examples:
         _examples(profile.examples, fields["prompt"])
-    with gr.Row():
-        fields["style"] = gr.Dropdown([], label=words("style"), elem_id="zi-style", min_width=140)
-        fields["size"] = _size(profile, words)
-    with gr.Row(elem_classes="zi-custom"):
+    fields["style"] = gr.Radio([], label=words("style"), elem_id="zi-style")
+    with gr.Row(elem_classes="zi-sides"):
         fields |= {side: _side(side, profile, words) for side in ("width", "height")}
     with gr.Row(elem_classes="zi-seed"):
         fields["seed"] = gr.Number(label=words("seed"), precision=0, elem_id="zi-seed", scale=5, min_width=120)
@@ -65,6 +64,9 @@ def _form(profile: ModelProfile, words: gr.I18n) -> Form:
         fields["n"] = gr.Slider(1, MAX_PICTURES, 1, step=1, label=words("n"), elem_id="zi-n", scale=5, min_width=140)
     with gr.Accordion(words("advanced"), open=False, elem_classes="zi-advanced"):
         fields |= _advanced(profile, words)
+        fields["model"] = _model(service, words)
+        # Of our own, not the textbox's `info`: Gradio loses what is being typed when it changes a widget's words.
+        gr.HTML(html_template=asset("negative.html"), js_on_load="zimage.translate(element)", apply_default_css=False)
     return Form(fields, generate, stop, dice)
 
 
@@ -86,16 +88,6 @@ def _examples(examples: tuple[str, ...], prompt: Field) -> None:
             chip.click(None, outputs=prompt, js=f"() => {json.dumps(text)}", show_progress="hidden")
 
 
-def _size(profile: ModelProfile, words: gr.I18n) -> Field:
-    return gr.Dropdown(
-        [*size_choices(profile), (CUSTOM, CUSTOM)],
-        value=size_value(profile.width, profile.height),
-        label=words("size"),
-        elem_id="zi-size",
-        min_width=140,
-    )
-
-
 def _side(side: str, profile: ModelProfile, words: gr.I18n) -> Field:
     return gr.Number(
         getattr(profile, side),
@@ -107,15 +99,24 @@ def _side(side: str, profile: ModelProfile, words: gr.I18n) -> Field:
     )
 
 
+def _model(service: ImageService, words: gr.I18n) -> Field:
+    choices = [(service.profile(name).title, name) for name in service.models]
+    return gr.Dropdown(
+        choices, value=service.default_model, label=words("model"), elem_id="zi-model", visible=len(choices) > 1
+    )
+
+
 def _advanced(profile: ModelProfile, words: gr.I18n) -> dict[str, Field]:
     return {
         "negative_prompt": gr.Textbox(
             label=words("negative_prompt"),
             placeholder=words("negative_prompt_hint"),
-            info=words("negative_acts" if profile.guidance_scale else "negative_idle"),
             lines=2,
             max_length=MAX_TEXT,
             elem_id="zi-negative_prompt",
+        ),
+        "max_sequence_length": gr.Slider(
+            64, 1024, 512, step=64, label=words("max_sequence_length"), elem_id="zi-max_sequence_length"
         ),
         "steps": gr.Slider(1, 50, profile.steps, step=1, label=words("steps"), elem_id="zi-steps"),
         "guidance_scale": gr.Slider(
@@ -137,22 +138,16 @@ def _wire(page: gr.Blocks, service: ImageService, form: Form, card: gr.HTML) -> 
 
     def named(call: str) -> str:
         # The only place where values have an order: they are named again before any code of ours sees them.
-        return f"(...values) => zimage.{call}({names}, values)"
+        return f"(...values) => zimage.form.{call}({names}, values)"
 
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     page.load(None, outputs=widgets, inputs=widgets, js=named("begin"), **hidden)
-    form.generate.click(None, inputs=widgets, js=named("generate"), **hidden)
+    gr.on([field.change for field in widgets], None, inputs=widgets, js=named("heard"), **hidden)
+    card.fill(None, inputs=widgets, outputs=widgets, js=named("filled"), **hidden)
+    ask = f"(...values) => zimage.generate(zimage.form.named({names}, values))"
+    form.generate.click(None, inputs=widgets, js=ask, **hidden)
     form.stop.click(None, js="() => zimage.stop()", **hidden)
-    form.dice.click(None, outputs=form.fields["seed"], js="() => zimage.seed()", **hidden)
-    form.fields["size"].change(None, inputs=form.fields["size"], js="(size) => zimage.sized(size)", **hidden)
-    form.fields["guidance_scale"].change(
-        None,
-        inputs=form.fields["guidance_scale"],
-        outputs=form.fields["negative_prompt"],
-        js="(guidance) => zimage.guided(guidance)",
-        **hidden,
-    )
-    card.fill(None, inputs=widgets, outputs=widgets, js=named("fill"), **hidden)
+    form.dice.click(None, outputs=form.fields["seed"], js="() => zimage.form.drawSeed()", **hidden)
     # Each press is a run of its own: a second one must not be dropped because the first is still ending.
     presses = Presses(service)
     draw = card.draw(presses.draw, outputs=card, concurrency_limit=None, trigger_mode="multiple", **hidden)

@@ -1,6 +1,7 @@
 """Puts the Gradio page on `/`."""
 
 import json
+from typing import Final
 
 import gradio as gr
 from fastapi import FastAPI
@@ -13,7 +14,8 @@ from zimage_cache.web.page.strings import strings, translations
 from zimage_cache.web.page.theme import theme
 
 # In this order: each uses what the ones before it put on `window.zimage`.
-_SCRIPTS = ("words.js", "status.js", "card.js", "create.js")
+_SCRIPTS: Final = ("words.js", "form.js", "status.js", "card.js", "asks.js")
+_STYLES: Final = ("style.css",)
 
 
 def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
@@ -55,7 +57,7 @@ def _head(service: ImageService) -> str:
     }
     scripts = "".join(f"<script>{asset(name)}</script>" for name in _SCRIPTS)
     # Here, not as the mount's `css`: Gradio rewrites every selector of that, and those in media queries wrongly.
-    style = f"<style>{asset('style.css')}</style>"
+    style = "".join(f"<style>{asset(name)}</style>" for name in _STYLES)
     return f'{style}<script type="application/json" id="zimage-page">{_inline(about)}</script>{scripts}'
 
 

@@ -4,42 +4,19 @@
 // behind nobody. Only a miss becomes the page's Gradio event, which tells how it goes until the picture is there.
 "use strict";
 zimage.card = (root, wires) => {
-  const { about, language, say } = zimage;
+  const { form, say } = zimage;
   const PATIENCE = 120; // ms before a look-up is worth a change of the page: hits are faster
   const NARROW = matchMedia("(max-width: 800px)");
   const views = zimage.cardViews(root);
   let number = 0; // of the latest ask; news of any other is old
   let running = null; // the ask under way
-  let wanted = null; // what the form is about to be filled with, and whether to generate then
   let looking = null; // aborts the look-up under way
-
-  // ---- the form, as an object by field name ----
-
-  const named = (names, values) => Object.fromEntries(names.map((name, i) => [name, values[i]]));
-
-  function drawSeed() {
-    return crypto.getRandomValues(new Uint32Array(1))[0];
-  }
-
-  // The body of `POST /generate`. Nothing is mended here: the server's rules judge what people typed.
-  function request({ size, width, height, style, ...form }) {
-    const sides = size === "custom" ? [width, height] : size.split("x").map(Number);
-    for (const [i, side] of ["width", "height"].entries()) {
-      if (sides[i] == null) throw { code: "invalid_request", field: side, message: say("side_missing") };
-    }
-    return { ...form, style: style || null, width: sides[0], height: sides[1] };
-  }
-
-  function mark(field) {
-    for (const old of document.querySelectorAll(".zi-wrong")) old.classList.remove("zi-wrong");
-    if (field) document.getElementById(`zi-${field}`)?.classList.add("zi-wrong");
-  }
 
   // ---- one ask, from press to picture ----
 
   function begin(ask) {
     running = ask;
-    mark(null);
+    form.mark(null);
     document.body.classList.add("zi-busy");
   }
 
@@ -56,7 +33,7 @@ zimage.card = (root, wires) => {
   }
 
   function fail(error) {
-    mark(error.field);
+    form.mark(error.field);
     end(() => views.failed(error));
   }
 
@@ -80,9 +57,9 @@ zimage.card = (root, wires) => {
     throw body.error;
   }
 
-  async function generate(form) {
-    if (form.seed == null) {
-      fill({ seed: drawSeed() }, true);
+  async function generate(values) {
+    if (values.seed == null) {
+      form.fill({ seed: form.drawSeed() }, generate);
       return;
     }
     // First of all: whatever comes of this press, the ask before it is over.
@@ -90,7 +67,7 @@ zimage.card = (root, wires) => {
     number += 1;
     const mine = number;
     try {
-      const ask = request(form);
+      const ask = form.request(values);
       begin(ask);
       const patience = setTimeout(() => {
         if (mine !== number || !running) return;
@@ -132,45 +109,14 @@ zimage.card = (root, wires) => {
     end(views.stopped);
   }
 
-  // Gradio alone may change its widgets: leave a wish, and let its event fetch it.
-  function fill(fields, then = false) {
-    wanted = { fields, then };
-    wires.fill();
-  }
-
-  function filled(names, values) {
-    const { fields = {}, then = false } = wanted ?? {};
-    wanted = null;
-    const form = { ...named(names, values), ...fields };
-    if (then) generate(form);
-    return names.map((name) => form[name]);
-  }
-
-  // A page begins with a concrete seed, so that asking twice is asking for the same; and with choices in its language.
-  function start(names, values) {
-    const choices = {
-      style: [[say("style_none"), ""], ...about.styles[language]],
-      size: [...about.sizes, [say("size_custom"), "custom"]],
-      cache: ["use", "refresh", "bypass"].map((mode) => [say(`cache_${mode}`), mode]),
-    };
-    const form = { ...named(names, values), seed: drawSeed(), style: "" };
-    const update = (name) => ({ __type__: "update", choices: choices[name], value: form[name] });
-    return names.map((name) => (name in choices ? update(name) : form[name]));
-  }
-
   Object.assign(zimage, {
-    begin: start,
-    generate: (names, values) => void generate(named(names, values)),
+    generate: (values) => void generate(values),
     stop,
-    fill: filled,
-    seed: drawSeed,
-    sized: (size) => void document.body.classList.toggle("zi-custom-size", size === "custom"),
-    guided: (guidance) => ({ __type__: "update", info: say(guidance > 0 ? "negative_acts" : "negative_idle") }),
     // The server is gone: its stream cannot say so.
     heard: (status) => void (status === "unreachable" && running && fail(lost())),
   });
 
-  views.newSeed.addEventListener("click", () => fill({ seed: drawSeed() }, true));
+  views.newSeed.addEventListener("click", () => form.fill({ seed: form.drawSeed() }, generate));
   views.halt.addEventListener("click", stop);
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") stop();
@@ -179,6 +125,7 @@ zimage.card = (root, wires) => {
       document.getElementById("zi-generate").click();
     }
   });
+  form.wire(wires.fill);
   wires.listen(told);
   views.empty();
 };

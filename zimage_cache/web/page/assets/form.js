@@ -1,0 +1,84 @@
+// The form as an object by field name: what it holds, how to change it, and who hears of its changes.
+//
+// Gradio alone may change its widgets, and only from inside one of its events: `fill` leaves a wish and triggers an
+// event whose answer fetches it. Everything that acts on the form goes through here, so no other script knows an order
+// of widgets.
+"use strict";
+zimage.form = (() => {
+  const { about, language, say } = zimage;
+  const named = (names, values) => Object.fromEntries(names.map((name, i) => [name, values[i]]));
+  const skip = { __type__: "update" };
+  const listeners = [];
+  let values = {};
+  let wishes = []; // what the form is about to be filled with, and what then
+  let trigger = () => {};
+
+  const choices = {
+    style: () => [[say("style_none"), ""], ...about.styles[language]],
+    cache: () => ["use", "refresh", "bypass"].map((mode) => [say(`cache_${mode}`), mode]),
+  };
+
+  const drawSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
+  function heard(names, held) {
+    values = named(names, held);
+    document.body.classList.toggle("zi-guided", values.guidance_scale > 0);
+    for (const listener of listeners) listener(values);
+  }
+
+  // A page begins with a concrete seed, so that asking twice is asking for the same; and with choices in its language.
+  function begin(names, held) {
+    const first = { ...named(names, held), seed: drawSeed(), style: "" };
+    heard(names, names.map((name) => first[name]));
+    return names.map((name) =>
+      name in choices ? { ...skip, choices: choices[name](), value: first[name] } : first[name]);
+  }
+
+  function filled(names, held) {
+    const granted = wishes;
+    wishes = [];
+    const fields = Object.assign({}, ...granted.map((wish) => wish.fields));
+    const form = { ...named(names, held), ...fields };
+    heard(names, names.map((name) => form[name]));
+    for (const { then } of granted) then?.(form);
+    // Fields nobody wished for are left alone: somebody may be typing in them.
+    return names.map((name) => (name in fields ? fields[name] : skip));
+  }
+
+  // The body of `POST /generate`. Nothing is mended here: the server's rules judge what people typed.
+  function request({ style, ...fields }) {
+    for (const side of ["width", "height"]) {
+      if (fields[side] == null) throw { code: "invalid_request", field: side, message: say("side_missing") };
+    }
+    return { ...fields, style: style || null };
+  }
+
+  // Shows which field an error is about; null: none.
+  function mark(field) {
+    for (const old of document.querySelectorAll(".zi-wrong")) old.classList.remove("zi-wrong");
+    if (field) document.getElementById(`zi-${field}`)?.classList.add("zi-wrong");
+  }
+
+  return {
+    named,
+    begin,
+    filled,
+    heard,
+    drawSeed,
+    request,
+    mark,
+    // The latest values, by field name.
+    get values() {
+      return values;
+    },
+    // Set fields by name; `then` is called with the whole form.
+    fill(fields, then) {
+      wishes.push({ fields, then });
+      trigger();
+    },
+    // Be told of the values after each change.
+    changed: (listener) => void listeners.push(listener),
+    // The page's Gradio event that calls `filled`.
+    wire: (event) => void (trigger = event),
+  };
+})();
