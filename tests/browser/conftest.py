@@ -34,6 +34,14 @@ FLAGS = (
 EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a status of (404|422|500|503)")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give browser tests a second try where nobody can repeat them by hand; the summary names each that needed it."""
+    if os.environ.get("CI") == "true":
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
     """Wait for something that has no event; fails with what it was."""
     end = time.monotonic() + seconds
