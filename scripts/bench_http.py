@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 ROUNDS = 300
@@ -39,9 +40,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--workspace", type=Path)
     parser.add_argument("--answer")
+    parser.add_argument("--seconds", type=float, default=1.0, help="what the simulated GPU takes for a picture")
     options = parser.parse_args()
     if options.serve == "product":
-        serve_product(options.port, options.workspace)
+        serve_product(options.port, options.workspace, options.seconds)
     elif options.serve == "bare":
         serve_bare(options.port, options.answer)
     else:
@@ -99,30 +101,39 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-@contextmanager
-def server(kind: str, *arguments: str) -> Iterator[Callable[..., bytes]]:
-    """Start this script as a server; yield a function that asks it over one connection."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, __file__, "--serve", kind, "--port", str(port), *arguments]
-    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
-    log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+@dataclass(frozen=True)
+class Server:
+    """A running server, asked over one kept connection."""
 
-    def ask(method: str, path: str, content: bytes | None = None) -> bytes:
-        connection.request(method, path, content, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
+    url: str
+    connection: http.client.HTTPConnection
+
+    def __call__(self, method: str, path: str, content: bytes | None = None) -> bytes:
+        """Ask; any answer but 200 is an error."""
+        self.connection.request(method, path, content, {"Content-Type": "application/json"})
+        answer = self.connection.getresponse()
         text = answer.read()
         if answer.status != http.client.OK:
             raise RuntimeError(f"{method} {path}: {answer.status} {text[:200]!r}")
         return text
 
+
+@contextmanager
+def server(kind: str, *arguments: str, script: str = __file__) -> Iterator[Server]:
+    """Start *script* as a server."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, script, "--serve", kind, "--port", str(port), *arguments]
+    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
     try:
         if not listens(port, process):
             log.seek(0)
             raise RuntimeError(f"the server did not start: {log.read()[-2000:].decode()}")
-        yield ask
+        yield Server(f"http://127.0.0.1:{port}", connection)
     finally:
         connection.close()
         process.terminate()
@@ -139,7 +150,7 @@ def listens(port: int, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def serve_product(port: int, workspace: Path) -> None:
+def serve_product(port: int, workspace: Path, seconds: float) -> None:
     """Serve the whole product over a generator that only waits."""
     from zimage_cache import compose  # noqa: PLC0415 - not in the measuring process
     from zimage_cache.generator.fake import FakeGenerator  # noqa: PLC0415
@@ -149,7 +160,7 @@ def serve_product(port: int, workspace: Path) -> None:
 
     settings, _ = load({"workspace": str(workspace), "preload": False})
     compose.configure_logging(settings)
-    service, running = compose.make_service(settings, FakeGenerator(seconds=1.0))
+    service, running = compose.make_service(settings, FakeGenerator(seconds=seconds))
     run(create_app(service, running), compose.listen("127.0.0.1", port), open_to_all=False)
 
 

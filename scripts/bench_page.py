@@ -1,0 +1,155 @@
+"""What the page adds to a hit: from the click on Generate to the picture, beside a bare page with the same bytes.
+
+The exact command:
+
+    python scripts/bench_page.py
+
+One run in one headless Chromium: 1024x1024 pictures are stored, then our page and a page of twenty lines (one button,
+one `fetch`, one `<img>`, answers made before) show them in turn, each picture for the first time in its tab, so that
+its bytes travel. The time runs from the click to the `load` event of the picture. Then our page is opened in fresh
+profiles: from the navigation until the form is wired and a click would be answered.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from bench_http import body, row, server
+from playwright.sync_api import Browser, Page, sync_playwright
+
+PICTURES = 40
+WARM = 5
+VISITS = 7
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+BARE_PAGE = """<!doctype html><title>bare</title>
+<button id="zi-generate">Generate</button><p><img id="picture"></p>
+<script>
+let seed = 0;
+const ready = (next) => { seed = next; };
+document.querySelector("button").addEventListener("click", async () => {
+  const ask = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ seed }) };
+  const answer = await (await fetch("/generate", ask)).json();
+  document.getElementById("picture").src = answer.images[0].image_url;
+});
+</script>"""
+CLICK = """() => new Promise((done) => {
+  let started = 0;
+  const loaded = (event) => {
+    if (event.target.tagName !== "IMG" || !event.target.src.includes("/images/")) return;
+    document.removeEventListener("load", loaded, true);
+    done(performance.now() - started);
+  };
+  document.addEventListener("load", loaded, true);
+  started = performance.now();
+  document.getElementById("zi-generate").click();
+})"""
+FILL = "(fields) => new Promise((done) => zimage.form.fill(fields, done))"
+WIRED = "document.querySelector('#zi-seed input')?.value"
+
+
+def main() -> None:
+    """Measure and print, or, with --serve, be the bare server."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--serve", choices=["bare"])
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--visits", type=int, default=VISITS)
+    options = parser.parse_args()
+    if options.serve:
+        serve_bare(options.port, options.folder)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        compare(Path(folder), options.pictures, options.visits)
+
+
+def compare(folder: Path, pictures: int, visits: int) -> None:
+    """Store pictures, show them on both pages in turn, open the page a few times."""
+    with server("product", "--workspace", str(folder / "workspace"), "--seconds", "0", script=HTTP_SCRIPT) as ask:
+        for seed in range(pictures):
+            answer = ask("POST", "/generate", body(seed))
+            url = json.loads(answer)["images"][0]["image_url"]
+            (folder / f"{seed}.json").write_bytes(answer)
+            (folder / url.partition("?")[0].rpartition("/")[2]).write_bytes(ask("GET", url))
+        with server("bare", "--folder", str(folder), script=__file__) as bare, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
+            hits(browser, ask.url, bare.url, pictures)
+            first_visits(browser, ask.url, visits)
+            browser.close()
+
+
+def hits(browser: Browser, ours: str, bare: str, pictures: int) -> None:
+    """Print how long stored pictures take on both pages."""
+    page, plain = opened(browser, ours), browser.new_page()
+    plain.goto(bare)
+    fields = {name: value for name, value in json.loads(body(0)).items() if name != "seed"}
+    our_times, bare_times = [], []
+    for seed in range(pictures):
+        page.evaluate(FILL, {**fields, "seed": seed})
+        plain.evaluate("(seed) => ready(seed)", seed)
+        page.wait_for_timeout(300)  # what follows a change of the form: counting, similar pictures
+        for tab, times in ((page, our_times), (plain, bare_times)):
+            tab.bring_to_front()
+            times.append(tab.evaluate(CLICK) / 1000)
+    print(f"click to picture, {pictures - WARM} hits of 1024x1024 after {WARM} to warm up, in turn")
+    row("bare page", bare_times[WARM:], bare_times[WARM:])
+    row("our page", our_times[WARM:], bare_times[WARM:])
+
+
+def first_visits(browser: Browser, ours: str, visits: int) -> None:
+    """Print how long the page takes to be usable."""
+    times = [visit(browser, ours) for _ in range(visits)]
+    print(f"\nfrom navigation to a page that answers, {visits} fresh profiles")
+    print(f"  median {statistics.median(times):.2f} s, slowest {max(times):.2f} s")
+
+
+def opened(browser: Browser, url: str) -> Page:
+    """Open our page in a fresh profile and wait until it is wired."""
+    page = browser.new_context(viewport={"width": 1280, "height": 860}).new_page()
+    page.goto(url)
+    page.wait_for_function(WIRED)
+    return page
+
+
+def visit(browser: Browser, url: str) -> float:
+    """Return the seconds one visit takes."""
+    started = time.perf_counter()
+    page = opened(browser, url)
+    seconds = time.perf_counter() - started
+    page.context.close()
+    return seconds
+
+
+def serve_bare(port: int, folder: Path) -> None:
+    """Serve the bare page, answers made before, and the pictures as a browser may keep them."""
+    import uvicorn  # noqa: PLC0415 - not in the measuring process
+    from fastapi import FastAPI, Request  # noqa: PLC0415
+    from starlette.responses import HTMLResponse, Response  # noqa: PLC0415
+
+    app = FastAPI()
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+    @app.get("/")
+    async def page() -> Response:
+        return HTMLResponse(BARE_PAGE)
+
+    @app.post("/generate")
+    async def generate(request: Request) -> Response:
+        return Response(files[f"{(await request.json())['seed']}.json"], media_type="application/json")
+
+    @app.get("/images/{name}")
+    async def image(name: str) -> Response:
+        headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return Response(files[name], media_type="image/png", headers=headers)
+
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+
+
+HTTP_SCRIPT = str(Path(__file__).with_name("bench_http.py"))
+
+if __name__ == "__main__":
+    main()
