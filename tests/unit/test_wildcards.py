@@ -103,6 +103,12 @@ def test_several_are_different_ones():
     assert outcomes("{2$$ a | b |c}") == {"a, b", "b, a", "a, c", "c, a", "b, c", "c, b"}
 
 
+def test_several_of_the_lightest_are_different_ones():
+    """With weights as small as can be written, where every pick falls on an edge, none is picked twice."""
+    orders = {"a, b, c", "a, c, b", "b, a, c", "b, c, a", "c, a, b", "c, b, a"}
+    assert outcomes("{3$$0.000001::a|0.000001::b|0.000001::c}") == orders
+
+
 def test_several_of_too_few_are_all_of_them():
     """Asking for more than there are gives what there is; empty ones leave no comma behind."""
     assert outcomes("{9$$a|b|}") == {"a, b", "b, a"}
