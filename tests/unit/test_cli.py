@@ -369,6 +369,14 @@ def test_a_style_from_the_terminal(fake):
     """Presets are offered by name."""
     assert zimage("generate", "--prompt", "a fox", "--style", "pixel").exit_code == 0
     assert fake.recipes[0].prompt.startswith("pixel art of a fox")
+
+
+def test_a_prompt_is_drawn_as_it_is_given(fake, tmp_path):
+    """Braces and double underscores are the prompt's own here: scripts get what they said, whatever files there are."""
+    (tmp_path / "w" / "wildcards").mkdir(parents=True)
+    (tmp_path / "w" / "wildcards" / "color.txt").write_text("red")
+    assert zimage("generate", "--prompt", "{red|blue} __color__ cat").exit_code == 0
+    assert fake.recipes[0].prompt == "{red|blue} __color__ cat"
     assert zimage("generate", "--style", "none").exit_code == 2
 
 

@@ -240,6 +240,15 @@ def test_lifetime_statistics_lie_in_the_workspace(tmp_path):
     assert (tmp_path / "w" / "zimage.sqlite3").is_file()
 
 
+def test_wildcards_lie_in_the_workspace(tmp_path):
+    """`<workspace>/wildcards` is theirs, as soon as somebody makes it."""
+    service, running = compose.make_service(make_settings(tmp_path), FakeGenerator())
+    with running():
+        (tmp_path / "w" / "wildcards").mkdir()
+        (tmp_path / "w" / "wildcards" / "color.txt").write_text("red")
+        assert asyncio.run(service.prompts.describe("a __color__ cat")).prompt == "a red cat"
+
+
 @pytest.mark.parametrize("off", ["no_cache", "debug"])
 def test_the_cache_alone_is_switched_off(tmp_path, off):
     """Without the cache every picture is drawn, and `output_image/` is still written; no cache folder is made."""
