@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse
@@ -22,6 +22,8 @@ from zimage_cache.service.service import ImageService, Known
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.pictures import image_url, picture_response
 from zimage_cache.web.routes import add_routes
+
+T = TypeVar("T")
 
 MAX_IDEMPOTENCY_KEY: Final = 255
 _PICTURE_NAME = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}")
@@ -122,7 +124,7 @@ def _add_generate(router: APIRouter, service: ImageService) -> None:
             idempotency_key=idempotency_key,
         )
         waiting = service.wait(job)
-        outcomes = await (_unless_disconnected(request, waiting) if job.pending else waiting)
+        outcomes = await (unless_disconnected(request, waiting) if job.pending else waiting)
         headers = {"X-Cache": _x_cache(outcomes[0], body.cache, caching=service.caching)}
         if _wants_png(request) and len(outcomes) == 1:
             entry = outcomes[0].entry
@@ -193,8 +195,12 @@ def asker(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-async def _unless_disconnected(request: Request, waiting: Awaitable[list[Outcome]]) -> list[Outcome]:
-    """Wait for the answer while somebody listens; a client that hangs up gives its seats back."""
+async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:
+    """Wait for the answer while somebody listens; *waiting* is cancelled when the client hangs up.
+
+    Raises:
+        Cancelled: It did.
+    """
     asking, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(_disconnect(request))
     gone.add_done_callback(lambda _: asking.cancel())
     try:
