@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from zimage_cache.entry import Source
+from zimage_cache.entry import Record, Source
 from zimage_cache.errors import Cancelled
 from zimage_cache.generator.protocol import Status
 from zimage_cache.request import CacheMode
@@ -22,6 +22,8 @@ from zimage_cache.service.service import ImageService, Known
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.pictures import image_url, picture_response
 from zimage_cache.web.routes import add_routes
+
+T = TypeVar("T")
 
 MAX_IDEMPOTENCY_KEY: Final = 255
 _PICTURE_NAME = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}")
@@ -34,7 +36,11 @@ _X_CACHE: Final = {
 
 
 class Image(BaseModel):
-    """One picture of an answer. `seconds` is this asker's wait, `seconds_saved` what others paid on the GPU."""
+    """One picture of an answer.
+
+    `seconds` is this asker's wait, `seconds_saved` what others paid on the GPU, `age_seconds` how long ago the picture
+    was drawn: 0 for one that was drawn for this very request.
+    """
 
     key: str
     seed: int
@@ -42,6 +48,7 @@ class Image(BaseModel):
     cached: bool
     seconds: float
     seconds_saved: float
+    age_seconds: float
     image_url: str
     width: int
     height: int
@@ -117,7 +124,7 @@ def _add_generate(router: APIRouter, service: ImageService) -> None:
             idempotency_key=idempotency_key,
         )
         waiting = service.wait(job)
-        outcomes = await (_unless_disconnected(request, waiting) if job.pending else waiting)
+        outcomes = await (unless_disconnected(request, waiting) if job.pending else waiting)
         headers = {"X-Cache": _x_cache(outcomes[0], body.cache, caching=service.caching)}
         if _wants_png(request) and len(outcomes) == 1:
             entry = outcomes[0].entry
@@ -188,8 +195,12 @@ def asker(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-async def _unless_disconnected(request: Request, waiting: Awaitable[list[Outcome]]) -> list[Outcome]:
-    """Wait for the answer while somebody listens; a client that hangs up gives its seats back."""
+async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:
+    """Wait for the answer while somebody listens; *waiting* is cancelled when the client hangs up.
+
+    Raises:
+        Cancelled: It did.
+    """
     asking, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(_disconnect(request))
     gone.add_done_callback(lambda _: asking.cancel())
     try:
@@ -220,10 +231,11 @@ def _x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
 def generated(outcomes: Sequence[Outcome], duration: float) -> Generated:
     """Write the answer for *outcomes* that took *duration* seconds; each warning stands there once."""
     warnings = dict.fromkeys(warning for outcome in outcomes for warning in outcome.entry.record.warnings)
-    return Generated(images=list(map(_image, outcomes)), duration=duration, warnings=list(warnings))
+    return Generated(images=list(map(image_of, outcomes)), duration=duration, warnings=list(warnings))
 
 
-def _image(outcome: Outcome) -> Image:
+def image_of(outcome: Outcome) -> Image:
+    """Write one picture of an answer, of the age it has now."""
     record = outcome.entry.record
     return Image(
         key=record.key,
@@ -232,6 +244,7 @@ def _image(outcome: Outcome) -> Image:
         cached=outcome.cached,
         seconds=outcome.seconds,
         seconds_saved=outcome.seconds_saved,
+        age_seconds=0.0 if outcome.source is Source.GENERATED else _age(record, datetime.now(UTC)),
         image_url=image_url(outcome.name, outcome.entry),
         width=record.width,
         height=record.height,
@@ -242,6 +255,10 @@ def _known(known: Known, now: datetime) -> KnownImage:
     if known.entry is None:
         return KnownImage(key=known.key)
     record = known.entry.record
+    url = image_url(record.key, known.entry)
+    return KnownImage(key=record.key, cached=True, age_seconds=_age(record, now), image_url=url)
+
+
+def _age(record: Record, now: datetime) -> float:
     # A clock set back must not make pictures from the future.
-    age = max(0.0, (now - record.created).total_seconds())
-    return KnownImage(key=record.key, cached=True, age_seconds=age, image_url=image_url(record.key, known.entry))
+    return max(0.0, (now - record.created).total_seconds())
