@@ -15,7 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError, ModelCorrupt, ModelMissing
+from zimage_cache.errors import (
+    Cancelled,
+    DeviceFailed,
+    GenerationFailed,
+    GeneratorError,
+    ModelCorrupt,
+    ModelMissing,
+)
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.complaints import listening
 from zimage_cache.generator.device import CPU, Device
@@ -120,17 +127,31 @@ class ZImageGenerator:
         self._stopped.set()
 
     def unload(self) -> None:
-        if self._pipeline:
-            self._pipeline.unload()
-            self._pipeline = None
-            _return_freed_memory()
+        self._drop()
         self._state = GeneratorState(Status.SLEEPING, device=self._device.name)
 
     def generate(self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]) -> Drawing:
         pipeline = self._loaded()
-        picture, told = draw(pipeline, self._book, recipe, on_step, cancelled)
+        try:
+            picture, told = draw(pipeline, self._book, recipe, on_step, cancelled)
+        except DeviceFailed as error:
+            self._state = GeneratorState(Status.ERROR, detail=str(error), device=self._device.name)
+            _log.error("device_failed %s: %s", self._device.name, error)
+            self._drop()
+            raise
         identity = replace(self.identity(), precision=picture.plan.precision)
         return Drawing(picture.pixels, identity, picture.seconds, pipeline.warnings(recipe) + told)
+
+    def _drop(self) -> None:
+        """Let go of the weights, also where their card is broken, and refuses to give its memory back."""
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is None:
+            return
+        try:
+            pipeline.unload()
+        except RuntimeError as error:
+            _log.warning("unloading from %s: %s", self._device.name, error)
+        _return_freed_memory()
 
     def _find(self, folder: Path | None = None) -> tuple[Path, GeneratorIdentity]:
         """Find the model and name its content, once: the identity is fixed for the process, a failure is not."""
