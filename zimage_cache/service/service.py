@@ -175,17 +175,24 @@ class ImageService:
         return self._worker(model).generator.profile
 
     def state(self, model: str | None = None) -> GeneratorState:
-        """Return how *model* (None = the default) is now; one that was told to load, and has not begun, is loading."""
-        generator = self._worker(model).generator
-        state, loader = generator.state, self._loaders.get(generator.profile.name)
+        """Return how *model* (None = the default) is now, as the best of its cards.
+
+        One that was told to load, and has not begun, is loading.
+        """
+        worker = self._worker(model)
+        state, loader = worker.state, self._loaders.get(worker.generator.profile.name)
         if loader is not None and loader.is_alive() and state.status in {Status.SLEEPING, Status.ERROR}:
             return GeneratorState(Status.LOADING, phase="waiting for its turn", device=state.device)
         return state
 
+    def devices(self, model: str | None = None) -> list[GeneratorState]:
+        """Return how *model* (None = the default) is on each card it is drawn on, the first one first."""
+        return self._worker(model).states
+
     def ready(self, model: str | None = None) -> bool:
         """Tell whether a miss would be accepted now: asleep counts, and so does waking up, for a request waits."""
         worker = self._worker(model)
-        match worker.generator.state.status:
+        match worker.state.status:
             case Status.LOADING:
                 return not worker.preloading and worker.generator.profile.name in self._identities
             case status:
@@ -341,7 +348,7 @@ class ImageService:
                 raise _loading(worker) from None
             except (ModelMissing, ModelCorrupt):  # half here, while it is being fetched
                 # Before its worker says "loading", a preload has that in mind already.
-                if worker.generator.state.status is not Status.LOADING and not worker.preloading:
+                if worker.state.status is not Status.LOADING and not worker.preloading:
                     raise
                 if not patient:
                     raise _loading(worker) from None
@@ -462,7 +469,7 @@ class ImageService:
         if not undrawn:
             return Progress("finishing", n=len(job.parts), done=done, eta_seconds=0.0)
         run = next((run for run in undrawn if run.phase is Phase.DRAWING), undrawn[0])
-        state = worker.generator.state
+        state = worker.state
         loading = state.status is Status.LOADING
         return Progress(
             "loading" if loading else "queued" if run.phase is Phase.WAITING else _drawing_phase(run),
@@ -516,7 +523,7 @@ def _measured(run: Run) -> float | None:
 
 
 def _loading(worker: Worker) -> GeneratorLoading:
-    phase = worker.generator.state.phase or "starting"
+    phase = worker.state.phase or "starting"
     return GeneratorLoading(f"{worker.generator.profile.title} is loading ({phase}); try again in a few seconds")
 
 
