@@ -181,7 +181,8 @@ def make_service(
         mates={first.profile.name: [residency.add(mate, _interrupt(mate), beside=first) for mate in mates]},
         database=settings.database,
     )
-    return service, lambda: _running(service, cache, residency)
+    drawing = [each for each in (generator, *others, *mates) if isinstance(each, ZImageGenerator)]
+    return service, lambda: _running(service, cache, residency, drawing)
 
 
 def _interrupt(generator: ImageGenerator) -> Callable[[], None]:
@@ -263,7 +264,9 @@ def serve(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _running(service: ImageService, cache: ResultCache | None, residency: Residency) -> Iterator[None]:
+def _running(
+    service: ImageService, cache: ResultCache | None, residency: Residency, generators: Sequence[ZImageGenerator]
+) -> Iterator[None]:
     if cache is not None:
         cache.start()
     service.history.start()
@@ -272,6 +275,8 @@ def _running(service: ImageService, cache: ResultCache | None, residency: Reside
     try:
         yield
     finally:
+        for generator in generators:
+            generator.close()
         residency.stop()
         service.close()
         service.history.close()

@@ -9,8 +9,9 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -95,6 +96,7 @@ class ZImageGenerator:
         self._warmup = warmup
         self._slim = slim
         self._stopped = threading.Event()
+        self._closed = threading.Event()
         plan = make_plan(device, precision, offload, profile.weights_bytes)
         _log.info("plan %s: %s, offload %s (%s)", device.name, plan.precision, plan.offload, plan.reason)
         self._book = PlanBook(plan, device)
@@ -126,6 +128,13 @@ class ZImageGenerator:
         """Stop a download that `load` waits for; from any thread. What has arrived is kept."""
         self._stopped.set()
 
+    def close(self) -> None:
+        """Stop, for good, what a load or `identity` waits for: downloads and reading 33 GB; from any thread.
+
+        The end of a process waits for threads that read. Files that were read to their end are remembered.
+        """
+        self._closed.set()
+
     def unload(self) -> None:
         self._drop()
         self._state = GeneratorState(Status.SLEEPING, device=self._device.name)
@@ -153,12 +162,19 @@ class ZImageGenerator:
             _log.warning("unloading from %s: %s", self._device.name, error)
         _return_freed_memory()
 
-    def _find(self, folder: Path | None = None) -> tuple[Path, GeneratorIdentity]:
-        """Find the model and name its content, once: the identity is fixed for the process, a failure is not."""
+    def _find(
+        self, folder: Path | None = None, abandoned: Callable[[], bool] = lambda: False
+    ) -> tuple[Path, GeneratorIdentity]:
+        """Find the model and name its content, once: the identity is fixed for the process, a failure is not.
+
+        Raises:
+            Cancelled: *abandoned* said so, or this generator was closed.
+        """
         with self._finding:
             if self._found is None:
                 folder = folder or self._locate()
-                revision = content_revision(folder, self._memo, tell=self._hear)
+                stopped = partial(_either, self._closed.is_set, abandoned)
+                revision = content_revision(folder, self._memo, tell=self._hear, stopped=stopped)
                 identity = GeneratorIdentity(self._model, revision, self._precision, self._runtime)
                 self._found = folder, identity
             return self._found
@@ -171,7 +187,7 @@ class ZImageGenerator:
             if fetch is None:
                 raise
         self._hear(Progress("fetching the model"))
-        fetch(self._hear, self._stopped.is_set)
+        fetch(self._hear, partial(_either, self._stopped.is_set, self._closed.is_set))
         self._hear(Progress("checking files"))
         return self._locate()
 
@@ -198,8 +214,11 @@ class ZImageGenerator:
 
     def _read(self, folder: Path) -> "LoadedPipeline":
         """Load the weights, and beside that name them: both read the same files, so the disk is read once."""
-        with ThreadPoolExecutor(1, "naming") as beside:
-            naming = beside.submit(self._find, folder)
+        over = threading.Event()
+        # Set before the pool waits for its thread: without a model nobody waits for its name.
+        with ThreadPoolExecutor(1, "naming") as beside, ExitStack() as at_end:
+            at_end.callback(over.set)
+            naming = beside.submit(self._find, folder, partial(_either, over.is_set, self._stopped.is_set))
             self._hear(Progress("importing"))
             from zimage_cache.generator.embeddings import Embeddings  # noqa: PLC0415 - see the head of this module
             from zimage_cache.generator.pipeline import Engine, LoadedPipeline  # noqa: PLC0415 - likewise
@@ -226,7 +245,7 @@ class ZImageGenerator:
             _, identity = naming.result()
         self._book.plan = pipeline.plan
         # Compared after reading: pictures of weights swapped since must not be stored under the old ones' name.
-        if content_revision(folder, self._memo) != identity.revision:
+        if content_revision(folder, self._memo, stopped=self._closed.is_set) != identity.revision:
             raise ModelCorrupt(f"model: the files in {folder} changed since this server started; restart it")
         self._warm_up(pipeline)
         _log.info("loaded %s on %s as %s", self._model, self._device.name, self._precision)
@@ -271,6 +290,10 @@ class ZImageGenerator:
             beside = progress.phase == HASHING and state.phase == _LOADING
             phase = state.phase if beside else progress.phase
             self._state = GeneratorState(Status.LOADING, phase, progress.share, device=self._device.name)
+
+
+def _either(one: Callable[[], bool], other: Callable[[], bool]) -> bool:
+    return one() or other()
 
 
 def _return_freed_memory() -> None:

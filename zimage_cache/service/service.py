@@ -148,7 +148,7 @@ class ImageService:
         for worker in self._workers.values():
             # A picture may still finish; a load that has not by now is not worth waiting for.
             worker.stop(_STOP_SECONDS if worker.drawing else _LOAD_SECONDS)
-        # Naming a model hashes all of it, which cannot be stopped, and leaves nothing that would be lost.
+        # Naming a model reads all of it: whoever made the generators tells them to stop.
         self._identifiers.shutdown(wait=False, cancel_futures=True)
         for pool in (self._launcher, self._readers, self._encoders, self._unloaders):
             pool.shutdown()
