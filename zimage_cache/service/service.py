@@ -78,7 +78,7 @@ class ImageService:
         versions: Names and versions of the software, for the records.
         preload: Load the default model at `start`.
         mates: The same models on further devices, by the same names.
-        database: Where the lifetime statistics are kept; None = nowhere.
+        database: Where the lifetime statistics, and how long pictures take, are kept; None = nowhere.
 
     Threads: coroutines run on one event loop. Disk reads go to reader threads, drawing to one worker a
     generator, encoding and writing to encoder threads; nothing in the loop ever waits for them.
@@ -98,11 +98,13 @@ class ImageService:
         database: Path | None = None,
     ) -> None:
         self.default_model = next(iter(generators))
-        self.statistics = Statistics(None if database is None else Lifetime(database), self._cache_counts)
+        self._pace = Pace({name: each.state.device or "" for name, each in generators.items()}, database)
+        self.statistics = Statistics(
+            None if database is None else Lifetime(database), self._cache_counts, beside=self._pace.flush
+        )
         self.history = history
         self._cache = cache
         self._timeout = request_timeout or None
-        self._pace = Pace()
         self._shelf = Shelf(SHELF_BYTES)
         self.curator = Curator(cache, self._shelf, self.statistics)
         self._claims = Claims(Generation.free if cache is None else cache.generation)
@@ -137,6 +139,7 @@ class ImageService:
 
     def start(self) -> None:
         """Start the workers; the default model begins to load."""
+        self._pace.recall()
         for worker in self._workers.values():
             worker.start()
         self._claims.start()
@@ -459,7 +462,8 @@ class ImageService:
         return token
 
     def _cost(self, worker: Worker, recipes: Sequence[Recipe]) -> float | None:
-        guesses = [self._pace.guess(worker.generator.profile.name, recipe) for recipe in recipes]
+        name = worker.generator.profile.name
+        guesses = [self._pace.guess(name, self._identities.get(name), recipe) for recipe in recipes]
         return None if None in guesses else sum(filter(None, guesses))
 
     def _progress(self, worker: Worker, job: Job) -> Progress:
