@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zimage_cache.cache.check import check
 from zimage_cache.cache.layout import Layout, key_in
 from zimage_cache.cache.listing import Listed
 from zimage_cache.cache.tiered import ResultCache
+from zimage_cache.cache.told import Told
 from zimage_cache.client import Client, local_url
 from zimage_cache.errors import InvalidRequest, NotCached
 from zimage_cache.service.curator import held_by, overview
@@ -121,8 +123,8 @@ def show(settings: Settings, key: str, *, as_json: bool) -> None:
 @click.option("--repair", is_flag=True, help="Quarantine what is damaged, remove what belongs to nothing.")
 def check_files(settings: Settings, *, repair: bool, as_json: bool) -> None:
     """Read and verify everything; status 1, and one line a finding, when something is wrong."""
-    with _busy(f"verifying {settings.cache_folder}"):
-        findings = check(settings.cache_folder, repair=repair)
+    with _counted(f"verifying {settings.cache_folder}") as told:
+        findings = check(settings.cache_folder, repair=repair, told=told)
     if as_json:
         rows = [asdict(finding) | {"path": str(finding.path)} for finding in findings]
         _print_json({"findings": rows, "repaired": repair})
@@ -137,16 +139,30 @@ def check_files(settings: Settings, *, repair: bool, as_json: bool) -> None:
     "--older-than", type=_Quantity("DURATION", seconds_in), help="Remove what was drawn longer ago, such as 7d."
 )
 @click.option("--to-bytes", type=_Quantity("SIZE", bytes_in), help="Then remove what goes first, down to this size.")
+@click.option(
+    "--max-entries", type=click.IntRange(0), metavar="N", help="And what goes first, until so many pictures are left."
+)
 @click.option("--dry-run", is_flag=True, help="Only tell what would go.")
-def prune(settings: Settings, *, older_than: float | None, to_bytes: int | None, dry_run: bool, as_json: bool) -> None:
-    """Remove old pictures, then those of least worth down to a size; pinned ones never.
+def prune(
+    settings: Settings,
+    *,
+    older_than: float | None,
+    to_bytes: int | None,
+    max_entries: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Remove old pictures, then those of least worth down to a size or a number; pinned ones never.
 
-    Without options: what is beyond --cache-ttl and --cache-max-bytes.
+    Without options: what is beyond --cache-ttl, --cache-max-bytes and --cache-max-entries.
     """
-    if older_than is None and to_bytes is None:
+    if older_than is None and to_bytes is None and max_entries is None:
         older_than, to_bytes = settings.cache_ttl or None, settings.cache_max_bytes or None
-    with _opened(settings) as cache, _busy("looking at the cache"):
-        pruned = cache.prune(older_than=older_than, to_bytes=to_bytes, dry_run=dry_run)
+        max_entries = settings.cache_max_entries or None
+    with _opened(settings) as cache, _counted("looking at the cache", "removing") as told:
+        pruned = cache.prune(
+            older_than=older_than, to_bytes=to_bytes, to_entries=max_entries, dry_run=dry_run, told=told
+        )
     if as_json:
         _print_json({**asdict(pruned), "dry_run": dry_run})
     else:
@@ -161,8 +177,8 @@ def clear(settings: Settings, *, pinned: bool, yes: bool, as_json: bool) -> None
     """Remove every stored picture that is not pinned; your copies in output_image/ stay."""
     if not yes and sys.stdin.isatty():
         click.confirm(f"Remove the pictures in {settings.cache_folder}?", abort=True, err=True)
-    with _opened(settings) as cache, _busy("removing"):
-        removed = cache.clear(pinned=pinned)
+    with _opened(settings) as cache, _counted("removing") as told:
+        removed = cache.clear(pinned=pinned, told=told)
     _tell({"entries": removed}, f"removed {_pictures(removed)}", as_json=as_json)
 
 
@@ -387,6 +403,15 @@ def _busy(words: str) -> Iterator[None]:
     """Show on a terminal that something takes long; elsewhere nothing."""
     with Console(stderr=True).status(words) if sys.stderr.isatty() else nullcontext():
         yield
+
+
+@contextmanager
+def _counted(words: str, then: str | None = None) -> Iterator[Told]:
+    """Draw a bar on a terminal, moving without measure until the first count comes, *then* under other words."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task(escape(words), total=None)
+        yield lambda done, total: bar.update(task, description=escape(then or words), completed=done, total=total)
 
 
 def _watched(audited: "Iterable[Audited]", most: int) -> "Iterator[Audited]":

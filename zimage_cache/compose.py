@@ -43,7 +43,7 @@ def make_generator(settings: Settings, environ: Mapping[str, str] = os.environ) 
         SettingsError: There is no such model or device, `--model PATH` is no complete model, or the model needs CUDA
             and there is none.
     """
-    device = find_device(settings.device)
+    device = _first_device(settings)
     name = settings.model or ("demo" if device == CPU else "turbo")
     choice = model_choice(name)
     if choice.repo_id and device == CPU and settings.device != "cpu":
@@ -68,14 +68,21 @@ def make_mates(settings: Settings, environ: Mapping[str, str] = os.environ) -> l
     choice = model_choice(settings.model or "turbo")
     roots = model_roots(settings, environ)
     # None of them fetches: they load after the first, which did.
-    return [_make(choice, device, roots, settings, fetches=False) for device in find_mates(first, settings.device)]
+    mates = find_mates(first, settings.device)
+    return [_make(choice, device.numbered(), roots, settings, fetches=False) for device in mates]
+
+
+def _first_device(settings: Settings) -> Device:
+    """Find the device to draw on; where there are others of its make, its name tells it from them."""
+    device = find_device(settings.device)
+    return device.numbered() if find_mates(device, settings.device) else device
 
 
 def make_others(
     settings: Settings, first: ImageGenerator, environ: Mapping[str, str] = os.environ
 ) -> list[ZImageGenerator]:
     """Offer, beside the *first* generator, every known model that lies complete on this disk and can be drawn with."""
-    device = find_device(settings.device)
+    device = _first_device(settings)
     roots = model_roots(settings, environ)
     others = []
     for choice in KNOWN.values():
@@ -161,19 +168,22 @@ def make_service(
     _require_folders(settings)
     cache = make_cache(settings) if settings.caching else None
     residency = Residency(settings.max_models, settings.idle_unload)
+    first = residency.add(generator, _interrupt(generator))
+    residents = [first, *(residency.add(other, _interrupt(other)) for other in others)]
     service = ImageService(
-        {each.profile.name: residency.add(each, _interrupt(each)) for each in (generator, *others)},
+        {each.profile.name: each for each in residents},
         cache,
         History(settings.output_folder, settings.workspace),
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
         versions=versions(),
         preload=settings.preload,
-        mates={generator.profile.name: mates},
+        mates={first.profile.name: [residency.add(mate, _interrupt(mate), beside=first) for mate in mates]},
         database=settings.database,
         wildcards=settings.workspace / "wildcards",
     )
-    return service, lambda: _running(service, cache, residency)
+    drawing = [each for each in (generator, *others, *mates) if isinstance(each, ZImageGenerator)]
+    return service, lambda: _running(service, cache, residency, drawing)
 
 
 def _interrupt(generator: ImageGenerator) -> Callable[[], None]:
@@ -255,7 +265,9 @@ def serve(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _running(service: ImageService, cache: ResultCache | None, residency: Residency) -> Iterator[None]:
+def _running(
+    service: ImageService, cache: ResultCache | None, residency: Residency, generators: Sequence[ZImageGenerator]
+) -> Iterator[None]:
     if cache is not None:
         cache.start()
     service.history.start()
@@ -264,6 +276,8 @@ def _running(service: ImageService, cache: ResultCache | None, residency: Reside
     try:
         yield
     finally:
+        for generator in generators:
+            generator.close()
         residency.stop()
         service.close()
         service.history.close()

@@ -11,6 +11,7 @@
     │   ├── GeneratorLoading    not yet; waiting helps
     │   ├── OutOfMemory
     │   ├── GenerationFailed
+    │   │   └── DeviceFailed    the card is broken, whatever is drawn on it
     │   ├── Cancelled           nobody waits for it any more
     │   ├── QueueFull           waiting helps
     │   └── TimedOut            this asker's patience, not the run's
@@ -103,6 +104,10 @@ class GenerationFailed(GeneratorError):
     """The pipeline raised, or drew something that is no picture."""
 
     code = "generation_failed"
+
+
+class DeviceFailed(GenerationFailed):
+    """The card itself failed, not the picture: nothing can be drawn on it before the model is loaded again."""
 
 
 class Cancelled(GeneratorError):

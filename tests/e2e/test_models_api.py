@@ -39,6 +39,7 @@ def test_models_are_listed_with_their_state(serve):
         "share": None,
         "detail": "",
         "device": None,
+        "devices": [{"device": None, "status": "sleeping", "phase": "", "detail": ""}],
     }
 
 
@@ -119,3 +120,18 @@ def test_an_unknown_model_is_not_found(serve, expect_error, order):
 def test_other_methods_are_refused(serve, expect_error, method, path):
     """405, where the page behind would say 404."""
     expect_error(serve().client.request(method, path), 405, "method_not_allowed")
+
+
+def test_every_device_is_told_and_the_best_one_speaks(serve):
+    """One broken card of two: the server is healthy and ready, and says which card is broken and why."""
+    first, second = Stubborn(), FakeGenerator()
+    house = serve(generator=first, mates={"fake": [second]}, preload=True)
+    house.until(lambda: only(house)["resident"])
+    broken = {"device": None, "status": "error", "phase": "", "detail": "too little memory; close what else uses it"}
+    healthy = {"device": "cpu", "status": "healthy", "phase": "", "detail": ""}
+    for told in (house.client.get("/health").json(), only(house)):
+        assert told["devices"] == [broken, healthy]
+        assert (told["status"], told["device"], told["detail"]) == ("healthy", "cpu", "")
+    assert house.client.get("/ready").status_code == 200
+    house.image()
+    assert len(second.recipes) == 1

@@ -271,6 +271,19 @@ def test_prune_without_options_goes_by_the_settings(stored):
     assert told("prune", "--cache-max-bytes", "1")["entries"] == 2
 
 
+def test_prune_to_a_number(stored, cache):
+    """So many pictures are left, whatever their size; pinned ones count, and stay."""
+    keys = [stored(seed) for seed in range(5)]
+    cache.pin(keys[0])
+    assert told("prune", "--max-entries", "3", "--dry-run")["entries"] == 2
+    assert told("prune", "--max-entries", "3")["entries"] == 2
+    assert told("prune", "--max-entries", "3")["entries"] == 0
+    assert told("prune", "--cache-max-entries", "2")["entries"] == 1
+    assert told("prune", "--max-entries", "0")["entries"] == 1
+    assert [each["key"] for each in told("list")["entries"]] == [keys[0]]
+    assert zimage("prune", "--max-entries", "-1").exit_code == 2
+
+
 @pytest.mark.parametrize(("option", "value"), [("--older-than", "1w"), ("--to-bytes", "1XB"), ("--to-bytes", "-1")])
 def test_prune_says_what_a_quantity_looks_like(option, value):
     """A slip of the pen is status 2 and removes nothing."""
@@ -408,17 +421,24 @@ def test_audit_counts_no_hits_and_stores_nothing(workspace):
     assert len(list((workspace / "output_image").iterdir())) == 3
 
 
-def test_a_terminal_sees_progress_and_a_pipe_does_not(stored):
-    """Long work moves on a terminal; what is piped has no control characters at all."""
-    stored(1)
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [(["check"], b"verifying"), (["prune", "--to-bytes", "0"], b"removing"), (["clear", "--yes"], b"removing")],
+)
+def test_a_terminal_sees_progress_and_a_pipe_does_not(stored, command, words):
+    """Long work counts what is done, of how many, on a terminal; what is piped has no control characters at all."""
+    for seed in range(3):
+        stored(seed)
     ours, theirs = pty.openpty()
-    subprocess.run([*ZIMAGE, "check"], check=True, stderr=theirs, env=environment())
+    subprocess.run([*ZIMAGE, *command], check=True, stderr=theirs, env=environment())
     os.close(theirs)
     seen = b""
     with suppress(OSError):  # Linux's way to say that nobody writes any more
         while chunk := os.read(ours, 4096):
             seen += chunk
     os.close(ours)
-    assert b"verifying" in seen
-    piped = subprocess.run([*ZIMAGE, "check"], check=True, capture_output=True, env=environment())
-    assert (piped.stdout, piped.stderr) == (b"", b"")
+    assert words in seen
+    assert b"2/3" in seen
+    piped = subprocess.run([*ZIMAGE, *command], check=True, capture_output=True, env=environment())
+    assert piped.stderr == b""
+    assert b"\x1b" not in piped.stdout

@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 import socket
+import threading
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -94,8 +95,23 @@ def test_every_card_of_the_same_make_draws(tmp_path, device, monkeypatch):
     assert [mate.identity() for mate in made] == [make_generator(tmp_path, model="demo").identity()] * 2
     assert compose.make_mates(make_settings(tmp_path, model="demo", device="cuda:0"), {}) == []
     service, _ = compose.make_service(make_settings(tmp_path), make_generator(tmp_path, model="demo"), mates=made)
+    assert [state.device for state in service.devices()] == [f"NVIDIA H200 (cuda:{number})" for number in (0, 1, 2)]
     assert service._workers["demo"].lanes == 3
     service.close()
+
+
+def test_all_cards_of_a_model_share_its_place(tmp_path):
+    """`--max-models 1` and two cards: they are awake together, and are unloaded together."""
+    first, mate = (FakeGenerator(profile=replace(FAKE_PROFILE, name="demo")) for _ in range(2))
+    service, running = compose.make_service(make_settings(tmp_path, preload=True), first, mates=[mate])
+    with running():
+        for _ in range(30_000):
+            if mate.loads and first.loads:
+                break
+            threading.Event().wait(0.002)
+        assert [state.status for state in service.devices()] == [Status.HEALTHY] * 2
+        asyncio.run(service.unload("demo"))
+        assert [state.status for state in service.devices()] == [Status.SLEEPING] * 2
 
 
 @pytest.mark.parametrize("model", ["turbo", "base", "org/name"])

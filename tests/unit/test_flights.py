@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from zimage_cache.entry import Source
 from zimage_cache.errors import Cancelled, GenerationFailed, OutOfMemory, QueueFull
 from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.generator.protocol import Step
 from zimage_cache.request import Recipe
 from zimage_cache.service.flights import Flights, Landing, Phase, Plan, Run
 
@@ -92,6 +93,22 @@ def test_what_is_drawn_is_finished(flights, entry):
     assert not flights.leave(seat)
     assert not seat.run.cancelled.is_set()
     assert flights.resolve(seat.run, entry(1))
+
+
+def test_a_run_may_begin_anew_once(flights):
+    """Given back by a card that broke, it waits as at its beginning, counts as pending, and no second time."""
+    (seat,) = flights.join([plan()])
+    run = seat.run
+    assert not flights.restart(run)  # nobody had begun it
+    flights.start(run, 1.0)
+    run.step, run.began, run.preview = Step(1, 2), 1.0, b"half"
+    assert flights.restart(run)
+    assert (run.phase, run.started, run.step, run.began, run.preview) == (Phase.WAITING, None, None, None, None)
+    assert flights.pending == 1
+    assert flights.start(run, 2.0)
+    assert not flights.restart(run)
+    flights.leave(seat)
+    assert not flights.restart(run)
 
 
 def test_a_picture_drawn_in_spite_of_a_cancel_is_stored(flights, entry):

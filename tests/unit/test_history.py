@@ -660,3 +660,24 @@ def wait_for(condition: Callable[[], bool]) -> None:
             return
         time.sleep(0.01)
     pytest.fail("waited in vain")
+
+
+def test_what_dead_writers_left_is_swept(folder, entry):
+    """Only unfinished files of ours, and only old ones: somebody may be writing, and other programs have parts too."""
+    history = History(folder)
+    kept = [history.add(entry(1))]
+    (folder / "inner").mkdir()
+    names = [".0123456789abcdef.part", "inner/.fedcba9876543210.part"]
+    others = [".download.part", ".0123456789abcdef.PART", "0123456789abcdef.part", ".0123456789abcdef0.part"]
+    young = folder / ".00000000000000ff.part"
+    link = folder / ".00000000000000aa.part"
+    for name in (*names, *others, young.name):
+        (folder / name).write_bytes(b"half")
+    link.symlink_to(kept[0])
+    long_ago = time.time() - 3700
+    for path in folder.rglob("*"):
+        if path.is_file() and path != young:
+            os.utime(path, (long_ago, long_ago), follow_symlinks=False)
+    history.reconcile()
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    assert left == {kept[0].name, young.name, link.name, *others}

@@ -50,6 +50,12 @@ def test_the_roots_come_in_the_contracts_order():
     assert [str(root) for root in search_roots(Path("/ms"), workspace, environ, home)][:2] == ["/ms", "/hf"]
 
 
+def test_a_root_below_nobodys_home_is_a_folder_that_is_not_there():
+    """A variable of the hubs that names a user this machine does not have stops no start."""
+    roots = search_roots(None, Path("/w"), {"HF_HOME": "~nobody-of-that-name/hf"}, Path("/home/me"))
+    assert roots[0] == Path("~nobody-of-that-name/hf")
+
+
 @pytest.mark.parametrize(
     ("repo_id", "place"),
     [

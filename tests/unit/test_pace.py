@@ -1,11 +1,18 @@
 """`Pace`: how long a picture will take, from those drawn."""
 
+import logging
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
+from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.request import Recipe
 from zimage_cache.service.pace import Pace
+
+WHO = GeneratorIdentity("fake", "1", "bfloat16", "torch-2.13.0 cuda-sm_90")
+CARD = {"demo": "NVIDIA H200"}
 
 SQUARE = Recipe(
     prompt="x",
@@ -24,11 +31,11 @@ SQUARE = Recipe(
 def test_knows_nothing_before_the_first_of_its_kind():
     """No guess is better than a wrong one: another model, size or guidance says nothing about this one."""
     pace = Pace()
-    pace.learn("demo", SQUARE, 4.0)
-    assert pace.guess("turbo", SQUARE) is None
-    assert pace.guess("demo", replace(SQUARE, width=256)) is None
-    assert pace.guess("demo", replace(SQUARE, height=256)) is None
-    assert pace.guess("demo", replace(SQUARE, guidance_scale=1.0)) is None
+    pace.learn("demo", WHO, SQUARE, 4.0)
+    assert pace.guess("turbo", WHO, SQUARE) is None
+    assert pace.guess("demo", WHO, replace(SQUARE, width=256)) is None
+    assert pace.guess("demo", WHO, replace(SQUARE, height=256)) is None
+    assert pace.guess("demo", WHO, replace(SQUARE, guidance_scale=1.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -44,13 +51,119 @@ def test_knows_nothing_before_the_first_of_its_kind():
 def test_scales_with_the_evaluations(changes, seconds):
     """Twice the steps take twice as long, and Heun counts its second looks."""
     pace = Pace()
-    pace.learn("demo", SQUARE, 4.0)
-    assert pace.guess("demo", replace(SQUARE, **changes)) == seconds
+    pace.learn("demo", WHO, SQUARE, 4.0)
+    assert pace.guess("demo", WHO, replace(SQUARE, **changes)) == seconds
 
 
 def test_the_latest_picture_is_the_measure():
     """A card that got faster or slower is believed at once."""
     pace = Pace()
-    pace.learn("demo", SQUARE, 4.0)
-    pace.learn("demo", replace(SQUARE, steps=4), 1.0)
-    assert pace.guess("demo", SQUARE) == 2.0
+    pace.learn("demo", WHO, SQUARE, 4.0)
+    pace.learn("demo", WHO, replace(SQUARE, steps=4), 1.0)
+    assert pace.guess("demo", WHO, SQUARE) == 2.0
+
+
+# Between starts
+
+
+@pytest.fixture
+def database(tmp_path):
+    return tmp_path / "workspace" / "zimage.sqlite3"
+
+
+def learnt(database, **changes) -> Pace:
+    pace = Pace(CARD, database)
+    pace.learn("demo", WHO, replace(SQUARE, **changes), 4.0)
+    pace.flush()
+    return pace
+
+
+def after_a_restart(database, devices=None) -> Pace:
+    pace = Pace(devices or CARD, database)
+    pace.recall()
+    return pace
+
+
+def test_a_restart_forgets_nothing(database):
+    """What was drawn before the restart is the measure after it, guided and unguided apart."""
+    learnt(database)
+    learnt(database, guidance_scale=2.0, steps=4)
+    pace = after_a_restart(database)
+    assert pace.guess("demo", WHO, SQUARE) == 4.0
+    assert pace.guess("demo", WHO, replace(SQUARE, guidance_scale=1.0)) == 8.0
+    assert pace.guess("demo", WHO, replace(SQUARE, width=256)) is None
+
+
+@pytest.mark.parametrize("field", ["precision", "runtime"])
+def test_another_maker_is_another_pace(database, field):
+    """Another number format, version or kind of card says nothing about this one."""
+    learnt(database)
+    assert after_a_restart(database).guess("demo", replace(WHO, **{field: "other"}), SQUARE) is None
+
+
+def test_another_card_is_another_pace(database):
+    """Nor does a card of another name, which the identity may not tell apart."""
+    learnt(database)
+    assert after_a_restart(database, {"demo": "Tesla T4"}).guess("demo", WHO, SQUARE) is None
+
+
+def test_what_this_process_learnt_stands(database):
+    """The latest picture is the measure: nothing recalled replaces it."""
+    learnt(database)
+    pace = Pace(CARD, database)
+    pace.learn("demo", WHO, SQUARE, 1.0)
+    pace.recall()
+    assert pace.guess("demo", WHO, SQUARE) == 1.0
+
+
+def test_unknown_is_unknown():
+    """Nobody knows who will draw: no guess."""
+    assert Pace().guess("demo", None, SQUARE) is None
+
+
+def test_no_database_is_no_trouble(database, caplog):
+    """Before the first picture there is none, and recalling makes none."""
+    pace = after_a_restart(database)
+    pace.flush()
+    assert not database.exists()
+    assert not caplog.records
+
+
+def test_a_broken_database_is_no_error(database, caplog):
+    """Estimates start anew; they are learnt, and kept as soon as that works again."""
+    caplog.set_level(logging.INFO)
+    database.parent.mkdir()
+    database.write_bytes(b"no database at all" * 100)
+    pace = after_a_restart(database)
+    assert pace.guess("demo", WHO, SQUARE) is None
+    pace.learn("demo", WHO, SQUARE, 4.0)
+    pace.flush()
+    pace.flush()
+    assert pace.guess("demo", WHO, SQUARE) == 4.0
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    database.unlink()
+    pace.flush()
+    assert after_a_restart(database).guess("demo", WHO, SQUARE) == 4.0
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), "soon", b"x"])
+def test_what_is_no_time_is_ignored(database, seconds):
+    """Whatever somebody wrote into the table, an estimate is a time."""
+    learnt(database)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE pace SET seconds = ?", (seconds,))
+        connection.commit()
+    assert after_a_restart(database).guess("demo", WHO, SQUARE) is None
+
+
+def test_it_does_not_grow_without_end(database, monkeypatch):
+    """The kinds learnt longest ago are forgotten."""
+    monkeypatch.setattr("zimage_cache.service.pace._MOST", 3)
+    moments = iter(range(10))
+    monkeypatch.setattr("zimage_cache.service.pace.time.time", lambda: next(moments))
+    widths = [64 * number for number in range(1, 6)]
+    for width in widths:
+        learnt(database, width=width)
+    pace = after_a_restart(database)
+    known = [width for width in widths if pace.guess("demo", WHO, replace(SQUARE, width=width))]
+    assert known == widths[-3:]

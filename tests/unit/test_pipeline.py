@@ -14,7 +14,7 @@ from diffusers import ModelMixin, ZImagePipeline
 from PIL import Image
 from transformers import PreTrainedModel
 
-from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError, ModelCorrupt, OutOfMemory
+from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, GeneratorError, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.embeddings import Embeddings
@@ -334,6 +334,59 @@ def test_running_out_of_memory_ends_one_picture(pipeline, error, at):
     with pytest.raises(OutOfMemory, match="smaller size"):
         draw(pipeline, QUICK, fail_with(error, at))
     assert np.array_equal(draw(pipeline, QUICK), undisturbed)
+
+
+class Card:
+    """Makes the device of a pipeline one that can break: then nothing can be computed on it."""
+
+    def __init__(self, monkeypatch):
+        self.broken = False
+        real = torch.ones
+
+        def ones(*shape, **options):
+            if self.broken:
+                raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+            return real(*shape, **options)
+
+        monkeypatch.setattr(torch, "ones", ones)
+
+
+@pytest.fixture
+def card(monkeypatch):
+    return Card(monkeypatch)
+
+
+@pytest.mark.parametrize("error", [torch.AcceleratorError("CUDA error: unspecified launch failure"), KeyError("x")])
+def test_an_error_that_leaves_the_device_able_is_the_pictures(pipeline, error):
+    """Whatever it says: a device that still computes is not to blame, and the next picture is drawn."""
+    with pytest.raises(GenerationFailed, match="the pipeline failed") as caught:
+        draw(pipeline, QUICK, fail_with(error, 1))
+    assert not isinstance(caught.value, DeviceFailed)
+    draw(pipeline, QUICK)
+
+
+def test_a_device_that_cannot_compute_any_more_is_to_blame(pipeline, card):
+    """The error says so by its type, quotes the driver, and keeps none of the picture's tensors."""
+
+    def fall(_step):
+        card.broken = True
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(DeviceFailed, match=r"the card failed \(AcceleratorError: CUDA error: an illegal") as caught:
+        draw(pipeline, QUICK, fall)
+    assert caught.value.__cause__.__traceback__ is None
+
+
+def test_a_model_a_broken_device_does_not_take_is_not_corrupt(monkeypatch, card):
+    """Nobody is sent to fetch 33 GB again because a card is gone."""
+    card.broken = True
+
+    def refuse(*_args):
+        raise torch.AcceleratorError("CUDA error: no CUDA-capable device is detected")
+
+    monkeypatch.setattr(ModelMixin, "to", refuse)
+    with pytest.raises(DeviceFailed, match="the card failed"):
+        load()
 
 
 def test_running_out_of_memory_lets_go_of_the_picture(pipeline):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zimage_cache.errors import ModelMissing, SettingsError
+from zimage_cache.errors import ModelCorrupt, ModelMissing, SettingsError
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.profiles import BASE, DEMO, KNOWN, TURBO, model_choice
 
@@ -74,3 +74,17 @@ def test_anything_else_is_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=r"^model: should be one of turbo, base, demo, a folder"):
         model_choice(name)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/x", "~nobody-of-that-name", "/a\0b", "x" * 5000])
+def test_a_folder_nobody_can_have_is_refused(name):
+    """One line that says what is wrong, not a stranger's traceback."""
+    with pytest.raises(SettingsError, match=r"^model: ") as caught:
+        model_choice(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_looked_at_is_said_to_be(tmp_path):
+    """A path longer than this system allows: our error, quoting the system's."""
+    with pytest.raises(ModelCorrupt, match="File name too long"):
+        model_choice(f"{tmp_path}/{'x' * 5000}").locate(())

@@ -104,3 +104,39 @@ def test_a_waiting_worker_gets_what_arrives():
     queue.put("a1", "ann")
     thread.join(30)
     assert taken == ["a1"]
+
+
+def test_nothing_is_taken_before_its_taker_is_ready():
+    """Who is not ready leaves the item to others; `wake` has it look again."""
+    queue = filled(("a1", "ann"), ("a2", "ann"))
+    asked, willing = threading.Semaphore(0), threading.Event()
+    taken = []
+
+    def ready() -> bool:
+        asked.release()
+        return willing.is_set()
+
+    thread = threading.Thread(target=lambda: taken.append(queue.take(ready)))
+    thread.start()
+    assert asked.acquire(timeout=60)
+    assert queue.take() == "a1"
+    willing.set()
+    queue.wake()
+    thread.join(60)
+    assert taken == ["a2"]
+
+
+def test_who_has_something_better_to_do_gives_up():
+    """`unless` and `seconds` end the wait with nothing; what waits in the queue stays there."""
+    queue = filled(("a1", "ann"))
+    assert queue.take(unless=lambda: True) is None
+    assert queue.take(ready=lambda: False, seconds=0.001) is None
+    assert queue.take() == "a1"
+
+
+def test_what_was_put_back_is_next():
+    """An item that could not be worked on does not stand in line again, nor does its user."""
+    queue = filled(("a1", "ann"), ("a2", "ann"), ("b1", "bob"))
+    first = queue.take()
+    queue.put_back(first, "ann")
+    assert [queue.take() for _ in range(3)] == ["a1", "b1", "a2"]

@@ -223,3 +223,173 @@ def test_unloading_stops_what_a_load_waits_for():
     resident.unload()
     thread.join()
     assert resident.state.status is Status.SLEEPING
+
+
+# Several cards
+
+
+def cards(residency, *generators):
+    """Put one model on several cards."""
+    first = residency.add(generators[0])
+    return [first, *(residency.add(each, beside=first) for each in generators[1:])]
+
+
+def test_a_model_on_several_cards_holds_one_place():
+    """With one place, three cards of one model are awake together; the next model sends all of them away."""
+    generators, other = [fake() for _ in range(3)], fake()
+    residency = Residency(1)
+    for resident in cards(residency, *generators):
+        draw(resident)
+    assert loaded(*generators) == [True] * 3
+    draw(residency.add(other))
+    assert loaded(*generators, other) == [False, False, False, True]
+
+
+def test_cards_of_one_model_draw_at_the_same_moment():
+    """Beside each other, and each of them one picture at a time."""
+    together = threading.Barrier(2)
+    generators = [fake(before_step=lambda _recipe, n: n == 1 and together.wait(60)) for _ in range(2)]
+    residents = cards(Residency(1), *generators)
+    threads = [threading.Thread(target=draw, args=(resident,)) for resident in residents * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [(each.most_at_once, len(each.recipes)) for each in generators] == [(1, 2)] * 2
+
+
+def test_a_place_is_not_taken_while_any_card_draws(gate):
+    """The model that waits gets the place when the last card of the other one is at rest."""
+    at = gate()
+    drawing, resting, other = fake(before_step=at), fake(), fake()
+    residency = Residency(1)
+    busy, idle = cards(residency, drawing, resting)
+    draw(idle)
+    waiting = residency.add(other)
+    threads = [threading.Thread(target=draw, args=(resident,)) for resident in (busy, waiting)]
+    threads[0].start()
+    at.wait()
+    threads[1].start()
+    while not residency._waiting:
+        pass
+    assert loaded(drawing, resting, other) == [True, True, False]
+    at.open()
+    for thread in threads:
+        thread.join(60)
+    assert loaded(drawing, resting, other) == [False, False, True]
+
+
+def test_all_cards_rest_and_leave_together(clock):
+    """One card's picture keeps the whole model; without any, all cards are unloaded."""
+    generators = [fake(), fake()]
+    residency = Residency(1, idle_seconds=100, clock=clock)
+    first, second = cards(residency, *generators)
+    draw(first)
+    draw(second)
+    clock.now += 99
+    draw(second)
+    clock.now += 99
+    residency.sweep()
+    assert loaded(*generators) == [True, True]
+    clock.now += 1
+    residency.sweep()
+    assert loaded(*generators) == [False, False]
+
+
+class Dead(FakeGenerator):
+    """A card that fails at everything, also at giving its memory back."""
+
+    def load(self) -> None:
+        self.state = GeneratorState(Status.ERROR, detail="gone")
+        raise ModelMissing("gone")
+
+    def unload(self) -> None:
+        raise RuntimeError("CUDA error")
+
+
+def test_a_broken_card_keeps_no_model_awake(clock):
+    """Its tries to load are no use: the model beside it goes to sleep as if they had not been."""
+    healthy = fake()
+    residency = Residency(1, idle_seconds=100, clock=clock)
+    first, dead = cards(residency, healthy, Dead())
+    draw(first)
+    for _ in range(10):
+        clock.now += 10
+        with pytest.raises(ModelMissing):
+            dead.load()
+    residency.sweep()
+    assert loaded(healthy) == [False]
+
+
+def test_a_broken_card_takes_no_place_from_the_healthy_one():
+    """Its failed load ends without the place of the card that is awake being given away."""
+    healthy, other = fake(), fake()
+    residency = Residency(1)
+    first, dead = cards(residency, healthy, Dead())
+    draw(first)
+    with pytest.raises(ModelMissing):
+        dead.load()
+    assert first.model in residency._used
+    draw(residency.add(other))
+    assert loaded(healthy, other) == [False, True]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_card_that_cannot_be_unloaded_does_not_stop_the_others(number, caplog):
+    """Every other card's memory is given back, and the trouble is logged."""
+    healthy = fake()
+    generators = [healthy, healthy]
+    generators[number] = Dead()
+    residents = cards(Residency(1), *generators)
+    draw(residents[1 - number])
+    residents[number].unload()
+    assert loaded(healthy) == [False]
+    assert "unload_failed" in caplog.text
+
+
+def test_unloading_finds_a_moment_although_the_cards_are_never_all_at_rest(gate):
+    """While the order waits, cards take up nothing new; afterwards they go on."""
+    doors = [gate(), gate()]
+    generators = [fake(before_step=door) for door in doors]
+    first, second = cards(residency := Residency(1), *generators)
+    drawing = [threading.Thread(target=draw, args=(resident,)) for resident in (first, second)]
+    for thread in drawing:
+        thread.start()
+    for door in doors:
+        door.wait()
+    unloading = threading.Thread(target=second.unload)
+    unloading.start()
+    while not residency._leaving:
+        pass
+    more = threading.Thread(target=draw, args=(first,))
+    more.start()
+    while not residency._waiting:
+        pass
+    doors[0].open()
+    drawing[0].join(60)
+    assert len(generators[0].recipes) == 1
+    doors[1].open()
+    for thread in (*drawing, unloading, more):
+        thread.join(60)
+    assert [(each.loads, len(each.recipes)) for each in generators] == [(2, 2), (1, 1)]
+    assert loaded(*generators) == [True, False]
+
+
+def test_unloading_one_card_stops_what_any_of_them_waits_for():
+    """A load of the first card that downloads is interrupted by an order to the second."""
+    interrupted, started = threading.Event(), threading.Event()
+
+    class Downloading(FakeGenerator):
+        def load(self) -> None:
+            started.set()
+            assert interrupted.wait(60)
+
+    residency = Residency(1)
+    first = residency.add(Downloading(), interrupted.set)
+    second = residency.add(fake(), beside=first)
+    thread = threading.Thread(target=first.load)
+    thread.start()
+    assert started.wait(60)
+    second.unload()
+    thread.join(60)
+    assert not thread.is_alive()

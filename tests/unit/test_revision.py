@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from zimage_cache.errors import ModelCorrupt
+from zimage_cache.errors import Cancelled, ModelCorrupt
 from zimage_cache.generator.demo import demo_folder
+from zimage_cache.generator.model_store import INDEX
 from zimage_cache.generator.revision import content_revision, sha256_of
 
 
@@ -159,3 +161,49 @@ def test_an_unreadable_file_is_named(model, memo):
 
     with pytest.raises(ModelCorrupt, match=r"cannot read .*No such file"):
         content_revision(model, memo, vanish)
+
+
+def test_what_was_hashed_before_it_was_stopped_is_remembered(model, memo):
+    """Stopped half-way, the next time reads only the rest."""
+    files = [path for path in model.rglob("*") if path.is_file() and (path.parent != model or path.name == INDEX)]
+    last = max(files, key=lambda path: path.stat().st_size)
+    through, read = threading.Semaphore(0), []
+
+    def stop_at_the_last(path: Path) -> str:
+        if path == last:
+            for _ in range(len(files) - 1):
+                assert through.acquire(timeout=60)
+            raise Cancelled("stopped")
+        digest = sha256_of(path)
+        through.release()
+        return digest
+
+    def count(path: Path) -> str:
+        read.append(path)
+        return sha256_of(path)
+
+    with pytest.raises(Cancelled):
+        content_revision(model, memo, stop_at_the_last)
+    content_revision(model, memo, count)
+    assert read == [last]
+
+
+def test_hashing_stops_within_a_block(model, memo):
+    """Asked after each block: no further one is read once the answer is yes."""
+    told = []
+    with pytest.raises(Cancelled):
+        content_revision(model, memo, tell=told.append, stopped=lambda: len(told) >= 3)
+    assert len(told) < 3 + 4  # each of four threads may have asked before the third was told
+    assert sum(progress.done > 0 for progress in told) == len(told)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_memo_is_as_open_as_the_user_wants(model, memo, mask, mode):
+    """Its permissions are what the umask says: others who share a workspace need not hash again."""
+    before = os.umask(mask)
+    try:
+        content_revision(model, memo)
+    finally:
+        os.umask(before)
+    assert memo.stat().st_mode & 0o777 == mode
+    assert [path.name for path in memo.parent.iterdir() if memo.name in path.name] == [memo.name]

@@ -921,6 +921,16 @@ async def test_two_devices_halve_the_wait(studio, gate):
     assert mate.most_at_once == made.generator.most_at_once == 1
 
 
+async def test_a_restart_knows_how_long_pictures_take(studio, tmp_path):
+    """What one process learnt, the next one estimates with, from its first request on."""
+    first = studio(database=tmp_path / "zimage.sqlite3")
+    (known,) = await first.service.render(asked(1))
+    first.close()
+    second = studio(database=tmp_path / "zimage.sqlite3")
+    looked = await second.service.lookup(asked(2))
+    assert looked.eta_seconds == pytest.approx(known.entry.record.gpu_seconds)
+
+
 async def test_the_first_of_its_kind_is_measured_while_it_is_drawn(studio, gate):
     """Without a remembered pace: no guess while it waits, and one from its own steps while it is drawn."""
     door = gate(evaluation=3)

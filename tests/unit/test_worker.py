@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from zimage_cache.errors import Cancelled, GenerationFailed, ModelCorrupt, OutOfMemory
+from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
-from zimage_cache.generator.protocol import Step
+from zimage_cache.generator.protocol import GeneratorState, Status, Step
 from zimage_cache.request import Recipe
 from zimage_cache.service.flights import Flights, Plan, Run
 from zimage_cache.service.worker import Worker, _tell
@@ -28,15 +28,24 @@ RECIPE = Recipe(
 )
 
 
+def until(condition) -> None:
+    """Wait for what other threads bring about; in vain is a failure."""
+    for _ in range(30_000):
+        if condition():
+            return
+        threading.Event().wait(0.002)
+    pytest.fail("waited in vain")
+
+
 class Line:
     """A worker with its flights and encoders, and a way to put runs in."""
 
-    def __init__(self, generator: FakeGenerator, finish=None, *, preload: bool = False, mates=()):
+    def __init__(self, generator: FakeGenerator, finish=None, *, preload: bool = False, mates=(), pause=3600.0):
         self.generator = generator
         self.flights = Flights()
         self.encoders = ThreadPoolExecutor(2)
         finish = finish or self._finish
-        self.worker = Worker(generator, self.flights, self.encoders, finish, preload=preload, mates=mates)
+        self.worker = Worker(generator, self.flights, self.encoders, finish, preload=preload, mates=mates, pause=pause)
         self.finished: list[int] = []
 
     def add(self, seed: int) -> Run:
@@ -65,8 +74,8 @@ def line():
     """Give a maker of started lines; at the end their threads are gone."""
     made: list[Line] = []
 
-    def make(generator=None, finish=None, *, preload=False, mates=()) -> Line:
-        made.append(Line(generator or FakeGenerator(), finish, preload=preload, mates=mates))
+    def make(generator=None, finish=None, **options) -> Line:
+        made.append(Line(generator or FakeGenerator(), finish, **options))
         made[-1].worker.start()
         return made[-1]
 
@@ -249,24 +258,188 @@ def test_the_runs_being_drawn_are_known(line):
         run.future.result(60)
 
 
-class Broken(FakeGenerator):
+class Card(FakeGenerator):
+    """Breaks when told to, as a card that falls off the bus does: while it draws, and whenever it is loaded."""
+
+    def __init__(self, *, broken: bool = False, **options):
+        super().__init__(**options)
+        self.broken = broken
+        self.tried = threading.Semaphore(0)
+        self.asked = 0
+
     def load(self):
-        self.loads += 1
-        raise ModelCorrupt("this card is gone")
+        if self.broken:
+            self._fail()
+        super().load()
+
+    def generate(self, recipe, on_step, cancelled):
+        self.asked += 1
+
+        def step(told):
+            if self.broken:
+                self._fail()
+            on_step(told)
+
+        return super().generate(recipe, step, cancelled)
+
+    def _fail(self):
+        self.state = GeneratorState(Status.ERROR, detail="this card is gone")
+        self.tried.release()
+        raise DeviceFailed("this card is gone")
 
 
 @pytest.mark.parametrize("preload", [True, False])
 def test_a_further_device_that_cannot_load_is_left_out(line, caplog, preload):
     """It costs a warning and no picture: the first device draws them all."""
-    broken = Broken()
+    broken = Card(broken=True)
     made = line(preload=preload, mates=[broken])
     with caplog.at_level(logging.WARNING):
         for seed in range(1, 6):
             made.add(seed).future.result(60)
-        made.worker._mates[0].join(60)
+        assert broken.tried.acquire(timeout=60)
     assert len(made.generator.recipes) == 5
-    assert (broken.loads, broken.recipes) == (1, [])
-    assert "this card is gone" in caplog.text
+    assert broken.asked == 0
+    until(lambda: "this card is gone" in caplog.text)
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_a_first_device_that_cannot_load_is_left_out_too(line, preload):
+    """The next card opens the model; nobody's picture is lost."""
+    broken, mates = Card(broken=True), [Card(), Card()]
+    made = line(broken, preload=preload, mates=mates)
+    runs = [made.add(seed) for seed in range(1, 8)]
+    for run in runs:
+        run.future.result(60)
+    drawn = sorted(recipe.seed for mate in mates for recipe in mate.recipes)
+    assert drawn == list(range(1, 8))
+    assert (made.worker.state.status, made.worker.states[0].status) == (Status.HEALTHY, Status.ERROR)
+
+
+def both_awake(line, **options) -> tuple[Line, Card, Card]:
+    first, second = Card(), Card()
+    made = line(first, preload=True, mates=[second], **options)
+    until(lambda: [state.status for state in made.worker.states] == [Status.HEALTHY] * 2)
+    return made, first, second
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_device_that_dies_takes_no_further_run(line, number):
+    """The run it broke under is drawn by the other card, and so are all that follow."""
+    made, *cards = both_awake(line)
+    dying, other = cards[number], cards[1 - number]
+    dying.broken = True
+    runs = [made.add(seed) for seed in range(1, 9)]
+    for run in runs:
+        run.future.result(60)
+    assert sorted({recipe.seed for recipe in other.recipes}) == list(range(1, 9))
+    # It may have taken one run before it was known to be broken, and not one after.
+    assert dying.asked <= 1
+    assert made.worker.drawing == []
+
+
+def test_the_run_a_device_died_under_is_the_next_one_drawn(line, gate):
+    """It does not stand in line again, and whoever waits for it sees it begin anew."""
+    made, first, second = both_awake(line)
+    hold = gate(only={1, 2})
+    first.before_step = second.before_step = hold
+    one, two = made.add(1), made.add(2)
+    hold.wait()
+    hold.wait()
+    later = [made.add(seed) for seed in (3, 4)]
+    dying = first if first.recipes[-1].seed == 1 else second
+    other = second if dying is first else first
+    dying.broken = True
+    hold.open()
+    for run in (one, two, *later):
+        run.future.result(60)
+    assert [recipe.seed for recipe in other.recipes] == [2, 1, 3, 4]
+    assert one.retried
+    assert not two.retried
+
+
+def test_a_run_is_moved_once(line):
+    """Where every card is broken the asker is told, and the next run is tried again nevertheless."""
+    made, first, second = both_awake(line)
+    first.broken = second.broken = True
+    assert isinstance(made.add(1).future.exception(60), DeviceFailed)
+    assert first.asked + second.asked == 2
+    until(lambda: made.worker.state.status is Status.ERROR)
+    first.broken = second.broken = False
+    assert made.add(2).future.exception(60) is None
+
+
+def test_a_run_nobody_waits_for_is_not_moved(line, gate):
+    """Its asker left while its card was breaking: the other card has nothing to do with it."""
+    made, first, second = both_awake(line)
+    hold = gate()
+    first.before_step = second.before_step = hold
+    run = made.add(1)
+    hold.wait()
+    made.flights.fail(run, Cancelled("gone"))
+    first.broken = second.broken = True
+    hold.open()
+    until(lambda: made.worker.drawing == [])
+    assert first.asked + second.asked == 1
+
+
+def test_running_out_of_memory_is_not_the_devices_fault(line):
+    """A picture too large is too large on every card of the make: its asker is told, both cards go on."""
+
+    def full(recipe, _evaluation):
+        if recipe.seed == 1:
+            raise OutOfMemory("too little memory for 2048x2048")
+
+    made, first, second = both_awake(line)
+    first.before_step = second.before_step = full
+    assert isinstance(made.add(1).future.exception(60), OutOfMemory)
+    assert first.asked + second.asked == 1
+    assert [state.status for state in made.worker.states] == [Status.HEALTHY] * 2
+
+
+def test_a_device_that_failed_is_loaded_again(line, gate):
+    """After its pause, without a run; once it is healthy it draws again."""
+    made, first, second = both_awake(line, pause=0.001)
+    first.before_step = hold = gate()
+    second.broken = True
+    runs = [made.add(1), made.add(2)]
+    hold.wait()
+    for _ in range(3):
+        assert second.tried.acquire(timeout=60)
+    hold.open()
+    for run in runs:
+        run.future.result(60)
+    assert (second.asked, len(first.recipes)) == (1, 2)
+    loads = second.loads
+    second.broken = False
+    until(lambda: second.state.status is Status.HEALTHY)
+    assert second.loads == loads + 1
+    first.before_step = second.before_step = Meeting(2)
+    for run in [made.add(3), made.add(4)]:
+        run.future.result(60)
+    assert (len(first.recipes), len(second.recipes)) == (3, 1)
+
+
+def test_a_device_loaded_for_a_model_that_sleeps_is_unloaded_again(line):
+    """Sent to sleep while a further card was on its way to join: it joins nobody."""
+    entered, may_load, unloaded = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(FakeGenerator):
+        def load(self):
+            entered.set()
+            assert may_load.wait(60)
+            super().load()
+
+        def unload(self):
+            super().unload()
+            unloaded.set()
+
+    mate = Slow()
+    made = line(preload=True, mates=[mate])
+    assert entered.wait(60)
+    made.generator.unload()
+    may_load.set()
+    assert unloaded.wait(60)
+    assert [state.status for state in made.worker.states] == [Status.SLEEPING] * 2
 
 
 def test_further_devices_sleep_until_the_first_wakes(line):

@@ -12,7 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from zimage_cache.errors import Cancelled, GenerationFailed, ModelCorrupt, ModelMissing, OutOfMemory, SettingsError
+from zimage_cache.errors import (
+    Cancelled,
+    DeviceFailed,
+    GenerationFailed,
+    ModelCorrupt,
+    ModelMissing,
+    OutOfMemory,
+    SettingsError,
+)
 from zimage_cache.generator import pipeline as pipeline_module
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, Device
@@ -435,3 +443,39 @@ def test_a_plan_that_cannot_be_is_refused_at_once(make):
     """An offload without a card is a setting's fault, found before anything loads."""
     with pytest.raises(SettingsError, match=r"^offload: "):
         make(offload="model")
+
+
+def test_a_card_that_broke_says_so_and_may_come_back(make, monkeypatch):
+    """Broken while drawing: the state is an error with a remedy, the weights are let go, and the next ask loads."""
+    generator = make()
+    undisturbed = draw(generator)
+    broken = pipeline_module._is_broken
+
+    def fall(_step):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(pipeline_module, "_is_broken", lambda _device: True)
+    with pytest.raises(DeviceFailed):
+        generator.generate(QUICK, fall, lambda: False)
+    assert generator.state.status is Status.ERROR
+    assert "the card failed" in generator.state.detail
+    assert generator._pipeline is None
+    monkeypatch.setattr(pipeline_module, "_is_broken", broken)
+    assert np.array_equal(draw(generator).pixels, undisturbed.pixels)
+    assert generator.state.status is Status.HEALTHY
+
+
+def test_a_card_that_refuses_its_memory_back_is_unloaded(make, monkeypatch, caplog):
+    """What a broken card answers while it is unloaded is logged; the generator sleeps, and can be loaded again."""
+    generator = make()
+    generator.load()
+
+    def refuse():
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(generator._pipeline, "unload", refuse)
+    generator.unload()
+    assert generator.state.status is Status.SLEEPING
+    assert "illegal memory access" in caplog.text
+    generator.load()
+    assert generator.state.status is Status.HEALTHY

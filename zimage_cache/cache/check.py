@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zimage_cache.cache import files, thumbs
 from zimage_cache.cache.store import ImageMissing, Store
+from zimage_cache.cache.told import Told, nobody
 from zimage_cache.errors import CacheError, CorruptEntry
 
 
@@ -39,7 +40,9 @@ class Finding:
     key: str | None = None
 
 
-def check(root: Path, *, repair: bool = False, clock: Callable[[], float] = time.time) -> list[Finding]:
+def check(
+    root: Path, *, repair: bool = False, clock: Callable[[], float] = time.time, told: Told = nobody
+) -> list[Finding]:
     """Read and verify every entry below *root*, which others may be using meanwhile; blocks for long.
 
     What a running writer has not finished, and orphans younger than an hour, are no findings.
@@ -48,11 +51,12 @@ def check(root: Path, *, repair: bool = False, clock: Callable[[], float] = time
         root: The cache folder.
         repair: Quarantine what is corrupt, remove what belongs to nothing.
         clock: Seconds since 1970.
+        told: Hears how many keys of how many are done.
 
     Returns:
         What is wrong, or was before the repair; nothing when all is well.
     """
-    inspector = _Inspector(Store(root), repair, clock())
+    inspector = _Inspector(Store(root), repair, clock(), told)
     return list(inspector.findings())
 
 
@@ -63,9 +67,12 @@ class _Inspector:
     store: Store
     repair: bool
     now: float
+    told: Told
 
     def findings(self) -> Iterator[Finding]:
-        for key in sorted(self.store.survey()):
+        keys = sorted(self.store.survey())
+        for done, key in enumerate(keys):
+            self.told(done, len(keys))
             seen = self._examined(key)
             confirmed = seen and self._confirmed(key, seen)
             if confirmed:

@@ -7,7 +7,7 @@ lies there and is worth how much that of `ledger`.
 import builtins
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.store import MAX_IMAGE, MAX_RECORD, Presence, Store
 from zimage_cache.cache.stored import Stored
 from zimage_cache.cache.tally import Complaints, Tally
+from zimage_cache.cache.told import Told, nobody
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 
@@ -156,34 +157,45 @@ class DiskTier:
         with self._write_trouble():
             return bool(self._remove([key], pinned=True))
 
-    def clear(self, *, pinned: bool = False) -> int:
+    def clear(self, *, pinned: bool = False, told: Told = nobody) -> int:
         """Remove everything, also what other processes wrote; return how many entries that were.
 
         Args:
             pinned: Also what is pinned.
+            told: Hears how many keys of how many are done.
 
         Raises:
             CacheWriteFailed: Counted and logged already; some may be gone.
         """
         with self._write_trouble():
-            return len(self._remove(self._store.survey(), pinned=pinned))
+            return len(self._remove(self._store.survey(), pinned=pinned, told=told))
 
-    def prune(self, *, older_than: float | None = None, to_bytes: int | None = None, dry_run: bool = False) -> Pruned:
+    def prune(
+        self,
+        *,
+        older_than: float | None = None,
+        to_bytes: int | None = None,
+        to_entries: int | None = None,
+        dry_run: bool = False,
+        told: Told = nobody,
+    ) -> Pruned:
         """Remove what nobody pinned.
 
         Args:
             older_than: First what was drawn more than so many seconds ago; None = nothing for its age.
             to_bytes: Then, in the order of eviction, as many as bring the folder down to so many bytes.
+            to_entries: And to so many entries.
             dry_run: Only say what would go.
+            told: Hears how many keys of how many are done.
 
         Raises:
             CacheWriteFailed: Counted and logged already; some may be gone.
         """
         self.scan()
-        chosen = dict(self._ledger.surplus(older_than, to_bytes))
+        chosen = dict(self._ledger.surplus(older_than, to_bytes, to_entries))
         if not dry_run:
             with self._write_trouble():
-                removed = self._remove(chosen)
+                removed = self._remove(chosen, told=told)
             chosen = {key: each for key, each in chosen.items() if key in removed}
         return Pruned(sum(each.whole for each in chosen.values()), sum(each.bytes for each in chosen.values()))
 
@@ -401,10 +413,11 @@ class DiskTier:
             return True
         return 0 < self.max_bytes < (image_bytes + record_bytes) * _LARGEST_SHARE
 
-    def _remove(self, keys: Iterable[str], *, pinned: bool = False) -> set[str]:
+    def _remove(self, keys: Collection[str], *, pinned: bool = False, told: Told = nobody) -> set[str]:
         """Remove entries and what is left of some; return the keys of the entries."""
         removed = set()
-        for key in keys:
+        for done, key in enumerate(keys):
+            told(done, len(keys))
             with self._changing(key):
                 if pinned or not self._store.pinned(key):
                     if self._store.remove(key):

@@ -140,19 +140,24 @@ class Ledger:
             kept = self._order.snapshot()
         return self._order.sorted(kept, self._clock())
 
-    def surplus(self, older_than: float | None, to_bytes: int | None) -> list[tuple[str, Footprint]]:
-        """Choose who has to go so that nobody is older than so many seconds, and not more bytes than those stay."""
+    def surplus(
+        self, older_than: float | None, to_bytes: int | None, to_entries: int | None = None
+    ) -> list[tuple[str, Footprint]]:
+        """Choose who has to go so that nobody is older than so many seconds, and so many bytes and entries stay."""
         oldest = None if older_than is None else self._clock() - older_than
         aged: list[tuple[str, Footprint]] = []
         others: list[tuple[str, Footprint]] = []
         for each in self.victims():
             (aged if oldest is not None and each[1].whole and each[1].created < oldest else others).append(each)
-        if to_bytes is not None:
-            left = self.bytes - sum(footprint.bytes for _, footprint in aged)
-            for each in others:
-                if left > to_bytes:
-                    aged.append(each)
-                    left -= each[1].bytes
+        size = self.bytes - sum(footprint.bytes for _, footprint in aged)
+        entries = self.entries - sum(footprint.whole for _, footprint in aged)
+        for key, footprint in others:
+            too_large = to_bytes is not None and size > to_bytes
+            too_many = to_entries is not None and entries > to_entries and footprint.whole
+            if too_large or too_many:
+                aged.append((key, footprint))
+                size -= footprint.bytes
+                entries -= footprint.whole
         return aged
 
     # Steps

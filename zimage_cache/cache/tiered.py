@@ -12,6 +12,7 @@ from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.stored import Stored
 from zimage_cache.cache.tally import Tally
+from zimage_cache.cache.told import Told, nobody
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import CacheWriteFailed, CorruptEntry
 
@@ -142,31 +143,44 @@ class ResultCache:
         except CacheWriteFailed:
             return False
 
-    def clear(self, *, pinned: bool = False) -> int:
+    def clear(self, *, pinned: bool = False, told: Told = nobody) -> int:
         """Remove everything from both tiers; return how many entries the disk had. What cannot be removed stays.
 
         Args:
             pinned: Also what is pinned.
+            told: Hears how many keys of how many are done.
         """
         self._memory.clear()
         try:
-            return self._disk.clear(pinned=pinned)
+            return self._disk.clear(pinned=pinned, told=told)
         except CacheWriteFailed:
             return 0
 
-    def prune(self, *, older_than: float | None = None, to_bytes: int | None = None, dry_run: bool = False) -> Pruned:
+    def prune(
+        self,
+        *,
+        older_than: float | None = None,
+        to_bytes: int | None = None,
+        to_entries: int | None = None,
+        dry_run: bool = False,
+        told: Told = nobody,
+    ) -> Pruned:
         """Remove what nobody pinned from both tiers; blocks for a look at the whole disk.
 
         Args:
             older_than: First what was drawn so many seconds ago or earlier; None = nothing for its age.
             to_bytes: Then, in the order of eviction, as many as bring the disk down to so many bytes.
+            to_entries: And to so many entries.
             dry_run: Only say what would go.
+            told: Hears how many keys of how many are done, once it removes.
 
         Returns:
             What went; nothing when it could not be removed.
         """
         try:
-            return self._disk.prune(older_than=older_than, to_bytes=to_bytes, dry_run=dry_run)
+            return self._disk.prune(
+                older_than=older_than, to_bytes=to_bytes, to_entries=to_entries, dry_run=dry_run, told=told
+            )
         except CacheWriteFailed:
             return Pruned(0, 0)
 

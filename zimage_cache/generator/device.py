@@ -10,7 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +41,10 @@ class Device:
     def device_class(self) -> str:
         """The kind of device whose kernels draw the same pixels: "cuda-sm_90", or "cpu"."""
         return "cpu" if self.capability is None else f"cuda-sm_{self.capability[0]}{self.capability[1]}"
+
+    def numbered(self) -> "Device":
+        """Return the same device, with a name that tells it from others of its make: "NVIDIA H200 (cuda:1)"."""
+        return replace(self, name=f"{self.name} ({self.torch_name})")
 
 
 CPU: Final = Device("cpu", "cpu")

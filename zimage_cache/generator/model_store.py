@@ -82,12 +82,19 @@ def search_roots(model_cache: Path | None, workspace: Path, environ: Mapping[str
     named = [environ.get(name) for name in ("MODELSCOPE_CACHE", "HF_HOME")]
     roots = [
         model_cache,
-        *(Path(text).expanduser() for text in named if text),
+        *(_expanded(text) for text in named if text),
         workspace / "model_cache",
         home / ".cache" / "modelscope",
         home / ".cache" / "huggingface",
     ]
     return tuple(dict.fromkeys(root for root in roots if root is not None))
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~somebody, who has no home here: a folder that does not exist
+        return Path(text)
 
 
 def find_model(repo_id: str, roots: Iterable[Path]) -> Path:
@@ -139,9 +146,9 @@ def check_folder(folder: Path) -> None:
         ModelMissing: There is no such folder.
         ModelCorrupt: Names the first file that is missing, unreadable, cut off, or not allowed, and the remedy.
     """
-    if not folder.is_dir():
-        raise ModelMissing(f"model: there is no folder {folder}; check the path, or name a repository id")
     try:
+        if not folder.is_dir():
+            raise ModelMissing(f"model: there is no folder {folder}; check the path, or name a repository id")
         for component in components(folder):
             for check in _checks(folder / component, component):
                 check()

@@ -8,10 +8,11 @@ import gc
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import diffusers
 import numpy as np
@@ -20,7 +21,7 @@ import transformers
 from diffusers import ZImagePipeline
 from diffusers.hooks import HookRegistry, apply_group_offloading
 
-from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError, ModelCorrupt, OutOfMemory
+from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, GeneratorError, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.device import Device
 from zimage_cache.generator.embeddings import Embeddings, TextKey
 from zimage_cache.generator.plan import Offload, Plan, with_less_resident
@@ -37,6 +38,7 @@ _TILE: Final = 512  # pixels: a quarter of the memory of a whole 1024x1024 decod
 _GROUP_HOOKS: Final = ("group_offloading", "layer_execution_tracker", "lazy_prefetch_group_offloading")
 # What runs out of memory without saying so by its type: main memory, CUDA's libraries, the driver.
 _FULL: Final = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+Failure = TypeVar("Failure", bound=GeneratorError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class LoadedPipeline:
     Raises:
         ModelCorrupt: diffusers cannot make a pipeline of these files.
         OutOfMemory: The device, or main memory, is too small for them.
+        DeviceFailed: The device is broken.
         GeneratorError: The attention backend cannot be used here.
     """
 
@@ -114,6 +117,7 @@ class LoadedPipeline:
 
         Raises:
             Cancelled: *cancelled* said yes before an evaluation.
+            DeviceFailed: The device is broken: this object is of no use any more.
             GeneratorError: Anything else; what *on_step* raised is the cause.
         """
         watch = _Watch(recipe.evaluations, on_step, cancelled, self._wait, self._factors)
@@ -122,7 +126,7 @@ class LoadedPipeline:
         except GeneratorError:
             raise
         except Exception as error:  # noqa: BLE001 - translated, and raised below
-            failure = _drawing_failed(error)
+            failure = _drawing_failed(error, self._device)
         # Here, and by no context manager: `contextlib` would keep the error's frames, hence the picture's tensors.
         raise failure
 
@@ -276,12 +280,14 @@ class LoadedPipeline:
             torch.cuda.synchronize(self._device)
 
 
-def _drawing_failed(error: Exception) -> GeneratorError:
+def _drawing_failed(error: Exception, device: torch.device) -> GeneratorError:
     """Translate what a picture ran into; of one that ran out of memory nothing stays on the device."""
     if _is_out_of_memory(error):
         _log.warning("out of memory: %s", _first_line(error))
         message = "too little memory for this picture; try a smaller size, or guidance 0"
         return _without_frames(OutOfMemory(message), error)
+    if _is_broken(device):
+        return _device_failed(error)
     failure = GenerationFailed(f"the pipeline failed: {_first_line(error)}")
     failure.__cause__ = error
     return failure
@@ -291,12 +297,19 @@ def _loading_failed(error: Exception, folder: Path, device: Device) -> Generator
     if _is_out_of_memory(error):
         message = f"{device.name}: too little memory for this model; close what else uses it"
         return _without_frames(OutOfMemory(message), error)
+    if _is_broken(torch.device(device.torch_name)):
+        return _device_failed(error)
     failure = ModelCorrupt(f"model: {folder} does not load ({_first_line(error)}); fetch it again")
     failure.__cause__ = error
     return failure
 
 
-def _without_frames(failure: OutOfMemory, error: Exception) -> OutOfMemory:
+def _device_failed(error: Exception) -> DeviceFailed:
+    said = f"the card failed ({_first_line(error)}); if that repeats, restart the server, or the machine"
+    return _without_frames(DeviceFailed(said), error)
+
+
+def _without_frames(failure: Failure, error: Exception) -> Failure:
     """Name *error* as the cause, but let go of its frames: they hold the tensors there was no room for."""
     error.__context__ = None
     failure.__cause__ = error.with_traceback(None)
@@ -406,6 +419,19 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in _FULL)
 
 
+def _is_broken(device: torch.device) -> bool:
+    """Ask the device to add: after an error that was the picture's own it still can, after one of its own it cannot.
+
+    Not by the words of the error: they are many, and the same ones may stop one picture or the whole card.
+    """
+    try:
+        return int(torch.ones(2, device=device).sum()) != 2  # noqa: PLR2004 - one and one
+    except torch.OutOfMemoryError:
+        return False
+    except RuntimeError:
+        return True
+
+
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
@@ -414,5 +440,6 @@ def _first_line(error: Exception) -> str:
 def _collect() -> None:
     """Free what nobody refers to any more: pipelines hold themselves in circles, and torch keeps freed memory."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    with suppress(torch.AcceleratorError):  # a broken card refuses even this
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -104,15 +104,30 @@ def model_choice(name: str) -> ModelChoice:
     """
     if name in KNOWN:
         return KNOWN[name]
-    folder = Path(name).expanduser()
-    if name.startswith((".", "/", "~")) or (name and folder.is_dir()):
-        folder = folder.resolve()
+    folder = _folder(name)
+    if name.startswith((".", "/", "~")) or (name and _is_folder(folder)):
         return ModelChoice(profile=_like_turbo(folder.name), identity=folder.name, folder=folder)
     if _REPO_ID.fullmatch(name):
         return ModelChoice(profile=_like_turbo(name), identity=name)
     raise SettingsError(
         f"model: should be one of {', '.join(KNOWN)}, a folder, or a repository id like org/name, got {name!r}"
     )
+
+
+def _folder(name: str) -> Path:
+    try:
+        return Path(name).expanduser().resolve()
+    except RuntimeError:  # ~somebody, who has no home here
+        raise SettingsError(f"model: should name a user of this machine after its ~, got {name!r}") from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"model: should be a name or a folder, got {name[:80]!r} ({error})") from None
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, or below a folder that may not be entered
+        return False
 
 
 def _like_turbo(name: str) -> ModelProfile:

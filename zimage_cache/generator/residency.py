@@ -1,4 +1,4 @@
-"""Which models are in memory: at most so many, one pipeline each, and none that nobody has asked for a long time."""
+"""Which models are in memory: at most so many, one pipeline a card, and none that nobody has asked for a long time."""
 
 import logging
 import threading
@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from zimage_cache.fingerprint import GeneratorIdentity
@@ -30,6 +30,11 @@ class Residency:
     A model that works holds a place; when all are taken, the one used longest ago leaves, once it is at rest. A model
     that draws is never taken from under its picture: whoever needs the place waits.
 
+    A model on several cards holds one place, because each card has room for so many models, and is one thing: it is at
+    rest when no card of it works, it was used when any card was, and it leaves all its cards at once. Each card draws
+    or loads one thing at a time, beside the others. A card that failed keeps no model awake: its tries to load again
+    are no use.
+
     Args:
         max_models: Places; 0 = no limit.
         idle_seconds: Rest after which a model leaves by itself; it wakes when asked. 0 = never.
@@ -43,16 +48,31 @@ class Residency:
         self._idle = idle_seconds
         self._clock = clock
         self._changed = threading.Condition()  # guards all below; unloading happens under it, loading never
-        self._used: OrderedDict[Resident, float] = OrderedDict()  # who holds a place, used longest ago first
+        self._used: OrderedDict[_Model, float] = OrderedDict()  # who holds a place, used longest ago first
         self._busy: set[Resident] = set()
         self._waiting: list[_Ticket] = []
+        self._leaving: list[_Model] = []
         self._residents: list[Resident] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._watch, name="residency", daemon=True)
 
-    def add(self, generator: ImageGenerator, interrupt: Callable[[], None] = _nothing) -> "Resident":
-        """Put *generator* under this rule; *interrupt* stops what its `load` waits for."""
-        resident = Resident(self, generator, interrupt)
+    def add(
+        self,
+        generator: ImageGenerator,
+        interrupt: Callable[[], None] = _nothing,
+        *,
+        beside: "Resident | None" = None,
+    ) -> "Resident":
+        """Put *generator* under this rule.
+
+        Args:
+            generator: One card's.
+            interrupt: Stops what its `load` waits for.
+            beside: The same model on another card; None = a model of its own.
+        """
+        model = _Model() if beside is None else beside.model
+        resident = Resident(self, generator, interrupt, model)
+        model.cards.append(resident)
         self._residents.append(resident)
         return resident
 
@@ -75,18 +95,18 @@ class Residency:
         """Unload every model that has rested long enough; returns the seconds until the next one will have."""
         with self._changed:
             now, wait = self._clock(), _LONGEST_NAP
-            for resident, used in list(self._used.items()):
+            for model, used in list(self._used.items()):
                 rest = self._idle - (now - used)
                 if rest > 0:
                     wait = min(wait, rest)
-                elif resident not in self._busy:
-                    self._unload(resident)
-                    _log.info("unloaded model=%s after %.0f s of rest", resident.profile.name, now - used)
+                elif not self._works(model):
+                    self._unload(model)
+                    _log.info("unloaded model=%s after %.0f s of rest", model.name, now - used)
             return wait
 
     @contextmanager
     def place(self, resident: "Resident") -> Iterator[None]:
-        """Hold a place, and the model itself, for one piece of work; waits until both can be had."""
+        """Hold a place for the model, and the card itself, for one piece of work; waits until both can be had."""
         with self._changed:
             ticket = _Ticket(resident, self._clock())
             self._waiting.append(ticket)
@@ -95,31 +115,40 @@ class Residency:
             finally:
                 self._waiting.remove(ticket)
             self._busy.add(resident)
-            self._used[resident] = self._clock()
+            self._used.setdefault(resident.model, self._clock())
         try:
             yield
         finally:
             with self._changed:
                 self._rest(resident)
 
-    def clear(self, resident: "Resident") -> None:
-        """Wait until *resident* is at rest, and unload it."""
+    def clear(self, model: "_Model") -> None:
+        """Wait until *model* is at rest, and unload it."""
         with self._changed:
-            self._changed.wait_for(lambda: resident not in self._busy)
-            self._unload(resident)
-            self._changed.notify_all()
+            # Its cards take up nothing new meanwhile: with several of them there may never be a moment without work.
+            self._leaving.append(model)
+            try:
+                self._changed.wait_for(lambda: not self._works(model))
+                self._unload(model)
+            finally:
+                self._leaving.remove(model)
+                self._changed.notify_all()
+
+    def _works(self, model: "_Model") -> bool:
+        return not self._busy.isdisjoint(model.cards)
 
     def _admits(self, ticket: "_Ticket") -> bool:
         """Decide on one who waits; makes room, if that is all it takes."""
-        earlier = [other for other in self._waiting[: self._waiting.index(ticket)] if other.resident not in self._used]
-        if ticket.resident in self._busy:
+        model = ticket.resident.model
+        earlier = [other for other in self._waiting[: self._waiting.index(ticket)] if other.model not in self._used]
+        if ticket.resident in self._busy or model in self._leaving:
             return False
-        if ticket.resident in self._used:
+        if model in self._used:
             return all(self._clock() - other.since < PATIENCE_SECONDS for other in earlier)
-        if any(other.resident is not ticket.resident for other in earlier):
+        if any(other.model is not model for other in earlier):
             return False
         if self._max and len(self._used) >= self._max:
-            idle = next((resident for resident in self._used if resident not in self._busy), None)
+            idle = next((each for each in self._used if not self._works(each)), None)
             if idle is None:
                 return False
             self._unload(idle)
@@ -128,16 +157,21 @@ class Residency:
     def _rest(self, resident: "Resident") -> None:
         """Bring the books up to date after a piece of work: a load that failed holds no place."""
         self._busy.discard(resident)
+        model = resident.model
         if resident.state.status is Status.HEALTHY:
-            self._used[resident] = self._clock()
-            self._used.move_to_end(resident)
-        else:
-            self._used.pop(resident, None)
+            self._used[model] = self._clock()
+            self._used.move_to_end(model)
+        elif not self._works(model) and not model.awake:
+            self._used.pop(model, None)
         self._changed.notify_all()
 
-    def _unload(self, resident: "Resident") -> None:
-        resident.generator.unload()
-        self._used.pop(resident, None)
+    def _unload(self, model: "_Model") -> None:
+        for resident in model.cards:
+            try:
+                resident.generator.unload()
+            except Exception:  # noqa: BLE001 - a broken card must not keep the others' memory
+                _log.exception("unload_failed model=%s device=%s", model.name, resident.state.device)
+        self._used.pop(model, None)
 
     def _watch(self) -> None:
         while True:
@@ -155,9 +189,12 @@ class Resident:
     Concurrent asks share one load: they take turns, and whoever comes second finds the model there.
     """
 
-    def __init__(self, residency: Residency, generator: ImageGenerator, interrupt: Callable[[], None]) -> None:
+    def __init__(
+        self, residency: Residency, generator: ImageGenerator, interrupt: Callable[[], None], model: "_Model"
+    ) -> None:
         self.generator = generator
         self.interrupt = interrupt
+        self.model = model
         self._residency = residency
 
     @property
@@ -186,9 +223,25 @@ class Resident:
             return self.generator.generate(recipe, on_step, cancelled)
 
     def unload(self) -> None:
-        """Stop a download that a load waits for, wait for the picture being drawn, and give the memory back."""
-        self.interrupt()
-        self._residency.clear(self)
+        """Stop a download that a load waits for, wait for what is drawn, and give the memory back, on every card."""
+        for card in self.model.cards:
+            card.interrupt()
+        self._residency.clear(self.model)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Model:
+    """One model, on each card it may lie on."""
+
+    cards: list[Resident] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.cards[0].profile.name
+
+    @property
+    def awake(self) -> bool:
+        return any(card.state.status is Status.HEALTHY for card in self.cards)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,3 +250,7 @@ class _Ticket:
 
     resident: Resident
     since: float
+
+    @property
+    def model(self) -> _Model:
+        return self.resident.model

@@ -3,16 +3,17 @@
 import hashlib
 import json
 import logging
-import os
 import re
-import tempfile
+import secrets
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from zimage_cache.errors import ModelCorrupt
+from zimage_cache.errors import Cancelled, ModelCorrupt
 from zimage_cache.generator.model_store import INDEX, components
 from zimage_cache.generator.progress import Meter, Tell, silent
 
@@ -26,8 +27,14 @@ Stamp = list[int]  # size, modification time in ns, inode: a file whose stamp is
 Memory = dict[str, tuple[Stamp, str]]  # by resolved path
 
 
+def _never() -> bool:
+    return False
+
+
 def sha256_of(path: Path, read: Callable[[int], object] | None = None) -> str:
     """Hash one file; returns 64 hex digits. Blocks for as long as reading it takes; *read* is told of bytes read.
+
+    What *read* raises ends it.
 
     Raises:
         OSError: It cannot be read.
@@ -42,7 +49,11 @@ def sha256_of(path: Path, read: Callable[[int], object] | None = None) -> str:
 
 
 def content_revision(
-    folder: Path, memo: Path, hash_file: Callable[[Path], str] | None = None, tell: Tell = silent
+    folder: Path,
+    memo: Path,
+    hash_file: Callable[[Path], str] | None = None,
+    tell: Tell = silent,
+    stopped: Callable[[], bool] = _never,
 ) -> str:
     """Return the name of the folder's content: the SHA-256 of its manifest, one "<sha256>  <path>" line a file.
 
@@ -50,14 +61,15 @@ def content_revision(
     path, so that the same weights from either hub have one name, whatever else lies beside them. Files are hashed
     on a few threads and remembered in *memo* by path, size, modification time and inode; a damaged or unwritable
     memo costs hashing again. Blocks for minutes the first time (32 GB), for milliseconds later; *tell* hears of the
-    bytes hashed.
+    bytes hashed, and *stopped* is asked after each block of them.
 
     Raises:
         ModelCorrupt: A file is missing or cannot be read.
+        Cancelled: *stopped* answered yes; files hashed until then are remembered.
     """
     names = sorted(path.relative_to(folder).as_posix() for path in _content(folder))
     try:
-        digests = digests_of([folder / name for name in names], memo, hash_file, tell)
+        digests = digests_of([folder / name for name in names], memo, hash_file, tell, stopped)
     except OSError as error:
         raise ModelCorrupt(f"model: cannot read {error.filename}: {error.strerror}; check its permissions") from error
     manifest = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True))
@@ -75,24 +87,50 @@ def _content(folder: Path) -> Iterator[Path]:
 
 
 def digests_of(
-    files: list[Path], memo: Path, hash_file: Callable[[Path], str] | None = None, tell: Tell = silent
+    files: list[Path],
+    memo: Path,
+    hash_file: Callable[[Path], str] | None = None,
+    tell: Tell = silent,
+    stopped: Callable[[], bool] = _never,
 ) -> list[str]:
     """Hash *files*, remembering in *memo*; the digests in the same order.
 
     Raises:
         OSError: One of them cannot be read.
+        Cancelled: *stopped* answered yes. Then, and on any other end, files hashed until then are remembered.
     """
     memory = _recall(memo)
     unknown = [path for path in files if not _remembered(path, memory)]
     meter = Meter(HASHING, sum(path.stat().st_size for path in unknown), tell)
-    hash_file = hash_file or partial(sha256_of, read=meter.add)
-    # hashlib lets go of the interpreter lock, so threads hash in parallel; more than a few only make a disk seek.
-    with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool:
-        fresh = list(pool.map(lambda path: _digest(path, memory, hash_file), files))
-    learnt = {key: entry for key, entry in fresh if memory.get(key) != entry}
-    if learnt:
-        _remember(memo, learnt)
-    return [digest for _, (_, digest) in fresh]
+    ending = threading.Event()
+    known: Memory = {}
+
+    def read(count: int) -> None:
+        if ending.is_set() or stopped():
+            raise Cancelled("reading the model's files was stopped")
+        meter.add(count)
+
+    def digest(path: Path) -> str:
+        key, entry = _digest(path, memory, hash_file or partial(sha256_of, read=read))
+        known[key] = entry
+        return entry[1]
+
+    try:
+        # hashlib lets go of the interpreter lock, so threads hash in parallel; more than a few only make a disk seek.
+        # The interpreter waits for them at its end, and so does this block: whatever leaves it tells them to stop.
+        with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool, _set_at_end(ending):
+            return list(pool.map(digest, files))
+    finally:
+        if learnt := {key: entry for key, entry in known.items() if memory.get(key) != entry}:
+            _remember(memo, learnt)
+
+
+@contextmanager
+def _set_at_end(event: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        event.set()
 
 
 def _remembered(path: Path, memory: Memory) -> bool:
@@ -134,9 +172,13 @@ def _remember(memo: Path, learnt: Memory) -> None:
     """Add to the memo in one atomic step; two processes at once may lose entries, which costs hashing again."""
     try:
         memo.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=memo.parent, prefix=f".{memo.name}.")
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(_recall(memo) | learnt, file, indent=1)
-        Path(name).replace(memo)
+        # Not mkstemp, which hides it from the others who share this workspace.
+        unfinished = memo.with_name(f".{memo.name}.{secrets.token_hex(8)}")
+        try:
+            with unfinished.open("x") as file:
+                json.dump(_recall(memo) | learnt, file, indent=1)
+            unfinished.replace(memo)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         _log.warning("hashes of the weights are not remembered, so the next start computes them again: %s", error)

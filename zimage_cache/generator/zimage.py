@@ -9,13 +9,21 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError, ModelCorrupt, ModelMissing
+from zimage_cache.errors import (
+    Cancelled,
+    DeviceFailed,
+    GenerationFailed,
+    GeneratorError,
+    ModelCorrupt,
+    ModelMissing,
+)
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.complaints import listening
 from zimage_cache.generator.device import CPU, Device
@@ -89,6 +97,7 @@ class ZImageGenerator:
         self._warmup = warmup
         self._slim = slim
         self._stopped = threading.Event()
+        self._closed = threading.Event()
         plan = make_plan(device, precision, offload, profile.weights_bytes)
         _log.info("plan %s: %s, offload %s (%s)", device.name, plan.precision, plan.offload, plan.reason)
         self._book = PlanBook(plan, device)
@@ -124,16 +133,26 @@ class ZImageGenerator:
         """Stop a download that `load` waits for; from any thread. What has arrived is kept."""
         self._stopped.set()
 
+    def close(self) -> None:
+        """Stop, for good, what a load or `identity` waits for: downloads and reading 33 GB; from any thread.
+
+        The end of a process waits for threads that read. Files that were read to their end are remembered.
+        """
+        self._closed.set()
+
     def unload(self) -> None:
-        if self._pipeline:
-            self._pipeline.unload()
-            self._pipeline = None
-            _return_freed_memory()
+        self._drop()
         self._state = GeneratorState(Status.SLEEPING, device=self._device.name)
 
     def generate(self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]) -> Drawing:
         pipeline = self._loaded()
-        picture, told = draw(pipeline, self._book, recipe, on_step, cancelled)
+        try:
+            picture, told = draw(pipeline, self._book, recipe, on_step, cancelled)
+        except DeviceFailed as error:
+            self._state = GeneratorState(Status.ERROR, detail=str(error), device=self._device.name)
+            _log.error("device_failed %s: %s", self._device.name, error)
+            self._drop()
+            raise
         identity = replace(self.identity(), precision=picture.plan.precision)
         return Drawing(picture.pixels, identity, picture.seconds, pipeline.warnings(recipe) + told)
 
@@ -142,12 +161,30 @@ class ZImageGenerator:
         found = self._found
         return self._locate() if found is None else found[0]
 
-    def _find(self, folder: Path | None = None) -> tuple[Path, GeneratorIdentity]:
-        """Find the model and name its content, once: the identity is fixed for the process, a failure is not."""
+    def _drop(self) -> None:
+        """Let go of the weights, also where their card is broken, and refuses to give its memory back."""
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is None:
+            return
+        try:
+            pipeline.unload()
+        except RuntimeError as error:
+            _log.warning("unloading from %s: %s", self._device.name, error)
+        _return_freed_memory()
+
+    def _find(
+        self, folder: Path | None = None, abandoned: Callable[[], bool] = lambda: False
+    ) -> tuple[Path, GeneratorIdentity]:
+        """Find the model and name its content, once: the identity is fixed for the process, a failure is not.
+
+        Raises:
+            Cancelled: *abandoned* said so, or this generator was closed.
+        """
         with self._finding:
             if self._found is None:
                 folder = folder or self._locate()
-                revision = content_revision(folder, self._memo, tell=self._hear)
+                stopped = partial(_either, self._closed.is_set, abandoned)
+                revision = content_revision(folder, self._memo, tell=self._hear, stopped=stopped)
                 identity = GeneratorIdentity(self._model, revision, self._precision, self._runtime)
                 self._found = folder, identity
             return self._found
@@ -160,7 +197,7 @@ class ZImageGenerator:
             if fetch is None:
                 raise
         self._hear(Progress("fetching the model"))
-        fetch(self._hear, self._stopped.is_set)
+        fetch(self._hear, partial(_either, self._stopped.is_set, self._closed.is_set))
         self._hear(Progress("checking files"))
         return self._locate()
 
@@ -187,8 +224,11 @@ class ZImageGenerator:
 
     def _read(self, folder: Path) -> "LoadedPipeline":
         """Load the weights, and beside that name them: both read the same files, so the disk is read once."""
-        with ThreadPoolExecutor(1, "naming") as beside:
-            naming = beside.submit(self._find, folder)
+        over = threading.Event()
+        # Set before the pool waits for its thread: without a model nobody waits for its name.
+        with ThreadPoolExecutor(1, "naming") as beside, ExitStack() as at_end:
+            at_end.callback(over.set)
+            naming = beside.submit(self._find, folder, partial(_either, over.is_set, self._stopped.is_set))
             self._hear(Progress("importing"))
             with IMPORTING:
                 from zimage_cache.generator.embeddings import Embeddings  # noqa: PLC0415 - see this module's head
@@ -216,7 +256,7 @@ class ZImageGenerator:
             _, identity = naming.result()
         self._book.plan = pipeline.plan
         # Compared after reading: pictures of weights swapped since must not be stored under the old ones' name.
-        if content_revision(folder, self._memo) != identity.revision:
+        if content_revision(folder, self._memo, stopped=self._closed.is_set) != identity.revision:
             raise ModelCorrupt(f"model: the files in {folder} changed since this server started; restart it")
         self._warm_up(pipeline)
         _log.info("loaded %s on %s as %s", self._model, self._device.name, self._precision)
@@ -261,6 +301,10 @@ class ZImageGenerator:
             beside = progress.phase == HASHING and state.phase == _LOADING
             phase = state.phase if beside else progress.phase
             self._state = GeneratorState(Status.LOADING, phase, progress.share, device=self._device.name)
+
+
+def _either(one: Callable[[], bool], other: Callable[[], bool]) -> bool:
+    return one() or other()
 
 
 def _return_freed_memory() -> None:

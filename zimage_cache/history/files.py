@@ -7,11 +7,14 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 _END_OF_TIME: Final = 253_402_300_799  # the last second of the year 9999; files may claim more
+_ABANDONED_SECONDS: Final = 3600.0
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part", re.ASCII)
 _NAMED_MOMENT = re.compile(r"image_(\d{8}_\d{6})_")
 
 
@@ -59,6 +62,20 @@ def move(source: Path, target: Path) -> Path:
     _flush(moved.parent)
     source.unlink(missing_ok=True)
     return moved
+
+
+def sweep(folder: Path, now: float) -> None:
+    """Remove what writers that died left below *folder*: our own unfinished files, not written to for an hour.
+
+    What cannot be looked at or removed stays. *now* is in seconds since 1970.
+    """
+    for inner, _, names in os.walk(folder):
+        for name in filter(_UNFINISHED.fullmatch, names):
+            file = Path(inner, name)
+            with suppress(OSError):
+                stamp = stamp_of(file)
+                if stamp is not None and now - stamp.changed / 1e9 > _ABANDONED_SECONDS:
+                    file.unlink()
 
 
 def scan(folder: Path) -> Iterator[tuple[str, Stamp]]:

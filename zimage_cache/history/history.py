@@ -4,6 +4,7 @@ import logging
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -109,6 +110,7 @@ class History:
             self._index.rename(renamed)
             self._index.delete({known[name][0] for name in gone} - {id_ for id_, _ in renamed})
             self._read(fresh)
+            files.sweep(self._folder, time.time())
             self._thumbnails.sweep((self._folder / name, stamp) for name, stamp in there.items())
             self._compared = None if self._closing.is_set() else compared
 

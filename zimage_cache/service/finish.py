@@ -45,7 +45,7 @@ class Finisher:
 
     def finish(self, run: Run, drawing: Drawing) -> None:
         """Encode, resolve the waiters, then store and copy what somebody wants kept."""
-        self._pace.learn(run.plan.model, run.plan.recipe, drawing.gpu_seconds)
+        self._pace.learn(run.plan.model, run.plan.identity, run.plan.recipe, drawing.gpu_seconds)
         entry = self._entry(run, drawing)
         key = entry.record.key
         # The answer names the key before the put below returns; until then, or while it fails, the shelf has it.

@@ -79,6 +79,7 @@ class Run:
     began: float | None = None
     preview: bytes | None = None
     watchers: int = 0
+    retried: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
     future: Future[Landing] = field(default_factory=Future)
 
@@ -166,6 +167,15 @@ class Flights:
             if run.phase is not Phase.WAITING:
                 return False
             run.phase, run.started = Phase.DRAWING, now
+            return True
+
+    def restart(self, run: Run) -> bool:
+        """Let a run wait once more, for another card; False when nobody waits for it, or it had its second try."""
+        with self._lock:
+            if run.phase is not Phase.DRAWING or run.retried:
+                return False
+            run.phase, run.retried = Phase.WAITING, True
+            run.started = run.began = run.step = run.preview = None
             return True
 
     def drawn(self, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -22,13 +23,34 @@ class FairQueue(Generic[T]):
         """Append to the lane of *user*."""
         with self._ready:
             self._lanes.setdefault(user, deque()).append(item)
-            self._ready.notify()
+            # All of them: whoever a single call woke might not be ready.
+            self._ready.notify_all()
 
-    def take(self) -> T | None:
-        """Wait for the next item; None when the queue is closed."""
+    def put_back(self, item: T, user: str) -> None:
+        """Let an item that was taken be the next one of *user*, whose turn it is again."""
         with self._ready:
-            self._ready.wait_for(lambda: self._lanes or self._closed)
-            if self._closed:
+            self._lanes.setdefault(user, deque()).appendleft(item)
+            self._lanes.move_to_end(user, last=False)
+            self._ready.notify_all()
+
+    def take(
+        self,
+        ready: Callable[[], bool] = lambda: True,
+        unless: Callable[[], bool] = lambda: False,
+        seconds: float | None = None,
+    ) -> T | None:
+        """Wait for the next item; None when the queue is closed.
+
+        Args:
+            ready: Take nothing before this says yes.
+            unless: Give up, with None, when this says yes.
+            seconds: Give up, with None, after so long; None = never.
+
+        Both are asked under the queue's lock, again after every `put` and `wake`: they must be instant.
+        """
+        with self._ready:
+            self._ready.wait_for(lambda: self._closed or unless() or (self._lanes and ready()), seconds)
+            if self._closed or not self._lanes or unless() or not ready():
                 return None
             user, lane = next(iter(self._lanes.items()))
             item = lane.popleft()
@@ -37,6 +59,11 @@ class FairQueue(Generic[T]):
             else:
                 del self._lanes[user]
             return item
+
+    def wake(self) -> None:
+        """Have everybody who waits in `take` look again whether they are ready."""
+        with self._ready:
+            self._ready.notify_all()
 
     def discard(self, item: T) -> None:
         """Forget an item nobody wants any more; nothing happens if it was taken already."""

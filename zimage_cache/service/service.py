@@ -79,7 +79,7 @@ class ImageService:
         versions: Names and versions of the software, for the records.
         preload: Load the default model at `start`.
         mates: The same models on further devices, by the same names.
-        database: Where the lifetime statistics are kept; None = nowhere.
+        database: Where the lifetime statistics, and how long pictures take, are kept; None = nowhere.
         wildcards: The folder of the files that `prompts` takes wildcards from; None = there are none.
 
     Threads: coroutines run on one event loop. Disk reads go to reader threads, drawing to one worker a
@@ -101,12 +101,14 @@ class ImageService:
         wildcards: Path | None = None,
     ) -> None:
         self.default_model = next(iter(generators))
-        self.statistics = Statistics(None if database is None else Lifetime(database), self._cache_counts)
+        self._pace = Pace({name: each.state.device or "" for name, each in generators.items()}, database)
+        self.statistics = Statistics(
+            None if database is None else Lifetime(database), self._cache_counts, beside=self._pace.flush
+        )
         self.history = history
         self._cache = cache
         self.prompts = Prompts(wildcards, lambda model: self._worker(model).generator)
         self._timeout = request_timeout or None
-        self._pace = Pace()
         self._shelf = Shelf(SHELF_BYTES)
         self.curator = Curator(cache, self._shelf, self.statistics)
         self._claims = Claims(Generation.free if cache is None else cache.generation)
@@ -141,6 +143,7 @@ class ImageService:
 
     def start(self) -> None:
         """Start the workers; the default model begins to load."""
+        self._pace.recall()
         for worker in self._workers.values():
             worker.start()
         self._claims.start()
@@ -152,7 +155,7 @@ class ImageService:
         for worker in self._workers.values():
             # A picture may still finish; a load that has not by now is not worth waiting for.
             worker.stop(_STOP_SECONDS if worker.drawing else _LOAD_SECONDS)
-        # Naming a model hashes all of it, which cannot be stopped, and leaves nothing that would be lost.
+        # Naming a model reads all of it: whoever made the generators tells them to stop.
         self._identifiers.shutdown(wait=False, cancel_futures=True)
         for pool in (self._launcher, self._readers, self._encoders, self._unloaders):
             pool.shutdown()
@@ -180,17 +183,24 @@ class ImageService:
         return self._worker(model).generator.profile
 
     def state(self, model: str | None = None) -> GeneratorState:
-        """Return how *model* (None = the default) is now; one that was told to load, and has not begun, is loading."""
-        generator = self._worker(model).generator
-        state, loader = generator.state, self._loaders.get(generator.profile.name)
+        """Return how *model* (None = the default) is now, as the best of its cards.
+
+        One that was told to load, and has not begun, is loading.
+        """
+        worker = self._worker(model)
+        state, loader = worker.state, self._loaders.get(worker.generator.profile.name)
         if loader is not None and loader.is_alive() and state.status in {Status.SLEEPING, Status.ERROR}:
             return GeneratorState(Status.LOADING, phase="waiting for its turn", device=state.device)
         return state
 
+    def devices(self, model: str | None = None) -> list[GeneratorState]:
+        """Return how *model* (None = the default) is on each card it is drawn on, the first one first."""
+        return self._worker(model).states
+
     def ready(self, model: str | None = None) -> bool:
         """Tell whether a miss would be accepted now: asleep counts, and so does waking up, for a request waits."""
         worker = self._worker(model)
-        match worker.generator.state.status:
+        match worker.state.status:
             case Status.LOADING:
                 return not worker.preloading and worker.generator.profile.name in self._identities
             case status:
@@ -346,7 +356,7 @@ class ImageService:
                 raise _loading(worker) from None
             except (ModelMissing, ModelCorrupt):  # half here, while it is being fetched
                 # Before its worker says "loading", a preload has that in mind already.
-                if worker.generator.state.status is not Status.LOADING and not worker.preloading:
+                if worker.state.status is not Status.LOADING and not worker.preloading:
                     raise
                 if not patient:
                     raise _loading(worker) from None
@@ -457,7 +467,8 @@ class ImageService:
         return token
 
     def _cost(self, worker: Worker, recipes: Sequence[Recipe]) -> float | None:
-        guesses = [self._pace.guess(worker.generator.profile.name, recipe) for recipe in recipes]
+        name = worker.generator.profile.name
+        guesses = [self._pace.guess(name, self._identities.get(name), recipe) for recipe in recipes]
         return None if None in guesses else sum(filter(None, guesses))
 
     def _progress(self, worker: Worker, job: Job) -> Progress:
@@ -467,7 +478,7 @@ class ImageService:
         if not undrawn:
             return Progress("finishing", n=len(job.parts), done=done, eta_seconds=0.0)
         run = next((run for run in undrawn if run.phase is Phase.DRAWING), undrawn[0])
-        state = worker.generator.state
+        state = worker.state
         loading = state.status is Status.LOADING
         return Progress(
             "loading" if loading else "queued" if run.phase is Phase.WAITING else _drawing_phase(run),
@@ -521,7 +532,7 @@ def _measured(run: Run) -> float | None:
 
 
 def _loading(worker: Worker) -> GeneratorLoading:
-    phase = worker.generator.state.phase or "starting"
+    phase = worker.state.phase or "starting"
     return GeneratorLoading(f"{worker.generator.profile.title} is loading ({phase}); try again in a few seconds")
 
 

@@ -140,6 +140,10 @@ class Waits:
         self.seconds += seconds
 
 
+def _nothing() -> None:
+    pass
+
+
 class Statistics:
     """Counts, and adds them to the lifetime sums every few seconds.
 
@@ -147,6 +151,7 @@ class Statistics:
         lifetime: Where the lifetime sums are; None = nowhere, the lifetime is this process's.
         cache_counts: Returns what the cache has counted so far, by the names in `CACHE_COUNTS`; never blocks.
         clock: Seconds since 1970.
+        beside: What else is to be kept every few seconds, and at the end.
 
     Threads: any. Only `flush`, `lifetime` and `close` block for the disk. Trouble with the database is one warning,
     and nothing is lost while this process lives: what could not be added is added later. A killed one loses the last
@@ -159,7 +164,9 @@ class Statistics:
         cache_counts: Callable[[], Mapping[str, int]] = dict,
         *,
         clock: Callable[[], float] = time.time,
+        beside: Callable[[], None] = _nothing,
     ) -> None:
+        self._beside = beside
         self._lifetime = lifetime
         self._cache_counts = cache_counts
         self._since = clock()
@@ -189,6 +196,7 @@ class Statistics:
         if self._thread.ident is not None:
             self._thread.join()
         self.flush()
+        self._beside()
 
     def delivered(self, answer: Answer, *, seconds: float, saved: float) -> None:
         """Count a picture that was handed out after *seconds*, *saved* GPU-seconds of which somebody else paid."""
@@ -263,6 +271,7 @@ class Statistics:
     def _flush_often(self) -> None:
         while not self._closing.wait(_FLUSH_SECONDS):
             self.flush()
+            self._beside()
 
 
 def _minus(counts: Counts, earlier: Counts) -> dict[str, float]:

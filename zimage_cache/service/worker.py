@@ -1,4 +1,4 @@
-"""One thread a pipeline: load it, then draw one run after the other, and never die. One queue a model."""
+"""One thread a card: load it, then draw one run after the other, and never die. One queue a model."""
 
 import logging
 import threading
@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
-from zimage_cache.errors import ZImageError
+from zimage_cache.errors import GeneratorError, ZImageError
 from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.generator.protocol import Drawing, ImageGenerator, Status, Step
+from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, Status, Step
 from zimage_cache.request import Recipe
+from zimage_cache.service.cards import FIRST_PAUSE_SECONDS, Cards
 from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.queue import FairQueue
 
@@ -19,14 +20,15 @@ _UNFINISHED = 4
 
 
 class Worker:
-    """Draws the runs of one model, on every device there is for it.
+    """Draws the runs of one model, on every card there is for it.
 
     Args:
-        generator: Only one thread of this worker loads it and draws with it.
+        generator: The first card's: the one asked who the model is.
         finish: What becomes of the pixels; called in *encoders*, beside the next picture.
         preload: Load at `start`, before anybody asks.
-        mates: The same model on further devices, each with a thread of its own. They load after *generator* did, and
-            one that cannot load is left out; the queue is shared, so a slow device delays nobody.
+        mates: The same model on further cards, each with a thread of its own. The queue is shared, so a slow card
+            delays nobody; `Cards` tells which card draws, and when one that failed is loaded again.
+        pause: Seconds before a card that failed is loaded again, the first time.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Worker:
         *,
         preload: bool,
         mates: Sequence[ImageGenerator] = (),
+        pause: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         self.generator = generator
         self.queue: FairQueue[Run] = FairQueue()
@@ -45,23 +48,32 @@ class Worker:
         self._flights = flights
         self._encoders = encoders
         self._finish = finish
-        self._lanes = (generator, *mates)
-        self._current: list[Run | None] = [None] * len(self._lanes)
-        self._awake = threading.Event()
+        self._cards = Cards((generator, *mates), pause=pause)
+        self._current: list[Run | None] = [None] * (1 + len(mates))
         self._stopped = False
         # Pixels are 3 to 12 MB each: a disk slower than the GPU must slow the GPU down, not fill the memory.
-        self._places = threading.Semaphore(_UNFINISHED * len(self._lanes))
+        self._places = threading.Semaphore(_UNFINISHED * (1 + len(mates)))
         name = f"worker-{generator.profile.name}"
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._mates = [
-            threading.Thread(target=self._assist, args=(lane,), name=f"{name}-{lane}", daemon=True)
-            for lane in range(1, len(self._lanes))
+            threading.Thread(target=self._draw_all, args=(card,), name=f"{name}-{card}", daemon=True)
+            for card in range(1, 1 + len(mates))
         ]
+
+    @property
+    def state(self) -> GeneratorState:
+        """How the model is: as the best of its cards."""
+        return self._cards.state
+
+    @property
+    def states(self) -> list[GeneratorState]:
+        """How each card is, the first one first."""
+        return self._cards.states
 
     @property
     def lanes(self) -> int:
         """How many pictures it draws at once."""
-        return len(self._lanes)
+        return self._cards.able
 
     @property
     def drawing(self) -> list[Run]:
@@ -71,7 +83,7 @@ class Worker:
     def identities(self, recipe: Recipe) -> tuple[GeneratorIdentity, ...]:
         """Tell as whose picture *recipe* may be stored, on any of the devices; see `ImageGenerator.identities`."""
         # Only those awake: one that never loaded might have to read all weights first to know who it is.
-        mates = [mate for mate in self._lanes[1:] if mate.state.status is Status.HEALTHY]
+        mates = [mate for mate in self._cards.generators[1:] if mate.state.status is Status.HEALTHY]
         return tuple(dict.fromkeys(who for each in (self.generator, *mates) for who in each.identities(recipe)))
 
     def start(self) -> None:
@@ -83,7 +95,6 @@ class Worker:
         """Take no further run and wait up to *seconds* for the present ones."""
         self._stopped = True
         self.queue.close()
-        self._awake.set()
         for thread in (self._thread, *self._mates):
             if thread.ident is not None:
                 thread.join(seconds)
@@ -92,44 +103,83 @@ class Worker:
         if self.preloading:
             self.load()
             self.preloading = False
-            self._awake.set()
         self._draw_all(0)
 
-    def _assist(self, lane: int) -> None:
-        """Wait until the first device is awake, so that weights are read one after the other, then draw too."""
-        self._awake.wait()
-        if not self._stopped and self._load(self._lanes[lane]):
-            self._draw_all(lane)
-
-    def _draw_all(self, lane: int) -> None:
-        while (run := self.queue.take()) is not None:
-            if self._flights.start(run, time.monotonic()):
-                self._current[lane] = run
-                self._draw(run, self._lanes[lane])
-                self._current[lane] = None
-                self._awake.set()
+    def _draw_all(self, card: int) -> None:
+        cards = self._cards
+        ready, lacking = partial(cards.draws, card), partial(cards.wants_loading, card)
+        while not self._stopped:
+            if lacking():
+                self._follow(card)
+            elif (run := self.queue.take(ready, lacking, cards.pause(card))) is not None:
+                self._start(run, card)
 
     def load(self) -> None:
-        """Load now, from any thread; trouble is logged, and shown as the generator's state. Blocks until it is done."""
-        self._load(self.generator)
+        """Load the first card that can be, from any thread, and have the others follow; blocks until it is done.
 
-    def _load(self, generator: ImageGenerator) -> bool:
+        Trouble is logged, and shown as the card's state.
+        """
+        for card in range(len(self._cards.generators)):
+            if self._stopped or self._load(card):
+                return
+
+    def _load(self, card: int) -> bool:
+        """Load one card; trouble is logged, counted, and shown as its state."""
+        generator = self._cards.generators[card]
+        loaded = False
         try:
             generator.load()
+            loaded = True
         except ZImageError as error:
-            _log.warning("load_failed model=%s error=%s", generator.profile.name, error)
-            return False
+            _log.warning("load_failed model=%s card=%d error=%s", generator.profile.name, card, error)
         except Exception:  # noqa: BLE001 - the outermost edge of this thread: the next ask finds a living worker
-            _log.exception("load_failed model=%s", generator.profile.name)
-            return False
-        return True
+            _log.exception("load_failed model=%s card=%d", generator.profile.name, card)
+        if not loaded:
+            self._cards.failed(card)
+        self.queue.wake()
+        return loaded
 
-    def _draw(self, run: Run, generator: ImageGenerator) -> None:
+    def _follow(self, card: int) -> None:
+        """Load a card beside one that is awake; undone where the model was sent to sleep meanwhile."""
+        if self._load(card) and self._cards.lonely(card):
+            self._cards.generators[card].unload()
+
+    def _start(self, run: Run, card: int) -> None:
+        if not self._flights.start(run, time.monotonic()):
+            return
+        self._current[card] = run
         with self._flights.failing(run):
-            drawing = generator.generate(run.plan.recipe, partial(_tell, run), run.cancelled.is_set)
-            self._flights.drawn(run)
-            self._places.acquire()
-            self._encoders.submit(self._finish_one, run, drawing)
+            self._draw(run, card)
+        self._current[card] = None
+        self.queue.wake()
+
+    def _draw(self, run: Run, card: int) -> None:
+        try:
+            generator = self._cards.generators[card]
+            drawing = generator.generate(run.plan.recipe, partial(self._hear, run), run.cancelled.is_set)
+        except GeneratorError as error:
+            if not self._cards.broken(card):
+                raise
+            self._cards.failed(card)
+            if not self._cards.others(card) or not self._flights.restart(run):
+                raise
+            _log.warning("run_moved key=%s card=%d error=%s", run.plan.key[:12], card, error)
+            self._put_back(run)
+            return
+        self._cards.drew(card)
+        self._flights.drawn(run)
+        self._places.acquire()
+        self._encoders.submit(self._finish_one, run, drawing)
+
+    def _put_back(self, run: Run) -> None:
+        self.queue.put_back(run, run.plan.user)
+        if run.cancelled.is_set():  # its last waiter left between the restart and this
+            self.queue.discard(run)
+
+    def _hear(self, run: Run, step: Step) -> None:
+        _tell(run, step)
+        if step.evaluation == 0:  # the model is awake: the other cards may follow
+            self.queue.wake()
 
     def _finish_one(self, run: Run, drawing: Drawing) -> None:
         try:

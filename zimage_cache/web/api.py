@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from zimage_cache.entry import Record, Source
 from zimage_cache.errors import Cancelled
-from zimage_cache.generator.protocol import Status
+from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.request import CacheMode
 from zimage_cache.service.job import Outcome
 from zimage_cache.service.service import ImageService, Known
@@ -78,8 +78,25 @@ class LookedUp(BaseModel):
     eta_seconds: float | None
 
 
+class DeviceState(BaseModel):
+    """One device the model is drawn on: `phase` while it loads, `detail` where something is wrong with it."""
+
+    device: str | None
+    status: Status
+    phase: str
+    detail: str
+
+    @classmethod
+    def of(cls, state: GeneratorState) -> "DeviceState":
+        """Write down a state."""
+        return cls(device=state.device, status=state.status, phase=state.phase, detail=state.detail)
+
+
 class Health(BaseModel):
-    """The answer of `/health` and `/ready`; without credentials, where they are asked for, status and time only."""
+    """The answer of `/health` and `/ready`; without credentials, where they are asked for, status and time only.
+
+    The model is as well as the best of its `devices`.
+    """
 
     status: Status
     timestamp: datetime
@@ -88,6 +105,7 @@ class Health(BaseModel):
     phase: str | None = None
     share: float | None = None
     detail: str | None = None
+    devices: list[DeviceState] | None = None
 
 
 def add_api(app: FastAPI, service: ImageService, *, private: bool) -> None:
@@ -176,6 +194,7 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
                 "phase": state.phase,
                 "share": state.share,
                 "detail": state.detail,
+                "devices": [DeviceState.of(each) for each in service.devices()],
             }
         return Health.model_validate(known).model_dump(mode="json", exclude_unset=True)
 

@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 
 from zimage_cache.generator.protocol import Status
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.api import DeviceState
 from zimage_cache.web.routes import add_routes
 
 
@@ -21,6 +22,7 @@ class Model(BaseModel):
     share: float | None
     detail: str
     device: str | None
+    devices: list[DeviceState]
 
 
 class Models(BaseModel):
@@ -48,6 +50,7 @@ def add_models_api(app: FastAPI, service: ImageService) -> None:
             share=state.share,
             detail=state.detail,
             device=state.device,
+            devices=[DeviceState.of(each) for each in service.devices(name)],
         )
 
     @router.get("/models")

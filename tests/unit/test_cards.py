@@ -1,0 +1,135 @@
+"""`Cards`: which card draws, which one waits, and when one that failed is tried again."""
+
+import pytest
+
+from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.generator.protocol import GeneratorState, Status
+from zimage_cache.service.cards import Cards
+
+ASLEEP, LOADING, HEALTHY, BROKEN = Status.SLEEPING, Status.LOADING, Status.HEALTHY, Status.ERROR
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def cards(*statuses: Status, clock=None) -> Cards:
+    return Cards([FakeGenerator(state=GeneratorState(status)) for status in statuses], clock or Clock())
+
+
+@pytest.mark.parametrize(
+    ("statuses", "drawing"),
+    [
+        ([HEALTHY, HEALTHY, HEALTHY], [0, 1, 2]),
+        ([HEALTHY, BROKEN, ASLEEP], [0]),
+        ([BROKEN, LOADING, HEALTHY], [2]),
+        ([ASLEEP, ASLEEP, ASLEEP], [0]),
+        ([LOADING, ASLEEP, ASLEEP], [0]),
+        ([BROKEN, ASLEEP, ASLEEP], [1]),
+        ([BROKEN, BROKEN, LOADING], [2]),
+        ([BROKEN, BROKEN, BROKEN], [0]),
+        ([ASLEEP], [0]),
+        ([BROKEN], [0]),
+    ],
+)
+def test_who_draws(statuses, drawing):
+    """Healthy cards do; without one exactly one card does, so that a run always finds somebody."""
+    made = cards(*statuses)
+    assert [card for card in range(len(statuses)) if made.draws(card)] == drawing
+
+
+def test_of_broken_cards_the_one_that_rested_longest_is_tried():
+    """With nothing but broken cards the runs go round: one that works again is found."""
+    clock = Clock()
+    made = cards(BROKEN, BROKEN, BROKEN, clock=clock)
+    tried = []
+    for _ in range(6):
+        (opener,) = (card for card in range(3) if made.draws(card))
+        tried.append(opener)
+        clock.now += 1
+        made.failed(opener)
+    assert tried == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "lacking"),
+    [
+        ([HEALTHY, ASLEEP, BROKEN], [1, 2]),
+        ([ASLEEP, HEALTHY], [0]),
+        ([HEALTHY, LOADING], []),
+        ([ASLEEP, ASLEEP], []),
+        ([BROKEN, BROKEN], []),
+        ([LOADING, ASLEEP], []),
+        ([BROKEN], []),
+    ],
+)
+def test_who_is_loaded_without_a_run(statuses, lacking):
+    """Whoever could draw beside a healthy card; where none is awake, nobody is woken for nothing."""
+    made = cards(*statuses)
+    assert [card for card in range(len(statuses)) if made.wants_loading(card)] == lacking
+
+
+def test_pauses_double_until_a_picture_is_drawn():
+    """A card that fails again and again is tried ever more rarely; loading alone proves nothing, a picture does."""
+    clock = Clock()
+    made = cards(HEALTHY, BROKEN, clock=clock)
+    pauses = []
+    for _ in range(10):
+        made.failed(1)
+        pauses.append(made.pause(1))
+        clock.now += pauses[-1] - 0.5
+        assert not made.wants_loading(1)
+        clock.now += 0.5
+        assert made.wants_loading(1)
+    assert pauses == [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]
+    assert made.pause(1) is None
+    made.drew(1)
+    made.failed(1)
+    assert made.pause(1) == 5
+
+
+def test_the_pause_is_only_before_loading():
+    """A card that failed and sleeps now waits too: it may be the one that breaks while it loads."""
+    clock = Clock()
+    made = cards(HEALTHY, ASLEEP, clock=clock)
+    made.failed(1)
+    assert not made.wants_loading(1)
+    clock.now += 5
+    assert made.wants_loading(1)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "best", "able"),
+    [
+        ([BROKEN, HEALTHY], HEALTHY, 1),
+        ([BROKEN, ASLEEP, LOADING], LOADING, 2),
+        ([BROKEN, ASLEEP], ASLEEP, 1),
+        ([BROKEN, BROKEN], BROKEN, 1),
+        ([HEALTHY, HEALTHY], HEALTHY, 2),
+    ],
+)
+def test_the_model_is_as_well_as_its_best_card(statuses, best, able):
+    """One that draws is enough for healthy; so many pictures at once as there are cards without error."""
+    made = cards(*statuses)
+    assert (made.state.status, made.able) == (best, able)
+    assert [state.status for state in made.states] == statuses
+
+
+def test_the_first_of_equals_speaks():
+    """Where all are in error, people read the first card's reason."""
+    generators = [FakeGenerator(state=GeneratorState(BROKEN, detail=said)) for said in ("first", "second")]
+    assert Cards(generators).state.detail == "first"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "alone"), [([ASLEEP, HEALTHY], True), ([BROKEN, HEALTHY], False), ([LOADING, HEALTHY], False)]
+)
+def test_lonely_is_who_loaded_for_a_model_that_sleeps(statuses, alone):
+    """Sent to sleep meanwhile is no reason to be awake; the others broken, or waking, is one."""
+    assert cards(*statuses).lonely(1) is alone
