@@ -5,8 +5,10 @@ from typing import Final
 
 import gradio as gr
 from fastapi import FastAPI
+from starlette.routing import Mount
 
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.errors import add_page_error_responses
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
 from zimage_cache.web.page.form import defaults, size_choices, style_choices
@@ -36,6 +38,9 @@ def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
         allowed_paths=[],
         run_history=False,
     )
+    for route in mounted.routes:
+        if isinstance(route, Mount) and isinstance(route.app, gr.routes.App):
+            add_page_error_responses(route.app)
     return mounted
 
 
