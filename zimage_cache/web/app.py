@@ -20,6 +20,7 @@ from zimage_cache.web.metrics import add_metrics
 from zimage_cache.web.middleware import Guard, checks
 from zimage_cache.web.models_api import add_models_api
 from zimage_cache.web.page.mount import mount_page
+from zimage_cache.web.prompt_api import add_prompt_api
 
 
 def create_app(
@@ -54,6 +55,7 @@ def create_app(
     add_error_responses(app)
     add_api(app, service, private=credentials is not None)
     add_jobs_api(app, tickets)
+    add_prompt_api(app, service)
     add_models_api(app, service)
     add_cache_api(app, service)
     add_metrics(app, service)
