@@ -1,5 +1,6 @@
 """Real servers and a real browser. Everything started here is ended here, by its own process."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from fastapi import FastAPI
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from zimage_cache.generator.fake import FakeGenerator
 
@@ -41,6 +44,29 @@ def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
     while not true():
         assert time.monotonic() < end, f"did not come true in {seconds} s"
         time.sleep(0.05)
+
+
+def wait_with(page: Page, true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait likewise for something *page* tells this thread, which it cannot while the thread sleeps."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"did not come true in {seconds} s"
+        page.wait_for_timeout(50)
+
+
+def write(page: Page, prompt: str) -> None:
+    page.fill("#zi-prompt textarea", prompt)
+
+
+def generate(page: Page, prompt: str, source: str = "") -> None:
+    """Ask for *prompt* and wait for a picture of *source*."""
+    write(page, prompt)
+    page.click("#zi-generate")
+    expect(page.locator(f'.zi-badge[data-source="{source}"]' if source else ".zi-badge").first).to_be_visible()
+
+
+def seed(page: Page) -> str:
+    return page.input_value("#zi-seed input")
 
 
 @dataclass
@@ -145,7 +171,15 @@ def serving(generator: FakeGenerator, workspace: Path, port: int = 0) -> Iterato
     from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
 
     service, running = make_service(Settings(workspace=workspace), generator)
-    server = uvicorn.Server(uvicorn.Config(create_app(service, running), log_config=None))
+
+    async def build() -> FastAPI:
+        return create_app(service, running)
+
+    # On a loop, for Gradio leaves loops of its own behind, unclosed, where there is none; and in another thread, for
+    # in this one Playwright's may be running.
+    with ThreadPoolExecutor(1) as builder:
+        app = builder.submit(lambda: asyncio.run(build())).result()
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     listening = socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
