@@ -44,7 +44,9 @@ def _label(width: int, height: int) -> str:
 
 def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
     """Return what a request to a model that leaves everything out asks for, by field name; the seed is drawn."""
-    fields = {name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}}
+    fields = {
+        name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}
+    }
     own = {name: getattr(profile, name) for name in ("width", "height", "steps", "guidance_scale")}
     return {"prompt": "", **fields, **own}
 

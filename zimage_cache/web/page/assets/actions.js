@@ -82,6 +82,13 @@ zimage.actions = ({ use, remove }) => {
     if (!stored(image)) return [];
     const button = tool("pin", "pin", () => pin(image, button));
     pinned(image, button);
+    // What was stored before may have been pinned before; only the cache knows.
+    if (image.cached && image.pinned === undefined) {
+      server.get(`/cache/${image.key}`).then((entry) => {
+        image.pinned ??= entry.pinned;
+        pinned(image, button);
+      }, () => {});
+    }
     return [button, tool("delete", "delete", () => confirm(image))];
   }
 

@@ -18,6 +18,7 @@ zimage.card = (root, wires) => {
 
   function begin(ask, id = null) {
     giveUp();
+    tell("");
     turn += 1;
     shown = null;
     current = { ask, id, turn, looking: new AbortController() };

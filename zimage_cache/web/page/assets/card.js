@@ -42,7 +42,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     const more = [
       place({ ...progress, step, steps }),
       n > 1 ? say("picture_of", { number: Math.min(done + 1, n), n }) : "",
-      eta ? say("eta", { time: time(eta) }) : "",
+      eta >= 1 ? say("eta", { time: time(eta) }) : "",
     ];
     return {
       phase: say(phase),

@@ -43,11 +43,11 @@ zimage.prompt = (root) => {
   }
 
   // Only what is wrong with the text itself stands here; whatever else is the matter is told elsewhere.
-  function trouble({ code, message }) {
+  function trouble({ code, message, field }) {
     find("count").hidden = true;
     find("expanded").hidden = true;
     find("prompt-trouble").hidden = code !== "invalid_request";
-    find("prompt-trouble").textContent = message;
+    find("prompt-trouble").textContent = field === "prompt" ? message.replace(/^prompt: /, "") : message;
   }
 
   async function ask() {

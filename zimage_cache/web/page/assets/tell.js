@@ -6,12 +6,14 @@ zimage.tell = (() => {
   let line = null;
   let timer = 0;
 
+  // "" takes the line away.
   return (text) => {
     // Inside Gradio's container, whose style it shares.
     line ??= document.querySelector(".gradio-container").appendChild(make("p", { className: "zi-told", role: "status" }));
-    line.textContent = text;
-    line.classList.add("zi-there");
     clearTimeout(timer);
+    line.classList.toggle("zi-there", text !== "");
+    if (text === "") return;
+    line.textContent = text;
     timer = setTimeout(() => line.classList.remove("zi-there"), SECONDS * 1000);
   };
 })();

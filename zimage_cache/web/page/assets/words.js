@@ -21,7 +21,8 @@ window.zimage = (() => {
   }
 
   const AGES = [["year", 31536000], ["month", 2592000], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60]];
-  const ages = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto", style: "short" });
+  const spoken = language === "zh" ? "zh-CN" : navigator.language.startsWith("en") ? navigator.language : "en-GB";
+  const ages = new Intl.RelativeTimeFormat(spoken, { numeric: "auto", style: "short" });
 
   // So many seconds ago, as people say it: "3 min ago".
   function age(seconds) {
