@@ -1,5 +1,6 @@
 """Real servers and a real browser. Everything started here is ended here, by its own process."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -8,15 +9,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from fastapi import FastAPI
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from zimage_cache.generator.fake import FakeGenerator
 
@@ -48,6 +52,29 @@ def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
     while not true():
         assert time.monotonic() < end, f"did not come true in {seconds} s"
         time.sleep(0.05)
+
+
+def wait_with(page: Page, true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait likewise for something *page* tells this thread, which it cannot while the thread sleeps."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"did not come true in {seconds} s"
+        page.wait_for_timeout(50)
+
+
+def write(page: Page, prompt: str) -> None:
+    page.fill("#zi-prompt textarea", prompt)
+
+
+def generate(page: Page, prompt: str, source: str = "") -> None:
+    """Ask for *prompt* and wait for a picture of *source*."""
+    write(page, prompt)
+    page.click("#zi-generate")
+    expect(page.locator(f'.zi-badge[data-source="{source}"]' if source else ".zi-badge").first).to_be_visible()
+
+
+def seed(page: Page) -> str:
+    return page.input_value("#zi-seed input")
 
 
 @dataclass
@@ -126,8 +153,25 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fake]:
             yield Fake(url, generator, workspace)
 
 
+@pytest.fixture
+def hold(fake: Fake, gate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Give a maker of gates that hold the fake generator; at the end they are open, and it is nobody's."""
+    made = []
+
+    def make(evaluation: int = 1, only: Collection[int] | None = None) -> object:
+        made.append(gate(evaluation, only))
+        fake.generator.before_step = made[-1]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.open()
+    fake.generator.before_step = lambda _recipe, _evaluation: None
+    wait_until(lambda: fake.generator._busy == 0)
+
+
 @contextmanager
-def serving(generator: FakeGenerator, workspace: Path) -> Iterator[str]:
+def serving(generator: FakeGenerator, workspace: Path, port: int = 0) -> Iterator[str]:
     import uvicorn  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
 
     from zimage_cache.compose import make_service  # noqa: PLC0415 - likewise
@@ -135,8 +179,16 @@ def serving(generator: FakeGenerator, workspace: Path) -> Iterator[str]:
     from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
 
     service, running = make_service(Settings(workspace=workspace), generator)
-    server = uvicorn.Server(uvicorn.Config(create_app(service, running), log_config=None))
-    listening = socket.create_server(("127.0.0.1", 0))
+
+    async def build() -> FastAPI:
+        return create_app(service, running)
+
+    # On a loop, for Gradio leaves loops of its own behind, unclosed, where there is none; and in another thread, for
+    # in this one Playwright's may be running.
+    with ThreadPoolExecutor(1) as builder:
+        app = builder.submit(lambda: asyncio.run(build())).result()
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    listening = socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

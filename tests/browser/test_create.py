@@ -11,28 +11,14 @@ from playwright.sync_api import Page, expect
 from zimage_cache.cache.check import check
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.protocol import GeneratorState, Status
+from zimage_cache.service import tickets
 
-from .conftest import Demo, Fake, Watch, wait_until
+from .conftest import Demo, Fake, Watch, generate, seed, wait_until, wait_with, write
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
 CIRCLE = "a large red circle on a blue background"
-
-
-def write(page: Page, prompt: str) -> None:
-    page.fill("#zi-prompt textarea", prompt)
-
-
-def generate(page: Page, prompt: str, source: str = "") -> None:
-    """Ask for *prompt* and wait for a picture of *source*."""
-    write(page, prompt)
-    page.click("#zi-generate")
-    expect(page.locator(f'.zi-badge[data-source="{source}"]' if source else ".zi-badge").first).to_be_visible()
-
-
-def seed(page: Page) -> str:
-    return page.input_value("#zi-seed input")
 
 
 def picture(page: Page) -> Image.Image:
@@ -107,7 +93,7 @@ def test_every_control_reaches_the_recipe(fake: Fake, open_page):
     page.get_by_role("option", name="UniPC").click()
     page.fill("#zi-n input[type=number]", "2")
     page.keyboard.press("Control+Enter")
-    expect(page.locator(".zi-pictures figure")).to_have_count(2)
+    expect(page.locator(".zi-pictures .zi-badge")).to_have_count(2)
     first, second = fake.generator.recipes[-2:]
     assert first.prompt.startswith("watercolour painting of all of it,")
     assert first.negative_prompt == "fog, photograph, hard outlines"
@@ -141,114 +127,130 @@ def test_cache_modes(fake: Fake, open_page):
     assert not stored("no trace")
 
 
-def test_stop_ends_the_run_and_the_next_picture_works(fake: Fake, open_page):
+def test_stop_ends_the_run_and_the_next_picture_works(fake: Fake, open_page, hold):
     """Stop half-way cancels the run within a step; nothing of it is stored, and the next ask is drawn."""
-    page, steps = open_page(fake.url), []
-    fake.generator.before_step = lambda _recipe, evaluation: steps.append(evaluation)
-    fake.generator.seconds = 8.0
-    try:
-        write(page, "never finished")
-        page.click("#zi-generate")
-        expect(page.locator(".zi-running")).to_contain_text("step 1 of 8")
+    page, door = open_page(fake.url), hold(evaluation=2)
+    write(page, "never finished")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-running")).to_contain_text("step 1 of 8")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
         page.click("#zi-stop")
-        expect(page.locator(".zi-empty")).to_contain_text("Stopped")
-        wait_until(lambda: fake.generator._busy == 0, 5)
-        assert max(steps) < 8
-    finally:
-        fake.generator.seconds = 0.0
+    expect(page.locator(".zi-empty")).to_contain_text("Stopped")
     expect(page.locator("#zi-stop")).to_have_css("pointer-events", "none")
+    door.open()
+    wait_until(lambda: fake.generator._busy == 0)
+    assert max(evaluation for _, evaluation in door.steps) == 2
     generate(page, "after the stop", "generated")
 
 
-def test_the_picture_grows_while_it_is_drawn(fake: Fake, open_page):
+def test_the_picture_grows_while_it_is_drawn(fake: Fake, open_page, hold):
     """Previews appear with the steps, in the asked shape, and give way to the finished picture."""
-    page = open_page(fake.url)
+    page, early, late = open_page(fake.url), hold(evaluation=1), hold(evaluation=4)
+    fake.generator.before_step = lambda recipe, evaluation: (early(recipe, evaluation), late(recipe, evaluation))
     file = io.BytesIO()
     Image.new("RGB", (16, 16), "teal").save(file, "JPEG")
     fake.generator.preview = file.getvalue()
-    fake.generator.seconds = 4.0
     try:
         write(page, "growing")
         page.click("#zi-generate")
+        # Previews are made for those who listen.
+        expect(page.locator(".zi-running")).to_contain_text("step 0 of 8")
+        early.open()
         preview = page.locator(".zi-running .zi-preview")
         expect(preview).to_be_visible()
         page.wait_for_function("document.querySelector('.zi-preview')?.naturalWidth === 16")
-        expect(page.locator(".zi-running")).to_contain_text("step")
+        expect(page.locator(".zi-running")).to_contain_text("step 3 of 8")
         box = preview.bounding_box()
         assert box
         assert abs(box["width"] - box["height"]) < 2
         assert box["width"] > 200
     finally:
-        fake.generator.seconds = 0.0
-        fake.generator.preview = None
+        late.open()
     expect(page.locator(".zi-badge")).to_be_visible()
     expect(preview).not_to_be_visible()
+    fake.generator.preview = None
 
 
-def test_escape_stops_and_a_second_ask_replaces_the_first(fake: Fake, open_page):
+def test_escape_stops_and_a_second_ask_replaces_the_first(fake: Fake, open_page, hold):
     """Esc is Stop; Generate during a run gives the first ask up and shows the second one's picture only."""
-    page = open_page(fake.url)
-    fake.generator.seconds = 6.0
-    try:
-        write(page, "first of two")
+    page, door = open_page(fake.url), hold(evaluation=2)
+
+    def ask(prompt: str) -> None:
+        write(page, prompt)
         page.keyboard.press("Control+Enter")
-        expect(page.locator(".zi-running")).to_contain_text("step 1 of 8")
-        fake.generator.seconds = 0.5
-        write(page, "second of two")
-        page.keyboard.press("Control+Enter")
-        expect(page.locator(".zi-asked")).to_have_text("second of two")
-        fake.generator.seconds = 6.0
-        write(page, "third, escaped")
-        page.keyboard.press("Control+Enter")
-        expect(page.locator(".zi-running")).to_be_visible()
-        page.keyboard.press("Escape")
-        expect(page.locator(".zi-empty")).to_contain_text("Stopped")
-        wait_until(lambda: fake.generator._busy == 0, 5)
-        write(page, "fourth, given up for a wrong one")
-        page.keyboard.press("Control+Enter")
-        expect(page.locator(".zi-running")).to_contain_text("step 1 of 8")
-        write(page, " ")
-        page.keyboard.press("Control+Enter")
-        expect(page.locator(".zi-error")).to_contain_text("must not be blank")
-        wait_until(lambda: fake.generator._busy == 0, 5)
-    finally:
-        fake.generator.seconds = 0.0
+
+    ask("first of two")
+    expect(page.locator(".zi-running")).to_contain_text("step 1 of 8")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        ask("second of two")
+    door.open()
+    expect(page.locator(".zi-asked")).to_have_text("second of two")
+    assert len(door.steps) == 2 + 8
+    door = hold(evaluation=2)
+    ask("third, escaped")
+    expect(page.locator(".zi-running")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".zi-empty")).to_contain_text("Stopped")
+    ask("fourth, given up for a wrong one")
+    expect(page.locator(".zi-running")).to_be_visible()
+    ask(" ")
+    expect(page.locator(".zi-error")).to_contain_text("must not be blank")
+    door.open()
+    wait_until(lambda: fake.generator._busy == 0)
+    assert all(evaluation <= 2 for _, evaluation in door.steps)
 
 
-def test_a_closed_page_gives_its_run_up(fake: Fake, open_page):
-    """Nobody waits any more once the tab is closed: the run ends within a step."""
-    page, steps = open_page(fake.url), []
-    fake.generator.before_step = lambda _recipe, evaluation: steps.append(evaluation)
-    fake.generator.seconds = 16.0
-    try:
-        write(page, "closed")
-        page.click("#zi-generate")
-        expect(page.locator(".zi-running")).to_contain_text("step")
-        page.close()
-        wait_until(lambda: fake.generator._busy == 0, 10)
-        assert max(steps) < 8
-    finally:
-        fake.generator.seconds = 0.0
+def test_stop_reaches_a_press_that_is_still_on_its_way(fake: Fake, open_page):
+    """Stop may come before the server has named the job: it is given up as soon as it is, and nothing of it shown."""
+    page, waiting = open_page(fake.url), []
+    page.route("**/jobs", waiting.append)
+    write(page, "stopped early")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-running")).to_be_visible()
+    wait_with(page, lambda: waiting)
+    page.keyboard.press("Escape")
+    expect(page.locator(".zi-empty")).to_contain_text("Stopped")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE") as dropped:
+        waiting[0].continue_()
+    assert dropped.value.status == 204
+    expect(page.locator(".zi-empty")).to_contain_text("Stopped")
 
 
-def test_the_queue_is_shown_and_a_shared_run_says_so(fake: Fake, open_page):
+def test_a_closed_page_gives_its_run_up(fake: Fake, open_page, hold, monkeypatch):
+    """Nobody waits any more once the tab is closed and its time of grace over: the run ends within a step."""
+    monkeypatch.setattr(tickets, "GRACE_SECONDS", 0.1)
+    page, door = open_page(fake.url), hold(evaluation=2)
+
+    def abandoned() -> int:
+        return httpx.get(f"{fake.url}/cache/stats").json()["this_process"]["abandoned"]
+
+    before = abandoned()
+    write(page, "closed")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-running")).to_contain_text("step 1 of 8")
+    page.close()
+    wait_until(lambda: abandoned() == before + 1)
+    door.open()
+    wait_until(lambda: fake.generator._busy == 0)
+    assert max(evaluation for _, evaluation in door.steps) == 2
+
+
+def test_the_queue_is_shown_and_a_shared_run_says_so(fake: Fake, open_page, hold):
     """Who waits sees how many are ahead; who asks for what is being drawn shares that run."""
-    fake.generator.seconds = 3.0
-    pages = [open_page(fake.url) for _ in range(3)]
-    try:
-        for page, prompt in zip(pages, ("busy", "queued", "busy"), strict=True):
-            write(page, prompt)
-            page.fill("#zi-seed input", "11")
-        pages[0].click("#zi-generate")
-        expect(pages[0].locator(".zi-running")).to_contain_text("step")
-        pages[2].click("#zi-generate")
-        pages[1].click("#zi-generate")
-        expect(pages[1].locator(".zi-running")).to_contain_text("1 ahead of you")
-        expect(pages[2].locator(".zi-badge")).to_contain_text("Shared run")
-        expect(pages[0].locator(".zi-badge")).to_contain_text("Newly drawn")
-        pages[1].keyboard.press("Escape")
-    finally:
-        fake.generator.seconds = 0.0
+    pages, door = [open_page(fake.url) for _ in range(3)], hold(evaluation=2)
+    for page, prompt in zip(pages, ("busy", "queued", "busy"), strict=True):
+        write(page, prompt)
+        page.fill("#zi-seed input", "11")
+    pages[0].click("#zi-generate")
+    expect(pages[0].locator(".zi-running")).to_contain_text("step")
+    pages[2].click("#zi-generate")
+    pages[1].click("#zi-generate")
+    expect(pages[1].locator(".zi-running")).to_contain_text("1 ahead of you")
+    expect(pages[2].locator(".zi-running")).to_contain_text("step")
+    door.open()
+    expect(pages[2].locator(".zi-badge")).to_contain_text("Shared run")
+    expect(pages[0].locator(".zi-badge")).to_contain_text("Newly drawn")
+    expect(pages[1].locator(".zi-badge")).to_contain_text("Newly drawn")
 
 
 def test_bad_input_names_the_field_and_the_rule(fake: Fake, open_page):

@@ -76,6 +76,17 @@ async def test_entries_are_listed_newest_first_with_all_that_lists_show(house, c
     assert entry["thumbnail_url"] == f"/images/{old}/thumbnail.webp"
 
 
+async def test_one_entry_is_told_as_lists_tell_it(house, client):
+    """Asked for by its key, an entry says what the list says, its pin included; being asked for counts nothing."""
+    key = await house.draw(ask(1))
+    await client.post(f"/cache/{key}/pin")
+    for _ in range(2):
+        entry = (await client.get(f"/cache/{key}")).json()
+        listed = (await client.get("/cache/entries")).json()["entries"][0]
+        assert {**entry, "age_seconds": 0} == {**listed, "age_seconds": 0}
+        assert entry["pinned"] is True
+
+
 async def test_pages_go_through_everything_once(house, client):
     """Following the cursor gives every entry once, in the order of one long page."""
     for seed in range(5):
@@ -204,7 +215,7 @@ async def test_a_prune_is_json(client, content, kind, status, code):
     refused(await client.post("/cache/prune", content=content, headers={"Content-Type": kind}), status, code)
 
 
-@pytest.mark.parametrize(("method", "path"), CHANGES)
+@pytest.mark.parametrize(("method", "path"), [*CHANGES, ("GET", "/cache/{}")])
 @pytest.mark.parametrize("key", [KEY, KEY.upper(), KEY[:-1], KEY + "0", "g" * 64, "..%2F..%2Fx", "x" * 900, "%F0"])
 async def test_keys_nobody_has_are_not_found(client, method, path, key):
     """A key that is stored nowhere, or is none, is a 404 whatever it looks like."""
@@ -220,7 +231,7 @@ async def test_keys_nobody_has_are_not_found(client, method, path, key):
         ("DELETE", "/cache/entries", "GET, HEAD"),
         ("GET", "/cache/prune", "POST"),
         ("DELETE", "/cache/prune", "POST"),
-        ("GET", f"/cache/{KEY}", "DELETE"),
+        ("PUT", f"/cache/{KEY}", "DELETE, GET, HEAD"),
         ("GET", f"/cache/{KEY}/pin", "POST"),
         ("DELETE", f"/cache/{KEY}/unpin", "POST"),
     ],
@@ -242,7 +253,7 @@ async def test_without_a_cache_there_is_nothing(studio):
         stats = (await client.get("/cache/stats")).json()
         assert stats["now"]["disk_entries"] == 0
         assert stats["this_process"]["bypasses"] == 1
-        for method, path in CHANGES:
+        for method, path in [*CHANGES, ("GET", "/cache/{}")]:
             refused(await client.request(method, path.format(KEY)), 404, "not_found")
 
 
@@ -287,7 +298,7 @@ async def test_every_route_is_described(client):
         "/cache/stats": {"get"},
         "/cache/entries": {"get"},
         "/cache/prune": {"post"},
-        "/cache/{key}": {"delete"},
+        "/cache/{key}": {"delete", "get"},
         "/cache/{key}/pin": {"post"},
         "/cache/{key}/unpin": {"post"},
     }

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from zimage_cache.cache.listing import Listing, Pruned
+from zimage_cache.cache.listing import Listed, Listing, Pruned
 from zimage_cache.cache.tiered import CacheStats, ResultCache
 from zimage_cache.service.shelf import Shelf
 from zimage_cache.service.statistics import Period, Statistics
@@ -65,6 +65,10 @@ class Curator:
             InvalidRequest: *cursor* is none that a page gave.
         """
         return Listing([], None) if self._cache is None else self._cache.entries(query, limit, cursor)
+
+    def entry(self, key: str) -> Listed | None:
+        """Say about one entry what `entries` says; None = there is none."""
+        return None if self._cache is None else self._cache.show(key)
 
     def delete(self, key: str) -> bool:
         """Remove an entry, pinned or not; return whether there was one."""

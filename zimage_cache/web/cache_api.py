@@ -115,7 +115,7 @@ class Pinned(BaseModel):
 def add_cache_api(app: FastAPI, service: ImageService) -> None:
     """Add the routes below `/cache/` to *app*, and a 405 for every other method on them."""
     # Fixed names first, with their refusals: `DELETE /cache/stats` is no way to delete something called "stats".
-    for add in (_add_overview, _add_changes):
+    for add in (_add_overview, _add_entry):
         router = APIRouter(prefix="/cache", tags=["cache"])
         add(router, service)
         add_routes(app, router)
@@ -148,7 +148,15 @@ def _add_overview(router: APIRouter, service: ImageService) -> None:
         return PrunedAnswer(entries=pruned.entries, bytes=pruned.bytes, dry_run=body.dry_run)
 
 
-def _add_changes(router: APIRouter, service: ImageService) -> None:
+def _add_entry(router: APIRouter, service: ImageService) -> None:
+    @router.get("/{key}")
+    def entry(key: _Key) -> StoredPicture:
+        """Tell about one stored picture what a list tells; nothing is counted or touched."""
+        listed = service.curator.entry(key)
+        if listed is None:
+            raise _missing(key)
+        return _stored(listed, datetime.now(UTC))
+
     @router.delete("/{key}")
     def delete(key: _Key) -> Deleted:
         """Remove a stored picture, pinned or not; copies in `output_image/` stay."""
@@ -180,7 +188,11 @@ def _prune_schema() -> dict[str, Any]:
 
 def _require(*, there: bool, key: str) -> None:
     if not there:
-        raise HTTPException(404, f"no such picture is stored: {key[:80]!a}")
+        raise _missing(key)
+
+
+def _missing(key: str) -> HTTPException:
+    return HTTPException(404, f"no such picture is stored: {key[:80]!a}")
 
 
 def _stored(listed: Listed, now: datetime) -> StoredPicture:

@@ -1,0 +1,94 @@
+"""Several pictures of one ask: tiles that fill while they arrive."""
+
+import io
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from zimage_cache.errors import GenerationFailed
+
+from .conftest import Fake, generate, seed, wait_until, write
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
+
+
+def several(page: Page, prompt: str, n: int) -> None:
+    write(page, prompt)
+    page.fill("#zi-n input[type=number]", str(n))
+    page.click("#zi-generate")
+
+
+def tiles(page: Page, state: str) -> object:
+    return page.locator(f'.zi-pictures figure[data-state="{state}"]')
+
+
+def test_known_pictures_stand_there_at_once_and_the_others_follow(fake: Fake, open_page, hold):
+    """What is stored fills its tile at once, the one being drawn shows its steps and preview, each its own seed."""
+    page = open_page(fake.url)
+    page.fill("#zi-seed input", "21")
+    generate(page, "a row", "generated")
+    first, last = hold(2, only=[22]), hold(5, only=[24])
+    fake.generator.before_step = lambda recipe, evaluation: (first(recipe, evaluation), last(recipe, evaluation))
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), "teal").save(file, "JPEG")
+    fake.generator.preview = file.getvalue()
+    try:
+        several(page, "a row", 4)
+        expect(tiles(page, "there")).to_have_count(1)
+        expect(tiles(page, "there").locator(".zi-badge")).to_contain_text("From memory")
+        expect(tiles(page, "drawing")).to_contain_text("step 1 of 8")
+        expect(tiles(page, "pending")).to_have_count(2)
+        expect(page.locator(".zi-course")).to_contain_text("picture 2 of 4")
+        first.open()
+        expect(tiles(page, "there")).to_have_count(3)
+        expect(tiles(page, "drawing")).to_contain_text("step 4 of 8")
+        expect(tiles(page, "drawing").locator("img")).to_be_visible()
+    finally:
+        last.open()
+        fake.generator.preview = None
+    expect(tiles(page, "there")).to_have_count(4)
+    expect(page.locator(".zi-course")).to_be_hidden()
+    expect(page.locator(".zi-badge strong")).to_have_text(["From memory", *["Newly drawn"] * 3])
+    for i, figure in enumerate(page.locator(".zi-pictures figure").all()):
+        expect(figure.locator(".zi-own dd")).to_have_text(str(21 + i))
+    addresses = page.locator(".zi-pictures .zi-open").evaluate_all("links => links.map(link => link.href)")
+    assert len(set(addresses)) == 4
+    assert all(httpx.get(address).status_code == 200 for address in addresses)
+
+
+def test_stop_in_the_middle_keeps_what_is_finished(fake: Fake, open_page, hold):
+    """Stopped after the first of two, the next ask draws only what is missing."""
+    page = open_page(fake.url)
+    door = hold(2, only=[(int(seed(page)) + 1) % 2**32])
+    several(page, "half of it", 2)
+    expect(tiles(page, "there")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(page.locator(".zi-empty")).to_contain_text("Stopped")
+    door.open()
+    wait_until(lambda: fake.generator._busy == 0)
+    drawn = len(fake.generator.recipes)
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge strong")).to_have_text(["From memory", "Newly drawn"])
+    assert len(fake.generator.recipes) == drawn + 1
+
+
+def test_one_that_fails_is_told_and_the_finished_ones_are_kept(fake: Fake, open_page):
+    """A picture that cannot be drawn becomes an error with its id; those before it come from the cache afterwards."""
+    page = open_page(fake.url)
+    bad = (int(seed(page)) + 1) % 2**32
+
+    def fail(recipe: object, _evaluation: int) -> None:
+        if recipe.seed == bad:
+            raise GenerationFailed("the transformer returned NaN; try another seed")
+
+    fake.generator.before_step = fail
+    try:
+        several(page, "one fails", 2)
+        expect(page.locator(".zi-error")).to_contain_text("the transformer returned NaN")
+        expect(page.locator(".zi-error-id")).to_contain_text("generation_failed")
+    finally:
+        fake.generator.before_step = lambda _recipe, _evaluation: None
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge strong")).to_have_text(["From memory", "Newly drawn"])
