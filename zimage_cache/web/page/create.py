@@ -55,9 +55,12 @@ def _form(service: ImageService, words: gr.I18n) -> Form:
         stop = gr.Button(words("stop"), size="lg", scale=1, min_width=90, elem_id="zi-stop")
     if profile.examples:
         _examples(profile.examples, fields["prompt"])
+    _part("styles")
     fields["style"] = gr.Radio([], label=words("style"), elem_id="zi-style")
+    _part("sizes")
     with gr.Row(elem_classes="zi-sides"):
         fields |= {side: _side(side, profile, words) for side in ("width", "height")}
+    _part("sides")
     with gr.Row(elem_classes="zi-seed"):
         fields["seed"] = gr.Number(label=words("seed"), precision=0, elem_id="zi-seed", scale=5, min_width=120)
         dice = gr.Button(words("dice"), elem_id="zi-dice", scale=0, min_width=42)
@@ -81,6 +84,11 @@ def _prompt(words: gr.I18n) -> Field:
     )
 
 
+def _part(name: str) -> None:
+    """Put the template *name* of our own here; `zimage.<name>` fills it."""
+    gr.HTML(html_template=asset(f"{name}.html"), js_on_load=f"zimage.{name}(element)", apply_default_css=False)
+
+
 def _examples(examples: tuple[str, ...], prompt: Field) -> None:
     with gr.Row(elem_classes="zi-examples"):
         for text in examples:
@@ -92,7 +100,6 @@ def _side(side: str, profile: ModelProfile, words: gr.I18n) -> Field:
     return gr.Number(
         getattr(profile, side),
         label=words(side),
-        info=words("side_rule"),
         step=16,
         elem_id=f"zi-{side}",
         min_width=120,
