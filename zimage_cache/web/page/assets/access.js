@@ -43,8 +43,17 @@ zimage.access = (() => {
     set(block.querySelector(".reset-button"), { "aria-label": say("reset_of", { field }), title: say("reset_of", { field }) });
   }
 
-  new MutationObserver(soon).observe(document.documentElement, { childList: true, characterData: true, subtree: true });
+  // Dim while there is nothing to stop: then it says so, and Tab passes it by.
+  function stop(button) {
+    const idle = !document.body.classList.contains("zi-busy");
+    set(button, { "aria-disabled": String(idle), tabindex: idle ? "-1" : "0" });
+  }
+
+  const seen = new MutationObserver(soon);
+  seen.observe(document.documentElement, { childList: true, characterData: true, subtree: true });
+  document.addEventListener("DOMContentLoaded", () => seen.observe(document.body, { attributeFilter: ["class"] }));
   always(".gradio-container fieldset.block", group);
   always('.gradio-container input[type="range"]', slider);
+  always("#zi-stop", stop);
   return { always, set };
 })();
