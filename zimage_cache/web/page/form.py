@@ -55,6 +55,13 @@ def _fitting(size: Size | None, profile: ModelProfile) -> Size | None:
     return size if fits else None
 
 
+def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
+    """Return what a request to a model that leaves everything out asks for, by field name; the seed is drawn."""
+    fields = {name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}}
+    own = {name: getattr(profile, name) for name in ("width", "height", "steps", "guidance_scale")}
+    return {"prompt": "", **fields, **own}
+
+
 def style_choices() -> dict[str, list[tuple[str, str]]]:
     """List the styles as (label, value) in each language."""
     return {

@@ -5,8 +5,10 @@ from typing import Final
 
 import gradio as gr
 from fastapi import FastAPI
+from starlette.routing import Mount
 
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.errors import add_page_error_responses
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
 from zimage_cache.web.page.form import ASPECTS, defaults, offer, style_choices
@@ -16,17 +18,14 @@ from zimage_cache.web.page.theme import theme
 
 # In this order: each uses what the ones before it put on `window.zimage`.
 _SCRIPTS: Final = (
-    "words.js",
-    "form.js",
-    "access.js",
-    "styles.js",
-    "sizes.js",
-    "viewer.js",
-    "status.js",
-    "card.js",
-    "asks.js",
+    *("words.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "access.js", "status.js"),
+    *("jobs.js", "actions.js", "tiles.js", "card.js", "asks.js", "prompt.js"),
+    *("styles.js", "sizes.js", "viewer.js"),
 )
-_STYLES: Final = ("style.css", "layout.css", "swatches.css", "sizes.css", "viewer.css")
+_STYLES: Final = (
+    *("style.css", "card.css", "prompt.css"),
+    *("layout.css", "swatches.css", "sizes.css", "viewer.css"),
+)
 
 
 def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
@@ -44,6 +43,9 @@ def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
         allowed_paths=[],
         run_history=False,
     )
+    for route in mounted.routes:
+        if isinstance(route, Mount) and isinstance(route.app, gr.routes.App):
+            add_page_error_responses(route.app)
     return mounted
 
 
