@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from fastapi import FastAPI
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from zimage_cache.generator.fake import FakeGenerator
 
@@ -34,6 +34,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# Playwright's own five seconds are short on a machine that is busy with something else.
+expect.set_options(timeout=20_000)
 # Chromium logs every answer that is no 2xx; for our API these are answers, and the page shows them.
 EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a status of (404|422|500|503)")
 

@@ -36,12 +36,30 @@ def test_the_rules_cannot_end_their_style_sheet():
     assert rules.count('"') == 4 * len(styles())
 
 
+@pytest.fixture
+def open_tiles(fake: Fake, open_page: Callable[..., Page]) -> Callable[..., Page]:
+    """Open pages on which the tiles are drawn, and are one group."""
+
+    def open_(**options: object) -> Page:
+        page = open_page(fake.url, **options)
+        page.wait_for_function(
+            """count => {
+              const radios = [...document.querySelectorAll('#zi-style input')];
+              return radios.length === count && radios.every((radio) => radio.name === radios[0].name);
+            }""",
+            arg=len(styles()) + 1,
+        )
+        return page
+
+    return open_
+
+
 class TestTiles:
     pytestmark = browser
 
-    def test_each_tile_shows_its_drawing(self, fake: Fake, open_page: Callable[..., Page]):
+    def test_each_tile_shows_its_drawing(self, open_tiles: Callable[..., Page]):
         """The browser can draw every one of them, and no two tiles look the same."""
-        page = open_page(fake.url)
+        page = open_tiles()
         shown = page.evaluate(
             """async () => Promise.all([...document.querySelectorAll('#zi-style input:not([value=""])')].map(
                 async (radio) => {
@@ -54,9 +72,9 @@ class TestTiles:
         assert [style for style, _ in shown] == list(styles())
         assert len({address for _, address in shown}) == len(styles())
 
-    def test_a_tile_chooses_its_style(self, fake: Fake, open_page: Callable[..., Page]):
+    def test_a_tile_chooses_its_style(self, open_tiles: Callable[..., Page]):
         """A click chooses, the choice is named above the tiles, and it reaches the request."""
-        page = open_page(fake.url)
+        page = open_tiles()
         page.locator("#zi-style label", has_text="Watercolour").click()
         expect(page.get_by_label("Watercolour")).to_be_checked()
         expect(page.locator(".zi-style-chosen")).to_have_text("Watercolour")
@@ -64,9 +82,9 @@ class TestTiles:
         page.locator("#zi-style label", has_text="None").click()
         expect(page.locator(".zi-style-chosen")).to_be_empty()
 
-    def test_two_rows_until_there_is_a_reason_for_more(self, fake: Fake, open_page: Callable[..., Page]):
+    def test_two_rows_until_there_is_a_reason_for_more(self, open_tiles: Callable[..., Page]):
         """What does not fit two rows waits behind a button, which says how much that is."""
-        page = open_page(fake.url)
+        page = open_tiles()
         more, last = page.locator(".zi-styles-more"), page.locator("#zi-style label", has_text="Paper cut")
         expect(more).to_have_attribute("aria-expanded", "false")
         folded = int((more.text_content() or "").split()[0])
@@ -78,18 +96,16 @@ class TestTiles:
         last.click()
         expect(page.locator(".zi-style-chosen")).to_have_text("Paper cut")
 
-    def test_a_folded_style_unfolds_when_the_form_is_filled_with_it(self, fake: Fake, open_page: Callable[..., Page]):
+    def test_a_folded_style_unfolds_when_the_form_is_filled_with_it(self, open_tiles: Callable[..., Page]):
         """A restored style is seen, whichever row it stands in."""
-        page = open_page(fake.url)
+        page = open_tiles()
         page.evaluate("zimage.form.fill({ style: 'papercut' })")
         expect(page.get_by_label("Paper cut")).to_be_checked()
         expect(page.locator(".zi-styles-more")).to_have_attribute("aria-expanded", "true")
 
-    def test_arrows_go_through_all_of_them(self, fake: Fake, open_page: Callable[..., Page]):
+    def test_arrows_go_through_all_of_them(self, open_tiles: Callable[..., Page]):
         """The tiles are one group: one stop of the Tab key, arrows choose, and folded tiles unfold on the way."""
-        page = open_page(fake.url)
-        names = page.eval_on_selector_all("#zi-style input", "radios => radios.map((radio) => radio.name)")
-        assert len(set(names)) == 1
+        page = open_tiles()
         page.focus("#zi-style input:checked")
         for style in styles():
             page.keyboard.press("ArrowRight")
@@ -99,9 +115,9 @@ class TestTiles:
         page.keyboard.press("Tab")
         expect(page.locator(".zi-classes input:checked")).to_be_focused()
 
-    def test_a_phone_has_room_for_whole_tiles(self, fake: Fake, open_page: Callable[..., Page]):
+    def test_a_phone_has_room_for_whole_tiles(self, open_tiles: Callable[..., Page]):
         """At 390 pixels no tile is cut off, and wide windows need no second look."""
-        page = open_page(fake.url, viewport={"width": 390, "height": 844})
+        page = open_tiles(viewport={"width": 390, "height": 844})
         boxes = page.eval_on_selector_all(
             '#zi-style label:not([data-folded="true"])', "tiles => tiles.map((tile) => tile.getBoundingClientRect())"
         )
