@@ -34,6 +34,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# Playwright's own five seconds are short on a machine that is busy with something else.
+expect.set_options(timeout=20_000)
 # Chromium logs every answer that is no 2xx; for our API these are answers, and the page shows them.
 EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a status of (404|422|500|503)")
 
@@ -171,14 +173,16 @@ def hold(fake: Fake, gate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 
 
 @contextmanager
-def serving(generator: FakeGenerator, workspace: Path, port: int = 0) -> Iterator[str]:
+def serving(
+    generator: FakeGenerator, workspace: Path, port: int = 0, others: Collection[FakeGenerator] = ()
+) -> Iterator[str]:
     import uvicorn  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
 
     from zimage_cache.compose import make_service  # noqa: PLC0415 - likewise
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
     from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
 
-    service, running = make_service(Settings(workspace=workspace), generator)
+    service, running = make_service(Settings(workspace=workspace), generator, [*others])
 
     async def build() -> FastAPI:
         return create_app(service, running)

@@ -48,18 +48,22 @@ def _form(service: ImageService, words: gr.I18n) -> Form:
         stop = gr.Button(words("stop"), size="lg", scale=1, min_width=90, elem_id="zi-stop")
     if profile.examples:
         _examples(profile.examples, fields["prompt"])
+    _part("styles")
     fields["style"] = gr.Radio([], label=words("style"), elem_id="zi-style")
+    _part("sizes")
     with gr.Row(elem_classes="zi-sides"):
         fields |= {side: _side(side, profile, words) for side in ("width", "height")}
+    _part("sides")
     with gr.Row(elem_classes="zi-seed"):
         fields["seed"] = gr.Number(label=words("seed"), precision=0, elem_id="zi-seed", scale=5, min_width=120)
         dice = gr.Button(words("dice"), elem_id="zi-dice", scale=0, min_width=42)
         fields["n"] = gr.Slider(1, MAX_PICTURES, 1, step=1, label=words("n"), elem_id="zi-n", scale=5, min_width=140)
     with gr.Accordion(words("advanced"), open=False, elem_classes="zi-advanced"):
-        fields |= _advanced(profile, words)
-        fields["model"] = _model(service, words)
+        fields["negative_prompt"] = _negative(words)
         # Of our own, not the textbox's `info`: Gradio loses what is being typed when it changes a widget's words.
         gr.HTML(html_template=asset("negative.html"), js_on_load="zimage.translate(element)", apply_default_css=False)
+        fields |= _advanced(profile, words)
+        fields["model"] = _model(service, words)
     return Form(fields, generate, stop, dice)
 
 
@@ -74,6 +78,11 @@ def _prompt(words: gr.I18n) -> Field:
     )
 
 
+def _part(name: str) -> None:
+    """Put the template *name* of our own here; `zimage.<name>` fills it."""
+    gr.HTML(html_template=asset(f"{name}.html"), js_on_load=f"zimage.{name}(element)", apply_default_css=False)
+
+
 def _examples(examples: tuple[str, ...], prompt: Field) -> None:
     with gr.Row(elem_classes="zi-examples"):
         for text in examples:
@@ -85,7 +94,6 @@ def _side(side: str, profile: ModelProfile, words: gr.I18n) -> Field:
     return gr.Number(
         getattr(profile, side),
         label=words(side),
-        info=words("side_rule"),
         step=16,
         elem_id=f"zi-{side}",
         min_width=120,
@@ -99,15 +107,18 @@ def _model(service: ImageService, words: gr.I18n) -> Field:
     )
 
 
+def _negative(words: gr.I18n) -> Field:
+    return gr.Textbox(
+        label=words("negative_prompt"),
+        placeholder=words("negative_prompt_hint"),
+        lines=2,
+        max_length=MAX_TEXT,
+        elem_id="zi-negative_prompt",
+    )
+
+
 def _advanced(profile: ModelProfile, words: gr.I18n) -> dict[str, Field]:
     return {
-        "negative_prompt": gr.Textbox(
-            label=words("negative_prompt"),
-            placeholder=words("negative_prompt_hint"),
-            lines=2,
-            max_length=MAX_TEXT,
-            elem_id="zi-negative_prompt",
-        ),
         "max_sequence_length": gr.Slider(
             64, 1024, 512, step=64, label=words("max_sequence_length"), elem_id="zi-max_sequence_length"
         ),

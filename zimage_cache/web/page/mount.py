@@ -11,16 +11,21 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.web.errors import add_page_error_responses
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
-from zimage_cache.web.page.form import defaults, size_choices, style_choices
+from zimage_cache.web.page.form import ASPECTS, defaults, offer, style_choices
 from zimage_cache.web.page.strings import strings, translations
+from zimage_cache.web.page.swatches import swatch_rules
 from zimage_cache.web.page.theme import theme
 
 # In this order: each uses what the ones before it put on `window.zimage`.
 _SCRIPTS: Final = (
-    *("words.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "status.js"),
+    *("words.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "access.js", "status.js"),
     *("jobs.js", "actions.js", "tiles.js", "card.js", "asks.js", "prompt.js"),
+    *("styles.js", "sizes.js", "viewer.js"),
 )
-_STYLES: Final = ("style.css", "card.css", "prompt.css")
+_STYLES: Final = (
+    *("style.css", "card.css", "prompt.css"),
+    *("layout.css", "swatches.css", "sizes.css", "viewer.css"),
+)
 
 
 def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
@@ -60,14 +65,15 @@ def _head(service: ImageService) -> str:
     about = {
         "strings": strings(),
         "styles": style_choices(),
-        "sizes": size_choices(profile),
+        "aspects": ASPECTS,
+        "models": {name: offer(service.profile(name)) for name in service.models},
         "defaults": {name: defaults(service.profile(name)) for name in service.models},
         "default_model": service.default_model,
         "model": {"name": profile.name, "title": profile.title, "note": profile.note},
     }
     scripts = "".join(f"<script>{asset(name)}</script>" for name in _SCRIPTS)
     # Here, not as the mount's `css`: Gradio rewrites every selector of that, and those in media queries wrongly.
-    style = "".join(f"<style>{asset(name)}</style>" for name in _STYLES)
+    style = "".join(f"<style>{sheet}</style>" for sheet in (*map(asset, _STYLES), swatch_rules()))
     return f'{style}<script type="application/json" id="zimage-page">{_inline(about)}</script>{scripts}'
 
 

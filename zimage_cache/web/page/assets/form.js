@@ -22,11 +22,12 @@ zimage.form = (() => {
 
   const drawSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
-  function heard(names, held) {
+  // *how* the form came to hold this: "begun", "filled" by a script, or "typed", which is all a person does to it.
+  function heard(names, held, how = "typed") {
     values = named(names, held);
     document.body.classList.toggle("zi-guided", values.guidance_scale > 0);
     tab.keepForm(values);
-    for (const listener of listeners) listener(values);
+    for (const listener of listeners) listener(values, how);
   }
 
   // A page begins with a concrete seed, so that asking twice is asking for the same; and with choices in its language.
@@ -35,7 +36,7 @@ zimage.form = (() => {
     const opened = link.read();
     const said = opened && settings(opened.parameters);
     const first = { ...named(names, held), seed: drawSeed(), style: "", ...tab.form, ...said };
-    heard(names, names.map((name) => first[name]));
+    heard(names, names.map((name) => first[name]), "begun");
     start(opened);
     return names.map((name) =>
       name in choices ? { ...skip, choices: choices[name](), value: first[name] } : first[name]);
@@ -46,7 +47,7 @@ zimage.form = (() => {
     wishes = [];
     const fields = Object.assign({}, ...granted.map((wish) => wish.fields));
     const form = { ...named(names, held), ...fields };
-    heard(names, names.map((name) => form[name]));
+    heard(names, names.map((name) => form[name]), "filled");
     for (const { then } of granted) then?.(form);
     // Fields nobody wished for are left alone: somebody may be typing in them.
     return names.map((name) => (name in fields ? fields[name] : skip));
@@ -101,7 +102,7 @@ zimage.form = (() => {
       wishes.push({ fields, then });
       trigger();
     },
-    // Be told of the values after each change.
+    // Be told of the values after each change, and how it came about.
     changed: (listener) => void listeners.push(listener),
     // The page's Gradio event that calls `filled`.
     wire: (event) => void (trigger = event),
