@@ -109,7 +109,7 @@ zimage.galleryViews = (root, on) => {
   }
 
   function count(n, query, more) {
-    if (!n) return "";
+    if (!n) return query ? say("history_found_none") : "";
     const kind = query ? "found" : "count";
     return say(`history_${kind}${more ? "_more" : n === 1 ? "_one" : ""}`, { n: n.toLocaleString(language) });
   }
@@ -129,11 +129,18 @@ zimage.galleryViews = (root, on) => {
     view("error");
   }
 
-  // A line above the pictures; with *again*, it can be tried once more.
-  function notice(text, again = false) {
+  // A line above the pictures: news, or what went wrong.
+  function notice(text) {
     find("notice-text").textContent = text;
-    find("notice").classList.toggle("zi-h-bad", again);
-    find("notice-retry").hidden = !again;
+    find("notice").classList.remove("zi-h-bad");
+    find("notice-retry").hidden = true;
+  }
+
+  function trouble({ code, message }) {
+    notice(code === "unreachable" ? `${say("error_unreachable")}: ${message}` : message.replace(/^query: /, ""));
+    find("notice").classList.add("zi-h-bad");
+    // What was asked wrongly is not mended by asking again.
+    find("notice-retry").hidden = code === "invalid_request";
   }
 
   function busy(is, more = false) {
@@ -170,5 +177,5 @@ zimage.galleryViews = (root, on) => {
   search.placeholder = say("history_search_hint");
   search.setAttribute("aria-label", say("history_search"));
   notice("");
-  return { list, failed, notice, busy, unshown, neighbour, ask, asked, find, search, confirm, gallery };
+  return { list, failed, notice, trouble, busy, unshown, neighbour, ask, asked, find, search, confirm, gallery };
 };

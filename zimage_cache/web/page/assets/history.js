@@ -63,13 +63,13 @@ zimage.history = (root) => {
       const known = new Set(pictures.map(({ id }) => id));
       show({ ...found, query: wanted, pictures: [...pictures, ...found.pictures.filter(({ id }) => !known.has(id))] });
     } catch (error) {
-      if (error) views.notice(error.message, true);
+      if (error) views.trouble(error);
     }
   }
 
   // What is on the page stays there: old pictures are worth more than a large complaint.
   function failed(error, wanted) {
-    if (loaded && (wanted === listed.query || error.code === "invalid_request")) views.notice(error.message, true);
+    if (loaded && (wanted === listed.query || error.code === "invalid_request")) views.trouble(error);
     else views.failed(error);
   }
 
