@@ -5,13 +5,9 @@ from importlib.resources import files
 
 import pytest
 
-from zimage_cache.generator.profiles import BASE, DEMO, TURBO
-from zimage_cache.generator.protocol import ModelProfile
-from zimage_cache.request import ImageRequest
-from zimage_cache.service.resolve import resolve
 from zimage_cache.styles import styles
 from zimage_cache.web.page.assets import asset
-from zimage_cache.web.page.form import size_choices, style_choices
+from zimage_cache.web.page.form import style_choices
 from zimage_cache.web.page.strings import LANGUAGES, strings
 
 ASSETS = files("zimage_cache.web.page.assets")
@@ -47,16 +43,6 @@ def test_assets_name_no_other_host(name: str):
     """Nothing is fetched from outside; the only address is SVG's name for itself."""
     without = re.compile(r"http://www\.w3\.org/2000/svg|^\s*//.*$|[ ;,]// .*$", re.MULTILINE)
     assert "//" not in without.sub("", asset(name))
-
-
-@pytest.mark.parametrize("profile", [TURBO, BASE, DEMO], ids=lambda profile: profile.name)
-def test_every_size_offered_is_one_the_model_draws(profile: ModelProfile):
-    """No choice of the size list is refused, and the model's own size is among them."""
-    sizes = [tuple(map(int, value.split("x"))) for _, value in size_choices(profile)]
-    assert (profile.width, profile.height) in sizes
-    assert len(sizes) == len(set(sizes)) > 5
-    for width, height in sizes:
-        resolve(ImageRequest(prompt="a", width=width, height=height), profile)
 
 
 def test_every_style_is_offered_in_both_languages():

@@ -1,45 +1,65 @@
-"""What the form offers: sizes that fit the model, samplers, styles in both languages."""
+"""What the form offers: sizes and defaults of each model, samplers, styles in both languages."""
 
-from math import gcd
-from typing import Final
+from typing import Any, Final
 
 from zimage_cache.generator.protocol import ModelProfile
-from zimage_cache.request import Sampler
+from zimage_cache.request import ImageRequest, Sampler
 from zimage_cache.styles import styles
 
-CUSTOM: Final = "custom"
+Size = tuple[int, int]
+
 SAMPLERS: Final = (
     ("Euler", Sampler.EULER),
     ("UniPC", Sampler.UNIPC),
     ("DPM++ 2M", Sampler.DPMPP_2M),
     ("Heun (2×)", Sampler.HEUN),
 )
-# The sizes Z-Image was published with, by megapixel class; each stands for its transpose too.
-_OFFICIAL: Final = (
-    *((1024, 1024), (1152, 896), (1152, 864), (1248, 832), (1280, 720), (1344, 576)),
-    *((1280, 1280), (1440, 1120), (1472, 1104), (1536, 1024), (1536, 864), (1680, 720)),
-    *((1536, 1536), (1728, 1344), (1728, 1296), (1872, 1248), (2048, 1152), (2016, 864)),
-)
-_SMALL: Final = ((128, 128), (192, 128), (64, 64), (256, 256), (384, 256), (512, 512))
+# Width to height of what stands at each place of the rows below; each stands for its transpose too.
+ASPECTS: Final = ((1, 1), (9, 7), (4, 3), (3, 2), (16, 9), (21, 9))
+# The sizes Z-Image was published with, in three classes, named by the side of the square.
+_OFFICIAL: Final[dict[int, tuple[Size | None, ...]]] = {
+    1024: ((1024, 1024), (1152, 896), (1152, 864), (1248, 832), (1280, 720), (1344, 576)),
+    1280: ((1280, 1280), (1440, 1120), (1472, 1104), (1536, 1024), (1536, 864), (1680, 720)),
+    1536: ((1536, 1536), (1728, 1344), (1728, 1296), (1872, 1248), (2048, 1152), (2016, 864)),
+}
+# The same shapes for small models; near 128 pixels there is no 16:9 of whole multiples of 16.
+_SMALL: Final[dict[int, tuple[Size | None, ...]]] = {
+    128: ((128, 128), (144, 112), (128, 96), (144, 96), None, (224, 96)),
+    256: ((256, 256), (288, 224), (256, 192), (336, 224), (256, 144), (336, 144)),
+    512: ((512, 512), (432, 336), (512, 384), (480, 320), (512, 288), (448, 192)),
+}
 
 
-def size_choices(profile: ModelProfile) -> list[tuple[str, str]]:
-    """List the sizes to offer for a model, as (label, value), its own default first among equals."""
-    landscapes = _OFFICIAL if (profile.width, profile.height) in _OFFICIAL else _SMALL
-    sizes = dict.fromkeys(size for w, h in landscapes for size in ((w, h), (h, w)))
-    sizes |= {(profile.width, profile.height): None}
-    fitting = [size for size in sizes if all(profile.min_side <= side <= profile.max_side for side in size)]
-    return [(_label(*size), size_value(*size)) for size in fitting]
+def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
+    """Return what a request to a model that leaves everything out asks for, by field name; the seed is drawn."""
+    fields = {name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}}
+    own = {name: getattr(profile, name) for name in ("width", "height", "steps", "guidance_scale")}
+    return {"prompt": "", **fields, **own}
 
 
-def size_value(width: int, height: int) -> str:
-    """Write a size as the form's value."""
-    return f"{width}x{height}"
+def offer(profile: ModelProfile) -> dict[str, Any]:
+    """Describe to the page what sizes a model draws: the bounds of a side in pixels, and sizes to choose from."""
+    return {"min_side": profile.min_side, "max_side": profile.max_side, "sizes": size_classes(profile)}
 
 
-def _label(width: int, height: int) -> str:
-    common = gcd(width, height)
-    return f"{width} × {height}  ({width // common}:{height // common})"
+def size_classes(profile: ModelProfile) -> dict[int, list[Size | None]]:
+    """List the sizes to offer for a model by class: one place for each of `ASPECTS`, None where there is none."""
+    default = (profile.width, profile.height)
+    classes = _OFFICIAL if any(default in sizes for sizes in _OFFICIAL.values()) else _SMALL
+    fitting = {side: [_fitting(size, profile) for size in sizes] for side, sizes in classes.items()}
+    return {side: sizes for side, sizes in fitting.items() if any(sizes)}
+
+
+def _fitting(size: Size | None, profile: ModelProfile) -> Size | None:
+    fits = size and all(profile.min_side <= side <= profile.max_side for side in size)
+    return size if fits else None
+
+
+def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
+    """Return what a request to a model that leaves everything out asks for, by field name; the seed is drawn."""
+    fields = {name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}}
+    own = {name: getattr(profile, name) for name in ("width", "height", "steps", "guidance_scale")}
+    return {"prompt": "", **fields, **own}
 
 
 def style_choices() -> dict[str, list[tuple[str, str]]]:

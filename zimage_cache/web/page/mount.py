@@ -5,21 +5,30 @@ from typing import Final
 
 import gradio as gr
 from fastapi import FastAPI
+from starlette.routing import Mount
 
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.errors import add_page_error_responses
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
-from zimage_cache.web.page.form import size_choices, style_choices
+from zimage_cache.web.page.form import ASPECTS, defaults, offer, style_choices
 from zimage_cache.web.page.part import add_part
 from zimage_cache.web.page.strings import strings, translations
+from zimage_cache.web.page.swatches import swatch_rules
 from zimage_cache.web.page.theme import theme
 
 # In this order: each uses what the ones before it put on `window.zimage`.
 _SCRIPTS: Final = (
-    *("words.js", "wire.js", "form.js", "tabs.js", "status.js", "card.js", "asks.js"),
-    *("gallery.js", "history.js", "drop.js", "similar.js"),
+    *("words.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "access.js", "status.js"),
+    *("jobs.js", "actions.js", "tiles.js", "card.js", "asks.js", "prompt.js"),
+    *("styles.js", "sizes.js", "viewer.js"),
+    *("tablist.js", "gallery.js", "history.js", "drop.js", "similar.js"),
 )
-_STYLES: Final = ("style.css", "tabs.css", "history.css", "drop.css", "similar.css")
+_STYLES: Final = (
+    *("style.css", "card.css", "prompt.css"),
+    *("layout.css", "swatches.css", "sizes.css", "viewer.css"),
+    *("tabs.css", "history.css", "drop.css", "similar.css"),
+)
 
 
 def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
@@ -37,6 +46,9 @@ def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
         allowed_paths=[],
         run_history=False,
     )
+    for route in mounted.routes:
+        if isinstance(route, Mount) and isinstance(route.app, gr.routes.App):
+            add_page_error_responses(route.app)
     return mounted
 
 
@@ -61,12 +73,15 @@ def _head(service: ImageService) -> str:
     about = {
         "strings": strings(),
         "styles": style_choices(),
-        "sizes": size_choices(profile),
+        "aspects": ASPECTS,
+        "models": {name: offer(service.profile(name)) for name in service.models},
+        "defaults": {name: defaults(service.profile(name)) for name in service.models},
+        "default_model": service.default_model,
         "model": {"name": profile.name, "title": profile.title, "note": profile.note},
     }
     scripts = "".join(f"<script>{asset(name)}</script>" for name in _SCRIPTS)
     # Here, not as the mount's `css`: Gradio rewrites every selector of that, and those in media queries wrongly.
-    style = "".join(f"<style>{asset(name)}</style>" for name in _STYLES)
+    style = "".join(f"<style>{sheet}</style>" for sheet in (*map(asset, _STYLES), swatch_rules()))
     return f'{style}<script type="application/json" id="zimage-page">{_inline(about)}</script>{scripts}'
 
 

@@ -3,7 +3,7 @@
 // The button that opens the file chooser stands in several places; one part answers for all of them.
 zimage.read = (root) => zimage.translate(root);
 zimage.drop = (root) => {
-  const { call, has, make, say, tabs, about, language } = zimage;
+  const { about, has, language, make, say, server, tablist } = zimage;
   const MOST = 20 * 2 ** 20;
   const LONG = ["prompt", "negative_prompt"];
   const ORDER = [...LONG, "style", "width", "height", "seed", "steps", "guidance_scale", "sampler", "shift", "model"];
@@ -52,14 +52,11 @@ zimage.drop = (root) => {
       const refused = await refusal(file);
       if (mine.signal.aborted) return;
       if (refused) show("refused", file, refused);
-      else tell(file, await describe(file, mine.signal), mine.signal, { pasted, others });
+      else tell(file, await server.post("/png-info", file, { signal: mine.signal }), mine.signal, { pasted, others });
     } catch (error) {
       if (!mine.signal.aborted) show("refused", file, trouble(error));
     }
   }
-
-  const describe = (file, signal) =>
-    call("/png-info", { method: "POST", headers: { "Content-Type": "image/png" }, body: file, signal });
 
   // A folder, or a file that went while it was read, is an error of the browser's.
   function trouble(error) {
@@ -120,8 +117,8 @@ zimage.drop = (root) => {
   function use() {
     const { parameters, image_url: image } = found;
     panel.close();
-    tabs.open("create");
-    zimage.restore(parameters, image ? { image } : {});
+    tablist.open("create");
+    void zimage.restore(parameters, image ? { image } : {});
   }
 
   function closed() {

@@ -1,7 +1,7 @@
 // The History tab: what was made, newest first. Asks when it comes into view and after a new result; never while hidden.
 "use strict";
 zimage.history = (root) => {
-  const { call, say, tabs } = zimage;
+  const { say, server, tablist } = zimage;
   const PAGE = 48;
   const MOST = 200; // the API's most in one answer
   const TYPING = 300; // ms of quiet before what was typed is looked for
@@ -22,7 +22,7 @@ zimage.history = (root) => {
     const mine = (asking = new AbortController());
     views.busy(true, more);
     try {
-      return await call(`/history?${new URLSearchParams(wanted)}`, { signal: mine.signal });
+      return await server.get(`/history?${new URLSearchParams(wanted)}`, { signal: mine.signal });
     } finally {
       if (asking === mine) {
         asking = null;
@@ -84,9 +84,7 @@ zimage.history = (root) => {
   });
 
   function open(picture) {
-    const index = listed.pictures.indexOf(picture);
-    if (zimage.viewer) zimage.viewer.open(listed.pictures.map(seen), index);
-    else window.open(picture.image_url, "_blank", "noopener");
+    zimage.viewer.open(listed.pictures.map(seen), listed.pictures.indexOf(picture));
   }
 
   function pick(picture) {
@@ -95,8 +93,8 @@ zimage.history = (root) => {
       open(picture);
       return;
     }
-    tabs.open("create");
-    zimage.restore(picture.parameters, { image: picture.image_url });
+    tablist.open("create");
+    void zimage.restore(picture.parameters, { image: picture.image_url });
   }
 
   function drop(picture) {
@@ -131,7 +129,7 @@ zimage.history = (root) => {
     views.asked("", true);
     let said = "history_deleted";
     try {
-      await call(`/history/${picture.id}`, { method: "DELETE" });
+      await server.drop(`/history/${picture.id}`);
     } catch (error) {
       if (error.code !== "not_found") {
         views.asked(error.message);
@@ -155,7 +153,7 @@ zimage.history = (root) => {
   function follow(keys, tries = 4) {
     clearTimeout(late);
     fresh = [];
-    if (!tries || !tabs.seen(root)) return;
+    if (!tries || !tablist.seen(root)) return;
     void refresh().then(() => {
       const there = new Set(listed.pictures.map(({ key }) => key));
       if (query() || keys.every((key) => there.has(key))) return;
@@ -165,8 +163,8 @@ zimage.history = (root) => {
 
   function drawn(ask, images) {
     if (ask.cache === "bypass") return;
-    fresh = [...fresh, ...images.filter(({ cached }) => !cached).map(({ key }) => key)];
-    if (fresh.length && tabs.seen(root)) follow(fresh);
+    fresh = [...fresh, ...images.filter(({ source }) => source === "generated").map(({ key }) => key)];
+    if (fresh.length && tablist.seen(root)) follow(fresh);
   }
 
   const views = zimage.galleryViews(root, { pick, open, remove, unseen });
@@ -187,7 +185,7 @@ zimage.history = (root) => {
   });
   for (const name of ["retry", "notice-retry"]) views.find(name).addEventListener("click", () => void refresh());
   views.find("more").addEventListener("click", () => void more());
-  views.find("create").addEventListener("click", () => tabs.open("create"));
+  views.find("create").addEventListener("click", () => tablist.open("create"));
   views.find("clear").addEventListener("click", () => {
     views.search.value = "";
     views.search.focus();
@@ -196,6 +194,6 @@ zimage.history = (root) => {
   views.find("yes").addEventListener("click", () => void reallyRemove());
   views.find("no").addEventListener("click", () => views.confirm.close());
   views.confirm.addEventListener("click", (event) => void (event.target === views.confirm && views.confirm.close()));
-  zimage.onResult?.(drawn);
-  tabs.onSeen(root, () => follow(fresh));
+  zimage.onResult(drawn);
+  tablist.onSeen(root, () => follow(fresh));
 };

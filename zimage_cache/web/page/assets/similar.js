@@ -1,7 +1,7 @@
 // Pictures one already has for words like those being typed: a row to click, never a substitute.
 "use strict";
 zimage.similar = (root) => {
-  const { call, form, make, say, tabs } = zimage;
+  const { form, make, say, server, tablist } = zimage;
   const QUIET = 400; // ms without typing
   const LEAST = 8; // characters; a Chinese one says as much as two
   const MOST = 1000; // of a long prompt, its beginning is enough
@@ -30,7 +30,7 @@ zimage.similar = (root) => {
       listed.remove();
       strip.hidden = !row.children.length;
     });
-    button.addEventListener("click", () => zimage.restore(picture.parameters, { image: picture.image_url }));
+    button.addEventListener("click", () => void zimage.restore(picture.parameters, { image: picture.image_url }));
     return listed;
   }
 
@@ -43,13 +43,13 @@ zimage.similar = (root) => {
 
   async function ask() {
     clearTimeout(quiet);
-    if (!long(text) || text === asked || !tabs.seen(root)) return;
+    if (!long(text) || text === asked || !tablist.seen(root)) return;
     asking?.abort();
     const mine = (asking = new AbortController());
     asked = text;
     const wanted = new URLSearchParams({ similar: text.trim().slice(0, MOST), limit: 6 });
     try {
-      const { pictures } = await call(`/history?${wanted}`, { signal: mine.signal });
+      const { pictures } = await server.get(`/history?${wanted}`, { signal: mine.signal });
       if (!mine.signal.aborted) show(pictures);
     } catch {
       if (mine.signal.aborted) return;
@@ -73,5 +73,6 @@ zimage.similar = (root) => {
 
   zimage.translate(root);
   form.changed(typed);
-  tabs.onSeen(root, () => void ask());
+  typed(form.values);
+  tablist.onSeen(root, () => void ask());
 };

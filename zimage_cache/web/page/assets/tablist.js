@@ -1,6 +1,6 @@
 // The page's tabs: opening one from a script, the arrow keys Gradio leaves out, and being told when a part is seen.
 "use strict";
-zimage.tabs = (() => {
+zimage.tablist = (() => {
   const LIST = '#zi-tabs [role="tab"]';
   const button = (name) => document.getElementById(`zi-tab-${name}-button`);
   const seen = (root) => !document.hidden && root.checkVisibility();
