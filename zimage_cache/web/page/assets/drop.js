@@ -62,7 +62,7 @@ zimage.drop = (root) => {
   function trouble(error) {
     if (error instanceof Error) return say("drop_unreadable");
     if (error.code === "invalid_request") return say("drop_damaged");
-    return error.message;
+    return server.why(error);
   }
 
   function tell(file, info, signal, { pasted, others }) {

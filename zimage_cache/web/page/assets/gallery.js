@@ -1,7 +1,7 @@
 // The History tab as one sees it: pictures by day, and a view for each state of the list. Draws, decides nothing.
 "use strict";
 zimage.galleryViews = (root, on) => {
-  const { language, make, say } = zimage;
+  const { language, make, say, server } = zimage;
   const gallery = root.querySelector(".zi-history");
   const find = (name) => gallery.querySelector(`.zi-h-${name}`);
   const search = gallery.querySelector("input");
@@ -125,7 +125,7 @@ zimage.galleryViews = (root, on) => {
   function failed(error) {
     find("count").textContent = "";
     find("error-title").textContent = say(error.code === "unreachable" ? "error_unreachable" : "history_error_title");
-    find("error-text").textContent = error.message;
+    find("error-text").textContent = server.why(error);
     view("error");
   }
 
@@ -136,8 +136,10 @@ zimage.galleryViews = (root, on) => {
     find("notice-retry").hidden = true;
   }
 
-  function trouble({ code, message }) {
-    notice(code === "unreachable" ? `${say("error_unreachable")}: ${message}` : message.replace(/^query: /, ""));
+  function trouble(error) {
+    const { code } = error;
+    const why = server.why(error).replace(/^query: /, "");
+    notice(code === "unreachable" ? `${say("error_unreachable")}. ${why}` : why);
     find("notice").classList.add("zi-h-bad");
     // What was asked wrongly is not mended by asking again.
     find("notice-retry").hidden = code === "invalid_request";

@@ -78,7 +78,7 @@ zimage.history = (root) => {
   const seen = (picture) => ({
     image_url: picture.image_url,
     alt: picture.parameters.prompt ? say("picture_alt", { prompt: picture.parameters.prompt }) : picture.name,
-    seed: picture.parameters.seed,
+    seed: picture.parameters.seed ?? "–",
     width: picture.width,
     height: picture.height,
   });
@@ -132,7 +132,7 @@ zimage.history = (root) => {
       await server.drop(`/history/${picture.id}`);
     } catch (error) {
       if (error.code !== "not_found") {
-        views.asked(error.message);
+        views.asked(server.why(error));
         return;
       }
       said = "history_gone";

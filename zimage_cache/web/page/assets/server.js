@@ -32,7 +32,11 @@ zimage.server = (() => {
     }
   }
 
+  // What to tell of *error* where there is no Generate to press again.
+  const why = ({ code, message }) => (code === "unreachable" ? say("try_again_text") : message);
+
   return {
+    why,
     get: (path, options) => ask("GET", path, options),
     post: (path, body, options) => ask("POST", path, { body, ...options }),
     drop: (path, options) => ask("DELETE", path, options),
