@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from zimage_cache.generator.fake import FakeGenerator
 
@@ -31,6 +31,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# Playwright's own five seconds are short on a machine that is busy with something else.
+expect.set_options(timeout=20_000)
 # Chromium logs every answer that is no 2xx; for our API these are answers, and the page shows them.
 EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a status of (404|422|500|503)")
 
@@ -109,8 +111,9 @@ class Fake:
     workspace: Path
 
 
+# After the browser: with no event loop about, Gradio makes dozens of its own and closes none.
 @pytest.fixture(scope="module")
-def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fake]:
+def fake(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fake]:  # noqa: ARG001
     workspace = tmp_path_factory.mktemp("workspace")
     generator = FakeGenerator()
     with pytest.MonkeyPatch.context() as patch:
