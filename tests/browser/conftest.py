@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from zimage_cache.generator.fake import FakeGenerator
 
@@ -43,6 +43,15 @@ def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
     while not true():
         assert time.monotonic() < end, f"did not come true in {seconds} s"
         time.sleep(0.05)
+
+
+def holding(held: list[Route]) -> Callable[[Route], None]:
+    """Make a route's handler that answers nothing until somebody does; Playwright takes no built-in functions."""
+
+    def hold_back(route: Route) -> None:
+        held.append(route)
+
+    return hold_back
 
 
 @dataclass

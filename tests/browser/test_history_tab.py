@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
-from .conftest import Fake, Watch, wait_until
+from .conftest import Fake, Watch, holding, wait_until
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -73,7 +73,8 @@ def search(page: Page, text: str) -> None:
     page.get_by_role("searchbox", name="Search your pictures").fill(text)
 
 
-def test_a_click_brings_every_setting_and_the_picture_back(fake: Fake, folder: Path, open_page):
+@pytest.mark.usefixtures("folder")
+def test_a_click_brings_every_setting_and_the_picture_back(fake: Fake, open_page):
     """A picture's own settings stand in the form again, field by field, and the picture is on the card, not drawn."""
     asked = {
         "style": "watercolor",
@@ -106,7 +107,8 @@ def test_a_click_brings_every_setting_and_the_picture_back(fake: Fake, folder: P
     assert len(fake.generator.recipes) == drawn
 
 
-def test_what_is_not_in_the_cache_any_more_is_shown_from_its_file(fake: Fake, folder: Path, open_page):
+@pytest.mark.usefixtures("folder")
+def test_what_is_not_in_the_cache_any_more_is_shown_from_its_file(fake: Fake, open_page):
     """A cleared cache costs a history nothing: the file itself is shown, and said to be from there."""
     (image,) = draw(fake, "cleared away", seed=1)["images"]
     httpx.delete(f"{fake.url}/cache/{image['key']}").raise_for_status()
@@ -120,7 +122,8 @@ def test_what_is_not_in_the_cache_any_more_is_shown_from_its_file(fake: Fake, fo
     assert len(fake.generator.recipes) == drawn
 
 
-def test_searching_says_how_many_and_what_can_be_searched(fake: Fake, folder: Path, open_page):
+@pytest.mark.usefixtures("folder")
+def test_searching_says_how_many_and_what_can_be_searched(fake: Fake, open_page):
     """Words, phrases, seed, size and model narrow the list; nothing found tells the ways; too much is refused."""
     draw(fake, "a red fox", seed=7, n=2)
     draw(fake, "a blue ship", seed=9, width=192)
@@ -151,11 +154,16 @@ def test_days_have_headings_and_the_newest_comes_first(fake: Fake, folder: Path,
     page = open_page(fake.url)
     page.clock.set_fixed_time(datetime(2020, 1, 3, 15, tzinfo=UTC).astimezone())
     open_history(page)
-    expect(page.locator(".zi-h-day h2")).to_have_text(["Today", "Yesterday", re.compile("^Wednesday,? 1 January 2020$")])
-    expect(tiles(page)).to_have_text([f"image_2020010{day}_120000_aaaaaaaa.png · no settings inside" for day in (3, 2, 1)])
+    expect(page.locator(".zi-h-day h2")).to_have_text(
+        ["Today", "Yesterday", re.compile("^Wednesday,? 1 January 2020$")]
+    )
+    expect(tiles(page)).to_have_text(
+        [f"image_2020010{day}_120000_aaaaaaaa.png · no settings inside" for day in (3, 2, 1)]
+    )
 
 
-def test_all_pictures_can_be_reached_and_none_twice(fake: Fake, folder: Path, open_page):
+@pytest.mark.usefixtures("folder")
+def test_all_pictures_can_be_reached_and_none_twice(fake: Fake, open_page):
     """The list goes on where it ended, by the button or by scrolling to it, and ends."""
     for seed in range(0, 56, 8):
         draw(fake, "many of them", seed=seed, n=8)
@@ -170,13 +178,14 @@ def test_all_pictures_can_be_reached_and_none_twice(fake: Fake, folder: Path, op
     assert len(ids) == 56
 
 
-def test_nothing_jumps_while_thumbnails_load(fake: Fake, folder: Path, open_page):
+@pytest.mark.usefixtures("folder")
+def test_nothing_jumps_while_thumbnails_load(fake: Fake, open_page):
     """Each picture's place is known before its thumbnail is there."""
     draw(fake, "wide", width=256, height=128)
     draw(fake, "tall", width=128, height=256)
     held: list[Route] = []
     page = open_page(fake.url)
-    page.route("**/thumbnail.webp*", lambda route: held.append(route))
+    page.route("**/thumbnail.webp*", holding(held))
     open_history(page)
     wait_until_pumped(page, lambda: len(held) == 2)
     before = [each.bounding_box() for each in tiles(page).all()]
@@ -242,13 +251,15 @@ def test_what_was_deleted_outside_is_said_and_taken_off(fake: Fake, folder: Path
     unseen, undeleted = sorted(folder.iterdir(), key=lambda file: b"gone before it is seen" not in file.read_bytes())
     held: list[Route] = []
     page = open_page(fake.url)
-    page.route("**/thumbnail.webp*", lambda route: held.append(route))
+    page.route("**/thumbnail.webp*", holding(held))
     open_history(page)
     wait_until_pumped(page, lambda: len(held) == 2)
     unseen.unlink()
     for route in held:
         route.continue_()
-    expect(page.locator(".zi-h-notice-text")).to_have_text(f"{unseen.name} is no longer in output_image; it was taken off the list.")
+    expect(page.locator(".zi-h-notice-text")).to_have_text(
+        f"{unseen.name} is no longer in output_image; it was taken off the list."
+    )
     expect(tiles(page)).to_have_count(1)
     undeleted.unlink()
     page.locator(".zi-h-pick").press("Delete")
@@ -286,7 +297,8 @@ def test_a_damaged_picture_keeps_its_place(fake: Fake, folder: Path, open_page):
     assert not whole.exists()
 
 
-def test_full_size_leads_through_the_list(fake: Fake, folder: Path, open_page):
+@pytest.mark.usefixtures("folder")
+def test_full_size_leads_through_the_list(fake: Fake, open_page):
     """The viewer opens at the picture that was chosen, with its neighbours in the order of the list."""
     for prompt in ("older", "newer"):
         draw(fake, prompt)
@@ -301,7 +313,8 @@ def test_full_size_leads_through_the_list(fake: Fake, folder: Path, open_page):
     expect(page.get_by_role("tab", name="History")).to_have_attribute("aria-selected", "true")
 
 
-def test_trouble_is_told_and_passes(fake: Fake, folder: Path, open_page, watch: Watch):
+@pytest.mark.usefixtures("folder")
+def test_trouble_is_told_and_passes(fake: Fake, open_page, watch: Watch):
     """An index that cannot be read and a server that is gone are said; what is listed stays; trying again helps."""
     draw(fake, "outlives trouble")
     page = open_page(fake.url)
@@ -345,7 +358,8 @@ def asked_for_history(page: Page) -> list[str]:
     return asked
 
 
-def test_it_asks_when_it_is_shown_and_not_while_it_is_hidden(fake: Fake, folder: Path, open_page):
+@pytest.mark.usefixtures("folder")
+def test_it_asks_when_it_is_shown_and_not_while_it_is_hidden(fake: Fake, open_page):
     """Nothing is asked before the tab is opened, nor from behind another; opened again, it shows what is new."""
     page = open_page(fake.url)
     asked = asked_for_history(page)
@@ -364,7 +378,8 @@ def test_it_asks_when_it_is_shown_and_not_while_it_is_hidden(fake: Fake, folder:
     expect(tiles(page)).to_have_count(2)
 
 
-def test_a_picture_finished_meanwhile_joins_the_list(fake: Fake, folder: Path, open_page):
+@pytest.mark.usefixtures("folder")
+def test_a_picture_finished_meanwhile_joins_the_list(fake: Fake, open_page):
     """What is being drawn while the History is open appears in it by itself."""
     draw(fake, "earlier")
     page = open_page(fake.url)
@@ -393,7 +408,7 @@ def test_hostile_prompts_and_names_are_text(fake: Fake, folder: Path, open_page)
     alternatives = page.locator(".zi-h-tile img").evaluate_all("all => all.map(image => image.alt)")
     assert {f"Picture drawn for: {prompt}" for prompt in HOSTILE} <= set(alternatives)
     search(page, HOSTILE[0])
-    expect(page.locator(".zi-h-count")).to_have_text("2 found")
+    expect(page.locator(".zi-h-count")).to_have_text("3 found")  # two prompts, one file's name
     search(page, "<b>${alert(1)}")
     expect(page.locator(".zi-h-none-title")).to_have_text("Nothing found for “<b>${alert(1)}”")
     search(page, '"onerror=alert(1)>.png"')
@@ -416,7 +431,8 @@ def test_tabs_by_keys(fake: Fake, open_page):
     expect(page.locator("#zi-prompt")).to_be_visible()
 
 
-def test_escape_in_the_search_stops_no_run(fake: Fake, folder: Path, open_page):
+@pytest.mark.usefixtures("folder")
+def test_escape_in_the_search_stops_no_run(fake: Fake, open_page):
     """Keys that mean something on the card mean nothing where the card is out of sight."""
     page = open_page(fake.url)
     fake.generator.seconds = 4.0
@@ -435,12 +451,11 @@ def test_escape_in_the_search_stops_no_run(fake: Fake, folder: Path, open_page):
     expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
 
 
-def test_chinese_and_a_phone(fake: Fake, folder: Path, open_page):
+@pytest.mark.usefixtures("folder")
+def test_chinese_and_a_phone(fake: Fake, open_page):
     """Everything is said in Chinese, nothing is cut off sideways, and the buttons are there without a mouse."""
     draw(fake, "红色的圆形", width=512, height=128)
-    page = open_page(
-        fake.url, locale="zh-CN", viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True
-    )
+    page = open_page(fake.url, locale="zh-CN", viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     page.get_by_role("tab", name="历史").tap()
     expect(page.locator(".zi-h-count")).to_have_text("共 1 张")
     expect(page.locator(".zi-h-acts")).to_have_css("opacity", "1")

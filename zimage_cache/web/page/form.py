@@ -32,7 +32,9 @@ _SMALL: Final[dict[int, tuple[Size | None, ...]]] = {
 
 def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
     """Return what a request to a model that leaves everything out asks for, by field name; the seed is drawn."""
-    fields = {name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}}
+    fields = {
+        name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}
+    }
     own = {name: getattr(profile, name) for name in ("width", "height", "steps", "guidance_scale")}
     return {"prompt": "", **fields, **own}
 
@@ -53,13 +55,6 @@ def size_classes(profile: ModelProfile) -> dict[int, list[Size | None]]:
 def _fitting(size: Size | None, profile: ModelProfile) -> Size | None:
     fits = size and all(profile.min_side <= side <= profile.max_side for side in size)
     return size if fits else None
-
-
-def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
-    """Return what a request to a model that leaves everything out asks for, by field name; the seed is drawn."""
-    fields = {name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}}
-    own = {name: getattr(profile, name) for name in ("width", "height", "steps", "guidance_scale")}
-    return {"prompt": "", **fields, **own}
 
 
 def style_choices() -> dict[str, list[tuple[str, str]]]:
