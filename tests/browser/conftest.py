@@ -1,5 +1,6 @@
 """Real servers and a real browser. Everything started here is ended here, by its own process."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from zimage_cache.generator.fake import FakeGenerator
@@ -149,15 +152,25 @@ def hold(fake: Fake, gate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 
 
 @contextmanager
-def serving(generator: FakeGenerator, workspace: Path, port: int = 0) -> Iterator[str]:
+def serving(
+    generator: FakeGenerator, workspace: Path, port: int = 0, others: Collection[FakeGenerator] = ()
+) -> Iterator[str]:
     import uvicorn  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
 
     from zimage_cache.compose import make_service  # noqa: PLC0415 - likewise
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
     from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
 
-    service, running = make_service(Settings(workspace=workspace), generator)
-    server = uvicorn.Server(uvicorn.Config(create_app(service, running), log_config=None))
+    service, running = make_service(Settings(workspace=workspace), generator, [*others])
+
+    async def build() -> FastAPI:
+        return create_app(service, running)
+
+    # On a loop, for Gradio leaves loops of its own behind, unclosed, where there is none; and in another thread, for
+    # in this one Playwright's may be running.
+    with ThreadPoolExecutor(1) as builder:
+        app = builder.submit(lambda: asyncio.run(build())).result()
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     listening = socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

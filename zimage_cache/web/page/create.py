@@ -62,10 +62,11 @@ def _form(service: ImageService, words: gr.I18n) -> Form:
         dice = gr.Button(words("dice"), elem_id="zi-dice", scale=0, min_width=42)
         fields["n"] = gr.Slider(1, MAX_PICTURES, 1, step=1, label=words("n"), elem_id="zi-n", scale=5, min_width=140)
     with gr.Accordion(words("advanced"), open=False, elem_classes="zi-advanced"):
-        fields |= _advanced(profile, words)
-        fields["model"] = _model(service, words)
+        fields["negative_prompt"] = _negative(words)
         # Of our own, not the textbox's `info`: Gradio loses what is being typed when it changes a widget's words.
         gr.HTML(html_template=asset("negative.html"), js_on_load="zimage.translate(element)", apply_default_css=False)
+        fields |= _advanced(profile, words)
+        fields["model"] = _model(service, words)
     return Form(fields, generate, stop, dice)
 
 
@@ -109,15 +110,18 @@ def _model(service: ImageService, words: gr.I18n) -> Field:
     )
 
 
+def _negative(words: gr.I18n) -> Field:
+    return gr.Textbox(
+        label=words("negative_prompt"),
+        placeholder=words("negative_prompt_hint"),
+        lines=2,
+        max_length=MAX_TEXT,
+        elem_id="zi-negative_prompt",
+    )
+
+
 def _advanced(profile: ModelProfile, words: gr.I18n) -> dict[str, Field]:
     return {
-        "negative_prompt": gr.Textbox(
-            label=words("negative_prompt"),
-            placeholder=words("negative_prompt_hint"),
-            lines=2,
-            max_length=MAX_TEXT,
-            elem_id="zi-negative_prompt",
-        ),
         "max_sequence_length": gr.Slider(
             64, 1024, 512, step=64, label=words("max_sequence_length"), elem_id="zi-max_sequence_length"
         ),

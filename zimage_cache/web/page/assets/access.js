@@ -49,11 +49,15 @@ zimage.access = (() => {
     set(button, { "aria-disabled": String(idle), tabindex: idle ? "-1" : "0" });
   }
 
+  const accordion = (button) => set(button, { "aria-expanded": String(button.classList.contains("open")) });
+
   const seen = new MutationObserver(soon);
   seen.observe(document.documentElement, { childList: true, characterData: true, subtree: true });
   document.addEventListener("DOMContentLoaded", () => seen.observe(document.body, { attributeFilter: ["class"] }));
   always(".gradio-container fieldset.block", group);
   always('.gradio-container input[type="range"]', slider);
   always("#zi-stop", stop);
+  always(".gradio-container .label-wrap", accordion);
+  always('.zi-card [role="progressbar"]', (bar) => set(bar, { "aria-label": say("progress") }));
   return { always, set };
 })();
