@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
 from .conftest import Fake, Watch, holding, wait_until
+from .test_accessibility import offences
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -268,6 +269,23 @@ def test_what_was_deleted_outside_is_said_and_taken_off(fake: Fake, folder: Path
     expect(page.locator(".zi-h-notice")).to_contain_text(f"{undeleted.name} is no longer in output_image")
 
 
+def test_the_settings_of_a_file_that_went_are_used_all_the_same(fake: Fake, folder: Path, open_page):
+    """A picture that is nowhere any more leaves its settings in the form, and the list."""
+    (image,) = draw(fake, "nowhere any more", seed=3)["images"]
+    page = open_page(fake.url)
+    open_history(page)
+    page.wait_for_function("document.querySelector('.zi-h-tile img')?.naturalWidth > 0")
+    httpx.delete(f"{fake.url}/cache/{image['key']}").raise_for_status()
+    for file in folder.iterdir():
+        file.unlink()
+    page.locator(".zi-h-pick").click()
+    expect(page.locator("#zi-prompt textarea")).to_have_value("nowhere any more")
+    expect(page.locator("#zi-seed input")).to_have_value("3")
+    expect(page.locator(".zi-empty")).to_be_visible()
+    page.get_by_role("tab", name="History").click()
+    expect(page.locator(".zi-h-empty")).to_be_visible()
+
+
 def test_pictures_without_settings_are_shown_and_nothing_more(fake: Fake, folder: Path, open_page):
     """Somebody else's picture opens large and says that it brings nothing back; the form stays as it is."""
     put(fake, folder, "holiday.png", (320, 200))
@@ -449,6 +467,34 @@ def test_escape_in_the_search_stops_no_run(fake: Fake, open_page):
         fake.generator.seconds = 0.0
     page.get_by_role("tab", name="Create").click()
     expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_state(fake: Fake, open_page, scheme):
+    """Names, roles and contrast hold in every state of the History and of what opens over it."""
+    page = open_page(fake.url, color_scheme=scheme, reduced_motion="reduce")
+    open_history(page)
+    found = {"empty": offences(page)}
+    draw(fake, "a red fox in the snow", n=2)
+    page.get_by_role("tab", name="Create").click()
+    page.fill("#zi-prompt textarea", "a red fox in the snow")
+    expect(page.locator(".zi-similar")).to_be_visible()
+    found["similar"] = offences(page)
+    open_history(page)
+    expect(tiles(page)).to_have_count(2)
+    found["list"] = offences(page)
+    page.locator(".zi-h-pick").first.press("Delete")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    found["question"] = offences(page)
+    page.keyboard.press("Escape")
+    search(page, "purple elephant")
+    expect(page.locator(".zi-h-none")).to_be_visible()
+    found["none"] = offences(page)
+    search(page, "a " * 31)
+    expect(page.locator(".zi-h-bad")).to_be_visible()
+    found["refused"] = offences(page)
+    assert {state: wrong for state, wrong in found.items() if wrong} == {}
 
 
 @pytest.mark.usefixtures("folder")

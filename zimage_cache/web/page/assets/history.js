@@ -87,14 +87,20 @@ zimage.history = (root) => {
     zimage.viewer.open(listed.pictures.map(seen), listed.pictures.indexOf(picture));
   }
 
-  function pick(picture) {
+  // Whether somebody took its file away since it was listed.
+  const gone = async ({ image_url }) => (await fetch(image_url, { method: "HEAD", cache: "no-store" })).status === 404;
+
+  async function pick(picture) {
     if (!Object.keys(picture.parameters).length) {
       views.notice(say("history_bare_said", { name: picture.name }));
       open(picture);
       return;
     }
+    const lost = await gone(picture).catch(() => false); // a server that is away says so on the card
     tablist.open("create");
-    void zimage.restore(picture.parameters, { image: picture.image_url });
+    // The settings are listed here, and the cache may have the picture still.
+    void zimage.restore(picture.parameters, lost ? {} : { image: picture.image_url });
+    if (lost) missed(picture);
   }
 
   function drop(picture) {
@@ -106,17 +112,14 @@ zimage.history = (root) => {
 
   // Its thumbnail does not come: gone from the folder, or merely not showable?
   async function unseen(picture) {
-    try {
-      const answer = await fetch(picture.image_url, { method: "HEAD", cache: "no-store" });
-      if (answer.status !== 404) {
-        views.unshown(picture);
-        return;
-      }
-      drop(picture);
-      views.notice(say("history_gone", { name: picture.name }));
-    } catch {
-      views.unshown(picture); // the server is away: the next question to it says so
-    }
+    // Where the server is away, the next question to it says so.
+    if (await gone(picture).catch(() => false)) missed(picture);
+    else views.unshown(picture);
+  }
+
+  function missed(picture) {
+    drop(picture);
+    views.notice(say("history_gone", { name: picture.name }));
   }
 
   function remove(picture) {
