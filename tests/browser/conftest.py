@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from fastapi import FastAPI
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from zimage_cache.generator.fake import FakeGenerator
 
@@ -77,6 +77,15 @@ def generate(page: Page, prompt: str, source: str = "") -> None:
 
 def seed(page: Page) -> str:
     return page.input_value("#zi-seed input")
+
+
+def holding(held: list[Route]) -> Callable[[Route], None]:
+    """Make a route's handler that answers nothing until somebody does; Playwright takes no built-in functions."""
+
+    def hold_back(route: Route) -> None:
+        held.append(route)
+
+    return hold_back
 
 
 @dataclass
@@ -145,8 +154,9 @@ class Fake:
     workspace: Path
 
 
+# After the browser: with no event loop about, Gradio makes dozens of its own and closes none.
 @pytest.fixture(scope="module")
-def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fake]:
+def fake(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fake]:  # noqa: ARG001
     workspace = tmp_path_factory.mktemp("workspace")
     generator = FakeGenerator()
     with pytest.MonkeyPatch.context() as patch:

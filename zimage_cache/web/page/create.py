@@ -11,6 +11,7 @@ from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, Sampler
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.form import SAMPLERS
+from zimage_cache.web.page.part import add_part
 
 _CARD: Final = """zimage.card(element, { fill: () => trigger("fill") });"""
 
@@ -32,10 +33,12 @@ def add_create(page: gr.Blocks, service: ImageService, words: gr.I18n) -> None:
     with gr.Row(elem_classes="zi-create", equal_height=False):
         with gr.Column(scale=4, min_width=340, elem_classes="zi-form"):
             form = _form(service, words)
+            add_part("read")
         with gr.Column(scale=7, min_width=340, elem_classes="zi-stage"):
             card = gr.HTML(
                 html_template=asset("card.html"), js_on_load=_CARD, apply_default_css=False, elem_id="zi-card"
             )
+            add_part("similar")
     _wire(page, form, card)
 
 

@@ -12,6 +12,7 @@ from zimage_cache.web.errors import add_page_error_responses
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
 from zimage_cache.web.page.form import ASPECTS, defaults, offer, style_choices
+from zimage_cache.web.page.part import add_part
 from zimage_cache.web.page.strings import strings, translations
 from zimage_cache.web.page.swatches import swatch_rules
 from zimage_cache.web.page.theme import theme
@@ -21,10 +22,12 @@ _SCRIPTS: Final = (
     *("words.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "access.js", "status.js"),
     *("jobs.js", "actions.js", "tiles.js", "card.js", "asks.js", "prompt.js"),
     *("styles.js", "sizes.js", "viewer.js"),
+    *("tablist.js", "gallery.js", "history.js", "drop.js", "similar.js"),
 )
 _STYLES: Final = (
     *("style.css", "card.css", "prompt.css"),
     *("layout.css", "swatches.css", "sizes.css", "viewer.css"),
+    *("tabs.css", "history.css", "drop.css", "similar.css"),
 )
 
 
@@ -53,8 +56,13 @@ def build_page(service: ImageService, words: gr.I18n) -> gr.Blocks:
     """Lay the page out."""
     page = gr.Blocks(title="Z-Image", analytics_enabled=False, fill_width=True)
     with page:
-        gr.HTML(html_template=asset("header.html"), js_on_load="zimage.header(element)", apply_default_css=False)
-        add_create(page, service, words)
+        add_part("header")
+        with gr.Tabs(overflow_behavior="wrap", elem_id="zi-tabs"):
+            with gr.Tab(words("tab_create"), elem_id="zi-tab-create"):
+                add_create(page, service, words)
+            with gr.Tab(words("tab_history"), elem_id="zi-tab-history"):
+                add_part("history")
+        add_part("drop")
     # Only our own queue limits and orders; Gradio's would make hits wait behind misses.
     page.queue(default_concurrency_limit=None, api_open=False)
     return page

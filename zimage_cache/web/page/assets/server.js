@@ -10,12 +10,18 @@ zimage.server = (() => {
       method,
       signal,
       keepalive,
-      ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }),
+      ...(body && written(body)),
     });
     const said = answer.status === 204 ? null : await answer.json().catch(() => null);
     if (answer.ok) return said;
     throw said?.error ?? { code: `http_${answer.status}`, message: say("error_strange_text", { status: answer.status }) };
   }
+
+  // A file goes as it is, everything else as JSON.
+  const written = (body) =>
+    body instanceof Blob
+      ? { headers: { "Content-Type": "image/png" }, body }
+      : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
 
   async function answered(path, options) {
     try {
@@ -26,7 +32,11 @@ zimage.server = (() => {
     }
   }
 
+  // What to tell of *error* where there is no Generate to press again.
+  const why = ({ code, message }) => (code === "unreachable" ? say("try_again_text") : message);
+
   return {
+    why,
     get: (path, options) => ask("GET", path, options),
     post: (path, body, options) => ask("POST", path, { body, ...options }),
     drop: (path, options) => ask("DELETE", path, options),

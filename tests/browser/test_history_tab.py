@@ -1,0 +1,510 @@
+"""The History tab, as a person uses it."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, Route, expect
+
+from .conftest import Fake, Watch, holding, wait_until
+from .test_accessibility import offences
+
+# Gradio's own statistics use what pandas 3 deprecates.
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
+
+HOSTILE = (
+    "${alert(1)}",
+    "`${alert(1)}` and ` alone",
+    "back\\slash \\u{ \\x \\",
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>{{value}}",
+)
+
+
+@pytest.fixture
+def folder(fake: Fake) -> Path:
+    """The folder of pictures, empty at first."""
+    folder = fake.workspace / "output_image"
+    folder.mkdir(exist_ok=True)
+    for file in folder.iterdir():
+        file.unlink()
+    return folder
+
+
+def draw(fake: Fake, prompt: str, **fields: object) -> dict[str, object]:
+    """Have pictures drawn, and wait until the history has them all."""
+    before = listed(fake)
+    # "refresh", because the cache may know it from another test, and a hit leaves no file.
+    body = {"prompt": prompt, "cache": "refresh", **fields}
+    answer = httpx.post(f"{fake.url}/generate", json=body).raise_for_status().json()
+    wait_until(lambda: listed(fake) == before + len(answer["images"]))
+    return answer
+
+
+def listed(fake: Fake) -> int:
+    return len(httpx.get(f"{fake.url}/history", params={"limit": 200}).raise_for_status().json()["pictures"])
+
+
+def put(fake: Fake, folder: Path, name: str, size: tuple[int, int] = (64, 64)) -> Path:
+    """Lay a picture of somebody else's into the folder, and wait until it is known."""
+    before = listed(fake)
+    Image.new("RGB", size, "teal").save(folder / name, "PNG")
+    wait_until(lambda: listed(fake) == before + 1)
+    return folder / name
+
+
+def open_history(page: Page) -> None:
+    page.get_by_role("tab", name="History").click()
+    expect(page.locator(".zi-history")).to_have_attribute("aria-busy", "false")
+
+
+def tiles(page: Page) -> Locator:
+    return page.locator(".zi-h-tile")
+
+
+def tile(page: Page, text: str) -> Locator:
+    return tiles(page).filter(has_text=text)
+
+
+def search(page: Page, text: str) -> None:
+    page.get_by_role("searchbox", name="Search your pictures").fill(text)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_click_brings_every_setting_and_the_picture_back(fake: Fake, open_page):
+    """A picture's own settings stand in the form again, field by field, and the picture is on the card, not drawn."""
+    asked = {
+        "style": "watercolor",
+        "negative_prompt": "fog",
+        "width": 160,
+        "height": 96,
+        "steps": 5,
+        "guidance_scale": 2.5,
+        "shift": 1.5,
+        "sampler": "unipc",
+        "seed": 4294967295,
+        "max_sequence_length": 256,
+    }
+    draw(fake, "all of it back", **asked)
+    drawn = len(fake.generator.recipes)
+    page = open_page(fake.url)
+    page.fill("#zi-prompt textarea", "something else")
+    open_history(page)
+    expect(page.locator(".zi-h-count")).to_have_text("1 picture")
+    tile(page, "all of it back").locator(".zi-h-pick").click()
+    expect(page.get_by_role("tab", name="Create")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name="Create")).to_be_focused()
+    expect(page.locator(".zi-badge")).to_contain_text("From memory")
+    expect(page.locator("#zi-prompt textarea")).to_have_value("all of it back")
+    expect(page.locator("#zi-seed input")).to_have_value("4294967295")
+    page.get_by_role("button", name="Advanced").click()
+    expect(page.locator("#zi-sampler input")).to_have_value("UniPC")
+    held = page.evaluate("zimage.form.values")
+    assert {name: held[name] for name in asked} == asked
+    assert len(fake.generator.recipes) == drawn
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_not_in_the_cache_any_more_is_shown_from_its_file(fake: Fake, open_page):
+    """A cleared cache costs a history nothing: the file itself is shown, and said to be from there."""
+    (image,) = draw(fake, "cleared away", seed=1)["images"]
+    httpx.delete(f"{fake.url}/cache/{image['key']}").raise_for_status()
+    drawn = len(fake.generator.recipes)
+    page = open_page(fake.url)
+    open_history(page)
+    tile(page, "cleared away").locator(".zi-h-pick").click()
+    expect(page.locator(".zi-badge")).to_contain_text("From history")
+    page.wait_for_function("document.querySelector('.zi-pictures img')?.naturalWidth === 128")
+    expect(page.locator("#zi-seed input")).to_have_value("1")
+    assert len(fake.generator.recipes) == drawn
+
+
+@pytest.mark.usefixtures("folder")
+def test_searching_says_how_many_and_what_can_be_searched(fake: Fake, open_page):
+    """Words, phrases, seed, size and model narrow the list; nothing found tells the ways; too much is refused."""
+    draw(fake, "a red fox", seed=7, n=2)
+    draw(fake, "a blue ship", seed=9, width=192)
+    page = open_page(fake.url)
+    open_history(page)
+    expect(page.locator(".zi-h-count")).to_have_text("3 pictures")
+    for query, found in [("fox", 2), ('"blue ship"', 1), ("seed:8", 1), ("size:192x128", 1), ("model:fake", 3)]:
+        search(page, query)
+        expect(page.locator(".zi-h-count")).to_have_text(f"{found} found")
+        expect(tiles(page)).to_have_count(found)
+    search(page, "purple elephant")
+    expect(page.locator(".zi-h-none")).to_contain_text("Nothing found for “purple elephant”")
+    for way in ("red fox", '"red fox"', "seed:42", "size:1024x768", "model:turbo"):
+        expect(page.locator(".zi-h-ways")).to_contain_text(way)
+    page.get_by_role("button", name="Clear the search").click()
+    expect(tiles(page)).to_have_count(3)
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    search(page, "a " * 31)
+    expect(page.locator(".zi-h-notice")).to_contain_text("at most 30 words, got 31")
+    expect(tiles(page)).to_have_count(3)
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+
+
+def test_days_have_headings_and_the_newest_comes_first(fake: Fake, folder: Path, open_page):
+    """Pictures stand under the day they were made, by the reader's calendar."""
+    for day in (1, 2, 3):
+        put(fake, folder, f"image_2020010{day}_120000_aaaaaaaa.png")
+    page = open_page(fake.url)
+    page.clock.set_fixed_time(datetime(2020, 1, 3, 15, tzinfo=UTC).astimezone())
+    open_history(page)
+    expect(page.locator(".zi-h-day h2")).to_have_text(
+        ["Today", "Yesterday", re.compile("^Wednesday,? 1 January 2020$")]
+    )
+    expect(tiles(page)).to_have_text(
+        [f"image_2020010{day}_120000_aaaaaaaa.png · no settings inside" for day in (3, 2, 1)]
+    )
+
+
+@pytest.mark.usefixtures("folder")
+def test_all_pictures_can_be_reached_and_none_twice(fake: Fake, open_page):
+    """The list goes on where it ended, by the button or by scrolling to it, and ends."""
+    for seed in range(0, 56, 8):
+        draw(fake, "many of them", seed=seed, n=8)
+    page = open_page(fake.url, viewport={"width": 390, "height": 844})
+    open_history(page)
+    expect(page.locator(".zi-h-count")).to_have_text("The newest 48 pictures")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".zi-h-count")).to_have_text("56 pictures")
+    expect(page.locator(".zi-h-below")).to_be_hidden()
+    ids = tiles(page).evaluate_all("all => all.map(tile => Number(tile.dataset.id))")
+    assert ids == sorted(set(ids), reverse=True)
+    assert len(ids) == 56
+
+
+@pytest.mark.usefixtures("folder")
+def test_nothing_jumps_while_thumbnails_load(fake: Fake, open_page):
+    """Each picture's place is known before its thumbnail is there."""
+    draw(fake, "wide", width=256, height=128)
+    draw(fake, "tall", width=128, height=256)
+    held: list[Route] = []
+    page = open_page(fake.url)
+    page.route("**/thumbnail.webp*", holding(held))
+    open_history(page)
+    wait_until_pumped(page, lambda: len(held) == 2)
+    before = [each.bounding_box() for each in tiles(page).all()]
+    assert all(box["height"] > 100 for box in before)
+    for route in held:
+        route.continue_()
+    page.wait_for_function("[...document.querySelectorAll('.zi-h-tile img')].every(image => image.naturalWidth > 0)")
+    assert [each.bounding_box() for each in tiles(page).all()] == before
+
+
+def wait_until_pumped(page: Page, true: Callable[[], bool]) -> None:
+    """Wait for something that Playwright's own events bring: they arrive only while it is called."""
+    wait_until(lambda: page.evaluate("1") and true())
+
+
+def test_deleting_asks_first_and_the_focus_stays_near(fake: Fake, folder: Path, open_page):
+    """Keys alone: the question stands with the focus on Keep; No changes nothing; Yes deletes this file alone."""
+    for prompt in ("first to stay", "to be deleted", "last to stay"):
+        draw(fake, prompt)
+    page = open_page(fake.url)
+    open_history(page)
+    doomed = tile(page, "to be deleted").locator(".zi-h-pick")
+    doomed.focus()
+    page.keyboard.press("Delete")
+    question = page.get_by_role("dialog", name="Delete this picture?")
+    expect(question).to_contain_text("to be deleted")
+    expect(question.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(question).to_be_hidden()
+    expect(doomed).to_be_focused()
+    assert len(list(folder.iterdir())) == 3
+    page.keyboard.press("Delete")
+    page.keyboard.press("Escape")
+    expect(question).to_be_hidden()
+    page.keyboard.press("Delete")
+    question.get_by_role("button", name="Delete").press("Enter")
+    expect(page.locator(".zi-h-notice")).to_contain_text("was deleted")
+    expect(tile(page, "to be deleted")).to_have_count(0)
+    expect(tile(page, "first to stay").locator(".zi-h-pick")).to_be_focused()
+    expect(page.locator(".zi-h-count")).to_have_text("2 pictures")
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_reload_in_front_of_the_question_deletes_nothing(fake: Fake, folder: Path, open_page):
+    """A question nobody answered is no answer."""
+    draw(fake, "still here")
+    page = open_page(fake.url)
+    open_history(page)
+    tile(page, "still here").hover()
+    page.get_by_role("button", name="Delete still here").click()
+    expect(page.get_by_role("dialog", name="Delete this picture?")).to_be_visible()
+    page.reload()
+    page.wait_for_function("document.querySelector('#zi-seed input')?.value")
+    open_history(page)
+    expect(tile(page, "still here")).to_be_visible()
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_what_was_deleted_outside_is_said_and_taken_off(fake: Fake, folder: Path, open_page):
+    """A file that went meanwhile leaves the list, whether its thumbnail is missed or it is to be deleted."""
+    for prompt in ("gone before it is seen", "gone before it is deleted"):
+        draw(fake, prompt)
+    unseen, undeleted = sorted(folder.iterdir(), key=lambda file: b"gone before it is seen" not in file.read_bytes())
+    held: list[Route] = []
+    page = open_page(fake.url)
+    page.route("**/thumbnail.webp*", holding(held))
+    open_history(page)
+    wait_until_pumped(page, lambda: len(held) == 2)
+    unseen.unlink()
+    for route in held:
+        route.continue_()
+    expect(page.locator(".zi-h-notice-text")).to_have_text(
+        f"{unseen.name} is no longer in output_image; it was taken off the list."
+    )
+    expect(tiles(page)).to_have_count(1)
+    undeleted.unlink()
+    page.locator(".zi-h-pick").press("Delete")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".zi-h-empty")).to_contain_text("No pictures yet")
+    expect(page.locator(".zi-h-notice")).to_contain_text(f"{undeleted.name} is no longer in output_image")
+
+
+def test_the_settings_of_a_file_that_went_are_used_all_the_same(fake: Fake, folder: Path, open_page):
+    """A picture that is nowhere any more leaves its settings in the form, and the list."""
+    (image,) = draw(fake, "nowhere any more", seed=3)["images"]
+    page = open_page(fake.url)
+    open_history(page)
+    page.wait_for_function("document.querySelector('.zi-h-tile img')?.naturalWidth > 0")
+    httpx.delete(f"{fake.url}/cache/{image['key']}").raise_for_status()
+    for file in folder.iterdir():
+        file.unlink()
+    page.locator(".zi-h-pick").click()
+    expect(page.locator("#zi-prompt textarea")).to_have_value("nowhere any more")
+    expect(page.locator("#zi-seed input")).to_have_value("3")
+    expect(page.locator(".zi-empty")).to_be_visible()
+    page.get_by_role("tab", name="History").click()
+    expect(page.locator(".zi-h-empty")).to_be_visible()
+
+
+def test_pictures_without_settings_are_shown_and_nothing_more(fake: Fake, folder: Path, open_page):
+    """Somebody else's picture opens large and says that it brings nothing back; the form stays as it is."""
+    put(fake, folder, "holiday.png", (320, 200))
+    page = open_page(fake.url)
+    page.fill("#zi-prompt textarea", "being written")
+    open_history(page)
+    page.get_by_role("button", name="holiday.png, a picture without settings").click()
+    viewer = page.locator("dialog.zi-viewer")
+    expect(viewer).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+    expect(page.locator(".zi-h-notice")).to_contain_text("holiday.png carries no settings")
+    expect(page.get_by_role("tab", name="History")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#zi-prompt textarea")).to_have_value("being written")
+
+
+def test_a_damaged_picture_keeps_its_place(fake: Fake, folder: Path, open_page):
+    """A file whose pixels are broken is listed without a thumbnail and can be deleted."""
+    whole = put(fake, folder, "damaged.png", (400, 300))
+    whole.write_bytes(whole.read_bytes()[:70])
+    page = open_page(fake.url)
+    open_history(page)
+    expect(page.locator(".zi-h-tile.zi-h-unshown")).to_contain_text("damaged.png")
+    page.locator(".zi-h-pick").press("Delete")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".zi-h-empty")).to_be_visible()
+    assert not whole.exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_full_size_leads_through_the_list(fake: Fake, open_page):
+    """The viewer opens at the picture that was chosen, with its neighbours in the order of the list."""
+    for prompt in ("older", "newer"):
+        draw(fake, prompt)
+    page = open_page(fake.url)
+    open_history(page)
+    tile(page, "older").hover()
+    page.get_by_role("button", name="Open in full size older").click()
+    expect(page.locator(".zi-viewer-number")).to_contain_text("2")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("img", name="Picture drawn for: newer").last).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("tab", name="History")).to_have_attribute("aria-selected", "true")
+
+
+@pytest.mark.usefixtures("folder")
+def test_trouble_is_told_and_passes(fake: Fake, open_page, watch: Watch):
+    """An index that cannot be read and a server that is gone are said; what is listed stays; trying again helps."""
+    draw(fake, "outlives trouble")
+    page = open_page(fake.url)
+    error = {"code": "history_unavailable", "message": "the history cannot be read just now", "request_id": "x"}
+    page.route("**/history?*", lambda route: route.fulfill(status=503, json={"error": error}))
+    open_history(page)
+    expect(page.locator(".zi-h-error")).to_contain_text("The history cannot be read just now")
+    page.unroute("**/history?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(tiles(page)).to_have_count(1)
+    page.route("**/history?*", lambda route: route.abort())
+    page.get_by_role("tab", name="Create").click()
+    page.get_by_role("tab", name="History").click()
+    expect(page.locator(".zi-h-notice")).to_contain_text("The server does not answer")
+    expect(tiles(page)).to_have_count(1)
+    page.unroute("**/history?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".zi-h-notice-text")).to_be_empty()
+    watch.errors.clear()  # the browser's own line about the aborted request
+
+
+def test_a_refused_deletion_is_told_where_it_was_asked(fake: Fake, folder: Path, open_page):
+    """When a file cannot be deleted, the question stays open with the reason, and the picture stays listed."""
+    draw(fake, "cannot be deleted")
+    page = open_page(fake.url)
+    error = {"code": "history_unavailable", "message": "the disk is read-only", "request_id": "x"}
+    page.route("**/history/*", lambda route: route.fulfill(status=503, json={"error": error}))
+    open_history(page)
+    page.locator(".zi-h-pick").press("Delete")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("the disk is read-only")
+    page.get_by_role("button", name="Keep it").click()
+    expect(tiles(page)).to_have_count(1)
+    assert len(list(folder.iterdir())) == 1
+
+
+def asked_for_history(page: Page) -> list[str]:
+    """Collect the page's questions for lists of pictures from now on."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/history?" in request.url else None)
+    return asked
+
+
+@pytest.mark.usefixtures("folder")
+def test_it_asks_when_it_is_shown_and_not_while_it_is_hidden(fake: Fake, open_page):
+    """Nothing is asked before the tab is opened, nor from behind another; opened again, it shows what is new."""
+    page = open_page(fake.url)
+    asked = asked_for_history(page)
+    page.fill("#zi-prompt textarea", "unseen")  # too short to look for similar ones
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge")).to_be_visible()
+    assert asked == []
+    open_history(page)
+    expect(tiles(page)).to_have_count(1)
+    page.get_by_role("tab", name="Create").click()
+    before = len(asked)
+    page.click(".zi-new-seed")
+    expect(page.locator(".zi-facts")).to_contain_text(page.input_value("#zi-seed input"))
+    assert len(asked) == before
+    open_history(page)
+    expect(tiles(page)).to_have_count(2)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_picture_finished_meanwhile_joins_the_list(fake: Fake, open_page):
+    """What is being drawn while the History is open appears in it by itself."""
+    draw(fake, "earlier")
+    page = open_page(fake.url)
+    fake.generator.seconds = 2.0
+    try:
+        page.fill("#zi-prompt textarea", "later")
+        page.click("#zi-generate")
+        expect(page.locator(".zi-running")).to_be_visible()
+        open_history(page)
+        expect(tiles(page)).to_have_text(["later", "earlier"])
+    finally:
+        fake.generator.seconds = 0.0
+
+
+def test_hostile_prompts_and_names_are_text(fake: Fake, folder: Path, open_page):
+    """Whatever a file claims or is called stands on the page as it is, and never runs."""
+    for prompt in HOSTILE:
+        draw(fake, prompt)
+    for name in ("${alert(1)}", "<img src=x onerror=alert(1)>", "`back\\u{tick"):
+        put(fake, folder, f"{name}.png")
+    page = open_page(fake.url)
+    open_history(page)
+    said = page.locator(".zi-h-said").all_text_contents()
+    assert set(HOSTILE) <= set(said)
+    assert "<img src=x onerror=alert(1)>.png · no settings inside" in said
+    alternatives = page.locator(".zi-h-tile img").evaluate_all("all => all.map(image => image.alt)")
+    assert {f"Picture drawn for: {prompt}" for prompt in HOSTILE} <= set(alternatives)
+    search(page, HOSTILE[0])
+    expect(page.locator(".zi-h-count")).to_have_text("3 found")  # two prompts, one file's name
+    search(page, "<b>${alert(1)}")
+    expect(page.locator(".zi-h-none-title")).to_have_text("Nothing found for “<b>${alert(1)}”")
+    search(page, '"onerror=alert(1)>.png"')
+    expect(page.locator(".zi-h-count")).to_have_text("1 found")
+    page.locator(".zi-h-pick").press("Delete")
+    expect(page.locator(".zi-h-what-name")).to_have_text("<img src=x onerror=alert(1)>.png")
+
+
+def test_tabs_by_keys(fake: Fake, open_page):
+    """Arrow keys, Home and End lead through the tabs; Tab goes on into the page."""
+    page = open_page(fake.url)
+    create, history = page.get_by_role("tab", name="Create"), page.get_by_role("tab", name="History")
+    create.focus()
+    page.keyboard.press("ArrowRight")
+    expect(history).to_be_focused()
+    expect(history).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".zi-history")).to_be_visible()
+    page.keyboard.press("Home")
+    expect(create).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#zi-prompt")).to_be_visible()
+
+
+@pytest.mark.usefixtures("folder")
+def test_escape_in_the_search_stops_no_run(fake: Fake, open_page):
+    """Keys that mean something on the card mean nothing where the card is out of sight."""
+    page = open_page(fake.url)
+    fake.generator.seconds = 4.0
+    try:
+        page.fill("#zi-prompt textarea", "goes on")
+        page.click("#zi-generate")
+        expect(page.locator(".zi-running")).to_be_visible()
+        open_history(page)
+        page.get_by_role("button", name="Read settings").focus()
+        page.keyboard.press("Escape")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".zi-h-tile")).to_have_count(1)
+    finally:
+        fake.generator.seconds = 0.0
+    page.get_by_role("tab", name="Create").click()
+    expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_state(fake: Fake, open_page, scheme):
+    """Names, roles and contrast hold in every state of the History and of what opens over it."""
+    page = open_page(fake.url, color_scheme=scheme, reduced_motion="reduce")
+    open_history(page)
+    found = {"empty": offences(page)}
+    draw(fake, "a red fox in the snow", n=2)
+    page.get_by_role("tab", name="Create").click()
+    page.fill("#zi-prompt textarea", "a red fox in the snow")
+    expect(page.locator(".zi-similar")).to_be_visible()
+    found["similar"] = offences(page)
+    open_history(page)
+    expect(tiles(page)).to_have_count(2)
+    found["list"] = offences(page)
+    page.locator(".zi-h-pick").first.press("Delete")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    found["question"] = offences(page)
+    page.keyboard.press("Escape")
+    search(page, "purple elephant")
+    expect(page.locator(".zi-h-none")).to_be_visible()
+    found["none"] = offences(page)
+    search(page, "a " * 31)
+    expect(page.locator(".zi-h-bad")).to_be_visible()
+    found["refused"] = offences(page)
+    assert {state: wrong for state, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.usefixtures("folder")
+def test_chinese_and_a_phone(fake: Fake, open_page):
+    """Everything is said in Chinese, nothing is cut off sideways, and the buttons are there without a mouse."""
+    draw(fake, "红色的圆形", width=512, height=128)
+    page = open_page(fake.url, locale="zh-CN", viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    page.get_by_role("tab", name="历史").tap()
+    expect(page.locator(".zi-h-count")).to_have_text("共 1 张")
+    expect(page.locator(".zi-h-acts")).to_have_css("opacity", "1")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.get_by_role("button", name="删除 红色的圆形").tap()
+    expect(page.get_by_role("dialog")).to_contain_text("删除这张图片？")

@@ -1,0 +1,78 @@
+// Pictures one already has for words like those being typed: a row to click, never a substitute.
+"use strict";
+zimage.similar = (root) => {
+  const { form, make, say, server, tablist } = zimage;
+  const QUIET = 400; // ms without typing
+  const LEAST = 8; // characters; a Chinese one says as much as two
+  const MOST = 1000; // of a long prompt, its beginning is enough
+  const strip = root.querySelector(".zi-similar");
+  const row = strip.querySelector("ul");
+  let text = ""; // as it stands in the form
+  let asked = ""; // what the row answers
+  let asking = null; // aborts the question under way
+  let quiet = 0;
+
+  const weight = (words) => [...words].reduce((sum, letter) => sum + (letter >= "\u2e80" ? 2 : 1), 0);
+  const long = (words) => weight(words.trim()) >= LEAST;
+
+  function show(pictures) {
+    row.replaceChildren(...pictures.map(item));
+    strip.hidden = pictures.length === 0;
+  }
+
+  function item(picture) {
+    const { prompt = "", seed } = picture.parameters;
+    const image = make("img", { src: picture.thumbnail_url, alt: prompt, width: picture.width, height: picture.height });
+    const button = make("button", { type: "button", title: `${prompt}\n${say("seed")} ${seed ?? "–"}` }, image);
+    const listed = make("li", {}, button);
+    // Deleted meanwhile: a suggestion that is none.
+    image.addEventListener("error", () => {
+      listed.remove();
+      strip.hidden = !row.children.length;
+    });
+    button.addEventListener("click", () => void zimage.restore(picture.parameters, { image: picture.image_url }));
+    return listed;
+  }
+
+  function drop() {
+    clearTimeout(quiet);
+    asking?.abort();
+    asked = "";
+    show([]);
+  }
+
+  async function ask() {
+    clearTimeout(quiet);
+    if (!long(text) || text === asked || !tablist.seen(root)) return;
+    asking?.abort();
+    const mine = (asking = new AbortController());
+    asked = text;
+    const wanted = new URLSearchParams({ similar: text.trim().slice(0, MOST), limit: 6 });
+    try {
+      const { pictures } = await server.get(`/history?${wanted}`, { signal: mine.signal });
+      if (!mine.signal.aborted) show(pictures);
+    } catch {
+      if (mine.signal.aborted) return;
+      // Only a suggestion: its trouble is nobody's concern, and the next look asks again.
+      asked = "";
+      show([]);
+    }
+  }
+
+  function typed({ prompt }) {
+    const now = prompt ?? "";
+    if (now === text) return;
+    text = now;
+    if (!long(text)) {
+      drop();
+      return;
+    }
+    clearTimeout(quiet);
+    quiet = setTimeout(ask, QUIET);
+  }
+
+  zimage.translate(root);
+  form.changed(typed);
+  typed(form.values);
+  tablist.onSeen(root, () => void ask());
+};
