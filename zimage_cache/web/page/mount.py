@@ -7,14 +7,15 @@ import gradio as gr
 from fastapi import FastAPI
 
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.body import GenerateBody
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
 from zimage_cache.web.page.form import size_choices, style_choices
-from zimage_cache.web.page.strings import strings, translations
+from zimage_cache.web.page.strings import messages, strings, translations
 from zimage_cache.web.page.theme import theme
 
 # In this order: each uses what the ones before it put on `window.zimage`.
-_SCRIPTS: Final = ("words.js", "form.js", "status.js", "card.js", "asks.js")
+_SCRIPTS: Final = ("words.js", "told.js", "form.js", "status.js", "card.js", "asks.js")
 _STYLES: Final = ("style.css",)
 
 
@@ -51,6 +52,8 @@ def _head(service: ImageService) -> str:
     profile = service.profile()
     about = {
         "strings": strings(),
+        "messages": messages(),
+        "fields": list(GenerateBody.model_fields),
         "styles": style_choices(),
         "sizes": size_choices(profile),
         "model": {"name": profile.name, "title": profile.title, "note": profile.note},

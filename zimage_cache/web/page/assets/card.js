@@ -17,7 +17,7 @@ zimage.cardViews = (root) => {
   }
 
   function phase({ phase, detail, ahead, step, steps }) {
-    if (phase === "loading") return detail || say("loading_hint");
+    if (phase === "loading") return zimage.told(detail) || say("loading_hint");
     if (phase === "queued") return ahead ? say("queued_ahead", { ahead }) : say("queued_next");
     return phase === "drawing" ? say("drawing_step", { step, steps }) : "";
   }
@@ -57,7 +57,8 @@ zimage.cardViews = (root) => {
     const title = has(`error_${code}`) ? say(`error_${code}`) : say("error_other");
     const named = field && has(field);
     find("error-title").textContent = named ? `${title}: ${say(field)}` : title;
-    find("error-text").textContent = named && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
+    const text = named && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
+    find("error-text").textContent = zimage.told(text);
     find("error-id").textContent = id ? `${say("request_id")} ${id} · ${code}` : code;
     view("error");
   }
@@ -96,7 +97,7 @@ zimage.cardViews = (root) => {
     pictures.style.setProperty("--wide", String(first.width / first.height));
     pictures.dataset.count = String(images.length);
     pictures.replaceChildren(...images.map((image) => picture(ask, image, alone)));
-    find("warnings").replaceChildren(...warnings.map((text) => make("li", {}, text)));
+    find("warnings").replaceChildren(...warnings.map((text) => make("li", {}, zimage.told(text))));
     find("asked").textContent = ask.prompt;
     const style = about.styles[language].find(([, name]) => name === ask.style);
     find("facts").replaceChildren(
