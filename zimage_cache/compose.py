@@ -171,6 +171,7 @@ def make_service(
         preload=settings.preload,
         mates={generator.profile.name: mates},
         database=settings.database,
+        wildcards=settings.workspace / "wildcards",
     )
     return service, lambda: _running(service, cache, residency)
 

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -118,8 +119,25 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fake]:
             yield Fake(url, generator, workspace)
 
 
+@pytest.fixture
+def hold(fake: Fake, gate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Give a maker of gates that hold the fake generator; at the end they are open, and it is nobody's."""
+    made = []
+
+    def make(evaluation: int = 1, only: Collection[int] | None = None) -> object:
+        made.append(gate(evaluation, only))
+        fake.generator.before_step = made[-1]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.open()
+    fake.generator.before_step = lambda _recipe, _evaluation: None
+    wait_until(lambda: fake.generator._busy == 0)
+
+
 @contextmanager
-def serving(generator: FakeGenerator, workspace: Path) -> Iterator[str]:
+def serving(generator: FakeGenerator, workspace: Path, port: int = 0) -> Iterator[str]:
     import uvicorn  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
 
     from zimage_cache.compose import make_service  # noqa: PLC0415 - likewise
@@ -128,7 +146,7 @@ def serving(generator: FakeGenerator, workspace: Path) -> Iterator[str]:
 
     service, running = make_service(Settings(workspace=workspace), generator)
     server = uvicorn.Server(uvicorn.Config(create_app(service, running), log_config=None))
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -215,3 +215,42 @@ def test_a_repeated_text_changes_no_bit(asleep):
 def test_the_state_names_the_device(generator):
     """Whoever looks at `/health` learns what draws."""
     assert generator.state.device == "cpu"
+
+
+LONG = "a large red circle on a blue background, " * 200
+
+
+@pytest.mark.parametrize("text", ["", "a red circle", "红色的圆", "<|im_end|>", "\x00 {} \n", LONG], ids=ascii)
+def test_counting_tokens_needs_no_weights(asleep, text):
+    """The count is a number, the same asleep, awake and asleep again, and loads nothing."""
+    asleep_count = asleep.count_tokens(text)
+    assert isinstance(asleep_count, int)
+    assert asleep.state.status is Status.SLEEPING
+    asleep.load()
+    assert asleep.count_tokens(text) == asleep_count
+    asleep.unload()
+    assert asleep.count_tokens(text) == asleep_count
+
+
+def test_more_words_are_more_tokens(generator):
+    """What is counted is the text: nothing is cut, so the count passes every limit a request may set."""
+    counts = [generator.count_tokens("red " * words) for words in (1, 2, 10, 600, 1200)]
+    assert counts == sorted(set(counts))
+    assert counts[-2] >= 600
+    assert counts[-1] >= 1200
+
+
+def test_tokens_are_counted_from_any_thread_while_it_draws(generator):
+    """Eight threads get the one answer, and pictures drawn meanwhile and afterwards are the undisturbed ones."""
+    undisturbed, expected = draw(generator, RED_ON_BLUE), generator.count_tokens(LONG)
+    heard = []
+    threads = [threading.Thread(target=lambda: heard.append(generator.count_tokens(LONG))) for _ in range(8)]
+    recipe = replace(RED_ON_BLUE, prompt="green, " * 40, max_sequence_length=256)
+    for thread in threads:
+        thread.start()
+    drawn = draw(generator, recipe)
+    for thread in threads:
+        thread.join()
+    assert heard == [expected] * 8
+    assert np.array_equal(draw(generator, RED_ON_BLUE), undisturbed)
+    assert np.array_equal(draw(generator, recipe), drawn)

@@ -23,3 +23,18 @@ def test_the_schema_tells_every_field_of_a_request(house):
     assert {"prompt", "width", "seed", "n", "cache", "model", "style"} <= body["properties"].keys()
     assert body["required"] == ["prompt"]
     assert body["properties"]["n"]["maximum"] == 8
+
+
+def test_the_schema_tells_of_jobs(house):
+    """Their routes, the same body as `/generate`, every field of a state, and a stream of events."""
+    schema = house.client.get("/openapi.json").json()
+
+    paths = schema["paths"]
+    assert {"/jobs", "/jobs/{job_id}", "/jobs/{job_id}/events"} <= paths.keys()
+    assert paths["/jobs"]["post"]["requestBody"] == paths["/generate"]["post"]["requestBody"]
+    assert "202" in paths["/jobs"]["post"]["responses"]
+    assert set(paths["/jobs/{job_id}"]) == {"get", "delete"}
+    assert "text/event-stream" in paths["/jobs/{job_id}/events"]["get"]["responses"]["200"]["content"]
+    state = schema["components"]["schemas"]["JobState"]
+    assert set(state["required"]) == set(state["properties"]) >= {"id", "state", "phase", "position", "images", "error"}
+    assert "age_seconds" in schema["components"]["schemas"]["Image"]["required"]

@@ -248,6 +248,9 @@ def test_another_request_id_is_replaced(house, name):
     [
         ("/generate", {"POST"}),
         ("/lookup", {"POST"}),
+        ("/jobs", {"POST"}),
+        ("/jobs/" + "0" * 32, {"GET", "HEAD", "DELETE"}),
+        ("/jobs/" + "0" * 32 + "/events", {"GET"}),
         ("/health", {"GET", "HEAD"}),
         ("/ready", {"GET", "HEAD"}),
         ("/images/" + "0" * 64 + ".png", {"GET", "HEAD"}),
@@ -260,6 +263,24 @@ def test_other_methods(house, expect_error, path, allow):
         answer = house.raw(method, path)
         assert expect_error(answer, 405, "method_not_allowed").startswith(method)
         assert set(answer.headers["allow"].split(", ")) == allow
+
+
+@pytest.mark.parametrize("path", ["/no/such", "/nothing.png", "/jobs/", "/jobs/x/y", "/gradio", "/%00", "/generate/"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_addresses_nobody_has(house, expect_error, method, path):
+    """Left over for the page, which does not know them either: our shape, and where to read what there is."""
+    assert "/docs" in expect_error(house.raw(method, path), 404, "not_found")
+
+
+def test_the_page_takes_no_other_method(house, expect_error):
+    """405 in our shape on `/` too."""
+    expect_error(house.raw("POST", "/"), 405, "method_not_allowed")
+
+
+def test_the_page_s_own_interface_keeps_its_shape(house):
+    """What Gradio's clients read is what Gradio writes."""
+    answer = house.raw("GET", "/gradio_api/no/such")
+    assert (answer.status, json.loads(answer.body)) == (404, {"detail": "Not Found"})
 
 
 def test_monitors_may_ask_for_the_head_alone(house):

@@ -29,7 +29,10 @@ def test_the_answer_says_where_it_came_from(serve):
     images = [a.json()["images"][0] for a in answers]
     assert [(i["source"], i["cached"]) for i in images] == [("generated", False), ("memory", True), ("disk", True)]
     assert [i["seconds_saved"] > 0 for i in images] == [False, True, True]
-    fields = {"key", "seed", "source", "cached", "seconds", "seconds_saved", "image_url", "width", "height"}
+    assert images[0]["age_seconds"] == 0
+    assert 0 < images[1]["age_seconds"] < images[2]["age_seconds"]
+    fields = {"key", "seed", "source", "cached", "seconds", "seconds_saved", "age_seconds", "image_url"}
+    fields |= {"width", "height"}
     assert all(set(image) == fields for image in images)
     assert len({(i["key"], i["image_url"], i["seed"], i["width"], i["height"]) for i in images}) == 1
     assert all(set(a.json()) == {"images", "duration", "warnings"} for a in answers)

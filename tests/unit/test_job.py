@@ -153,6 +153,44 @@ async def test_a_timeout_leaves_the_shared_run_alone(desk, entry):
     assert [outcome.entry for outcome in await patient.outcomes()] == [entry(1)]
 
 
+async def test_what_is_there_is_told_without_ending_the_job(desk, entry):
+    """Pictures are shown as they come, failures as missing; statistics hear of them at the end, once."""
+    job = desk.job("a", Landing(entry(2), Source.DISK), "c")
+    desk.draw("c", entry(3))
+    early = job.finished
+    assert [outcome and outcome.name for outcome in early] == [None, "name-2", "name-3"]
+    assert (desk.delivered, desk.lost, desk.left) == ([], [], [])
+    desk.draw("a", entry(1))
+    outcomes = await job.outcomes()
+    assert outcomes[1:] == early[1:]
+    assert (desk.delivered, desk.lost) == (outcomes, [])
+    failed = desk.job("d", Landing(entry(2), Source.DISK))
+    desk.flights.fail(desk.flights._runs["d"], OutOfMemory("no"))
+    assert [outcome and outcome.name for outcome in failed.finished] == [None, "name-2"]
+
+
+async def test_a_job_has_begun_when_a_generator_turned_to_it(desk, entry):
+    """Stored pictures and waiting runs are no beginning."""
+    job = desk.job("a", "b", Landing(entry(1), Source.DISK))
+    assert not job.begun
+    desk.flights.start(desk.flights._runs["b"], 0.0)
+    assert job.begun
+
+
+async def test_who_watches_is_counted(desk):
+    """Two watch one run: it is watched until both stopped, or left; watching twice is watching once."""
+    jobs = desk.job("a"), desk.job("a")
+    (run,) = jobs[0].pending
+    for job in (*jobs, jobs[0]):
+        job.watch()
+    assert run.watchers == 2
+    jobs[0].unwatch()
+    jobs[0].unwatch()
+    assert run.watchers == 1
+    jobs[1].leave()
+    assert run.watchers == 0
+
+
 async def test_nothing_to_wait_for_needs_no_wait(desk, entry):
     """All stored: answered at once, even with no time allowed."""
     job = desk.job(Landing(entry(1), Source.MEMORY))

@@ -299,7 +299,7 @@ def test_previews_are_made_for_who_watches(line, gate):
     assert (generator.previews, unseen.preview) == (0, None)
     generator.before_step = door = gate(evaluation=3)
     seen = made.add(2)
-    seen.watched = True
+    seen.watchers = 1
     door.wait()
     assert (seen.preview, generator.previews) == (b"small", 2)
     assert seen.step.preview is None
@@ -312,7 +312,7 @@ def test_a_second_try_begins_anew():
     """Where memory ran out half-way, step and preview start again, and so does the clock of the estimate."""
     made = Line(FakeGenerator())
     run = made.add(1)
-    run.watched = True
+    run.watchers = 1
     for step in (Step(0, 3), Step(2, 3, lambda: b"half")):
         _tell(run, step)
     before = run.began

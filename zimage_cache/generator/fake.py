@@ -64,6 +64,9 @@ class FakeGenerator:
         drawn = any(recipe.width == other.width and recipe.height == other.height for other in self.recipes)
         return (self.draws_as, self.identity_) if drawn and self.draws_as else (self.identity_,)
 
+    def count_tokens(self, text: str) -> int | None:
+        return len(text.split())
+
     def load(self) -> None:
         if self.state.status is not Status.HEALTHY:
             self.loads += 1

@@ -28,6 +28,7 @@ from zimage_cache.generator.preview import Factors, factors_for, preview
 from zimage_cache.generator.protocol import Pixels, Step
 from zimage_cache.generator.samplers import scheduler_for, sigmas_of
 from zimage_cache.generator.thrift import Picture
+from zimage_cache.generator.tokens import count_tokens
 from zimage_cache.request import Recipe
 
 _log = logging.getLogger(__name__)
@@ -137,11 +138,7 @@ class LoadedPipeline:
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens the pipeline makes of *text*, its chat template included."""
-        tokenizer = self._pipeline.tokenizer
-        chat = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True
-        )
-        return len(tokenizer(chat).input_ids)
+        return count_tokens(self._pipeline.tokenizer, text)
 
     def unload(self) -> None:
         """Give the memory back; this object is of no use afterwards."""

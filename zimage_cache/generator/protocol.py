@@ -106,6 +106,13 @@ class ImageGenerator(Protocol):
         any thread; call `identity` before.
         """
 
+    def count_tokens(self, text: str) -> int | None:
+        """Count the tokens the model makes of *text*, its template included; more than its limit are not read.
+
+        None where that cannot be told: the model is not on disk, or its tokenizer cannot be read. From any thread,
+        without the weights; the first call, and one while the model loads, may block for seconds.
+        """
+
     def load(self) -> None:
         """Bring the weights onto the device; nothing to do when they are there.
 

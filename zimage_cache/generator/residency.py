@@ -174,6 +174,9 @@ class Resident:
     def identities(self, recipe: Recipe) -> tuple[GeneratorIdentity, ...]:
         return self.generator.identities(recipe)
 
+    def count_tokens(self, text: str) -> int | None:
+        return self.generator.count_tokens(text)
+
     def load(self) -> None:
         with self._residency.place(self):
             self.generator.load()

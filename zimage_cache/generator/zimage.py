@@ -25,6 +25,7 @@ from zimage_cache.generator.progress import Progress, Tell
 from zimage_cache.generator.protocol import Drawing, GeneratorState, ModelProfile, Status, Step
 from zimage_cache.generator.revision import HASHING, content_revision
 from zimage_cache.generator.thrift import PlanBook, draw
+from zimage_cache.generator.tokens import IMPORTING, TokenCounter
 from zimage_cache.request import Recipe
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class ZImageGenerator:
         self._state = GeneratorState(Status.SLEEPING, device=device.name)
         self._found: tuple[Path, GeneratorIdentity] | None = None
         self._finding = threading.Lock()
+        self._tokens = TokenCounter(self._folder)
         self._pipeline: LoadedPipeline | None = None
 
     @property
@@ -111,6 +113,9 @@ class ZImageGenerator:
     def identities(self, recipe: Recipe) -> tuple[GeneratorIdentity, ...]:
         identity = self.identity()
         return tuple(replace(identity, precision=precision) for precision in self._book.precisions(recipe))
+
+    def count_tokens(self, text: str) -> int | None:
+        return self._tokens.count(text)
 
     def load(self) -> None:
         self._loaded(self._fetch)
@@ -131,6 +136,11 @@ class ZImageGenerator:
         picture, told = draw(pipeline, self._book, recipe, on_step, cancelled)
         identity = replace(self.identity(), precision=picture.plan.precision)
         return Drawing(picture.pixels, identity, picture.seconds, pipeline.warnings(recipe) + told)
+
+    def _folder(self) -> Path:
+        """Return the model's folder; never waiting for its files to be hashed."""
+        found = self._found
+        return self._locate() if found is None else found[0]
 
     def _find(self, folder: Path | None = None) -> tuple[Path, GeneratorIdentity]:
         """Find the model and name its content, once: the identity is fixed for the process, a failure is not."""
@@ -180,8 +190,9 @@ class ZImageGenerator:
         with ThreadPoolExecutor(1, "naming") as beside:
             naming = beside.submit(self._find, folder)
             self._hear(Progress("importing"))
-            from zimage_cache.generator.embeddings import Embeddings  # noqa: PLC0415 - see the head of this module
-            from zimage_cache.generator.pipeline import Engine, LoadedPipeline  # noqa: PLC0415 - likewise
+            with IMPORTING:
+                from zimage_cache.generator.embeddings import Embeddings  # noqa: PLC0415 - see this module's head
+                from zimage_cache.generator.pipeline import Engine, LoadedPipeline  # noqa: PLC0415 - likewise
 
             if self._embeddings is None:
                 self._embeddings = Embeddings()

@@ -65,7 +65,7 @@ class Run:
     """One generation, shared. Fields below `plan` change under the lock of `Flights` only.
 
     `step`, `began` (when its first evaluation began) and `preview` (a small JPEG) are the exception: written by the
-    worker alone, read by anybody, replaced whole. So is `watched`, which askers who show previews set.
+    worker alone, read by anybody, replaced whole. So is `watchers`, how many askers show previews: the event loop's.
     """
 
     plan: Plan
@@ -78,7 +78,7 @@ class Run:
     step: Step | None = None
     began: float | None = None
     preview: bytes | None = None
-    watched: bool = False
+    watchers: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
     future: Future[Landing] = field(default_factory=Future)
 

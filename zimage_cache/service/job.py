@@ -103,16 +103,36 @@ class Job:
         self._delivered = delivered
         self._lost = lost
         self._ended = False
+        self._outcomes: list[Outcome | None] = [None] * len(self.parts)
+        self._watched: list[Run] = []
 
     @property
     def pending(self) -> list[Run]:
         """The runs this job still waits for."""
         return [part.run for part in self.parts if isinstance(part, Seat) and not part.run.future.done()]
 
+    @property
+    def begun(self) -> bool:
+        """Whether a generator has turned to one of the pictures this job took a seat for."""
+        return any(isinstance(part, Seat) and part.run.started is not None for part in self.parts)
+
+    @property
+    def finished(self) -> list[Outcome | None]:
+        """The pictures that are there, in order, None for the others; looking at them counts nothing as delivered."""
+        return [self._outcome(i) if _is_there(part) else None for i, part in enumerate(self.parts)]
+
     def watch(self) -> None:
-        """Have previews made of the pictures this job waits for, for as long as they are drawn."""
-        for run in self.pending:
-            run.watched = True
+        """Have previews made of the pictures this job waits for, until `unwatch` or `leave`."""
+        if not self._watched:
+            self._watched = self.pending
+            for run in self._watched:
+                run.watchers += 1
+
+    def unwatch(self) -> None:
+        """Stop having previews made, as far as nobody else watches."""
+        for run in self._watched:
+            run.watchers -= 1
+        self._watched = []
 
     def progress(self) -> Progress:
         """Tell how it stands now; cheap enough to ask several times a second."""
@@ -128,7 +148,7 @@ class Job:
         try:
             if self.pending:
                 await self._wait(limit)
-            outcomes = [self._outcome(part) for part in self.parts]
+            outcomes = [self._outcome(i) for i in range(len(self.parts))]
             self._end(partial(self._delivered, outcomes))
         except Exception:
             self._lose(Answer.FAILED)
@@ -143,6 +163,7 @@ class Job:
     def leave(self) -> None:
         """Give all seats back; runs nobody waits for are cancelled. Once is enough, twice does no harm."""
         self._lose(Answer.ABANDONED)
+        self.unwatch()
         for part in self.parts:
             if isinstance(part, Seat):
                 self._leave(part)
@@ -168,10 +189,21 @@ class Job:
             self._ended = True
             count()
 
-    def _outcome(self, part: Part) -> Outcome:
+    def _outcome(self, i: int) -> Outcome:
+        # Made once: naming an unkept picture lays it on a shelf.
+        outcome = self._outcomes[i]
+        if outcome is None:
+            outcome = self._outcomes[i] = self._made(self.parts[i])
+        return outcome
+
+    def _made(self, part: Part) -> Outcome:
         if isinstance(part, Landing):
             return Outcome(part.entry, part.source, self._looked - self._started, self._name(part.entry))
         landing = part.run.future.result()
         shared = landing.source is Source.GENERATED and not part.leads
         seconds = max(0.0, part.run.ended - self._started)
         return Outcome(landing.entry, Source.SHARED if shared else landing.source, seconds, self._name(landing.entry))
+
+
+def _is_there(part: Part) -> bool:
+    return isinstance(part, Landing) or (part.run.future.done() and part.run.future.exception() is None)

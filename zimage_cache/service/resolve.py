@@ -44,7 +44,7 @@ def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, drawn_s
     asked = request.model_dump(mode="json")
     asked |= {field: getattr(profile, field) for field in _PROFILED if asked[field] is None}
     _check_sides(asked, profile)
-    prompt, negative_prompt = _styled(request)
+    prompt, negative_prompt = styled(request.style, request.prompt, request.negative_prompt)
     choices = {field: asked[field] for field in _CHOICES}
     first = drawn_seed if request.seed == DRAW else request.seed
     return [
@@ -63,10 +63,15 @@ def _check_sides(asked: dict[str, Any], profile: ModelProfile) -> None:
             raise InvalidRequest(f"{field}: {rule}, got {asked[field]}", field)
 
 
-def _styled(request: ImageRequest) -> tuple[str, str]:
-    if request.style is None:
-        return request.prompt, request.negative_prompt
-    prompt, negative_prompt = style(request.style).apply(request.prompt, request.negative_prompt)
+def styled(name: str | None, prompt: str, negative_prompt: str) -> tuple[str, str]:
+    """Put the words of the style called *name* (None: no style) around both prompts.
+
+    Raises:
+        InvalidRequest: There is no such style, or a prompt is longer with it than 8000 characters; names the field.
+    """
+    if name is None:
+        return prompt, negative_prompt
+    prompt, negative_prompt = style(name).apply(prompt, negative_prompt)
     for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
         if len(text) > MAX_TEXT:
             rule = f"at most {MAX_TEXT} characters, the style's words included"

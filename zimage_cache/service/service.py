@@ -35,6 +35,7 @@ from zimage_cache.service.flights import Flights, Landing, Phase, Plan, Run, Sea
 from zimage_cache.service.job import Job, Outcome, Part, Progress
 from zimage_cache.service.lifetime import Lifetime
 from zimage_cache.service.pace import Pace
+from zimage_cache.service.prompts import Prompts
 from zimage_cache.service.resolve import DRAW, draw_seed, resolve
 from zimage_cache.service.shelf import Shelf
 from zimage_cache.service.statistics import CACHE_COUNTS, Answer, Statistics
@@ -79,6 +80,7 @@ class ImageService:
         preload: Load the default model at `start`.
         mates: The same models on further devices, by the same names.
         database: Where the lifetime statistics are kept; None = nowhere.
+        wildcards: The folder of the files that `prompts` takes wildcards from; None = there are none.
 
     Threads: coroutines run on one event loop. Disk reads go to reader threads, drawing to one worker a
     generator, encoding and writing to encoder threads; nothing in the loop ever waits for them.
@@ -96,11 +98,13 @@ class ImageService:
         preload: bool = False,
         mates: Mapping[str, Sequence[ImageGenerator]] | None = None,
         database: Path | None = None,
+        wildcards: Path | None = None,
     ) -> None:
         self.default_model = next(iter(generators))
         self.statistics = Statistics(None if database is None else Lifetime(database), self._cache_counts)
         self.history = history
         self._cache = cache
+        self.prompts = Prompts(wildcards, lambda model: self._worker(model).generator)
         self._timeout = request_timeout or None
         self._pace = Pace()
         self._shelf = Shelf(SHELF_BYTES)
@@ -152,6 +156,7 @@ class ImageService:
         self._identifiers.shutdown(wait=False, cancel_futures=True)
         for pool in (self._launcher, self._readers, self._encoders, self._unloaders):
             pool.shutdown()
+        self.prompts.close()
         self._claims.close()
         self.statistics.close()
 

@@ -143,7 +143,7 @@ def _tell(run: Run, step: Step) -> None:
     """Let those who wait see how far *run* is, and, if any of them watches, what it looks like."""
     if step.evaluation == 0:  # also where a picture is tried again
         run.began, run.preview = time.monotonic(), None
-    if run.watched and step.preview is not None:
+    if run.watchers and step.preview is not None:
         run.preview = step.preview()
     # Without its preview, which would keep the picture's latents.
     run.step = Step(step.evaluation, step.evaluations)

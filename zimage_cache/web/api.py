@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from zimage_cache.entry import Source
+from zimage_cache.entry import Record, Source
 from zimage_cache.errors import Cancelled
 from zimage_cache.generator.protocol import Status
 from zimage_cache.request import CacheMode
@@ -34,7 +34,11 @@ _X_CACHE: Final = {
 
 
 class Image(BaseModel):
-    """One picture of an answer. `seconds` is this asker's wait, `seconds_saved` what others paid on the GPU."""
+    """One picture of an answer.
+
+    `seconds` is this asker's wait, `seconds_saved` what others paid on the GPU, `age_seconds` how long ago the picture
+    was drawn: 0 for one that was drawn for this very request.
+    """
 
     key: str
     seed: int
@@ -42,6 +46,7 @@ class Image(BaseModel):
     cached: bool
     seconds: float
     seconds_saved: float
+    age_seconds: float
     image_url: str
     width: int
     height: int
@@ -220,10 +225,11 @@ def _x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
 def generated(outcomes: Sequence[Outcome], duration: float) -> Generated:
     """Write the answer for *outcomes* that took *duration* seconds; each warning stands there once."""
     warnings = dict.fromkeys(warning for outcome in outcomes for warning in outcome.entry.record.warnings)
-    return Generated(images=list(map(_image, outcomes)), duration=duration, warnings=list(warnings))
+    return Generated(images=list(map(image_of, outcomes)), duration=duration, warnings=list(warnings))
 
 
-def _image(outcome: Outcome) -> Image:
+def image_of(outcome: Outcome) -> Image:
+    """Write one picture of an answer, of the age it has now."""
     record = outcome.entry.record
     return Image(
         key=record.key,
@@ -232,6 +238,7 @@ def _image(outcome: Outcome) -> Image:
         cached=outcome.cached,
         seconds=outcome.seconds,
         seconds_saved=outcome.seconds_saved,
+        age_seconds=0.0 if outcome.source is Source.GENERATED else _age(record, datetime.now(UTC)),
         image_url=image_url(outcome.name, outcome.entry),
         width=record.width,
         height=record.height,
@@ -242,6 +249,10 @@ def _known(known: Known, now: datetime) -> KnownImage:
     if known.entry is None:
         return KnownImage(key=known.key)
     record = known.entry.record
+    url = image_url(record.key, known.entry)
+    return KnownImage(key=record.key, cached=True, age_seconds=_age(record, now), image_url=url)
+
+
+def _age(record: Record, now: datetime) -> float:
     # A clock set back must not make pictures from the future.
-    age = max(0.0, (now - record.created).total_seconds())
-    return KnownImage(key=record.key, cached=True, age_seconds=age, image_url=image_url(record.key, known.entry))
+    return max(0.0, (now - record.created).total_seconds())

@@ -1,5 +1,6 @@
 """One application: our routes first, then the Gradio page on `/`, the guard in front of both."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
 
@@ -9,14 +10,17 @@ from starlette.middleware.cors import CORSMiddleware
 
 import zimage_cache
 from zimage_cache.service.service import ImageService
-from zimage_cache.web.api import add_api
+from zimage_cache.service.tickets import Tickets
+from zimage_cache.web.api import add_api, image_of
 from zimage_cache.web.cache_api import add_cache_api
 from zimage_cache.web.errors import add_error_responses
 from zimage_cache.web.history_api import add_history_api
+from zimage_cache.web.jobs_api import add_jobs_api
 from zimage_cache.web.metrics import add_metrics
 from zimage_cache.web.middleware import Guard, checks
 from zimage_cache.web.models_api import add_models_api
 from zimage_cache.web.page.mount import mount_page
+from zimage_cache.web.prompt_api import add_prompt_api
 
 
 def create_app(
@@ -25,6 +29,7 @@ def create_app(
     *,
     allowed_hosts: Iterable[str] = (),
     credentials: tuple[str, str] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """Build the web application.
 
@@ -33,17 +38,24 @@ def create_app(
         running: Entered while the application runs: starts and stops what stands behind *service*.
         allowed_hosts: Further names this server answers to.
         credentials: User and password to ask for; None = open.
+        clock: Seconds, never going back, by which jobs are lost and forgotten.
     """
+    tickets = Tickets(service, image_of, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         with running():
-            yield
+            try:
+                yield
+            finally:
+                await tickets.close()
 
     # FastAPI's own /docs fetches its scripts from a content network; nothing of ours leaves this machine.
     app = FastAPIOffline(redoc_url=None, title="Z-Image", version=zimage_cache.__version__, lifespan=lifespan)
     add_error_responses(app)
     add_api(app, service, private=credentials is not None)
+    add_jobs_api(app, tickets)
+    add_prompt_api(app, service)
     add_models_api(app, service)
     add_cache_api(app, service)
     add_metrics(app, service)

@@ -4,7 +4,7 @@ import json
 from typing import Annotated, Any
 
 from fastapi import Request
-from pydantic import Field
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -36,10 +36,10 @@ async def generate_body(request: Request) -> GenerateBody:
     return GenerateBody.parse(await json_body(request))
 
 
-def body_schema() -> dict[str, Any]:
-    """Describe the body for OpenAPI; FastAPI cannot see it, since `generate_body` reads it itself."""
-    schema = GenerateBody.model_json_schema()
-    shared = schema.pop("$defs")
+def body_schema(body: type[BaseModel] = GenerateBody) -> dict[str, Any]:
+    """Describe a body for OpenAPI; FastAPI cannot see it, since the route has it read itself."""
+    schema = body.model_json_schema()
+    shared = schema.pop("$defs", {})
     # Written out: FastAPI would not know of definitions a schema of our own refers to.
     for field in schema["properties"].values():
         if reference := field.pop("$ref", None):

@@ -1,17 +1,21 @@
 """Our errors as HTTP answers. The one place that knows both."""
 
+from http import HTTPStatus
 from typing import Final
 
 from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from zimage_cache import errors
 from zimage_cache.web.request_id import HEADER, current_request_id
 
 RETRY_AFTER_SECONDS: Final = 5
 _LONGEST: Final = 1000
+_PAGE_API: Final = "/gradio_api"
 STATUS: Final[dict[str, int]] = {
     "invalid_request": 422,
     "unauthorized": 401,
@@ -40,11 +44,15 @@ def error_response(
     code: str, message: str, *, field: str | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
     """Write the one shape of all errors."""
-    body = {"code": code, "message": _legible(message), "request_id": current_request_id()}
-    if field is not None:
-        body["field"] = _legible(field)
+    body = error_body(code, message, field=field, request_id=current_request_id())
     extra = {"Retry-After": str(RETRY_AFTER_SECONDS)} if code in _WAITING_HELPS else {}
     return JSONResponse({"error": body}, STATUS.get(code, 500), headers=extra | (headers or {}))
+
+
+def error_body(code: str, message: str, *, field: str | None, request_id: str) -> dict[str, str]:
+    """Write what stands under `error`, in answers and in jobs that failed."""
+    body = {"code": code, "message": _legible(message), "request_id": request_id}
+    return body if field is None else body | {"field": _legible(field)}
 
 
 def _legible(text: str) -> str:
@@ -58,6 +66,20 @@ def add_error_responses(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _unfit)
     app.add_exception_handler(Exception, _foreign)
+
+
+def add_page_error_responses(page: FastAPI) -> None:
+    """Answer what the mounted *page* does not know either in our shape, but not its own API, which has its own."""
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+        if request.scope["path"].startswith(_PAGE_API) or error.status_code not in _HTTP_CODES:
+            return await http_exception_handler(request, error)
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            return error_response("not_found", "there is nothing at this address; /docs lists what there is")
+        return await _http(request, error)
+
+    page.add_exception_handler(HTTPException, unknown)
 
 
 async def _ours(_request: Request, error: Exception) -> JSONResponse:

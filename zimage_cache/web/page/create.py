@@ -1,4 +1,4 @@
-"""The Create tab: a form on the left, what came of it on the right. How they talk is `assets/create.js`."""
+"""The Create tab: a form on the left, what came of it on the right. How they talk is `assets/asks.js`."""
 
 import json
 from dataclasses import dataclass
@@ -10,17 +10,9 @@ from zimage_cache.generator.protocol import ModelProfile
 from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, Sampler
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.page.assets import asset
-from zimage_cache.web.page.drawing import Presses
 from zimage_cache.web.page.form import SAMPLERS
 
-_CARD: Final = """
-zimage.card(element, {
-  draw: (ask) => trigger("draw", ask),
-  stop: (number) => trigger("stop", { number }),
-  fill: () => trigger("fill"),
-  listen: (told) => watch("value", () => told(props.value)),
-});
-"""
+_CARD: Final = """zimage.card(element, { fill: () => trigger("fill") });"""
 
 Field = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Radio
 
@@ -44,12 +36,13 @@ def add_create(page: gr.Blocks, service: ImageService, words: gr.I18n) -> None:
             card = gr.HTML(
                 html_template=asset("card.html"), js_on_load=_CARD, apply_default_css=False, elem_id="zi-card"
             )
-    _wire(page, service, form, card)
+    _wire(page, form, card)
 
 
 def _form(service: ImageService, words: gr.I18n) -> Form:
     profile = service.profile()
     fields: dict[str, Field] = {"prompt": _prompt(words)}
+    gr.HTML(html_template=asset("prompt.html"), js_on_load="zimage.prompt(element)", apply_default_css=False)
     with gr.Row(elem_classes="zi-actions"):
         generate = gr.Button(words("generate"), variant="primary", size="lg", scale=3, elem_id="zi-generate")
         stop = gr.Button(words("stop"), size="lg", scale=1, min_width=90, elem_id="zi-stop")
@@ -133,7 +126,7 @@ def _advanced(profile: ModelProfile, words: gr.I18n) -> dict[str, Field]:
     }
 
 
-def _wire(page: gr.Blocks, service: ImageService, form: Form, card: gr.HTML) -> None:
+def _wire(page: gr.Blocks, form: Form, card: gr.HTML) -> None:
     names, widgets = json.dumps(list(form.fields)), list(form.fields.values())
 
     def named(call: str) -> str:
@@ -148,9 +141,3 @@ def _wire(page: gr.Blocks, service: ImageService, form: Form, card: gr.HTML) -> 
     form.generate.click(None, inputs=widgets, js=ask, **hidden)
     form.stop.click(None, js="() => zimage.stop()", **hidden)
     form.dice.click(None, outputs=form.fields["seed"], js="() => zimage.form.drawSeed()", **hidden)
-    # Each press is a run of its own: a second one must not be dropped because the first is still ending.
-    presses = Presses(service)
-    draw = card.draw(presses.draw, outputs=card, concurrency_limit=None, trigger_mode="multiple", **hidden)
-    # Twice: cancelling ends at once what has begun, and our own stop also what is still on its way.
-    card.stop(None, cancels=draw, **hidden)
-    card.stop(presses.stop, concurrency_limit=None, trigger_mode="multiple", **hidden)

@@ -4,7 +4,7 @@ from math import gcd
 from typing import Final
 
 from zimage_cache.generator.protocol import ModelProfile
-from zimage_cache.request import Sampler
+from zimage_cache.request import ImageRequest, Sampler
 from zimage_cache.styles import styles
 
 CUSTOM: Final = "custom"
@@ -40,6 +40,15 @@ def size_value(width: int, height: int) -> str:
 def _label(width: int, height: int) -> str:
     common = gcd(width, height)
     return f"{width} × {height}  ({width // common}:{height // common})"
+
+
+def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
+    """Return what a request to a model that leaves everything out asks for, by field name; the seed is drawn."""
+    fields = {
+        name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}
+    }
+    own = {name: getattr(profile, name) for name in ("width", "height", "steps", "guidance_scale")}
+    return {"prompt": "", **fields, **own}
 
 
 def style_choices() -> dict[str, list[tuple[str, str]]]:

@@ -5,18 +5,23 @@ from typing import Final
 
 import gradio as gr
 from fastapi import FastAPI
+from starlette.routing import Mount
 
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.body import GenerateBody
+from zimage_cache.web.errors import add_page_error_responses
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
-from zimage_cache.web.page.form import size_choices, style_choices
+from zimage_cache.web.page.form import defaults, size_choices, style_choices
 from zimage_cache.web.page.strings import messages, strings, translations
 from zimage_cache.web.page.theme import theme
 
 # In this order: each uses what the ones before it put on `window.zimage`.
-_SCRIPTS: Final = ("words.js", "told.js", "form.js", "status.js", "card.js", "asks.js")
-_STYLES: Final = ("style.css",)
+_SCRIPTS: Final = (
+    *("words.js", "told.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "status.js"),
+    *("jobs.js", "actions.js", "tiles.js", "card.js", "asks.js", "prompt.js"),
+)
+_STYLES: Final = ("style.css", "card.css", "prompt.css")
 
 
 def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
@@ -34,6 +39,9 @@ def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
         allowed_paths=[],
         run_history=False,
     )
+    for route in mounted.routes:
+        if isinstance(route, Mount) and isinstance(route.app, gr.routes.App):
+            add_page_error_responses(route.app)
     return mounted
 
 
@@ -56,6 +64,8 @@ def _head(service: ImageService) -> str:
         "fields": list(GenerateBody.model_fields),
         "styles": style_choices(),
         "sizes": size_choices(profile),
+        "defaults": {name: defaults(service.profile(name)) for name in service.models},
+        "default_model": service.default_model,
         "model": {"name": profile.name, "title": profile.title, "note": profile.note},
     }
     scripts = "".join(f"<script>{asset(name)}</script>" for name in _SCRIPTS)

@@ -1,27 +1,32 @@
 // What happens between Generate and the picture.
 //
 // Every ask goes to our own API first, with `cache: "only"`: a stored picture is there within milliseconds and waits
-// behind nobody. Only a miss becomes the page's Gradio event, which tells how it goes until the picture is there.
+// behind nobody. Only a miss becomes a job, whose stream tells how it goes until the picture is there.
 "use strict";
 zimage.card = (root, wires) => {
-  const { form, say } = zimage;
+  const { form, jobs, link, say, server, tab, tell } = zimage;
   const PATIENCE = 120; // ms before a look-up is worth a change of the page: hits are faster
   const NARROW = matchMedia("(max-width: 800px)");
-  const views = zimage.cardViews(root);
-  let number = 0; // of the latest ask; news of any other is old
-  let running = null; // the ask under way
-  let looking = null; // aborts the look-up under way
+  const DYNAMIC = /\{|__/; // what only the server can tell from plain text: {red|blue}, __wildcards__
+  const views = zimage.cardViews(root, { again, forgotten, newSeed, stop, use });
+  const listeners = [];
+  let turn = 0; // counts what was asked of the card; news of an older turn are nobody's
+  let current = null; // the ask under way: {ask, id, job, looking}
+  let shown = null; // the ask whose pictures stand on the card
 
   // ---- one ask, from press to picture ----
 
-  function begin(ask) {
-    running = ask;
-    form.mark(null);
+  function begin(ask, id = null) {
+    giveUp();
+    turn += 1;
+    shown = null;
+    current = { ask, id, turn, looking: new AbortController() };
     document.body.classList.add("zi-busy");
+    return current;
   }
 
   function end(show) {
-    running = null;
+    current = null;
     document.body.classList.remove("zi-busy");
     show();
     comeIntoView();
@@ -32,100 +37,213 @@ zimage.card = (root, wires) => {
     if (NARROW.matches) root.scrollIntoView({ block: "start", behavior: "smooth" });
   }
 
+  function finish(ask, answer) {
+    shown = ask;
+    form.mark(null);
+    end(() => views.result(ask, answer));
+    for (const listener of listeners) listener(ask, answer.images);
+  }
+
   function fail(error) {
     form.mark(error.field);
     end(() => views.failed(error));
   }
 
   function giveUp() {
-    looking?.abort();
-    if (running) wires.stop(number);
-    running = null;
+    current?.looking.abort();
+    current?.job?.stop();
+    current = null;
   }
 
-  // The stored pictures of *ask*, or null when they must be drawn. A loading model is no error here: the event waits.
+  // *ask* as it is drawn: {red|blue} and wildcards are decided by the server, from the seed.
+  async function expanded(ask, signal) {
+    const { prompt, negative_prompt, style, seed, model, max_sequence_length } = ask;
+    if (!DYNAMIC.test(`${prompt} ${negative_prompt}`)) return ask;
+    const body = { prompt, negative_prompt, style, seed, model, max_sequence_length };
+    const info = await server.post("/prompt-info", body, { signal });
+    return { ...ask, prompt: info.prompt, negative_prompt: info.negative_prompt };
+  }
+
+  // The stored pictures of *ask*, or null when they must be drawn. A loading model is no error here: the job waits.
   async function stored(ask, signal) {
-    const answer = await fetch("/generate", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ ...ask, cache: "only" }),
-      signal,
-    });
-    const body = await answer.json();
-    if (answer.ok) return body;
-    if (["not_cached", "loading"].includes(body.error.code)) return null;
-    throw body.error;
+    try {
+      return await server.post("/generate", { ...ask, cache: "only" }, { signal });
+    } catch (error) {
+      if (["not_cached", "loading"].includes(error.code)) return null;
+      throw error;
+    }
   }
 
-  async function generate(values) {
+  async function draw(ask) {
+    const mine = begin(ask);
+    form.mark(null);
+    setTimeout(() => {
+      if (mine !== current || mine.heard) return;
+      views.running(mine.ask, { phase: "asking" });
+      comeIntoView();
+    }, PATIENCE);
+    try {
+      mine.ask = await expanded(ask, mine.looking.signal);
+      const found = ask.cache === "use" ? await stored(mine.ask, mine.looking.signal) : null;
+      if (mine !== current) return;
+      if (found) finish(mine.ask, found);
+      else mine.job = jobs.draw(mine.ask, hearing(mine));
+    } catch (error) {
+      if (mine === current) fail(error);
+    }
+  }
+
+  // What a job's news do to the card, as long as it is this job's turn.
+  function hearing(mine) {
+    const ours = (act) => (news) => {
+      if (mine !== current) return;
+      mine.heard = true;
+      act(news);
+    };
+    return {
+      state: ours((state) => {
+        if (state.state === "done") finish(mine.ask, state);
+        else if (state.state === "failed") fail(state.error);
+        else if (state.state === "cancelled") fail(state.error ?? { code: "cancelled", message: say("cancelled_text") });
+        else views.running(mine.ask, state);
+      }),
+      lost: ours(() => views.lost(mine.ask)),
+      gone: ours(() => void settle(mine)),
+      failed: ours(fail),
+    };
+  }
+
+  // The server knows nothing of the job any more. Its picture may have been finished all the same.
+  async function settle(mine) {
+    const found = mine.ask.cache === "use" ? await stored(mine.ask, mine.looking.signal).catch(() => null) : null;
+    if (mine !== current) return;
+    if (found) finish(mine.ask, found);
+    else fail({ code: "job_gone", message: say("error_job_gone_text") });
+  }
+
+  function generate(values) {
     if (values.seed == null) {
       form.fill({ seed: form.drawSeed() }, generate);
       return;
     }
-    // First of all: whatever comes of this press, the ask before it is over.
-    giveUp();
-    number += 1;
-    const mine = number;
     try {
-      const ask = form.request(values);
-      begin(ask);
-      const patience = setTimeout(() => {
-        if (mine !== number || !running) return;
-        views.running(ask, { phase: "asking" });
-        comeIntoView();
-      }, PATIENCE);
-      looking = new AbortController();
-      const found = ask.cache === "use" ? await stored(ask, looking.signal) : null;
-      if (mine !== number || !running) return;
-      if (found) {
-        clearTimeout(patience);
-        end(() => views.result(ask, found));
-      } else {
-        wires.draw({ number: mine, ask });
-      }
+      void draw(form.request(values));
     } catch (error) {
-      if (error.name === "AbortError" || mine !== number) return;
-      fail(error.code ? error : lost());
+      // Whatever came of this press, the ask before it is over.
+      begin(null);
+      fail(error);
     }
   }
-
-  const lost = () => ({ code: "unreachable", message: say("error_unreachable_text") });
-
-  function told(news) {
-    if (!running || news?.number !== number) return;
-    if (news.progress) views.running(running, news.progress);
-    else if (news.error) fail(news.error);
-    else {
-      const ask = running;
-      end(() => views.result(ask, news.answer));
-    }
-  }
-
-  // ---- what the page's widgets call ----
 
   function stop() {
-    if (!running) return;
+    if (!current) return;
     giveUp();
     end(views.stopped);
   }
 
+  // ---- what the buttons of a result do ----
+
+  function newSeed() {
+    form.fill({ seed: form.drawSeed() }, generate);
+  }
+
+  function again() {
+    if (shown) void draw({ ...shown, cache: "refresh" });
+  }
+
+  function use(ask, seed) {
+    form.fill(form.settings({ ...ask, seed, n: 1 }), () => tell(say("used")));
+  }
+
+  // The only picture on the card was deleted: there is nothing left to show, now or after a reload.
+  function forgotten() {
+    shown = null;
+    views.deleted();
+  }
+
+  // ---- settings that come from elsewhere: a link, a file, the history, the time before a reload ----
+
+  // Shows the stored picture of *ask*; else the copy at the address *image*; else says that there is none.
+  async function lookUp(ask, image) {
+    turn += 1;
+    const mine = turn;
+    const found = await stored(ask);
+    if (mine !== turn) return;
+    const copy = { image_url: image, source: "history", key: "", ...ask };
+    if (!found && !image) return tell(say("not_stored"));
+    giveUp();
+    finish(ask, found ?? { images: [copy], warnings: [] });
+  }
+
+  function restore(parameters, { image } = {}) {
+    const fields = { ...form.settings(parameters), n: 1 };
+    mention(parameters.model);
+    return new Promise((done) => form.fill(fields, () => done(attempt(() => lookUp(form.request(fields), image)))));
+  }
+
+  function opened({ parameters, error }) {
+    link.clear();
+    mention(parameters.model);
+    if (error) complain(error);
+    else void attempt(() => lookUp(form.request(form.settings(parameters))));
+  }
+
+  const mention = (model) => void (model && !form.offered(model) && tell(say("model_elsewhere", { model })));
+
+  // Trouble with what came from elsewhere stands on the card, unless the card is busy with something else.
+  const complain = (error) => void (current ? tell(zimage.told(error.message)) : fail(error));
+
+  async function attempt(act) {
+    try {
+      await act();
+    } catch (error) {
+      complain(error);
+    }
+  }
+
+  function resume({ ask, id, shown: was }) {
+    if (was) void attempt(() => lookUp(ask));
+    else if (id) {
+      const mine = begin(ask, id);
+      views.running(ask, { phase: "asking" });
+      mine.job = jobs.resume(id, hearing(mine));
+    } else void draw(ask);
+  }
+
+  function remembered() {
+    if (current) return { ask: current.ask, id: current.job?.id ?? null };
+    return shown && shown.cache !== "bypass" ? { ask: shown, shown: true } : null;
+  }
+
+  // ---- what the page's widgets call ----
+
   Object.assign(zimage, {
-    generate: (values) => void generate(values),
+    generate,
     stop,
-    // The server is gone: its stream cannot say so.
-    heard: (status) => void (status === "unreachable" && running && fail(lost())),
+    restore,
+    // Be told, as (ask, images), whenever a result is shown.
+    onResult: (listener) => void listeners.push(listener),
   });
 
-  views.newSeed.addEventListener("click", () => form.fill({ seed: form.drawSeed() }, generate));
-  views.halt.addEventListener("click", stop);
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") stop();
+    // An open dialog has its own use for Esc.
+    if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector("dialog[open]")) stop();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       document.getElementById("zi-generate").click();
     }
   });
+  addEventListener("hashchange", () => {
+    const read = link.read();
+    if (!read) return;
+    link.clear();
+    form.fill(form.settings(read.parameters), () => opened(read));
+  });
   form.wire(wires.fill);
-  wires.listen(told);
   views.empty();
+  void form.begun.then((read) => {
+    tab.keepAsk(remembered);
+    if (read) opened(read);
+    else if (tab.ask) resume(tab.ask);
+  });
 };

@@ -1,13 +1,15 @@
 // The card: one view for each state of an ask (empty, running, result, error, stopped). Draws, decides nothing.
 "use strict";
-zimage.cardViews = (root) => {
+zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   const { about, has, language, make, say, time } = zimage;
   const card = root.querySelector(".zi-card");
   const find = (name) => card.querySelector(`.zi-${name}`);
+  const { fact, tools } = zimage.actions({ use, remove });
+  const tiles = zimage.tiles(find("pictures"), caption);
 
   function view(name) {
     card.dataset.view = name;
-    card.setAttribute("aria-busy", String(name === "running"));
+    card.setAttribute("aria-busy", String(["running", "filling"].includes(name)));
   }
 
   function rest(title, text) {
@@ -16,9 +18,11 @@ zimage.cardViews = (root) => {
     view("empty");
   }
 
-  function phase({ phase, detail, ahead, step, steps }) {
+  // ---- while it runs ----
+
+  function place({ phase, detail, position, step, steps }) {
     if (phase === "loading") return zimage.told(detail) || say("loading_hint");
-    if (phase === "queued") return ahead ? say("queued_ahead", { ahead }) : say("queued_next");
+    if (phase === "queued") return position ? say("queued_ahead", { ahead: position }) : say("queued_next");
     return phase === "drawing" ? say("drawing_step", { step, steps }) : "";
   }
 
@@ -31,27 +35,60 @@ zimage.cardViews = (root) => {
     else image.removeAttribute("src");
   }
 
-  // *progress* is the service's, or only {phase: "asking"} before there is any.
-  function running(ask, progress) {
-    const { phase: name, step = 0, steps = 0, done = 0, n = 1, eta_seconds: eta } = progress;
-    const known = ["drawing", "decoding"].includes(name) && steps > 0;
-    const share = known ? Math.round((100 * (done + step / steps)) / n) : 0;
-    grow(progress.preview, ask);
-    find("running").style.setProperty("--ratio", `${ask.width ?? 1} / ${ask.height ?? 1}`);
-    find("running").style.setProperty("--wide", String((ask.width ?? 1) / (ask.height ?? 1)));
-    find("phase").textContent = say(name);
-    find("phase-more").textContent = [
-      phase({ ...progress, step, steps }),
+  // {phase, more, share}: what the progress says in words, and in per cent (null while nobody can know).
+  function worded({ n, done = 0, eta_seconds: eta, ...progress }) {
+    const { phase, step = 0, steps = 0 } = progress;
+    const known = ["drawing", "decoding"].includes(phase) && steps > 0;
+    const more = [
+      place({ ...progress, step, steps }),
       n > 1 ? say("picture_of", { number: Math.min(done + 1, n), n }) : "",
       eta ? say("eta", { time: time(eta) }) : "",
-    ].filter(Boolean).join(" · ");
-    const bar = find("bar");
-    bar.classList.toggle("zi-unknown", !known);
-    bar.firstElementChild.style.width = `${share}%`;
-    if (known) bar.setAttribute("aria-valuenow", String(share));
-    else bar.removeAttribute("aria-valuenow");
-    view("running");
+    ];
+    return {
+      phase: say(phase),
+      more: more.filter(Boolean).join(" · "),
+      share: known ? Math.round((100 * (done + step / steps)) / n) : null,
+      own: known ? Math.round((100 * step) / steps) : 0,
+    };
   }
+
+  function course(box, { phase, more, share }) {
+    box.querySelector(".zi-phase").textContent = phase;
+    box.querySelector(".zi-phase-more").textContent = more;
+    const bar = box.querySelector(".zi-bar");
+    bar.classList.toggle("zi-unknown", share === null);
+    bar.firstElementChild.style.width = `${share ?? 0}%`;
+    bar.setAttribute("aria-label", phase);
+    if (share === null) bar.removeAttribute("aria-valuenow");
+    else bar.setAttribute("aria-valuenow", String(share));
+  }
+
+  // *progress* is the job's state, or only {phase: "asking"} before there is any.
+  function running(ask, progress) {
+    const { n = 1 } = ask;
+    const words = worded({ ...progress, n });
+    if (n > 1) {
+      const images = progress.images ?? Array(n).fill(null);
+      const drawn = { words: [words.phase, place(progress)].filter(Boolean).join(" · "), share: words.own };
+      tiles.show(ask, images, { ...drawn, preview: progress.preview });
+      course(find("course"), words);
+      return view("filling");
+    }
+    const box = find("running");
+    grow(progress.preview, ask);
+    box.style.setProperty("--ratio", `${ask.width ?? 1} / ${ask.height ?? 1}`);
+    box.style.setProperty("--wide", String((ask.width ?? 1) / (ask.height ?? 1)));
+    course(box, words);
+    return view("running");
+  }
+
+  // The stream broke off; what is known stays on the card, and the next news take these words away.
+  function lost({ n = 1 }) {
+    course(find(n > 1 ? "course" : "running"), { phase: say("lost"), more: say("lost_text"), share: null });
+    view(n > 1 ? "filling" : "running");
+  }
+
+  // ---- when it is over ----
 
   function failed({ code, message, field, request_id: id }) {
     const title = has(`error_${code}`) ? say(`error_${code}`) : say("error_other");
@@ -63,64 +100,61 @@ zimage.cardViews = (root) => {
     view("error");
   }
 
-  function badge({ source, seconds, seconds_saved: saved, cached }) {
-    const more = [say("in_time", { time: time(seconds) }), saved > 0 ? say("saved", { time: time(saved) }) : ""];
-    return make("p", { className: "zi-badge", dataset: { source, cached } },
-      make("strong", {}, make("span", { className: "zi-glyph" }), say(source)),
-      make("span", { className: "zi-badge-more" }, more.filter(Boolean).join(" · ")));
+  // Under each picture of several stands what is its own; under a single one, the card says it.
+  function caption(ask, image) {
+    const seed = make("dl", { className: "zi-facts" }, fact(say("seed"), String(image.seed)));
+    return make("div", { className: "zi-own" }, seed, tools(ask, image));
   }
 
-  const fileName = (image) => `zimage_${image.key.slice(0, 8)}_${image.seed}.png`;
-
-  function picture(ask, image, alone) {
-    const shown = make("img", {
-      src: image.image_url,
-      width: image.width,
-      height: image.height,
-      alt: say("picture_alt", { prompt: ask.prompt }),
-      className: image.width < 256 ? "zi-small" : "",
-    });
-    const link = make("a", { href: image.image_url, download: fileName(image), className: "zi-tile-save" },
-      `${say("seed")} ${image.seed}`, make("span", { className: "zi-glyph zi-glyph-save" }));
-    return make("figure", {}, shown, make("figcaption", {}, badge(image), alone ? null : link));
+  function key(image) {
+    const shown = fact(say("key"), image.key.slice(0, 12), image.key);
+    shown.classList.add("zi-code");
+    return shown;
   }
 
-  function fact(name, value, title = "") {
-    return make("div", { className: title ? "zi-code" : "" }, make("dt", {}, name), make("dd", { title }, value));
+  function plain(name, value) {
+    return make("div", {}, make("dt", {}, name), make("dd", {}, value));
+  }
+
+  function facts(ask, images) {
+    const alone = images.length === 1;
+    const [first] = images;
+    const style = about.styles[language].find(([, name]) => name === ask.style);
+    return [
+      alone ? fact(say("seed"), String(first.seed)) : plain(say("seed"), `${first.seed} – ${images.at(-1).seed}`),
+      fact(say("size"), `${first.width} × ${first.height}`, `${first.width}x${first.height}`),
+      ...(ask.steps ? [fact(say("steps"), String(ask.steps))] : []),
+      ...(style ? [plain(say("style"), style[0])] : []),
+      ...(alone && first.key ? [key(first)] : []),
+    ];
   }
 
   function result(ask, { images, warnings }) {
     const alone = images.length === 1;
-    const [first] = images;
-    const pictures = find("pictures");
-    pictures.style.setProperty("--ratio", `${first.width} / ${first.height}`);
-    pictures.style.setProperty("--wide", String(first.width / first.height));
-    pictures.dataset.count = String(images.length);
-    pictures.replaceChildren(...images.map((image) => picture(ask, image, alone)));
+    tiles.show(ask, images);
     find("warnings").replaceChildren(...warnings.map((text) => make("li", {}, zimage.told(text))));
     find("asked").textContent = ask.prompt;
-    const style = about.styles[language].find(([, name]) => name === ask.style);
-    find("facts").replaceChildren(
-      fact(say("seed"), alone ? String(first.seed) : `${first.seed} – ${images.at(-1).seed}`),
-      fact(say("size"), `${first.width} × ${first.height}`),
-      fact(say("steps"), String(ask.steps)),
-      ...(style ? [fact(say("style"), style[0])] : []),
-      ...(alone ? [fact(say("key"), first.key.slice(0, 12), first.key)] : []));
-    const save = find("download");
-    save.hidden = !alone;
-    save.href = first.image_url;
-    save.download = fileName(first);
+    find("facts-all").replaceChildren(...facts(ask, images));
+    find("own-tools").replaceChildren(...(alone ? [tools(ask, images[0])] : []));
     view("result");
   }
 
+  function remove(image) {
+    if (find("pictures").dataset.count === "1") forgotten();
+    else tiles.remove(image);
+  }
+
   zimage.translate(root);
+  find("new-seed").addEventListener("click", newSeed);
+  find("again").addEventListener("click", again);
+  for (const halt of card.querySelectorAll(".zi-halt")) halt.addEventListener("click", stop);
   return {
     empty: () => rest("empty_title", "empty_text"),
     stopped: () => rest("stopped_title", "stopped_text"),
+    deleted: () => rest("deleted_title", "deleted_text"),
     running,
+    lost,
     failed,
     result,
-    newSeed: find("new-seed"),
-    halt: find("halt"),
   };
 };

@@ -5,13 +5,15 @@
 // of widgets.
 "use strict";
 zimage.form = (() => {
-  const { about, language, say } = zimage;
+  const { about, language, link, say, tab } = zimage;
   const named = (names, values) => Object.fromEntries(names.map((name, i) => [name, values[i]]));
   const skip = { __type__: "update" };
   const listeners = [];
   let values = {};
   let wishes = []; // what the form is about to be filled with, and what then
   let trigger = () => {};
+  let start;
+  const begun = new Promise((resolve) => void (start = resolve));
 
   const choices = {
     style: () => [[say("style_none"), ""], ...about.styles[language]],
@@ -23,13 +25,18 @@ zimage.form = (() => {
   function heard(names, held) {
     values = named(names, held);
     document.body.classList.toggle("zi-guided", values.guidance_scale > 0);
+    tab.keepForm(values);
     for (const listener of listeners) listener(values);
   }
 
   // A page begins with a concrete seed, so that asking twice is asking for the same; and with choices in its language.
+  // What stood in the form before a reload stands there again, and what a link says goes over both.
   function begin(names, held) {
-    const first = { ...named(names, held), seed: drawSeed(), style: "" };
+    const opened = link.read();
+    const said = opened && settings(opened.parameters);
+    const first = { ...named(names, held), seed: drawSeed(), style: "", ...tab.form, ...said };
     heard(names, names.map((name) => first[name]));
+    start(opened);
     return names.map((name) =>
       name in choices ? { ...skip, choices: choices[name](), value: first[name] } : first[name]);
   }
@@ -43,6 +50,20 @@ zimage.form = (() => {
     for (const { then } of granted) then?.(form);
     // Fields nobody wished for are left alone: somebody may be typing in them.
     return names.map((name) => (name in fields ? fields[name] : skip));
+  }
+
+  const offered = (model) => Object.hasOwn(about.defaults, model ?? "");
+
+  // The value of every field for a request's *parameters*: what they leave out is the model's default, what they do not
+  // know how to write (NaN) is left empty.
+  function settings(parameters) {
+    const model = offered(parameters.model) ? parameters.model : about.default_model;
+    const whole = { ...about.defaults[model], seed: drawSeed(), n: 1, model, cache: "use" };
+    const given = { ...parameters, model, cache: "use", style: parameters.style ?? "" };
+    return Object.fromEntries(Object.entries(whole).map(([name, usual]) => {
+      const value = given[name] ?? usual;
+      return [name, Number.isNaN(value) ? null : value];
+    }));
   }
 
   // The body of `POST /generate`. Nothing is mended here: the server's rules judge what people typed.
@@ -66,7 +87,11 @@ zimage.form = (() => {
     heard,
     drawSeed,
     request,
+    settings,
+    offered,
     mark,
+    // Kept once the form holds its first values, with what `link.read` found.
+    begun,
     // The latest values, by field name.
     get values() {
       return values;

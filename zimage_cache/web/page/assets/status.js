@@ -32,7 +32,6 @@ zimage.header = (root) => {
     } catch {
       show({ status: "unreachable" });
     }
-    zimage.heard?.(root.dataset.status);
     clearTimeout(timer);
     timer = setTimeout(ask, wait);
   }

@@ -20,11 +20,22 @@ window.zimage = (() => {
     return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
   }
 
+  const AGES = [["year", 31536000], ["month", 2592000], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60]];
+  const ages = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto", style: "short" });
+
+  // So many seconds ago, as people say it: "3 min ago".
+  function age(seconds) {
+    const [unit, size] = AGES.find(([, each]) => seconds >= each) ?? ["second", 1];
+    return ages.format(-Math.floor(seconds / size), unit);
+  }
+
+  // *properties* are the element's own; `dataset` and `aria` are attributes by their names behind the dash.
   function make(tag, properties = {}, ...children) {
     const element = document.createElement(tag);
-    const { dataset, ...plain } = properties;
+    const { dataset, aria = {}, ...plain } = properties;
     Object.assign(element, plain);
     Object.assign(element.dataset, dataset);
+    for (const [name, value] of Object.entries(aria)) element.setAttribute(`aria-${name}`, String(value));
     element.append(...children.filter((child) => child !== null && child !== ""));
     return element;
   }
@@ -34,5 +45,5 @@ window.zimage = (() => {
     for (const element of root.querySelectorAll("[data-say]")) element.textContent = say(element.dataset.say);
   }
 
-  return { about, language, has, say, time, make, translate };
+  return { about, language, has, say, time, age, make, translate };
 })();

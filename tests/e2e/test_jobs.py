@@ -1,0 +1,362 @@
+"""`/jobs` over a real socket: tickets, their streams, and what becomes of them when somebody goes away."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection
+
+import pytest
+
+from zimage_cache.errors import OutOfMemory
+from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.service import tickets as tickets_module
+from zimage_cache.web import jobs_api
+
+COMPACT = {"separators": (",", ":"), "ensure_ascii": False}
+ASK = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4, "seed": 7}
+FIELDS = {
+    "id",
+    "state",
+    "phase",
+    "detail",
+    "position",
+    "step",
+    "steps",
+    "done",
+    "n",
+    "eta_seconds",
+    "preview",
+    "images",
+    "warnings",
+    "duration",
+    "error",
+}
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Look more often than people could see."""
+    monkeypatch.setattr(jobs_api, "_LOOK_SECONDS", 0.005)
+    monkeypatch.setattr(tickets_module, "_KEEPER_SECONDS", 0.005)
+
+
+def opened(house, headers=None, **fields) -> dict:
+    """Open a job that must be taken."""
+    answer = house.client.post("/jobs", json=ASK | fields, headers=headers)
+    assert answer.status_code == 202, answer.text
+    state = answer.json()
+    assert answer.headers["location"] == f"/jobs/{state['id']}"
+    return state
+
+
+def state_of(house, job: dict) -> dict:
+    return house.client.get(f"/jobs/{job['id']}").json()
+
+
+def ended(house, job: dict) -> dict:
+    house.until(lambda: state_of(house, job)["state"] not in {"queued", "running"})
+    return state_of(house, job)
+
+
+def blocks(stream) -> Iterator[list[str]]:
+    """Cut a stream into its blocks, which end with empty lines."""
+    block: list[str] = []
+    for line in stream.iter_lines():
+        if line:
+            block.append(line)
+        else:
+            yield block
+            block = []
+
+
+def messages(stream) -> Iterator[dict]:
+    """Read a stream's messages, skipping heartbeats."""
+    for block in blocks(stream):
+        fields = dict(line.split(": ", 1) for line in block if not line.startswith(":"))
+        if fields:
+            assert fields["event"] == "state"
+            yield json.loads(fields["data"])
+
+
+def test_a_ticket_at_once_and_the_picture_later(serve, gate):
+    """202 while the generator is held; the state on request; in the end the very answer of `/generate`."""
+    door = gate(evaluation=2)
+    house = serve(door)
+    first = opened(house)
+    assert set(first) == FIELDS
+    assert len(first["id"]) == 32
+    assert (first["images"], first["duration"], first["error"]) == ([None], None, None)
+    door.wait()
+    running = state_of(house, first)
+    assert (running["state"], running["phase"], running["step"], running["steps"]) == ("running", "drawing", 1, 4)
+    door.open()
+    last = ended(house, first)
+    assert (last["state"], last["done"], last["n"], last["error"]) == ("done", 1, 1, None)
+    assert last["duration"] > 0
+    (image,), again = last["images"], house.image()
+    assert (image["source"], image["age_seconds"], again["source"]) == ("generated", 0, "memory")
+    same = ("key", "seed", "image_url", "width", "height")
+    assert [image[name] for name in same] == [again[name] for name in same]
+    assert set(image) == set(again)
+    assert house.client.get(image["image_url"]).content.startswith(b"\x89PNG")
+    answer = house.client.get(f"/jobs/{first['id']}")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json() == last
+
+
+def test_stored_pictures_are_on_the_first_answer(serve, gate):
+    """What is known is there at once, in its place, with its age."""
+    door = gate(only={8})
+    house = serve(door)
+    known = house.image(seed=7)
+    first = opened(house, n=2)
+    assert first["images"][1] is None
+    assert (first["images"][0]["key"], first["images"][0]["source"]) == (known["key"], "memory")
+    assert first["images"][0]["age_seconds"] > 0
+    assert (first["done"], first["n"]) == (1, 2)
+    door.open()
+    assert [image["source"] for image in ended(house, first)["images"]] == ["memory", "generated"]
+
+
+def test_the_same_errors_as_generate(serve, gate, expect_error):
+    """What can be told at once is an ordinary error; there is no job then."""
+    door = gate()
+    house = serve(door, queue_size=1)
+    opened(house, seed=1)
+    ask = house.client.post
+    expect_error(ask("/jobs", json=ASK | {"width": 65}), 422, "invalid_request", "width")
+    expect_error(ask("/jobs", json=ASK | {"model": "none"}), 422, "invalid_request", "model")
+    expect_error(ask("/jobs", json=ASK, headers={"Idempotency-Key": ""}), 422, "invalid_request", "idempotency-key")
+    expect_error(ask("/jobs", content=b"{", headers={"Content-Type": "application/json"}), 422, "invalid_request")
+    expect_error(ask("/jobs", content=b"{}"), 415, "unsupported_media_type")
+    expect_error(ask("/jobs", json=ASK | {"cache": "only"}), 404, "not_cached")
+    full = ask("/jobs", json=ASK)
+    expect_error(full, 503, "queue_full")
+    assert int(full.headers["retry-after"]) > 0
+
+
+def test_a_later_error_is_the_job_s(serve):
+    """The run fails: the state has the error with the id of the request that asked, and no traceback."""
+
+    def before_step(_recipe, _evaluation):
+        raise OutOfMemory("64x64 needs 9 GiB; ask for a smaller picture")
+
+    house = serve(before_step)
+    last = ended(house, opened(house, {"X-Request-Id": "mine"}))
+    assert (last["state"], last["images"]) == ("failed", [None])
+    message = "64x64 needs 9 GiB; ask for a smaller picture"
+    assert last["error"] == {"code": "out_of_memory", "message": message, "request_id": "mine"}
+
+
+def test_an_idempotency_key_pins_the_seed(house):
+    """Two sends of one ask with a drawn seed and a key are one picture."""
+    states = [ended(house, opened(house, {"Idempotency-Key": "job-1"}, prompt="jobs retry", seed=-1)) for _ in range(2)]
+    images = [state["images"][0] for state in states]
+    assert images[0]["seed"] == images[1]["seed"]
+    assert [image["source"] for image in images] == ["generated", "memory"]
+
+
+def test_the_stream_tells_the_story(serve, gate):
+    """Headers for proxies and browsers; one message a change; the preview once; it ends with the job's end."""
+    first, last = gate(evaluation=1), gate(evaluation=3)
+    generator = FakeGenerator(preview=b"small", before_step=lambda *step: (first(*step), last(*step)))
+    house = serve(generator=generator)
+    job = opened(house)
+    first.wait()
+    told, shown = [], []
+    with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert stream.headers["cache-control"] == "no-store"
+        assert stream.headers["x-accel-buffering"] == "no"
+        for message in messages(stream):
+            told.append(message)
+            shown.append(message.get("preview", shown[-1] if shown else "told in the first message"))
+            first.open()
+            if message["step"] == 2:
+                last.open()
+    assert set(told[0]) == FIELDS
+    assert {message["id"] for message in told} == {job["id"]}
+    assert [message["preview"] for message in told if message.get("preview")] == ["data:image/jpeg;base64,c21hbGw="]
+    assert told[-1]["state"] == "done"
+    assert (shown[0], shown[-1]) == (None, None)
+    assert told[-1]["images"] == state_of(house, job)["images"]
+    assert [message["state"] for message in told[:-1]] == ["running"] * (len(told) - 1)
+
+
+def test_the_stream_of_an_ended_job_is_its_last_message(house):
+    """Whoever comes late, or comes again, hears the end at once."""
+    job = opened(house, prompt="late")
+    last = ended(house, job)
+    for _ in range(2):
+        with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+            assert list(blocks(stream)) == [["event: state", f"data: {json.dumps(last, **COMPACT)}", "retry: 1000"]]
+
+
+def test_a_silent_stream_has_a_heartbeat(serve, gate, monkeypatch):
+    """Nothing changes: comments keep the connection open, no message is sent twice."""
+    monkeypatch.setattr(jobs_api, "_HEARTBEAT_SECONDS", 0.01)
+    door = gate()
+    house = serve(door)
+    job = opened(house)
+    door.wait()
+    with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+        story = blocks(stream)
+        assert next(story)[0] == "event: state"
+        for _ in range(3):
+            assert next(story) == [": still here"]
+        door.open()
+        assert any("event: state" in block for block in story)
+
+
+def test_several_streams_on_one_job(serve, gate):
+    """All of them hear the end."""
+    door = gate(evaluation=2)
+    house = serve(door)
+    job = opened(house)
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(house.client.stream("GET", f"/jobs/{job['id']}/events")) for _ in range(3)]
+        door.open()
+        assert [list(messages(stream))[-1]["state"] for stream in streams] == ["done"] * 3
+
+
+def test_a_deleted_job_is_cancelled_and_then_forgotten(serve, gate, expect_error):
+    """204; its stream ends, its run within a step; the state says cancelled; a second time it is forgotten."""
+    door = gate(evaluation=2, only={7})
+    house = serve(door)
+    job = opened(house)
+    door.wait()
+    path = f"/jobs/{job['id']}"
+    with house.client.stream("GET", f"{path}/events") as stream:
+        story = messages(stream)
+        assert next(story)["state"] == "running"
+        answer = house.client.delete(path)
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert [message["state"] for message in story][-1] == "cancelled"
+    house.until(lambda: house.studio.service.queue_depth == 0)
+    door.open()
+    state = house.client.get(path).json()
+    assert (state["state"], state["error"]["code"]) == ("cancelled", "cancelled")
+    assert house.client.delete(path).status_code == 204
+    for answer in (house.client.get(path), house.client.delete(path), house.client.get(f"{path}/events")):
+        expect_error(answer, 404, "not_found")
+    assert house.image(seed=8)["source"] == "generated"
+    assert [step for step in door.steps if step[0] == 7] == [(7, 1), (7, 2)]
+
+
+def test_a_deleted_job_leaves_others_what_they_share(serve, gate):
+    """Somebody else's job on the same picture goes on."""
+    door = gate(evaluation=2)
+    house = serve(door)
+    jobs = [opened(house) for _ in range(2)]
+    door.wait()
+    house.client.delete(f"/jobs/{jobs[0]['id']}")
+    door.open()
+    assert ended(house, jobs[1])["images"][0]["source"] == "shared"
+    assert state_of(house, jobs[0])["state"] == "cancelled"
+    assert len(house.studio.generator.recipes) == 1
+
+
+def test_a_closed_page_frees_the_generator(serve, gate):
+    """Its stream is cut: for fifteen seconds the run goes on, then it ends within a step."""
+    door, clock = gate(evaluation=2, only={7}), Clock()
+    house = serve(door, web={"clock": clock})
+    job = opened(house)
+    door.wait()
+    (run,) = house.studio.service._flights._runs.values()
+    with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+        assert next(messages(stream))["state"] == "running"
+        assert run.watchers == 1
+    house.until(lambda: run.watchers == 0)  # the server noticed, without having anything to send
+    assert house.studio.service.queue_depth == 1
+    clock.now += 15
+    house.until(lambda: house.studio.service.queue_depth == 0)
+    assert state_of(house, job)["state"] == "cancelled"
+    door.open()
+    assert house.image(seed=8)["source"] == "generated"
+    assert [step for step in door.steps if step[0] == 7] == [(7, 1), (7, 2)]
+
+
+def test_a_page_that_comes_back_finds_its_job(serve, gate):
+    """A new stream within the fifteen seconds: the job goes on, however long that takes."""
+    door, clock = gate(evaluation=2), Clock()
+    house = serve(door, web={"clock": clock})
+    job = opened(house)
+    door.wait()
+    (run,) = house.studio.service._flights._runs.values()
+    with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+        next(messages(stream))
+    house.until(lambda: run.watchers == 0)
+    clock.now += 14
+    with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+        story = messages(stream)
+        assert next(story)["state"] == "running"
+        clock.now += 100
+        assert state_of(house, job)["state"] == "running"
+        door.open()
+        assert list(story)[-1]["state"] == "done"
+
+
+def test_who_hangs_up_before_the_answer_has_no_job(serve):
+    """Nobody would ever know its id: the question is given up."""
+    house = serve()
+    asked, given_up = threading.Event(), threading.Event()
+
+    async def never(*_args, **_options):
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+
+    house.studio.service.ask = never
+    connection = HTTPConnection("127.0.0.1", house.port, timeout=60)
+    connection.request("POST", "/jobs", json.dumps(ASK), {"Content-Type": "application/json"})
+    assert asked.wait(60)
+    connection.close()
+    assert given_up.wait(60)
+    assert house.studio.generator.recipes == []
+
+
+def test_ids_are_told_to_nobody_else(serve, caplog):
+    """Each is new, none is logged whole, and there is no list of them."""
+    house = serve()
+    with caplog.at_level(logging.DEBUG):
+        jobs = [ended(house, opened(house)) for _ in range(2)]
+        with house.client.stream("GET", f"/jobs/{jobs[0]['id']}/events") as stream:
+            stream.read()
+        house.client.delete(f"/jobs/{jobs[0]['id']}")
+    assert jobs[0]["id"] != jobs[1]["id"]
+    ours = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
+    assert not [line for line in ours for job in jobs if job["id"] in line]
+
+
+def test_the_server_stops_in_the_middle_of_a_stream(serve, gate, caplog):
+    """Open jobs and streams hold nothing up, and leave nothing that asyncio would complain of."""
+    door = gate(evaluation=2)
+    house = serve(door)
+    job = opened(house)
+    door.wait()
+    with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+        story = messages(stream)
+        next(story)
+        house._server.should_exit = True
+        house._thread.join(60)
+        assert not house._thread.is_alive()
+    door.open()
+    house.studio.close()
+    assert house.studio.service.queue_depth == 0
+    assert [record for record in caplog.records if record.name == "asyncio"] == []

@@ -1,0 +1,106 @@
+"""What becomes of a prompt before it is asked for: chance's picks, and how many tokens the model will read of it."""
+
+import asyncio
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from zimage_cache.errors import InvalidRequest
+from zimage_cache.generator.protocol import ImageGenerator
+from zimage_cache.service.resolve import styled
+from zimage_cache.wildcards import Wildcards, expand
+
+COUNT_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Both prompts with chance's picks and without a style, the tokens of the styled prompt, all wildcards' names.
+
+    `tokens` include the model's template, and are 0 for a blank prompt, None while they cannot be told.
+    """
+
+    prompt: str
+    negative_prompt: str
+    tokens: int | None
+    wildcards: list[str]
+
+
+class Prompts:
+    """Expands prompts, and counts their tokens, in two threads of its own.
+
+    Args:
+        folder: The wildcards'; need not exist, None = there are none.
+        generator: Returns the generator of a model, None = the default, or raises `InvalidRequest`.
+        count_seconds: How long a count may take. The first one takes longer, for it reads the tokenizer, and goes on
+            without its asker: who expands a prompt to draw it must not wait for that.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        generator: Callable[[str | None], ImageGenerator],
+        count_seconds: float = COUNT_SECONDS,
+    ) -> None:
+        self._folder = folder
+        self._generator = generator
+        self._count_seconds = count_seconds
+        self._expanding = ThreadPoolExecutor(1, "wildcards")
+        self._counting = ThreadPoolExecutor(1, "tokens")
+
+    def close(self) -> None:
+        """Stop; a tokenizer being read is not waited for."""
+        for pool in (self._expanding, self._counting):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def describe(
+        self,
+        prompt: str,
+        negative_prompt: str = "",
+        *,
+        style: str | None = None,
+        seed: int = 0,
+        model: str | None = None,
+    ) -> Described:
+        """Expand both prompts with *seed*, as the page does before it asks for a picture, and count the first one.
+
+        Raises:
+            InvalidRequest: A prompt cannot be expanded, is too long then or with the style, or there is no such style
+                or model; names the field.
+        """
+        generator = self._generator(model)
+        prompt, negative_prompt, names = await asyncio.get_running_loop().run_in_executor(
+            self._expanding, _expanded, self._folder, seed, prompt, negative_prompt
+        )
+        final, _ = styled(style, prompt, negative_prompt)
+        tokens = await self._count(generator, final) if prompt.strip() else 0
+        return Described(prompt, negative_prompt, tokens, names)
+
+    async def _count(self, generator: ImageGenerator, text: str) -> int | None:
+        # As a recipe has it.
+        text = unicodedata.normalize("NFC", text)
+        counting = asyncio.get_running_loop().run_in_executor(self._counting, generator.count_tokens, text)
+        with suppress(TimeoutError):
+            # Cancels what has not begun: behind a slow first count no queue builds up.
+            return await asyncio.wait_for(counting, self._count_seconds)
+        return None
+
+
+def _expanded(folder: Path | None, seed: int, prompt: str, negative_prompt: str) -> tuple[str, str, list[str]]:
+    wildcards = Wildcards(folder)
+    return (
+        _expanded_part("prompt", prompt, seed, wildcards),
+        _expanded_part("negative_prompt", negative_prompt, seed, wildcards),
+        wildcards.names,
+    )
+
+
+def _expanded_part(part: str, text: str, seed: int, wildcards: Wildcards) -> str:
+    try:
+        return expand(text, seed, wildcards, part=part)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{part}: {error}", part) from None

@@ -1,0 +1,372 @@
+"""Requests that are followed from afar: a ticket at once, its story for whoever holds it, its end in any case."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from typing import Final, Generic, TypeVar
+
+from zimage_cache.errors import Cancelled, QueueFull, ZImageError
+from zimage_cache.request import CacheMode, ImageRequest
+from zimage_cache.service.job import Job, Outcome, Progress
+from zimage_cache.service.service import ImageService
+
+T = TypeVar("T")
+
+GRACE_SECONDS: Final = 15.0
+KEPT_SECONDS: Final = 600.0
+MOST_ACTIVE: Final = 1000
+MOST_KEPT: Final = 1000
+_PATIENCE_SECONDS: Final = 1.0
+_KEEPER_SECONDS: Final = 0.5
+_log = logging.getLogger(__name__)
+
+
+class State(StrEnum):
+    """A ticket's life: the last three are its end."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Generic[T]):
+    """How a ticket stands.
+
+    Args:
+        state: `RUNNING` from the moment a generator turns to one of its pictures.
+        progress: Of the picture being drawn; its `done` counts `pictures`.
+        pictures: As shown, in order; None where one is not there (yet).
+        warnings: Of the pictures that are there, each once.
+        duration: Seconds from asking to the end; None before that.
+        error: Why it failed or was cancelled.
+    """
+
+    state: State
+    progress: Progress
+    pictures: tuple[T | None, ...]
+    warnings: tuple[str, ...]
+    duration: float | None
+    error: ZImageError | None
+
+
+class Ticket(Generic[T]):
+    """One request on its way. It runs in a task of its own, so that no connection's end is its end.
+
+    Args:
+        n: How many pictures it asks for.
+        show: Makes of a picture what is kept of it: small, for tickets outlive their pictures' bytes.
+        waking: Tells what holds the question up, before there is a job.
+        reference: The id of the request that asked, which the log's lines carry.
+        clock: Seconds, never going back.
+
+    Threads: the event loop's only.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        *,
+        show: Callable[[Outcome], T],
+        waking: Callable[[], str],
+        reference: str,
+        clock: Callable[[], float],
+    ) -> None:
+        # Whoever knows it may follow and end the ticket: not to be guessed, listed or logged whole.
+        self.id = secrets.token_hex(16)
+        self.n = n
+        self.reference = reference
+        self.ended = False
+        self._show = show
+        self._waking = waking
+        self._clock = clock
+        self._started = clock()
+        self._duration: float | None = None
+        self._answered = asyncio.Event()
+        self._admitted = False
+        self._begun = False
+        self._job: Job | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._error: ZImageError | None = None
+        self._progress = Progress("loading", n=n)
+        self._pictures: list[T | None] = [None] * n
+        self._warnings: dict[str, None] = {}
+        self._listeners = 0
+        self._last_seen: float | None = None
+
+    def start(self, ask: Callable[[], Awaitable[Job]]) -> asyncio.Task[None]:
+        """Begin to ask, and to wait for the pictures; return the task that does."""
+        self._task = asyncio.create_task(self._follow(ask))
+        return self._task
+
+    async def answer(self, patience: float) -> None:
+        """Wait until the service took the request, but no longer than *patience* seconds.
+
+        Raises:
+            ZImageError: It did not take it.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._answered.wait()
+        if self._error is not None and not self._admitted:
+            raise self._error
+
+    def standing(self) -> Standing[T]:
+        """Tell how it stands now; cheap enough to ask several times a second."""
+        if not self.ended:
+            self._progress = Progress("loading", detail=self._waking(), n=self.n)
+            self._look()
+        return Standing(
+            self._state(), self._progress, tuple(self._pictures), tuple(self._warnings), self._duration, self._error
+        )
+
+    async def news(self, seconds: float) -> None:
+        """Wait *seconds*, or until its end if that comes first."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=seconds)
+
+    @contextmanager
+    def listened(self) -> Iterator[None]:
+        """Count a listener while the block lasts. With none left, it must be seen again soon, or it is `lost`."""
+        self._listeners += 1
+        if self._job is not None:
+            self._job.watch()
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+            if not self._listeners:
+                self._last_seen = self._clock()
+                if self._job is not None:
+                    self._job.unwatch()
+
+    def seen(self) -> None:
+        """Note a sign of life of whoever listened before; one nobody ever listened to needs none."""
+        if self._last_seen is not None:
+            self._last_seen = self._clock()
+
+    @property
+    def awaits_return(self) -> bool:
+        """Whether its listeners are all gone before its end."""
+        return not self.ended and not self._listeners and self._last_seen is not None
+
+    @property
+    def lost(self) -> bool:
+        """Whether its listeners are gone for good, as far as one can tell."""
+        return self.awaits_return and self._clock() - (self._last_seen or 0.0) >= GRACE_SECONDS
+
+    def leave(self, why: str) -> None:
+        """End it now; its runs go on for whoever else waits for them."""
+        self._end(Cancelled(why))
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _follow(self, ask: Callable[[], Awaitable[Job]]) -> None:
+        # No await between the job's coming and the wait for it, which gives the seats back however it ends.
+        try:
+            self._job = await ask()
+            self._admitted = True
+            if self._listeners:
+                self._job.watch()
+            self._answered.set()
+            await self._job.outcomes()
+            self._end(None)
+        except ZImageError as error:
+            self._end(error)
+        except asyncio.CancelledError:
+            self._end(Cancelled("the server is stopping"))
+            raise
+        except Exception:  # noqa: BLE001 - the outermost edge: nobody awaits this task
+            _log.exception("job_failed job=%s", self.id[:8])
+            self._end(ZImageError("something unforeseen went wrong; the server's log says what"))
+        finally:
+            self._answered.set()
+
+    def _end(self, error: ZImageError | None) -> None:
+        if self.ended:
+            return
+        self._look()
+        # A copy: the error itself is shared, and its traceback would keep the pictures of everybody it passed.
+        self.ended, self._error, self._job = True, copy(error), None
+        self._duration = self._clock() - self._started
+        self._progress = replace(self._progress, ahead=0, eta_seconds=None if error else 0.0, preview=None)
+
+    def _look(self) -> None:
+        if self._job is None:
+            return
+        self._begun = self._begun or self._job.begun
+        for i, outcome in enumerate(self._job.finished):
+            if outcome is not None and self._pictures[i] is None:
+                self._pictures[i] = self._show(outcome)
+                self._warnings |= dict.fromkeys(outcome.entry.record.warnings)
+        # Of what is there, not of the runs that are over: one that failed is over too.
+        done = sum(picture is not None for picture in self._pictures)
+        self._progress = replace(self._job.progress(), done=done)
+
+    def _state(self) -> State:
+        if not self.ended:
+            return State.RUNNING if self._begun else State.QUEUED
+        if self._error is None:
+            return State.DONE
+        return State.CANCELLED if isinstance(self._error, Cancelled) else State.FAILED
+
+
+class Tickets(Generic[T]):
+    """All tickets, by their ids: those on their way, and for ten minutes those that ended.
+
+    Args:
+        service: Answers the requests.
+        show: Makes of a picture what its ticket keeps of it; the bytes are not to be among it.
+        patience: Seconds `open` waits for the service to take or refuse a request.
+        clock: Seconds, never going back.
+
+    A ticket nobody ever listened to runs to its end, for programs that ask now and then. One whose last listener
+    went away before its end waits `GRACE_SECONDS` for a sign of life, and another such time after each, then leaves.
+
+    Threads: the event loop's only.
+    """
+
+    def __init__(
+        self,
+        service: ImageService,
+        show: Callable[[Outcome], T],
+        *,
+        patience: float = _PATIENCE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._service = service
+        self._show = show
+        self._patience = patience
+        self._clock = clock
+        self._active: dict[str, Ticket[T]] = {}
+        # By when they are forgotten; all are kept equally long, so the oldest is always the first to go.
+        self._ended: OrderedDict[str, tuple[float, Ticket[T]]] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(
+        self,
+        request: ImageRequest,
+        *,
+        n: int = 1,
+        cache: CacheMode = CacheMode.USE,
+        model: str | None = None,
+        user: str = "",
+        idempotency_key: str | None = None,
+        reference: str = "-",
+    ) -> Ticket[T]:
+        """Ask the service, patiently, and give the ticket; what is stored already is on it.
+
+        Raises:
+            QueueFull: There are too many tickets.
+            ZImageError: The service refused within the first second; what it says later is the ticket's `error`.
+        """
+        self.sweep()
+        if len(self._active) >= MOST_ACTIVE:
+            raise QueueFull(f"there are {MOST_ACTIVE} jobs on their way, as many as may be; try again later")
+        ticket = Ticket(
+            n,
+            show=self._show,
+            waking=lambda: self._service.state(model).phase,
+            reference=reference,
+            clock=self._clock,
+        )
+        self._active[ticket.id] = ticket
+        task = ticket.start(
+            partial(
+                self._service.ask,
+                request,
+                n=n,
+                cache=cache,
+                model=model,
+                user=user,
+                idempotency_key=idempotency_key,
+                patient=True,
+            )
+        )
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._over, ticket))
+        try:
+            await ticket.answer(self._patience)
+        except ZImageError:
+            self._forget(ticket)
+            raise
+        return ticket
+
+    def find(self, ticket_id: str) -> Ticket[T] | None:
+        """Return the ticket, taking this for a sign of life; None = there was none, or it ended long ago."""
+        self.sweep()
+        ticket = self._known(ticket_id)
+        if ticket is not None:
+            ticket.seen()
+        return ticket
+
+    def drop(self, ticket_id: str) -> bool:
+        """End a ticket that is on its way, forget one that ended. Return whether there was one."""
+        self.sweep()
+        ticket = self._known(ticket_id)
+        if ticket is None:
+            return False
+        if ticket.ended:
+            self._forget(ticket)
+        else:
+            ticket.leave("stopped by who asked for it")
+        return True
+
+    @contextmanager
+    def listening(self, ticket: Ticket[T]) -> Iterator[None]:
+        """Count a listener of *ticket* while the block lasts."""
+        try:
+            with ticket.listened():
+                yield
+        finally:
+            if ticket.awaits_return and (self._keeper is None or self._keeper.done()):
+                self._keeper = asyncio.create_task(self._keep())
+
+    def sweep(self) -> None:
+        """Let lost tickets leave, and forget those that ended long ago or are too many."""
+        for ticket in list(self._active.values()):
+            if ticket.lost:
+                ticket.leave("stopped: who asked for it went away")
+        while self._ended:
+            forgotten, _ = next(iter(self._ended.values()))
+            if forgotten > self._clock() and len(self._ended) <= MOST_KEPT:
+                return
+            self._ended.popitem(last=False)
+
+    async def close(self) -> None:
+        """End all tickets and wait until they gave their seats back."""
+        for ticket in list(self._active.values()):
+            ticket.leave("the server is stopping")
+        if self._keeper is not None:
+            self._keeper.cancel()
+        await asyncio.gather(*self._tasks, *filter(None, [self._keeper]), return_exceptions=True)
+
+    async def _keep(self) -> None:
+        """Look after tickets that wait for a return; there is nothing to do while there are none."""
+        while any(ticket.awaits_return for ticket in self._active.values()):
+            await asyncio.sleep(_KEEPER_SECONDS)
+            self.sweep()
+
+    def _known(self, ticket_id: str) -> Ticket[T] | None:
+        return self._active.get(ticket_id) or self._ended.get(ticket_id, (0.0, None))[1]
+
+    def _over(self, ticket: Ticket[T], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        # Unless it was forgotten meanwhile, or never had an id anybody knew.
+        if self._active.pop(ticket.id, None) is not None:
+            self._ended[ticket.id] = (self._clock() + KEPT_SECONDS, ticket)
+
+    def _forget(self, ticket: Ticket[T]) -> None:
+        self._active.pop(ticket.id, None)
+        self._ended.pop(ticket.id, None)

@@ -1,0 +1,206 @@
+"""The routes of jobs: a ticket at once, its state on request or as a stream, and its end."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi.sse import format_sse_event
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from zimage_cache.errors import Cancelled, ZImageError
+from zimage_cache.service.tickets import State, Ticket, Tickets
+from zimage_cache.web.api import MAX_IDEMPOTENCY_KEY, Image, asker
+from zimage_cache.web.body import GenerateBody, body_schema, generate_body
+from zimage_cache.web.errors import error_body
+from zimage_cache.web.request_id import current_request_id
+from zimage_cache.web.routes import EventStream, add_routes
+
+# Short against a step of any card, and nothing is sent where nothing changed.
+_LOOK_SECONDS: Final = 0.3
+# Proxies cut what is silent for a while, the strictest after ten seconds.
+_HEARTBEAT_SECONDS: Final = 8.0
+_RECONNECT_MS: Final = 1000
+_UNKEPT: Final = {"Cache-Control": "no-store"}
+
+
+class JobError(BaseModel):
+    """Why a job failed or was cancelled; `request_id` is that of the request that asked, `field` the culprit's name."""
+
+    code: str
+    message: str
+    field: str | None = None
+    request_id: str
+
+
+class JobState(BaseModel):
+    """How a job stands.
+
+    `state` is `running` once the generator turns to one of its pictures. `position` counts the pictures ahead; `step`
+    of `steps` is of the picture being drawn, as is `preview`, a data URL; `done` of `n` pictures are in `images`, in
+    order. `duration` is null before the end, `error` unless it `failed` or was `cancelled`.
+    """
+
+    id: str
+    state: State
+    phase: Literal["queued", "loading", "encoding", "drawing", "decoding", "finishing"]
+    detail: str
+    position: int
+    step: int
+    steps: int
+    done: int
+    n: int
+    eta_seconds: float | None
+    preview: str | None
+    images: list[Image | None]
+    warnings: list[str]
+    duration: float | None
+    error: JobError | None
+
+
+def add_jobs_api(app: FastAPI, tickets: Tickets[Image]) -> None:
+    """Add the routes to *app*, and a 405 for every other method on them; mount the page afterwards.
+
+    A job's id is all it takes to follow and to end it, and is told to nobody but who asked.
+    """
+    router = APIRouter(prefix="/jobs")
+    _add_open(router, tickets)
+    _add_state(router, tickets)
+    _add_events(router, tickets)
+    add_routes(app, router)
+
+
+def _add_open(router: APIRouter, tickets: Tickets[Image]) -> None:
+    @router.post("", status_code=202, response_model_exclude_unset=True, openapi_extra=body_schema())
+    async def ask(
+        request: Request,
+        response: Response,
+        body: Annotated[GenerateBody, Depends(generate_body)],
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=MAX_IDEMPOTENCY_KEY)] = None,
+    ) -> JobState:
+        """Ask as with `/generate`, without waiting for the pictures; those stored already are in the answer.
+
+        Where nobody ever listens to its events, the job runs to its end. Where somebody did and went away, it waits
+        15 seconds for a sign of life, and is cancelled then.
+        """
+        ticket = await tickets.open(
+            body.picture(),
+            n=body.n,
+            cache=body.cache,
+            model=body.model,
+            user=asker(request),
+            idempotency_key=idempotency_key,
+            reference=current_request_id(),
+        )
+        if await request.is_disconnected():  # nobody will ever know its id
+            tickets.drop(ticket.id)
+            raise Cancelled("the client hung up")
+        response.headers.update(_UNKEPT | {"Location": f"/jobs/{ticket.id}"})
+        return job_state(ticket)
+
+
+def _add_state(router: APIRouter, tickets: Tickets[Image]) -> None:
+    @router.get("/{job_id}", response_model_exclude_unset=True)
+    async def state(job_id: str, response: Response) -> JobState:
+        """Tell how a job stands; one that ended is remembered for ten minutes."""
+        response.headers.update(_UNKEPT)
+        return job_state(_found(tickets, job_id))
+
+    @router.delete("/{job_id}", status_code=204)
+    async def leave(job_id: str) -> None:
+        """Cancel a job, or forget one that ended. What it shares with others goes on for them."""
+        if not tickets.drop(job_id):
+            raise _unknown()
+
+
+def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
+    async def listened(job_id: str) -> AsyncIterator[Ticket[Image]]:
+        ticket = _found(tickets, job_id)
+        # Here, not in the stream: this ends with the answer, a stream broken off whenever it is collected.
+        with tickets.listening(ticket):
+            yield ticket
+
+    @router.get(
+        "/{job_id}/events",
+        response_class=EventStream,
+        response_description="`event: state` with a JobState as its `data:`, again and again until the job ends",
+    )
+    async def events(ticket: Annotated[Ticket[Image], Depends(listened)]) -> EventStream:
+        """Tell of every change until the job ends; made for a browser's `EventSource`.
+
+        `preview` is left out of a message where it is the same as in the message before.
+        """
+        return EventStream(_messages(ticket), headers=_UNKEPT | {"X-Accel-Buffering": "no"})
+
+
+def job_state(ticket: Ticket[Image]) -> JobState:
+    """Write how a job stands."""
+    standing = ticket.standing()
+    progress = standing.progress
+    return JobState.model_validate(
+        {
+            "id": ticket.id,
+            "state": standing.state,
+            "phase": progress.phase,
+            "detail": progress.detail,
+            "position": progress.ahead,
+            "step": progress.step,
+            "steps": progress.steps,
+            "done": progress.done,
+            "n": progress.n,
+            "eta_seconds": progress.eta_seconds,
+            "preview": _data_url(progress.preview),
+            "images": list(standing.pictures),
+            "warnings": list(standing.warnings),
+            "duration": standing.duration,
+            "error": _error(standing.error, ticket.reference),
+        }
+    )
+
+
+async def _messages(ticket: Ticket[Image]) -> AsyncIterator[bytes]:
+    now = asyncio.get_running_loop().time
+    told: JobState | None = None
+    while True:
+        state = job_state(ticket)
+        if state != told:
+            yield _message(state, told)
+            told, spoken = state, now()
+        elif now() - spoken >= _HEARTBEAT_SECONDS:
+            yield format_sse_event(comment="still here")
+            spoken = now()
+        # Not `ticket.ended`: its end may have come while this message was on its way.
+        if state.duration is not None:
+            return
+        await ticket.news(_LOOK_SECONDS)
+
+
+def _message(state: JobState, told: JobState | None) -> bytes:
+    same = {"preview"} if told is not None and told.preview == state.preview else None
+    retry = _RECONNECT_MS if told is None else None
+    return format_sse_event(
+        event="state", data_str=state.model_dump_json(exclude=same, exclude_unset=True), retry=retry
+    )
+
+
+def _found(tickets: Tickets[Image], job_id: str) -> Ticket[Image]:
+    ticket = tickets.find(job_id)
+    if ticket is None:
+        raise _unknown()
+    return ticket
+
+
+def _unknown() -> HTTPException:
+    return HTTPException(404, "no such job: never opened, or forgotten ten minutes after its end")
+
+
+def _data_url(jpeg: bytes | None) -> str | None:
+    return None if jpeg is None else f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def _error(error: ZImageError | None, reference: str) -> dict[str, str] | None:
+    if error is None:
+        return None
+    return error_body(error.code, str(error), field=getattr(error, "field", None), request_id=reference)

@@ -1,0 +1,101 @@
+// What can be done with a picture that is there: small buttons with a glyph, each labelled, and facts to copy.
+"use strict";
+zimage.actions = ({ use, remove }) => {
+  const { copy, link, make, say, server, tell } = zimage;
+
+  const glyph = (name) => make("span", { className: `zi-glyph zi-glyph-${name}`, aria: { hidden: true } });
+  const labelled = (word) => ({ className: "zi-tool", title: say(word), aria: { label: say(word) } });
+
+  function tool(name, word, act) {
+    const button = make("button", { type: "button", ...labelled(word), dataset: { tool: name } }, glyph(name));
+    button.addEventListener("click", () => void act(button));
+    return button;
+  }
+
+  // A fact whose value is a button that copies all of it.
+  function fact(name, value, whole = value) {
+    const label = say("copy_what", { what: name });
+    const aria = { label: `${name} ${value}: ${label}` };
+    const button = make("button", { type: "button", className: "zi-copy", title: label, aria }, value, glyph("copy"));
+    button.addEventListener("click", () => void copy(String(whole), name));
+    return make("div", { dataset: { fact: name } }, make("dt", {}, name), make("dd", {}, button));
+  }
+
+  // ---- what the server does ----
+
+  const trouble = ({ message, request_id: id }) =>
+    tell(id ? `${zimage.told(message)} (${say("request_id")} ${id})` : zimage.told(message));
+
+  async function pin(image, button) {
+    const to = image.pinned ? "unpin" : "pin";
+    try {
+      image.pinned = (await server.post(`/cache/${image.key}/${to}`)).pinned;
+      tell(say(image.pinned ? "pinned" : "unpinned"));
+    } catch (error) {
+      if (error.code === "not_found") tell(say("pin_unstored"));
+      else trouble(error);
+    }
+    pinned(image, button);
+  }
+
+  function pinned(image, button) {
+    const word = say(image.pinned ? "unpin" : "pin");
+    button.title = word;
+    button.setAttribute("aria-label", word);
+    button.classList.toggle("zi-on", Boolean(image.pinned));
+  }
+
+  async function drop(image) {
+    try {
+      await server.drop(`/cache/${image.key}`);
+      tell(say("deleted"));
+    } catch (error) {
+      if (error.code !== "not_found") return trouble(error);
+      tell(say("deleted_before"));
+    }
+    remove(image);
+  }
+
+  // Nothing undoes it, so it is asked once more; Keep has the focus.
+  function confirm(image) {
+    const form = make("form", { method: "dialog" },
+      make("h2", {}, say("delete_title")),
+      make("p", {}, say(image.pinned ? "delete_pinned" : "delete_text")),
+      make("div", { className: "zi-answers" },
+        make("button", { className: "zi-button zi-quiet", value: "keep", autofocus: true }, say("delete_keep")),
+        make("button", { className: "zi-button zi-danger", value: "delete" }, say("delete_do"))));
+    const dialog = make("dialog", { className: "zi-dialog", aria: { label: say("delete_title") } }, form);
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      if (dialog.returnValue === "delete") void drop(image);
+    });
+    document.querySelector(".gradio-container").append(dialog);
+    dialog.showModal();
+  }
+
+  // ---- the row of one picture ----
+
+  // Only what the cache holds under its key can be kept there, or taken out of it.
+  const stored = (image) => image.key !== "" && image.image_url.includes(image.key);
+  const fileName = (image) => `zimage_${image.key.slice(0, 8) || "picture"}_${image.seed}.png`;
+
+  function kept(image) {
+    if (!stored(image)) return [];
+    const button = tool("pin", "pin", () => pin(image, button));
+    pinned(image, button);
+    return [button, tool("delete", "delete", () => confirm(image))];
+  }
+
+  function tools(ask, image) {
+    const save = make("a", { href: image.image_url, download: fileName(image), ...labelled("download") }, glyph("save"));
+    save.classList.add("zi-download");
+    return make("div", { className: "zi-tools" },
+      tool("link", "copy_link", () => copy(link.of(ask, image.seed), say("link"))),
+      save,
+      tool("use", "use_settings", () => use(ask, image.seed)),
+      ...(ask.n > 1 && image.key ? [tool("key", "copy_key", () => copy(image.key, say("key")))] : []),
+      ...kept(image));
+  }
+
+  return { fact, tools };
+};

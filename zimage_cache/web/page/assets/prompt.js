@@ -1,0 +1,77 @@
+// Under the prompt: how many tokens it has, what becomes of {red|blue} and wildcards, and what is wrong with them.
+//
+// The server counts and expands: it has the model's own tokenizer and the wildcard files. Asked a moment after the last
+// change, never while the page is hidden; a newer question ends the one before.
+"use strict";
+zimage.prompt = (root) => {
+  const { form, say, server, translate } = zimage;
+  const MOMENT = 250; // ms
+  const MOST = 1024; // tokens a model can be asked to read
+  const DYNAMIC = /\{|__/;
+  const find = (name) => root.querySelector(`.zi-${name}`);
+  let asked = ""; // the last question, as JSON
+  let timer = 0;
+  let looking = null;
+
+  function question({ prompt, negative_prompt, style, seed, model, max_sequence_length: limit }) {
+    const dynamic = DYNAMIC.test(`${prompt} ${negative_prompt}`);
+    return {
+      prompt: prompt ?? "",
+      negative_prompt: negative_prompt ?? "",
+      style: style || null,
+      ...(dynamic && { seed }),
+      model,
+      max_sequence_length: limit,
+    };
+  }
+
+  function count({ tokens, limit }) {
+    const over = tokens - limit;
+    find("count").hidden = tokens == null || !form.values.prompt.trim();
+    find("count").classList.toggle("zi-over", over > 0);
+    find("count-text").textContent = over > 0 ? say("tokens_over", { tokens, limit, over }) : say("tokens", { tokens, limit });
+    find("raise").hidden = over <= 0 || limit >= MOST;
+  }
+
+  function show(info, { prompt }) {
+    // Not to be told yet, while the tokenizer is being read: the next change asks again, whatever it is.
+    if (info.tokens == null) asked = "";
+    count(info);
+    find("expanded").hidden = info.prompt === prompt;
+    find("expanded-text").textContent = info.prompt;
+    find("prompt-trouble").hidden = true;
+  }
+
+  // Only what is wrong with the text itself stands here; whatever else is the matter is told elsewhere.
+  function trouble({ code, message }) {
+    find("count").hidden = true;
+    find("expanded").hidden = true;
+    find("prompt-trouble").hidden = code !== "invalid_request";
+    find("prompt-trouble").textContent = zimage.told(message);
+  }
+
+  async function ask() {
+    const now = question(form.values);
+    const text = JSON.stringify(now);
+    if (document.hidden || text === asked) return;
+    asked = text;
+    looking?.abort();
+    looking = new AbortController();
+    try {
+      show(await server.post("/prompt-info", now, { signal: looking.signal }), now);
+    } catch (error) {
+      if (error.name !== "AbortError") trouble(error);
+    }
+  }
+
+  function soon() {
+    clearTimeout(timer);
+    timer = setTimeout(ask, MOMENT);
+  }
+
+  translate(root);
+  find("raise").addEventListener("click", () => form.fill({ max_sequence_length: MOST }));
+  form.changed(soon);
+  document.addEventListener("visibilitychange", soon);
+  void form.begun.then(soon);
+};

@@ -1,0 +1,34 @@
+// Our own HTTP API as scripts ask it: an answer is its body, and trouble is thrown as the server's own error, or as one
+// of the same shape where there is no server to make one.
+"use strict";
+zimage.server = (() => {
+  const { say } = zimage;
+
+  // Throws {code, message, field?, request_id?}; an AbortError passes as it is.
+  async function ask(method, path, { body, signal, keepalive } = {}) {
+    const answer = await answered(path, {
+      method,
+      signal,
+      keepalive,
+      ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }),
+    });
+    const said = answer.status === 204 ? null : await answer.json().catch(() => null);
+    if (answer.ok) return said;
+    throw said?.error ?? { code: `http_${answer.status}`, message: say("error_strange_text", { status: answer.status }) };
+  }
+
+  async function answered(path, options) {
+    try {
+      return await fetch(path, options);
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw { code: "unreachable", message: say("error_unreachable_text") };
+    }
+  }
+
+  return {
+    get: (path, options) => ask("GET", path, options),
+    post: (path, body, options) => ask("POST", path, { body, ...options }),
+    drop: (path, options) => ask("DELETE", path, options),
+  };
+})();

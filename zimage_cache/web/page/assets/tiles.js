@@ -1,0 +1,106 @@
+// The pictures of one ask, as tiles that fill while they arrive: one figure each, made anew only when it changes.
+"use strict";
+zimage.tiles = (box, made) => {
+  const { age, make, say, time } = zimage;
+  let ask = null; // whose pictures these are
+  let tiles = []; // {state, figure, image?}
+
+  // ---- a picture that is there ----
+
+  function badge({ source, seconds, seconds_saved: saved, cached, age_seconds: old }) {
+    const more = [
+      cached && old != null ? age(old) : "",
+      seconds == null ? "" : say("in_time", { time: time(seconds) }),
+      saved > 0 ? say("saved", { time: time(saved) }) : "",
+    ];
+    return make("p", { className: "zi-badge", dataset: { source, cached: Boolean(cached) } },
+      make("strong", {}, make("span", { className: "zi-glyph" }), say(source === "history" ? "from_history" : source)),
+      make("span", { className: "zi-badge-more" }, more.filter(Boolean).join(" · ")));
+  }
+
+  const alt = () => say("picture_alt", { prompt: ask.prompt });
+
+  // Opens the viewer on all pictures that are there; without one, the picture itself in a tab of its own.
+  function view(event, image) {
+    if (!zimage.viewer || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const there = tiles.filter((tile) => tile.state === "there").map((tile) => tile.image);
+    const shown = there.map(({ image_url, seed, width, height }) => ({ image_url, alt: alt(), seed, width, height }));
+    zimage.viewer.open(shown, there.indexOf(image));
+  }
+
+  function picture(image) {
+    const shown = make("img", {
+      src: image.image_url,
+      width: image.width,
+      height: image.height,
+      alt: alt(),
+      className: image.width < 256 ? "zi-small" : "",
+    });
+    const open = make("a", { href: image.image_url, target: "_blank", className: "zi-open", title: say("view") }, shown);
+    open.addEventListener("click", (event) => view(event, image));
+    return make("figure", { dataset: { state: "there" } }, open,
+      make("figcaption", {}, badge(image), ask.n > 1 ? made(ask, image) : null));
+  }
+
+  // ---- a picture that is not ----
+
+  function hole(state, words) {
+    const image = make("img", { className: "zi-tile-preview", alt: "", hidden: true });
+    const bar = make("div", { className: "zi-bar" }, make("span"));
+    return make("figure", { dataset: { state } },
+      make("div", { className: "zi-hole" }, image),
+      make("figcaption", {}, make("p", { className: "zi-tile-words" }, words), bar));
+  }
+
+  function put(i, state, figure, image) {
+    const old = tiles[i]?.figure;
+    tiles[i] = { state, figure, image };
+    if (old) old.replaceWith(figure);
+    else box.append(figure);
+  }
+
+  // The one that is being drawn shows how far it is, and its preview: undefined leaves the last one, null takes it away.
+  function drawing({ figure }, { words, share, preview }) {
+    figure.dataset.state = "drawing";
+    figure.querySelector(".zi-tile-words").textContent = words;
+    figure.querySelector(".zi-bar span").style.width = `${share}%`;
+    const image = figure.querySelector(".zi-tile-preview");
+    if (preview === undefined) return;
+    image.hidden = !preview;
+    if (preview) image.src = preview;
+    else image.removeAttribute("src");
+  }
+
+  function shape({ width, height, n }) {
+    box.style.setProperty("--ratio", `${width} / ${height}`);
+    box.style.setProperty("--wide", String(width / height));
+    box.dataset.count = String(n);
+  }
+
+  function begin(next) {
+    if (ask === next) return;
+    ask = next;
+    tiles = [];
+    box.replaceChildren();
+  }
+
+  return {
+    // Shows *images* (null: not there yet) of *next*; *progress* {words, share, preview} is that of the first missing.
+    show(next, images, progress = null) {
+      begin(next);
+      shape({ ...images.find(Boolean) ?? next, n: images.length });
+      const first = images.findIndex((image) => !image);
+      images.forEach((image, i) => {
+        const state = image ? "there" : "pending";
+        if (tiles[i]?.state !== state) put(i, state, image ? picture(image) : hole(state, say("tile_waiting")), image);
+        if (i === first && progress) drawing(tiles[i], progress);
+      });
+    },
+    // Leaves a hole where *image* was.
+    remove(image) {
+      const i = tiles.findIndex((tile) => tile.image === image);
+      if (i >= 0) put(i, "deleted", hole("deleted", say("tile_deleted")));
+    },
+  };
+};

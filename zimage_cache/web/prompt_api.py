@@ -1,0 +1,81 @@
+"""The route that tells what becomes of a prompt; the page asks it while somebody types, and before it draws."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, FastAPI, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from zimage_cache.request import MAX_SEED, Text, as_integer, invalid_request
+from zimage_cache.service.service import ImageService
+from zimage_cache.web.body import body_schema, json_body
+from zimage_cache.web.routes import add_routes
+
+MOST_WILDCARDS: Final = 500
+
+
+class PromptBody(BaseModel):
+    """A prompt on its way: the fields of a picture request that bear on it. Null means the default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: Annotated[Text, Field(examples=["a {red|blue} circle"], description="0..8000 characters.")]
+    negative_prompt: Text = ""
+    style: Annotated[Annotated[str, Field(strict=True, max_length=100)] | None, Field(description="A preset.")] = None
+    seed: Annotated[
+        int, Field(strict=True, ge=0, le=MAX_SEED, description="The same one picks the same."), as_integer
+    ] = 0
+    model: Annotated[str, Field(strict=True, max_length=300)] | None = None
+    max_sequence_length: Annotated[int, Field(strict=True, ge=64, le=1024), as_integer] = 512
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: Any) -> Any:  # noqa: ANN401 - whatever a client sent
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if value is not None or name == "prompt"}
+
+
+class PromptInfo(BaseModel):
+    """What becomes of a prompt.
+
+    `prompt` and `negative_prompt` are what to ask `/generate` for: with the picks, without the style. `tokens` are
+    what the model reads, its template and the style included: 0 of a blank prompt, null while that cannot be told
+    (the tokenizer is being read, or is not on this disk). Of more than `limit`, the rest is not read.
+    """
+
+    prompt: str
+    negative_prompt: str
+    expanded: bool
+    tokens: int | None
+    limit: int
+    wildcards: Annotated[list[str], Field(description="The first 500 names, sorted.")]
+
+
+def add_prompt_api(app: FastAPI, service: ImageService) -> None:
+    """Add the route to *app*, and a 405 for every other method on it; mount the page afterwards."""
+    router = APIRouter()
+
+    @router.post("/prompt-info", openapi_extra=body_schema(PromptBody))
+    async def prompt_info(request: Request) -> PromptInfo:
+        """Expand `{red|blue}` and `__wildcards__`, and count tokens. Draws nothing, stores nothing."""
+        body = _parsed(await json_body(request))
+        found = await service.prompts.describe(
+            body.prompt, body.negative_prompt, style=body.style, seed=body.seed, model=body.model
+        )
+        return PromptInfo(
+            prompt=found.prompt,
+            negative_prompt=found.negative_prompt,
+            expanded=(found.prompt, found.negative_prompt) != (body.prompt, body.negative_prompt),
+            tokens=found.tokens,
+            limit=body.max_sequence_length,
+            wildcards=found.wildcards[:MOST_WILDCARDS],
+        )
+
+    add_routes(app, router)
+
+
+def _parsed(fields: object) -> PromptBody:
+    try:
+        return PromptBody.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_request(error) from None

@@ -1,0 +1,290 @@
+"""Wildcards: files of options, one a line, and prompts in which chance puts some of them, the same for the same seed.
+
+Alternatives and wildcards are read by `template`. What is picked depends on the seed and on where in the text the
+pick stands, not on the words around it: a pick is SHA-256 of both, as a number. So neither another Python nor another
+machine, nor a word more in the prompt, picks otherwise.
+"""
+
+import os
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from hashlib import sha256
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Final, Self
+
+from zimage_cache.errors import InvalidRequest
+from zimage_cache.template import MAX_DEPTH, Alternatives, Bounds, Parts, Wildcard, parse, weighted
+
+MAX_EXPANDED: Final = 8000  # characters
+MAX_PICKS: Final = 1000
+MAX_FILES: Final = 5000
+MAX_FILE_BYTES: Final = 2**20
+MAX_READ_BYTES: Final = 16 * 2**20  # of all files one prompt names
+_MOST_STARS: Final = 4
+_SUGGESTED: Final = 8
+_DIGEST_BITS: Final = 256
+_STARS: Final = re.compile(r"\*+")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one file or one pair of braces offers.
+
+    `sums` are the weights, in millionths, each with all before it; `source` is the file's wildcard.
+    """
+
+    contents: Sequence[Parts | str]
+    sums: Sequence[int]
+    source: str | None = None
+
+    @classmethod
+    def of(cls, weighed: Iterable[tuple[int, Parts | str]], source: str | None = None) -> Self:
+        """Take contents with their weights."""
+        pairs = list(weighed)
+        return cls([content for _, content in pairs], list(accumulate(weight for weight, _ in pairs)), source)
+
+    @property
+    def total(self) -> int:
+        """All weights together."""
+        return self.sums[-1] if self.sums else 0
+
+
+class Wildcards:
+    """The files `**/*.txt` below one folder, as they are when first asked for. For one thread.
+
+    A wildcard's name is its file's path below the folder, without `.txt`. Hidden files, those whose name no prompt can
+    spell, and links that lead out of the folder are none. Paths are never made of what a prompt says.
+
+    Args:
+        folder: Need not exist; None = there are no wildcards.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._matches: dict[str, list[str]] = {}
+        self._read: dict[str, Options] = {}
+        self._bytes = 0
+
+    @property
+    def names(self) -> list[str]:
+        """All names, sorted; of more than 5000 files, the rest is left out."""
+        return list(self._files)
+
+    def options(self, name: str, without: Collection[str] = ()) -> list[Options]:
+        """Return the options of every wildcard that *name*, which may hold `*`, matches, but for those *without*.
+
+        Raises:
+            InvalidRequest: Nothing matches, or a file is too large, no UTF-8, or cannot be read.
+        """
+        if name not in self._matches:
+            self._matches[name] = self._matching(unicodedata.normalize("NFC", name))
+        if not self._matches[name]:
+            raise self._unknown(name)
+        return [self._options_of(each) for each in self._matches[name] if each not in without]
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        found = {} if self._folder is None else dict(islice(_walk(self._folder), MAX_FILES))
+        return {name: found[name] for name in sorted(found)}
+
+    def _matching(self, name: str) -> list[str]:
+        if "*" not in name:
+            return [name] if name in self._files else []
+        stars = _STARS.findall(name)
+        if len(stars) > _MOST_STARS:
+            raise InvalidRequest(f"wildcard __{name}__: at most {_MOST_STARS} stars, got {len(stars)}")
+        words = map(re.escape, _STARS.split(name))
+        pattern = re.compile("".join(word + _regex(star) for word, star in zip(words, [*stars, ""], strict=True)))
+        return [each for each in self._files if pattern.fullmatch(each)]
+
+    def _options_of(self, name: str) -> Options:
+        if name not in self._read:
+            # A line twice is one option: several are picked without repeats.
+            lines = dict.fromkeys(_lines(self._text(self._files[name]), self._files[name]))
+            self._read[name] = Options.of(map(weighted, lines), name)
+        return self._read[name]
+
+    def _text(self, path: Path) -> str:
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(
+                f"wildcard file {path}: not UTF-8 from byte {error.start} on; save it as UTF-8"
+            ) from None
+        except OSError as error:
+            raise InvalidRequest(f"wildcard file {path}: cannot be read: {error.strerror}") from None
+        self._bytes += len(content)
+        if len(content) > MAX_FILE_BYTES:
+            raise InvalidRequest(f"wildcard file {path}: at most {MAX_FILE_BYTES} bytes, got more; split it")
+        if self._bytes > MAX_READ_BYTES:
+            raise InvalidRequest(f"wildcards: one prompt reads at most {MAX_READ_BYTES} bytes of files; name fewer")
+        return text
+
+    def _unknown(self, name: str) -> InvalidRequest:
+        close = get_close_matches(name, self.names, _SUGGESTED) or self.names[:_SUGGESTED]
+        more = ", ..." if len(self.names) > len(close) else ""
+        there = f"there are {', '.join(close)}{more} in" if close else "there are no wildcards in"
+        return InvalidRequest(
+            f"unknown wildcard __{name}__: {there} {self._folder or 'this server'}; "
+            rf"a file NAME.txt with one option a line makes __NAME__, and \__ is __ itself"
+        )
+
+
+def expand(text: str, seed: int, wildcards: Wildcards, *, part: str = "prompt") -> str:
+    """Put chance's picks in the place of all alternatives and wildcards of *text*.
+
+    Args:
+        text: Without `{`, `}` and `__` it comes back as it is.
+        seed: Whatever number; the same one makes the same text of the same files.
+        wildcards: The files.
+        part: Texts of one seed that are called differently pick independently.
+
+    Raises:
+        InvalidRequest: A wildcard is unknown, unreadable, or stands in its own options; or the text is longer than 8000
+            characters, or asks for more than 1000 picks.
+    """
+    return _Expansion(f"wildcards 1\n{part}\n{seed}\n", wildcards).text(parse(text), "", ())
+
+
+class _Expansion:
+    def __init__(self, salt: str, wildcards: Wildcards) -> None:
+        self._salt = salt
+        self._wildcards = wildcards
+        self._picks = 0
+
+    def text(self, parts: Parts, place: str, within: tuple[str, ...], depth: int = 0) -> str:
+        if depth > MAX_DEPTH:
+            raise InvalidRequest(f"wildcards stand within wildcards at most {MAX_DEPTH} deep: {_chain(within)}")
+        written, length, picks = [], 0, 0
+        for part in parts:
+            if isinstance(part, str):
+                written.append(part)
+            else:
+                written.append(self._picked(part, f"{place}/{picks}", within, depth + 1))
+                picks += 1
+            length += len(written[-1])
+            if length > MAX_EXPANDED:
+                raise InvalidRequest(f"at most {MAX_EXPANDED} characters once expanded, got more; shorten it")
+        return "".join(written)
+
+    def _picked(self, part: Wildcard | Alternatives, place: str, within: tuple[str, ...], depth: int) -> str:
+        bounds = part.bounds if isinstance(part, Alternatives) else None
+        offered = self._offered(part, within)
+        count = 1 if bounds is None else self._count(bounds, sum(len(each.contents) for each in offered), place)
+        picked = []
+        for nth, (content, source) in enumerate(self._draw(offered, count, place)):
+            inner = within if source is None else (*within, source)
+            parts = parse(content) if isinstance(content, str) else content
+            picked.append(self.text(parts, f"{place}.{nth}", inner, depth))
+        if bounds is None:
+            return "".join(picked)
+        return bounds.separator.join(filter(None, map(str.strip, picked)))
+
+    def _offered(self, part: Wildcard | Alternatives, within: tuple[str, ...]) -> list[Options]:
+        if isinstance(part, Wildcard):
+            return self._options(part, within)
+        if part.bounds and (sole := _sole_wildcard(part)):
+            return self._options(sole, within)
+        return [Options.of((option.weight, option.parts) for option in part.options)]
+
+    def _options(self, wildcard: Wildcard, within: tuple[str, ...]) -> list[Options]:
+        """Look a wildcard up; a pattern leaves out the files it stands in, a name must not be one of them."""
+        found = self._wildcards.options(wildcard.name, within)
+        if not found:
+            chain = _chain((*within, wildcard.name))
+            raise InvalidRequest(f"wildcard __{wildcard.name}__ stands in its own options: {chain}; mend that file")
+        return found
+
+    def _count(self, bounds: Bounds, most: int, place: str) -> int:
+        high = most if bounds.high is None else min(bounds.high, most)
+        low = min(bounds.low, high)
+        return low + self._number(f"{place}#", high - low + 1)
+
+    def _draw(self, offered: list[Options], count: int, place: str) -> Iterator[tuple[Parts | str, str | None]]:
+        """Draw up to *count* different contents, none of weight 0, each with its source.
+
+        All weights lie on one line, one behind the other; those drawn are stepped over.
+        """
+        sums = list(accumulate(each.total for each in offered))
+        drawn: list[tuple[int, int]] = []  # where each lies on that line, and its weight
+        left = sums[-1] if sums else 0
+        for nth in range(count):
+            if not left:
+                return
+            point = self._number(f"{place}.{nth}", left)
+            for start, weight in sorted(drawn):
+                if point >= start:
+                    point += weight
+            which = bisect_right(sums, point)
+            options, before = offered[which], sums[which] - offered[which].total
+            index = bisect_right(options.sums, point - before)
+            below = options.sums[index - 1] if index else 0
+            drawn.append((before + below, options.sums[index] - below))
+            left -= drawn[-1][1]
+            yield options.contents[index], options.source
+
+    def _number(self, place: str, below: int) -> int:
+        """Pick one of 0..below-1; 256 bits are so many more than any sum of weights that no bias is left."""
+        self._picks += 1
+        if self._picks > MAX_PICKS:
+            raise InvalidRequest(
+                f"at most {MAX_PICKS} picks in one text, got more; use fewer alternatives and wildcards"
+            )
+        return int.from_bytes(sha256(f"{self._salt}{place}".encode()).digest()) * below >> _DIGEST_BITS
+
+
+def _sole_wildcard(part: Alternatives) -> Wildcard | None:
+    """Find the `__name__` of `{2$$__name__}`: several of its options are wanted, not one several times."""
+    if len(part.options) != 1:
+        return None
+    said = [each for each in part.options[0].parts if not isinstance(each, str) or each.strip()]
+    return said[0] if len(said) == 1 and isinstance(said[0], Wildcard) else None
+
+
+def _chain(names: Sequence[str]) -> str:
+    return " -> ".join(names)
+
+
+def _regex(stars: str) -> str:
+    return {"": "", "*": "[^/]*"}.get(stars, ".*")
+
+
+def _lines(text: str, path: Path) -> Iterator[str]:
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip()
+        if len(line) > MAX_EXPANDED:
+            raise InvalidRequest(f"wildcard file {path}: line {number} has more than {MAX_EXPANDED} characters")
+        if line and not line.startswith("#"):
+            yield line
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Find the files of all wildcards, in an order that does not depend on the file system's."""
+    root = folder.resolve()
+    for place, folders, files in islice(os.walk(root), MAX_FILES):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in sorted(files):
+            path = Path(place, file)
+            name = unicodedata.normalize("NFC", path.relative_to(root).with_suffix("").as_posix())
+            if path.suffix.lower() == ".txt" and _spellable(name) and _is_inside(path, root):
+                yield name, path
+
+
+def _spellable(name: str) -> bool:
+    return name.isprintable() and "/." not in f"/{name}" and parse(f"__{name}__") == (Wildcard(name),)
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    try:
+        # A regular file: opening a pipe would wait for ever.
+        return path.is_file() and path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):
+        return False
