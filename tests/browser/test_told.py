@@ -45,6 +45,7 @@ VALUES: Final = (
     *([], {}, [1], {"a": 1}),
 )
 
+PATIENCE: Final = 20_000  # milliseconds; a busy machine may take seconds to answer
 REMEDY: Final = (
     "fetch the model again (`zimage model download`), or only what is damaged (`zimage model verify --repair`)"
 )
@@ -160,17 +161,20 @@ def test_errors_and_warnings_reach_the_card_in_chinese(fake: Fake, chinese: Page
     chinese.fill("#zi-prompt textarea", "圆")
     chinese.fill("#zi-width input", "100")
     chinese.click("#zi-generate")
-    expect(chinese.locator(".zi-error-text")).to_have_text("应为 16 的倍数，实际为 100")
+    expect(chinese.locator(".zi-error-text")).to_have_text("应为 16 的倍数，实际为 100", timeout=PATIENCE)
+    expect(chinese.locator(".zi-error-title")).to_have_text("请修改一处：宽度", timeout=PATIENCE)
     chinese.fill("#zi-width input", "128")
     quiet, fake.generator.before_step = fake.generator.before_step, _fail
     try:
         chinese.click("#zi-generate")
-        expect(chinese.locator(".zi-error-text")).to_have_text("模型管线出错：<b>x</b>")
+        expect(chinese.locator(".zi-error-text")).to_have_text("模型管线出错：<b>x</b>", timeout=PATIENCE)
         fake.generator.before_step = quiet
         fake.generator.warnings = ("prompt: 700 tokens, but only the first 512 were read; shorten it (API: a)",)
         fake.generator.warnings += ("decoder: float16 overflowed, so the picture was decoded in float32",)
         chinese.click("#zi-generate")
-        expect(chinese.locator(".zi-warnings li").last).to_have_text("解码器：float16 溢出，已改用 float32 解码")
+        expect(chinese.locator(".zi-warnings li").last).to_have_text(
+            "解码器：float16 溢出，已改用 float32 解码", timeout=PATIENCE
+        )
     finally:
         fake.generator.before_step, fake.generator.warnings = quiet, ()
 
@@ -182,9 +186,9 @@ def test_the_state_of_the_model_is_told_in_chinese(fake: Fake, open_page):
     try:
         fake.generator.state = GeneratorState(Status.LOADING, "fetching the model", 0.35)
         page = open_page(fake.url, locale="zh-CN")
-        expect(page.locator(".zi-state-more")).to_contain_text("下载模型 35 %")
+        expect(page.locator(".zi-state-more")).to_contain_text("下载模型 35 %", timeout=PATIENCE)
         fake.generator.state = GeneratorState(Status.ERROR, detail=f"model: <i>/m</i> is missing; {REMEDY}")
-        expect(page.locator(".zi-trouble")).to_contain_text("模型：缺少 <i>/m</i>；请重新下载模型")
+        expect(page.locator(".zi-trouble")).to_contain_text("模型：缺少 <i>/m</i>；请重新下载模型", timeout=PATIENCE)
     finally:
         fake.generator.state = before
 

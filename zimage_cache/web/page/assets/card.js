@@ -93,7 +93,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   function failed({ code, message, field, request_id: id }) {
     const title = has(`error_${code}`) ? say(`error_${code}`) : say("error_other");
     const named = field && has(field);
-    find("error-title").textContent = named ? `${title}: ${say(field)}` : title;
+    find("error-title").textContent = named ? say("error_about", { title, field: say(field) }) : title;
     const text = named && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
     find("error-text").textContent = zimage.told(text);
     find("error-id").textContent = id ? `${say("request_id")} ${id} · ${code}` : code;
