@@ -8,18 +8,19 @@ from fastapi import FastAPI
 from starlette.routing import Mount
 
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.body import GenerateBody
 from zimage_cache.web.errors import add_page_error_responses
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
 from zimage_cache.web.page.form import ASPECTS, defaults, offer, style_choices
 from zimage_cache.web.page.part import add_part
-from zimage_cache.web.page.strings import strings, translations
+from zimage_cache.web.page.strings import messages, strings, translations
 from zimage_cache.web.page.swatches import swatch_rules
 from zimage_cache.web.page.theme import theme
 
 # In this order: each uses what the ones before it put on `window.zimage`.
 _SCRIPTS: Final = (
-    *("words.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "access.js", "status.js"),
+    *("words.js", "told.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "access.js", "status.js"),
     *("jobs.js", "actions.js", "tiles.js", "card.js", "asks.js", "prompt.js"),
     *("styles.js", "sizes.js", "viewer.js"),
     *("tablist.js", "gallery.js", "history.js", "drop.js", "similar.js"),
@@ -72,6 +73,8 @@ def _head(service: ImageService) -> str:
     profile = service.profile()
     about = {
         "strings": strings(),
+        "messages": messages(),
+        "fields": list(GenerateBody.model_fields),
         "styles": style_choices(),
         "aspects": ASPECTS,
         "models": {name: offer(service.profile(name)) for name in service.models},

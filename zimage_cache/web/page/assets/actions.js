@@ -23,7 +23,8 @@ zimage.actions = ({ use, remove }) => {
 
   // ---- what the server does ----
 
-  const trouble = ({ message, request_id: id }) => tell(id ? `${message} (${say("request_id")} ${id})` : message);
+  const trouble = ({ message, request_id: id }) =>
+    tell(id ? say("error_of_request", { message: zimage.told(message), id }) : zimage.told(message));
 
   async function pin(image, button) {
     const to = image.pinned ? "unpin" : "pin";

@@ -192,7 +192,7 @@ zimage.card = (root, wires) => {
   const mention = (model) => void (model && !form.offered(model) && tell(say("model_elsewhere", { model })));
 
   // Trouble with what came from elsewhere stands on the card, unless the card is busy with something else.
-  const complain = (error) => void (current ? tell(error.message) : fail(error));
+  const complain = (error) => void (current ? tell(zimage.told(error.message)) : fail(error));
 
   async function attempt(act) {
     try {

@@ -21,7 +21,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   // ---- while it runs ----
 
   function place({ phase, detail, position, step, steps }) {
-    if (phase === "loading") return detail || say("loading_hint");
+    if (phase === "loading") return zimage.told(detail) || say("loading_hint");
     if (phase === "queued") return position ? say("queued_ahead", { ahead: position }) : say("queued_next");
     return phase === "drawing" ? say("drawing_step", { step, steps }) : "";
   }
@@ -93,8 +93,9 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   function failed({ code, message, field, request_id: id }) {
     const title = has(`error_${code}`) ? say(`error_${code}`) : say("error_other");
     const named = field && has(field);
-    find("error-title").textContent = named ? `${title}: ${say(field)}` : title;
-    find("error-text").textContent = named && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
+    find("error-title").textContent = named ? say("error_about", { title, field: say(field) }) : title;
+    const text = named && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
+    find("error-text").textContent = zimage.told(text);
     find("error-id").textContent = id ? `${say("request_id")} ${id} · ${code}` : code;
     view("error");
   }
@@ -131,7 +132,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   function result(ask, { images, warnings }) {
     const alone = images.length === 1;
     tiles.show(ask, images);
-    find("warnings").replaceChildren(...warnings.map((text) => make("li", {}, text)));
+    find("warnings").replaceChildren(...warnings.map((text) => make("li", {}, zimage.told(text))));
     find("asked").textContent = ask.prompt;
     find("facts-all").replaceChildren(...facts(ask, images));
     find("own-tools").replaceChildren(...(alone ? [tools(ask, images[0])] : []));

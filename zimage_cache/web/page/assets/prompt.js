@@ -47,7 +47,8 @@ zimage.prompt = (root) => {
     find("count").hidden = true;
     find("expanded").hidden = true;
     find("prompt-trouble").hidden = code !== "invalid_request";
-    find("prompt-trouble").textContent = field === "prompt" ? message.replace(/^prompt: /, "") : message;
+    // Without the field's name: it stands under its field.
+    find("prompt-trouble").textContent = zimage.told(field === "prompt" ? message.replace(/^prompt: /, "") : message);
   }
 
   async function ask() {

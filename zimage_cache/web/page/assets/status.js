@@ -11,14 +11,14 @@ zimage.header = (root) => {
   let timer = 0;
 
   function show({ status, phase, share, detail, device }) {
-    const progress = [phase, share == null ? "" : `${Math.round(share * 100)} %`].filter(Boolean).join(" ");
+    const progress = [zimage.told(phase), share == null ? "" : `${Math.round(share * 100)} %`].filter(Boolean).join(" ");
     root.dataset.status = status;
     line.dataset.status = status;
     line.querySelector(".zi-state-word").textContent = say(`state_${status}`);
     line.querySelector(".zi-state-more").textContent = [title, status === "loading" ? progress : device]
       .filter(Boolean)
       .join(" · ");
-    root.querySelector(".zi-trouble").textContent = status === "error" ? detail : "";
+    root.querySelector(".zi-trouble").textContent = status === "error" ? zimage.told(detail) : "";
   }
 
   async function ask() {
