@@ -137,8 +137,8 @@ zimage.galleryViews = (root, on) => {
   }
 
   function trouble(error) {
-    const { code } = error;
-    const why = server.why(error).replace(/^query: /, "");
+    const { code, message } = error;
+    const why = server.why({ code, message: message.replace(/^query: /, "") });
     notice(code === "unreachable" ? `${say("error_unreachable")}. ${why}` : why);
     find("notice").classList.add("zi-h-bad");
     // What was asked wrongly is not mended by asking again.

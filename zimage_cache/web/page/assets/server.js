@@ -2,7 +2,7 @@
 // of the same shape where there is no server to make one.
 "use strict";
 zimage.server = (() => {
-  const { say } = zimage;
+  const { say, told } = zimage;
 
   // Throws {code, message, field?, request_id?}; an AbortError passes as it is.
   async function ask(method, path, { body, signal, keepalive } = {}) {
@@ -33,7 +33,7 @@ zimage.server = (() => {
   }
 
   // What to tell of *error* where there is no Generate to press again.
-  const why = ({ code, message }) => (code === "unreachable" ? say("try_again_text") : message);
+  const why = ({ code, message }) => (code === "unreachable" ? say("try_again_text") : told(message));
 
   return {
     why,
