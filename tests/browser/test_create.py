@@ -203,7 +203,7 @@ def test_escape_stops_and_a_second_ask_replaces_the_first(fake: Fake, open_page,
 def test_stop_reaches_a_press_that_is_still_on_its_way(fake: Fake, open_page):
     """Stop may come before the server has named the job: it is given up as soon as it is, and nothing of it shown."""
     page, waiting = open_page(fake.url), []
-    page.route("**/jobs", waiting.append)
+    page.route("**/jobs", lambda route: waiting.append(route))  # noqa: PLW0108 - Playwright marks what it calls
     write(page, "stopped early")
     page.click("#zi-generate")
     expect(page.locator(".zi-running")).to_be_visible()
