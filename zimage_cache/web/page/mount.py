@@ -24,7 +24,7 @@ _SCRIPTS: Final = (
 )
 _STYLES: Final = (
     *("style.css", "card.css", "prompt.css"),
-    *("layout.css", "swatches.css", "sizes.css", "viewer.css"),
+    *("swatches.css", "sizes.css", "viewer.css", "layout.css"),
 )
 
 
