@@ -259,6 +259,8 @@ def open_page(chromium: Browser, watch: Watch) -> Iterator[Callable[..., Page]]:
         page.goto(url)
         # The seed is drawn last: once it is there, the page is wired.
         page.wait_for_function("document.querySelector('#zi-seed input')?.value")
+        # Nor before its choices are there: what is filled in earlier is overwritten by Gradio now and then.
+        page.wait_for_function("document.querySelectorAll('#zi-style input').length > 1")
         return page
 
     yield open_

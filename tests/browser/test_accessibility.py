@@ -154,7 +154,8 @@ def test_no_window_is_too_narrow_or_too_wide(fake: Fake, open_page: Callable[...
     """Nothing is cut off sideways, and a large screen is used: page and card grow with it."""
     page = open_page(fake.url, viewport={"width": width, "height": round(width * 0.5625) if width > 800 else 844})
     advanced(page)
-    page.evaluate("zimage.form.fill({ width: 100, height: 101 })")
+    page.fill("#zi-width input", "100")
+    page.fill("#zi-height input", "101")
     expect(page.locator(".zi-side-hint button")).to_have_count(2)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     cut = page.evaluate(

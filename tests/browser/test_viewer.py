@@ -20,9 +20,11 @@ def pictures(fake: Fake, open_page: Callable[..., Page]) -> Callable[..., Page]:
 
     def open_(side: int = 1024, **options: object) -> Page:
         page = open_page(fake.url, **options)
-        page.evaluate("side => zimage.form.fill({ prompt: 'seen', n: 3, seed: 7, width: side, height: side })", side)
-        page.wait_for_function("side => zimage.form.values.width === side && zimage.form.values.n === 3", arg=side)
-        page.evaluate("zimage.generate(zimage.form.values)")
+        page.evaluate(
+            """side => zimage.generate(
+                { ...zimage.form.values, prompt: 'seen', n: 3, seed: 7, width: side, height: side })""",
+            side,
+        )
         expect(page.locator(".zi-pictures .zi-badge")).to_have_count(3)
         return page
 

@@ -148,7 +148,8 @@ def _wire(page: gr.Blocks, form: Form, card: gr.HTML) -> None:
         return f"(...values) => zimage.form.{call}({names}, values)"
 
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    page.load(None, outputs=widgets, inputs=widgets, js=named("begin"), **hidden)
+    begun = page.load(None, outputs=widgets, inputs=widgets, js=named("begin"), **hidden)
+    begun.then(None, js="() => zimage.form.settle()", **hidden)
     gr.on([field.change for field in widgets], None, inputs=widgets, js=named("heard"), **hidden)
     card.fill(None, inputs=widgets, outputs=widgets, js=named("filled"), **hidden)
     ask = f"(...values) => zimage.generate(zimage.form.named({names}, values))"

@@ -27,8 +27,8 @@ _SCRIPTS: Final = (
 )
 _STYLES: Final = (
     *("style.css", "card.css", "prompt.css"),
-    *("layout.css", "swatches.css", "sizes.css", "viewer.css"),
-    *("tabs.css", "history.css", "drop.css", "similar.css"),
+    *("swatches.css", "sizes.css", "viewer.css", "tabs.css", "history.css", "drop.css", "similar.css"),
+    "layout.css",  # last: what the width and height of the screen change
 )
 
 

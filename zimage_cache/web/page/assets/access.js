@@ -51,9 +51,8 @@ zimage.access = (() => {
 
   const accordion = (button) => set(button, { "aria-expanded": String(button.classList.contains("open")) });
 
-  const seen = new MutationObserver(soon);
-  seen.observe(document.documentElement, { childList: true, characterData: true, subtree: true });
-  document.addEventListener("DOMContentLoaded", () => seen.observe(document.body, { attributeFilter: ["class"] }));
+  const watched = { childList: true, characterData: true, attributeFilter: ["class"], subtree: true };
+  new MutationObserver(soon).observe(document.documentElement, watched);
   always(".gradio-container fieldset.block", group);
   always('.gradio-container input[type="range"]', slider);
   always("#zi-stop", stop);

@@ -12,6 +12,7 @@ zimage.form = (() => {
   let values = {};
   let wishes = []; // what the form is about to be filled with, and what then
   let trigger = () => {};
+  let settled = false; // the widgets hold what `begin` gave them; before, they would lose what a fill gives them
   let start;
   const begun = new Promise((resolve) => void (start = resolve));
 
@@ -100,7 +101,12 @@ zimage.form = (() => {
     // Set fields by name; `then` is called with the whole form.
     fill(fields, then) {
       wishes.push({ fields, then });
-      trigger();
+      if (settled) trigger();
+    },
+    // From now on the form can be filled; what was wished for until now is granted.
+    settle() {
+      settled = true;
+      if (wishes.length) trigger();
     },
     // Be told of the values after each change, and how it came about.
     changed: (listener) => void listeners.push(listener),
