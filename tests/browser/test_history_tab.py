@@ -397,19 +397,18 @@ def test_it_asks_when_it_is_shown_and_not_while_it_is_hidden(fake: Fake, open_pa
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_picture_finished_meanwhile_joins_the_list(fake: Fake, open_page):
+def test_a_picture_finished_meanwhile_joins_the_list(fake: Fake, open_page, hold):
     """What is being drawn while the History is open appears in it by itself."""
     draw(fake, "earlier")
     page = open_page(fake.url)
-    fake.generator.seconds = 2.0
-    try:
-        page.fill("#zi-prompt textarea", "later")
-        page.click("#zi-generate")
-        expect(page.locator(".zi-running")).to_be_visible()
-        open_history(page)
-        expect(tiles(page)).to_have_text(["later", "earlier"])
-    finally:
-        fake.generator.seconds = 0.0
+    gate = hold()
+    page.fill("#zi-prompt textarea", "later")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-running")).to_be_visible()
+    open_history(page)
+    expect(tiles(page)).to_have_text(["earlier"])
+    gate.open()
+    expect(tiles(page)).to_have_text(["later", "earlier"])
 
 
 def test_hostile_prompts_and_names_are_text(fake: Fake, folder: Path, open_page):
@@ -450,23 +449,22 @@ def test_tabs_by_keys(fake: Fake, open_page):
 
 
 @pytest.mark.usefixtures("folder")
-def test_escape_in_the_search_stops_no_run(fake: Fake, open_page):
+def test_escape_in_the_search_stops_no_run(fake: Fake, open_page, hold):
     """Keys that mean something on the card mean nothing where the card is out of sight."""
     page = open_page(fake.url)
-    fake.generator.seconds = 4.0
-    try:
-        page.fill("#zi-prompt textarea", "goes on")
-        page.click("#zi-generate")
-        expect(page.locator(".zi-running")).to_be_visible()
-        open_history(page)
-        page.get_by_role("button", name="Read settings").focus()
-        page.keyboard.press("Escape")
-        page.keyboard.press("Control+Enter")
-        expect(page.locator(".zi-h-tile")).to_have_count(1)
-    finally:
-        fake.generator.seconds = 0.0
+    gate, drawn = hold(), len(fake.generator.recipes)
+    page.fill("#zi-prompt textarea", "goes on")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-running")).to_be_visible()
+    open_history(page)
+    page.get_by_role("button", name="Read settings").focus()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+Enter")
+    gate.open()
+    expect(tiles(page)).to_have_text(["goes on"])
     page.get_by_role("tab", name="Create").click()
     expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
+    assert len(fake.generator.recipes) == drawn + 1
 
 
 @pytest.mark.usefixtures("folder")

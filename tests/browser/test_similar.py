@@ -83,11 +83,10 @@ def test_it_moves_nothing(fake: Fake, open_page):
 
 
 def test_it_asks_seldom(fake: Fake, open_page):
-    """Not for a few letters, not twice for the same words, not for what was overtaken, not from behind another tab."""
+    """Not for a few letters, not twice for the same words, not from behind another tab."""
     page = open_page(fake.url)
     asked = asked_for(page)
     write(page, "a fox")
-    write(page, "a red fo")
     write(page, FOX)
     wait_until(lambda: page.evaluate("1") and asked == [FOX])
     page.fill("#zi-seed input", "5")

@@ -171,7 +171,7 @@ zimage.galleryViews = (root, on) => {
   }
 
   function asked(trouble, waiting = false) {
-    confirm.querySelector(".zi-dialog-error").textContent = trouble;
+    confirm.querySelector(".zi-sheet-error").textContent = trouble;
     find("yes").disabled = waiting;
   }
 

@@ -13,7 +13,7 @@ zimage.similar = (root) => {
   let quiet = 0;
 
   const weight = (words) => [...words].reduce((sum, letter) => sum + (letter >= "\u2e80" ? 2 : 1), 0);
-  const long = (words) => weight(words.trim()) >= LEAST;
+  const long = (words) => weight(words) >= LEAST;
 
   function show(pictures) {
     row.replaceChildren(...pictures.map(item));
@@ -47,7 +47,7 @@ zimage.similar = (root) => {
     asking?.abort();
     const mine = (asking = new AbortController());
     asked = text;
-    const wanted = new URLSearchParams({ similar: text.trim().slice(0, MOST), limit: 6 });
+    const wanted = new URLSearchParams({ similar: text.slice(0, MOST), limit: 6 });
     try {
       const { pictures } = await server.get(`/history?${wanted}`, { signal: mine.signal });
       if (!mine.signal.aborted) show(pictures);
@@ -60,7 +60,7 @@ zimage.similar = (root) => {
   }
 
   function typed({ prompt }) {
-    const now = prompt ?? "";
+    const now = (prompt ?? "").trim();
     if (now === text) return;
     text = now;
     if (!long(text)) {
