@@ -189,11 +189,13 @@ def test_escape_stops_and_a_second_ask_replaces_the_first(fake: Fake, open_page,
     door = hold(evaluation=2)
     ask("third, escaped")
     expect(page.locator(".zi-running")).to_be_visible()
-    page.keyboard.press("Escape")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        page.keyboard.press("Escape")
     expect(page.locator(".zi-empty")).to_contain_text("Stopped")
     ask("fourth, given up for a wrong one")
     expect(page.locator(".zi-running")).to_be_visible()
-    ask(" ")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        ask(" ")
     expect(page.locator(".zi-error")).to_contain_text("must not be blank")
     door.open()
     wait_until(lambda: fake.generator._busy == 0)

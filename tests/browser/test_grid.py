@@ -64,7 +64,8 @@ def test_stop_in_the_middle_keeps_what_is_finished(fake: Fake, open_page, hold):
     door = hold(2, only=[(int(seed(page)) + 1) % 2**32])
     several(page, "half of it", 2)
     expect(tiles(page, "there")).to_have_count(1)
-    page.keyboard.press("Escape")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        page.keyboard.press("Escape")
     expect(page.locator(".zi-empty")).to_contain_text("Stopped")
     door.open()
     wait_until(lambda: fake.generator._busy == 0)

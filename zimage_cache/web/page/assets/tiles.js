@@ -4,6 +4,7 @@ zimage.tiles = (box, made) => {
   const { age, make, say, time } = zimage;
   let ask = null; // whose pictures these are
   let tiles = []; // {state, figure, image?}
+  let last = null; // the preview told last, whichever tile it was for
 
   // ---- a picture that is there ----
 
@@ -60,15 +61,15 @@ zimage.tiles = (box, made) => {
     else box.append(figure);
   }
 
-  // The one that is being drawn shows how far it is, and its preview: undefined leaves the last one, null takes it away.
+  // The one that is being drawn shows how far it is, and the preview: undefined is the last one, null is none.
   function drawing({ figure }, { words, share, preview }) {
     figure.dataset.state = "drawing";
     figure.querySelector(".zi-tile-words").textContent = words;
     figure.querySelector(".zi-bar span").style.width = `${share}%`;
     const image = figure.querySelector(".zi-tile-preview");
-    if (preview === undefined) return;
-    image.hidden = !preview;
-    if (preview) image.src = preview;
+    if (preview !== undefined) last = preview;
+    image.hidden = !last;
+    if (last) image.src = last;
     else image.removeAttribute("src");
   }
 
@@ -82,6 +83,7 @@ zimage.tiles = (box, made) => {
     if (ask === next) return;
     ask = next;
     tiles = [];
+    last = null;
     box.replaceChildren();
   }
 
