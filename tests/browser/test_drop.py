@@ -3,7 +3,8 @@
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import httpx
 import pytest
@@ -43,10 +44,21 @@ def panel(page: Page) -> Locator:
     return page.locator("dialog.zi-drop-panel")
 
 
-def choose(page: Page, content: bytes, name: str = "chosen.png") -> None:
+def choose(page: Page, file: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.locator(".zi-form").get_by_role("button", name="Read settings from a PNG").click()
-    chooser.value.set_files({"name": name, "mimeType": "image/png", "buffer": content})
+    chooser.value.set_files(file)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    """Give a maker of files to choose, as paths: megabytes sent through the driver take their time."""
+
+    def save(content: bytes, name: str = "chosen.png") -> Path:
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
+
+    return save
 
 
 FIRE = """([kind, target, types, files]) => {
@@ -72,15 +84,18 @@ def fire(
     return page.evaluate(FIRE, [kind, target, dict(types or {}), encoded])
 
 
-def test_our_own_picture_brings_everything_back_at_once(fake: Fake, open_page):
+def test_our_own_picture_brings_everything_back_at_once(fake: Fake, open_page, saved):
     """Every parameter is listed, one click fills every field and shows the stored picture; nothing is drawn or kept."""
     asked = {"prompt": "kept in its file", "seed": 99, "style": "watercolor", "width": 192, "steps": 4, "shift": 2.5}
     answer = httpx.post(f"{fake.url}/generate", json=asked).raise_for_status().json()
     content = httpx.get(fake.url + answer["images"][0]["image_url"]).content
+    # A picture is handed out before it is on the disk.
+    key = answer["images"][0]["key"]
+    wait_until(lambda: len(list(fake.workspace.rglob(f"*{key[:8]}*.png"))) == 2)
     files = sorted(path for path in fake.workspace.rglob("*.png"))
     drawn = len(fake.generator.recipes)
     page = open_page(fake.url)
-    choose(page, content)
+    choose(page, saved(content))
     expect(panel(page)).to_contain_text("Z-Image, this program")
     expect(panel(page)).to_contain_text("Still in the cache")
     expect(panel(page)).to_contain_text("stored nowhere")
@@ -140,29 +155,30 @@ def test_pasting_a_file(fake: Fake, open_page):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("file", "words"),
     [
-        ("renamed.png", other("JPEG"), "This is a JPEG file. Only PNG files carry their settings"),
-        ("renamed.png", other("WEBP"), "This is a WebP file"),
-        ("moving.gif", other("GIF"), "This is a GIF file"),
-        ("notes.png", b"no picture at all", "This is not a PNG file"),
-        ("empty.png", b"", "This is not a PNG file"),
-        ("cut.png", png()[:20], "This PNG is damaged"),
-        ("bare.png", png(), "This PNG carries no settings"),
-        ("huge.png", png().ljust(20 * 2**20 + 1, b"\0"), "This file is too large: 20.0 MiB. Up to 20 MiB"),
+        (("renamed.png", other("JPEG")), "This is a JPEG file. Only PNG files carry their settings"),
+        (("renamed.png", other("WEBP")), "This is a WebP file"),
+        (("moving.gif", other("GIF")), "This is a GIF file"),
+        (("notes.png", b"no picture at all"), "This is not a PNG file"),
+        (("empty.png", b""), "This is not a PNG file"),
+        (("cut.png", png()[:20]), "This PNG is damaged"),
+        (("bare.png", png()), "This PNG carries no settings"),
+        (("huge.png", png().ljust(20 * 2**20 + 1, b"\0")), "This file is too large: 20.0 MiB. Up to 20 MiB"),
     ],
     ids=["jpeg", "webp", "gif", "text", "empty", "damaged", "silent", "too large"],
 )
-def test_files_that_bring_nothing(fake: Fake, open_page, name, content, words):
+def test_files_that_bring_nothing(fake: Fake, open_page, saved, file, words):
     """Each reason is said in clear words, offers no settings to use, and another file can be chosen at once."""
     page = open_page(fake.url)
-    choose(page, content, name)
+    name, content = file
+    choose(page, saved(content, name))
     expect(panel(page)).to_contain_text(words)
     expect(panel(page)).to_contain_text(name)
     expect(panel(page).get_by_role("button", name="Use these settings")).to_be_hidden()
     with page.expect_file_chooser() as chooser:
         panel(page).get_by_role("button", name="Choose another file").click()
-    chooser.value.set_files({"name": "good.png", "mimeType": "image/png", "buffer": png(A1111)})
+    chooser.value.set_files(saved(png(A1111), "good.png"))
     expect(panel(page)).to_contain_text("a castle in the clouds")
 
 
@@ -229,7 +245,7 @@ def test_the_later_of_two_files_counts(fake: Fake, open_page):
     expect(panel(page)).not_to_contain_text("late")
 
 
-def test_a_reload_while_a_file_is_read(fake: Fake, open_page):
+def test_a_reload_while_a_file_is_read(fake: Fake, open_page, saved):
     """A reading that is cut off leaves a page that works."""
     page = open_page(fake.url)
     held: list[Route] = []
@@ -241,7 +257,7 @@ def test_a_reload_while_a_file_is_read(fake: Fake, open_page):
     page.wait_for_function("document.querySelector('#zi-seed input')?.value")
     expect(panel(page)).to_be_hidden()
     page.unroute("**/png-info")
-    choose(page, png(A1111))
+    choose(page, saved(png(A1111)))
     expect(panel(page)).to_contain_text("a castle in the clouds")
 
 
