@@ -97,6 +97,7 @@ def test_tab_goes_through_the_form_in_the_order_it_is_read(fake: Fake, open_page
     form = ["zi-prompt", "zi-generate", "zi-styles-more", "zi-style", "zi-classes", "zi-aspects", "zi-turn", "zi-width"]
     # Three for the number of pictures: the number, its reset, the slider.
     assert [stop for stop in stops if stop != "BODY"] == [
+        *("zi-tab-create-button", "zi-tab-history-button"),
         *form,
         *("zi-height", "zi-seed", "zi-dice", "zi-n", "zi-n", "zi-n", "zi-advanced"),
     ]

@@ -31,8 +31,8 @@ PREFIXED: Final = frozenset({"service/prompts:_expanded_part"})
 PASSED_ON: Final = frozenset(
     {
         *("generator/download:_run", "generator/progress:add", "generator/zimage:_hear", "generator/zimage:_loaded"),
-        *("generator/zimage:_read", "generator/zimage:generate", "web/errors:_http", "web/errors:_ours", "web/middleware:_refuse"),
-        *("service/tickets:leave", "generator/hubs:reason"),
+        *("generator/zimage:_read", "generator/zimage:generate", "generator/hubs:reason", "service/tickets:leave"),
+        *("web/errors:_http", "web/errors:_ours", "web/middleware:_refuse"),
     }
 )
 HAN: Final = re.compile(r"[\u4e00-\u9fff]")

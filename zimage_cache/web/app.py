@@ -56,7 +56,6 @@ def create_app(
     add_api(app, service, private=credentials is not None)
     add_jobs_api(app, tickets)
     add_prompt_api(app, service)
-    add_jobs_api(app, tickets)
     add_models_api(app, service)
     add_cache_api(app, service)
     add_metrics(app, service)
