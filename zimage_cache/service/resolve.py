@@ -1,5 +1,6 @@
 """From an `ImageRequest` to recipes: defaults filled, limits checked, style applied, seeds drawn."""
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,12 @@ class Resolved:
 def draw_seed() -> int:
     """Draw a seed in 0..2^32-1."""
     return secrets.randbelow(MAX_SEED + 1)
+
+
+def pinned_seed(user: str, idempotency_key: str) -> int:
+    """Derive a seed from what a caller chose: the same retry gets the same picture, even after a restart."""
+    digest = hashlib.sha256(f"{user}\0{idempotency_key}".encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:4], "big") & MAX_SEED
 
 
 def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, drawn_seed: int = 0) -> list[Resolved]:

@@ -1,16 +1,14 @@
 """The one way to a picture: resolve, fingerprint, look up, and only then, once whoever asks, the generator."""
 
 import asyncio
-import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.tiered import ResultCache
@@ -27,36 +25,26 @@ from zimage_cache.errors import (
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, ModelProfile, Status
 from zimage_cache.history import History
-from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest, Recipe
+from zimage_cache.request import CacheMode, ImageRequest, Recipe
 from zimage_cache.service.claims import Claims
 from zimage_cache.service.curator import Curator
+from zimage_cache.service.finder import Finder, Known
 from zimage_cache.service.finish import Finisher
 from zimage_cache.service.flights import Flights, Landing, Phase, Plan, Run, Seat
 from zimage_cache.service.job import Job, Outcome, Part, Progress
 from zimage_cache.service.lifetime import Lifetime
 from zimage_cache.service.pace import Pace
 from zimage_cache.service.prompts import Prompts
-from zimage_cache.service.resolve import DRAW, draw_seed, resolve
+from zimage_cache.service.resolve import DRAW, Resolved, draw_seed, pinned_seed, resolve
 from zimage_cache.service.shelf import Shelf
 from zimage_cache.service.statistics import CACHE_COUNTS, Answer, Statistics
 from zimage_cache.service.worker import Worker
 
-T = TypeVar("T")
-
 SHELF_BYTES = 256 * 2**20
 IDENTITY_SECONDS = 10.0
 _ENCODERS = 2
-_READERS = 4
 _STOP_SECONDS = 20.0
 _LOAD_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a look-up says of one picture: its key (None for a seed still to be drawn), its entry if stored."""
-
-    key: str | None
-    entry: Entry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +98,11 @@ class ImageService:
         self.prompts = Prompts(wildcards, lambda model: self._worker(model).generator)
         self._timeout = request_timeout or None
         self._shelf = Shelf(SHELF_BYTES)
+        self._finder = Finder(cache, self._shelf)
         self.curator = Curator(cache, self._shelf, self.statistics)
         self._claims = Claims(Generation.free if cache is None else cache.generation)
         self._flights = Flights(queue_size, self._claims.over)
         self._identities: dict[str, GeneratorIdentity] = {}
-        self._readers = ThreadPoolExecutor(_READERS, "reader")
         # One thread: pictures are queued in the order they were asked for.
         self._launcher = ThreadPoolExecutor(1, "launcher")
         self._identifiers = ThreadPoolExecutor(1, "identity")
@@ -157,8 +145,9 @@ class ImageService:
             worker.stop(_STOP_SECONDS if worker.drawing else _LOAD_SECONDS)
         # Naming a model reads all of it: whoever made the generators tells them to stop.
         self._identifiers.shutdown(wait=False, cancel_futures=True)
-        for pool in (self._launcher, self._readers, self._encoders, self._unloaders):
+        for pool in (self._launcher, self._encoders, self._unloaders):
             pool.shutdown()
+        self._finder.close()
         self.prompts.close()
         self._claims.close()
         self.statistics.close()
@@ -283,26 +272,15 @@ class ImageService:
         """
         started = time.monotonic()
         worker = self._worker(model)
-        name = worker.generator.profile.name
-        drawn = request.seed == DRAW and idempotency_key is None
-        pictures = resolve(request, worker.generator.profile, n=n, drawn_seed=_drawn_seed(user, idempotency_key))
-        identity = await self._identity(worker, patient=patient)
-        plans = [
-            Plan(
-                key=fingerprint(picture.recipe, identity),
-                model=name,
-                recipe=picture.recipe,
-                identity=identity,
-                request=picture.request,
-                user=user,
-                fresh=drawn or cache in {CacheMode.REFRESH, CacheMode.BYPASS} or not self.caching,
-                keep=cache is not CacheMode.BYPASS,
-                others=_other_keys(picture.recipe, worker, identity),
-            )
-            for picture in pictures
-        ]
-        parts = await self._parts(plans, worker, cache, patient=patient)
         bypassed = cache is CacheMode.BYPASS or not self.caching
+        drawn = request.seed == DRAW and idempotency_key is None
+        seed = draw_seed() if idempotency_key is None else pinned_seed(user, idempotency_key)
+        pictures = resolve(request, worker.generator.profile, n=n, drawn_seed=seed)
+        identity = await self._identity(worker, patient=patient)
+        fresh = drawn or bypassed or cache == CacheMode.REFRESH
+        keep = cache is not CacheMode.BYPASS
+        plans = [_plan(picture, worker, identity, user=user, fresh=fresh, keep=keep) for picture in pictures]
+        parts = await self._parts(plans, worker, cache, patient=patient)
         return Job(
             parts,
             started=started,
@@ -321,21 +299,17 @@ class ImageService:
             known = [Known(None, None) for _ in pictures]
         else:
             identity = await self._identity(worker, patient=False)
-            keys = [fingerprint(picture.recipe, identity) for picture in pictures]
-            known = [Known(key, entry) for key, entry in zip(keys, await self._peek(keys), strict=True)]
-            for i, picture in enumerate(pictures):
-                if known[i].entry is None:
-                    known[i] = await self._drawn_otherwise(_other_keys(picture.recipe, worker, identity)) or known[i]
+            known = await self._finder.known([_keys(picture.recipe, worker, identity) for picture in pictures])
         missing = [p.recipe for p, k in zip(pictures, known, strict=True) if k.entry is None]
         return Lookup(known, self._cost(worker, missing))
 
     async def picture(self, name: str) -> Entry | None:
         """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
-        return self._shelf.get(name) or (await self._peek([name]))[0]
+        return await self._finder.entry(name)
 
     async def thumbnail(self, key: str) -> bytes | None:
         """Return a small WebP of a stored picture."""
-        return None if self._cache is None else await self._read(partial(self._cache.thumbnail, key))
+        return await self._finder.thumbnail(key)
 
     def _worker(self, model: str | None) -> Worker:
         try:
@@ -364,7 +338,7 @@ class ImageService:
         return self._identities[name]
 
     async def _parts(self, plans: Sequence[Plan], worker: Worker, cache: CacheMode, *, patient: bool) -> list[Part]:
-        hits = await self._get([plan for plan in plans if not plan.fresh])
+        hits = await self._finder.get([plan for plan in plans if not plan.fresh])
         missing = [plan for plan in plans if plan.key not in hits]
         if missing and cache is CacheMode.ONLY:
             raise NotCached(f"{len(missing)} of {len(plans)} pictures are not stored, and the request says `only`")
@@ -399,7 +373,7 @@ class ImageService:
     def _found(self, run: Run) -> bool:
         if self._cache is None or run.fresh:
             return False
-        landing = self._look_for(run.plan)
+        landing = self._finder.look(run.plan)
         return landing is not None and self._flights.found(run, landing)
 
     def _finish(self, run: Run, drawing: Drawing) -> None:
@@ -418,48 +392,6 @@ class ImageService:
     def _leave(self, worker: Worker, seat: Seat) -> None:
         if self._flights.leave(seat):
             worker.queue.discard(seat.run)
-
-    async def _get(self, plans: Sequence[Plan]) -> dict[str, Landing]:
-        if self._cache is None or not plans:
-            return {}
-        # What memory has is answered right here: going through a thread costs ten times the look-up itself.
-        recalled = {plan.key: self._recall(plan.key) for plan in plans}
-        found = {key: landing for key, landing in recalled.items() if landing is not None}
-        if missing := [plan for plan in plans if plan.key not in found]:
-            looked = await self._read(lambda: {plan.key: self._look_for(plan) for plan in missing})
-            found |= {key: landing for key, landing in looked.items() if landing is not None}
-        return found
-
-    def _look_for(self, plan: Plan) -> Landing | None:
-        landings = map(self._look, (plan.key, *plan.others))
-        return next((landing for landing in landings if landing is not None), None)
-
-    async def _drawn_otherwise(self, keys: Sequence[str]) -> Known | None:
-        """Find a picture that was drawn another way, because the usual one ran out of memory."""
-        found = zip(keys, await self._peek(keys), strict=True)
-        return next((Known(key, entry) for key, entry in found if entry is not None), None)
-
-    def _recall(self, key: str) -> Landing | None:
-        # The shelf first: a picture leaves it only after the cache has it.
-        if (entry := self._shelf.get(key)) is not None:
-            return Landing(entry, Source.MEMORY)
-        hit = None if self._cache is None else self._cache.recall(key)
-        return None if hit is None else Landing(hit.entry, hit.source)
-
-    def _look(self, key: str) -> Landing | None:
-        if (landing := self._recall(key)) is not None or self._cache is None:
-            return landing
-        hit = self._cache.get(key)
-        return None if hit is None else Landing(hit.entry, hit.source)
-
-    async def _peek(self, keys: Sequence[str]) -> list[Entry | None]:
-        cache = self._cache
-        if cache is None or not keys:
-            return [None] * len(keys)
-        return await self._read(lambda: [self._shelf.get(key) or cache.peek(key) for key in keys])
-
-    async def _read(self, read: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
 
     def _unkept(self, entry: Entry) -> str:
         token = secrets.token_hex(16)
@@ -509,9 +441,27 @@ def _ahead(worker: Worker, run: Run) -> int:
     return (worker.queue.ahead(run) or 0) + len(worker.drawing)
 
 
-def _other_keys(recipe: Recipe, worker: Worker, identity: GeneratorIdentity) -> tuple[str, ...]:
-    """Name the keys under which this process may have stored *recipe*'s picture beside *identity*'s."""
-    return tuple(fingerprint(recipe, who) for who in worker.identities(recipe) if who != identity)
+def _plan(
+    picture: Resolved, worker: Worker, identity: GeneratorIdentity, *, user: str, fresh: bool, keep: bool
+) -> Plan:
+    key, *others = _keys(picture.recipe, worker, identity)
+    return Plan(
+        key=key,
+        model=worker.generator.profile.name,
+        recipe=picture.recipe,
+        identity=identity,
+        request=picture.request,
+        user=user,
+        fresh=fresh,
+        keep=keep,
+        others=tuple(others),
+    )
+
+
+def _keys(recipe: Recipe, worker: Worker, identity: GeneratorIdentity) -> tuple[str, ...]:
+    """Name the keys under which this process may have stored *recipe*'s picture, *identity*'s, the usual one, first."""
+    others = (who for who in worker.identities(recipe) if who != identity)
+    return tuple(fingerprint(recipe, who) for who in (identity, *others))
 
 
 def _drawing_phase(run: Run) -> str:
@@ -538,11 +488,3 @@ def _loading(worker: Worker) -> GeneratorLoading:
 
 def _key(entry: Entry) -> str:
     return entry.record.key
-
-
-def _drawn_seed(user: str, idempotency_key: str | None) -> int:
-    """Draw a seed, or derive it from the caller's key: the same retry gets the same picture, even after a restart."""
-    if idempotency_key is None:
-        return draw_seed()
-    digest = hashlib.sha256(f"{user}\0{idempotency_key}".encode(errors="surrogatepass")).digest()
-    return int.from_bytes(digest[:4], "big") & MAX_SEED

@@ -1,0 +1,100 @@
+"""What is stored already, wherever it lies: on the shelf, in memory, on disk. Starts nothing, and counts no answer."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from zimage_cache.cache.tiered import ResultCache
+from zimage_cache.entry import Entry, Source
+from zimage_cache.service.flights import Landing, Plan
+from zimage_cache.service.shelf import Shelf
+
+T = TypeVar("T")
+
+_READERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a look-up says of one picture: its key (None for a seed still to be drawn), its entry if stored."""
+
+    key: str | None
+    entry: Entry | None
+
+
+class Finder:
+    """Finds entries by their keys.
+
+    Args:
+        cache: None = switched off: only the shelf holds anything.
+        shelf: Pictures on their way to the cache, and, by their tokens, those that never get there.
+
+    Threads: coroutines run on one event loop, whose reads of the disk go to threads of our own. `look` blocks for the
+    disk, in any thread.
+    """
+
+    def __init__(self, cache: ResultCache | None, shelf: Shelf) -> None:
+        self._cache = cache
+        self._shelf = shelf
+        self._readers = ThreadPoolExecutor(_READERS, "reader")
+
+    def close(self) -> None:
+        """Wait for the reads under way; none may begin after that."""
+        self._readers.shutdown()
+
+    async def get(self, plans: Sequence[Plan]) -> dict[str, Landing]:
+        """Find what answers *plans*, by their keys; what is found counts as used."""
+        if self._cache is None or not plans:
+            return {}
+        # What memory has is answered right here: going through a thread costs ten times the look-up itself.
+        recalled = {plan.key: self._recall(plan.key) for plan in plans}
+        found = {key: landing for key, landing in recalled.items() if landing is not None}
+        if missing := [plan for plan in plans if plan.key not in found]:
+            looked = await self._read(lambda: {plan.key: self.look(plan) for plan in missing})
+            found |= {key: landing for key, landing in looked.items() if landing is not None}
+        return found
+
+    def look(self, plan: Plan) -> Landing | None:
+        """Find what answers *plan*, under its own key or one of its others."""
+        landings = map(self._look, (plan.key, *plan.others))
+        return next((landing for landing in landings if landing is not None), None)
+
+    async def known(self, pictures: Sequence[Sequence[str]]) -> list[Known]:
+        """Tell of each picture what the first of its keys that is stored has; nothing counts as used."""
+        if self._cache is None or not pictures:
+            return [Known(keys[0], None) for keys in pictures]
+        return await self._read(lambda: list(map(self._known, pictures)))
+
+    async def entry(self, name: str) -> Entry | None:
+        """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
+        return self._shelf.get(name) or await self._read(partial(self._peek, name))
+
+    async def thumbnail(self, key: str) -> bytes | None:
+        """Return a small WebP of a stored picture."""
+        return None if self._cache is None else await self._read(partial(self._cache.thumbnail, key))
+
+    def _recall(self, key: str) -> Landing | None:
+        # The shelf first: a picture leaves it only after the cache has it.
+        if (entry := self._shelf.get(key)) is not None:
+            return Landing(entry, Source.MEMORY)
+        hit = None if self._cache is None else self._cache.recall(key)
+        return None if hit is None else Landing(hit.entry, hit.source)
+
+    def _look(self, key: str) -> Landing | None:
+        if (landing := self._recall(key)) is not None or self._cache is None:
+            return landing
+        hit = self._cache.get(key)
+        return None if hit is None else Landing(hit.entry, hit.source)
+
+    def _known(self, keys: Sequence[str]) -> Known:
+        found = ((key, self._peek(key)) for key in keys)
+        return next((Known(key, entry) for key, entry in found if entry is not None), Known(keys[0], None))
+
+    def _peek(self, key: str) -> Entry | None:
+        return self._shelf.get(key) or (None if self._cache is None else self._cache.peek(key))
+
+    async def _read(self, read: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
