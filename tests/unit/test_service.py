@@ -33,6 +33,7 @@ from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.history import History
 from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest
+from zimage_cache.service import identities
 from zimage_cache.service import service as service_module
 from zimage_cache.service.flights import Phase
 
@@ -1071,7 +1072,7 @@ async def test_a_model_that_is_on_its_way_is_loading(studio):
 
 async def test_a_slow_identity_is_loading(studio, monkeypatch):
     """Hashing the files may take minutes: the hasty are told so, and served as soon as it is done."""
-    monkeypatch.setattr(service_module, "IDENTITY_SECONDS", 0.01)
+    monkeypatch.setattr(identities, "IDENTITY_SECONDS", 0.01)
     hashed = threading.Event()
 
     class Hashing(FakeGenerator):

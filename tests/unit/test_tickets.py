@@ -485,7 +485,7 @@ async def test_the_end_of_the_server_is_theirs(studio, clock, gate, caplog):
     with tickets.listening(lost):
         pass
     slow = SlowGenerator()
-    made.service._identities.clear()
+    made.service._identities._known.clear()
     made.service._workers["fake"].generator.identity = slow.identity
     unanswered = asyncio.ensure_future(tickets.open(asked(4)))
     await until(slow.asked.is_set)

@@ -15,10 +15,7 @@ from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry, Source
 from zimage_cache.errors import (
     Cancelled,
-    GeneratorLoading,
     InvalidRequest,
-    ModelCorrupt,
-    ModelMissing,
     NotCached,
     TimedOut,
 )
@@ -30,8 +27,10 @@ from zimage_cache.service.claims import Claims
 from zimage_cache.service.curator import Curator
 from zimage_cache.service.finder import Finder, Known
 from zimage_cache.service.finish import Finisher
-from zimage_cache.service.flights import Flights, Landing, Phase, Plan, Run, Seat
-from zimage_cache.service.job import Job, Outcome, Part, Progress
+from zimage_cache.service.flights import Flights, Landing, Plan, Run, Seat
+from zimage_cache.service.forecast import Forecast
+from zimage_cache.service.identities import Identities, loading
+from zimage_cache.service.job import Job, Outcome, Part
 from zimage_cache.service.lifetime import Lifetime
 from zimage_cache.service.pace import Pace
 from zimage_cache.service.prompts import Prompts
@@ -41,7 +40,6 @@ from zimage_cache.service.statistics import CACHE_COUNTS, Answer, Statistics
 from zimage_cache.service.worker import Worker
 
 SHELF_BYTES = 256 * 2**20
-IDENTITY_SECONDS = 10.0
 _ENCODERS = 2
 _STOP_SECONDS = 20.0
 _LOAD_SECONDS = 1.0
@@ -102,10 +100,10 @@ class ImageService:
         self.curator = Curator(cache, self._shelf, self.statistics)
         self._claims = Claims(Generation.free if cache is None else cache.generation)
         self._flights = Flights(queue_size, self._claims.over)
-        self._identities: dict[str, GeneratorIdentity] = {}
+        self._identities = Identities()
+        self._forecast = Forecast(self._pace, self._identities)
         # One thread: pictures are queued in the order they were asked for.
         self._launcher = ThreadPoolExecutor(1, "launcher")
-        self._identifiers = ThreadPoolExecutor(1, "identity")
         self._encoders = ThreadPoolExecutor(_ENCODERS, "encoder")
         self._unloaders = ThreadPoolExecutor(len(generators), "unloader")
         self._loaders: dict[str, threading.Thread] = {}
@@ -143,8 +141,7 @@ class ImageService:
         for worker in self._workers.values():
             # A picture may still finish; a load that has not by now is not worth waiting for.
             worker.stop(_STOP_SECONDS if worker.drawing else _LOAD_SECONDS)
-        # Naming a model reads all of it: whoever made the generators tells them to stop.
-        self._identifiers.shutdown(wait=False, cancel_futures=True)
+        self._identities.close()
         for pool in (self._launcher, self._encoders, self._unloaders):
             pool.shutdown()
         self._finder.close()
@@ -191,7 +188,7 @@ class ImageService:
         worker = self._worker(model)
         match worker.state.status:
             case Status.LOADING:
-                return not worker.preloading and worker.generator.profile.name in self._identities
+                return not worker.preloading and self._identities.known(worker.generator.profile.name) is not None
             case status:
                 return status is not Status.ERROR
 
@@ -276,7 +273,7 @@ class ImageService:
         drawn = request.seed == DRAW and idempotency_key is None
         seed = draw_seed() if idempotency_key is None else pinned_seed(user, idempotency_key)
         pictures = resolve(request, worker.generator.profile, n=n, drawn_seed=seed)
-        identity = await self._identity(worker, patient=patient)
+        identity = await self._identities.of(worker, patient=patient)
         fresh = drawn or bypassed or cache == CacheMode.REFRESH
         keep = cache is not CacheMode.BYPASS
         plans = [_plan(picture, worker, identity, user=user, fresh=fresh, keep=keep) for picture in pictures]
@@ -284,7 +281,7 @@ class ImageService:
         return Job(
             parts,
             started=started,
-            progress=partial(self._progress, worker),
+            progress=partial(self._forecast.progress, worker),
             leave=partial(self._leave, worker),
             name=self._unkept if bypassed else _key,
             delivered=partial(self._delivered, bypassed=bypassed),
@@ -298,10 +295,10 @@ class ImageService:
         if request.seed == DRAW:
             known = [Known(None, None) for _ in pictures]
         else:
-            identity = await self._identity(worker, patient=False)
+            identity = await self._identities.of(worker, patient=False)
             known = await self._finder.known([_keys(picture.recipe, worker, identity) for picture in pictures])
         missing = [p.recipe for p, k in zip(pictures, known, strict=True) if k.entry is None]
-        return Lookup(known, self._cost(worker, missing))
+        return Lookup(known, self._forecast.cost(worker, missing))
 
     async def picture(self, name: str) -> Entry | None:
         """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
@@ -318,32 +315,13 @@ class ImageService:
             offered = ", ".join(self._workers)
             raise InvalidRequest(f"model: not offered here, got {model!a}; one of {offered}", "model") from None
 
-    async def _identity(self, worker: Worker, *, patient: bool) -> GeneratorIdentity:
-        """Find out who draws. The first time may take a while (the files are hashed); then it is known for good."""
-        name = worker.generator.profile.name
-        while name not in self._identities:
-            asking = asyncio.get_running_loop().run_in_executor(self._identifiers, worker.generator.identity)
-            try:
-                limit = None if patient else IDENTITY_SECONDS
-                self._identities[name] = await asyncio.wait_for(asyncio.shield(asking), limit)
-            except TimeoutError:
-                raise _loading(worker) from None
-            except (ModelMissing, ModelCorrupt):  # half here, while it is being fetched
-                # Before its worker says "loading", a preload has that in mind already.
-                if worker.state.status is not Status.LOADING and not worker.preloading:
-                    raise
-                if not patient:
-                    raise _loading(worker) from None
-                await asyncio.sleep(1)
-        return self._identities[name]
-
     async def _parts(self, plans: Sequence[Plan], worker: Worker, cache: CacheMode, *, patient: bool) -> list[Part]:
         hits = await self._finder.get([plan for plan in plans if not plan.fresh])
         missing = [plan for plan in plans if plan.key not in hits]
         if missing and cache is CacheMode.ONLY:
             raise NotCached(f"{len(missing)} of {len(plans)} pictures are not stored, and the request says `only`")
         if missing and worker.preloading and not patient:
-            raise _loading(worker)
+            raise loading(worker)
         seats = dict(zip((plan.key for plan in missing), self._flights.join(missing), strict=True))
         if leading := [seat.run for seat in seats.values() if seat.leads]:
             # In another thread right from here: the leader may leave, the runs belong to all. In one for all of
@@ -398,48 +376,6 @@ class ImageService:
         self._shelf.put(token, entry)
         return token
 
-    def _cost(self, worker: Worker, recipes: Sequence[Recipe]) -> float | None:
-        name = worker.generator.profile.name
-        guesses = [self._pace.guess(name, self._identities.get(name), recipe) for recipe in recipes]
-        return None if None in guesses else sum(filter(None, guesses))
-
-    def _progress(self, worker: Worker, job: Job) -> Progress:
-        pending = job.pending
-        done = len(job.parts) - len(pending)
-        undrawn = [run for run in pending if run.phase in {Phase.WAITING, Phase.DRAWING}]
-        if not undrawn:
-            return Progress("finishing", n=len(job.parts), done=done, eta_seconds=0.0)
-        run = next((run for run in undrawn if run.phase is Phase.DRAWING), undrawn[0])
-        state = worker.state
-        loading = state.status is Status.LOADING
-        return Progress(
-            "loading" if loading else "queued" if run.phase is Phase.WAITING else _drawing_phase(run),
-            detail=state.phase if loading else "",
-            ahead=_ahead(worker, run),
-            step=run.step.evaluation if run.step else 0,
-            steps=run.plan.recipe.evaluations,
-            done=done,
-            n=len(job.parts),
-            eta_seconds=None if loading else self._eta(worker, undrawn),
-            preview=run.preview,
-        )
-
-    def _eta(self, worker: Worker, undrawn: Sequence[Run]) -> float | None:
-        """Estimate the wait for all of *undrawn*: the pictures up to the last of them, at the pace of these."""
-        cost = self._cost(worker, [run.plan.recipe for run in undrawn])
-        if cost is None:
-            return _measured(undrawn[0]) if len(undrawn) == 1 else None
-        pictures = max(len(undrawn), 1 + max(_ahead(worker, run) for run in undrawn))
-        begun = sum(_share(run) for run in worker.drawing)
-        return cost / len(undrawn) * (pictures - begun) / min(worker.lanes, pictures)
-
-
-def _ahead(worker: Worker, run: Run) -> int:
-    """Count the pictures that will be drawn before this one, the one being drawn included."""
-    if run.phase is not Phase.WAITING:
-        return 0
-    return (worker.queue.ahead(run) or 0) + len(worker.drawing)
-
 
 def _plan(
     picture: Resolved, worker: Worker, identity: GeneratorIdentity, *, user: str, fresh: bool, keep: bool
@@ -462,28 +398,6 @@ def _keys(recipe: Recipe, worker: Worker, identity: GeneratorIdentity) -> tuple[
     """Name the keys under which this process may have stored *recipe*'s picture, *identity*'s, the usual one, first."""
     others = (who for who in worker.identities(recipe) if who != identity)
     return tuple(fingerprint(recipe, who) for who in (identity, *others))
-
-
-def _drawing_phase(run: Run) -> str:
-    if run.step is None:
-        return "encoding"
-    return "decoding" if run.step.evaluation == run.step.evaluations else "drawing"
-
-
-def _share(run: Run) -> float:
-    return run.step.evaluation / run.step.evaluations if run.step else 0.0
-
-
-def _measured(run: Run) -> float | None:
-    """Estimate the rest of a run from its own finished evaluations alone."""
-    share = _share(run)
-    # Since its first evaluation began: waking the model and reading the prompt come once.
-    return (time.monotonic() - run.began) * (1 - share) / share if share and run.began else None
-
-
-def _loading(worker: Worker) -> GeneratorLoading:
-    phase = worker.state.phase or "starting"
-    return GeneratorLoading(f"{worker.generator.profile.title} is loading ({phase}); try again in a few seconds")
 
 
 def _key(entry: Entry) -> str:
