@@ -32,8 +32,8 @@ class Finder:
         cache: None = switched off: only the shelf holds anything.
         shelf: Pictures on their way to the cache, and, by their tokens, those that never get there.
 
-    Threads: coroutines run on one event loop, whose reads of the disk go to threads of our own. `look` blocks for the
-    disk, in any thread.
+    Threads: coroutines run on one event loop, whose reads of the disk go to threads of our own. `look` and
+    `peek` block for the disk, in any thread.
     """
 
     def __init__(self, cache: ResultCache | None, shelf: Shelf) -> None:
@@ -62,6 +62,10 @@ class Finder:
         landings = map(self._look, (plan.key, *plan.others))
         return next((landing for landing in landings if landing is not None), None)
 
+    def peek(self, key: str) -> Entry | None:
+        """Find what is stored under *key*, or lies on the shelf; nothing counts as used."""
+        return self._shelf.get(key) or (None if self._cache is None else self._cache.peek(key))
+
     async def known(self, pictures: Sequence[Sequence[str]]) -> list[Known]:
         """Tell of each picture what the first of its keys that is stored has; nothing counts as used."""
         if self._cache is None or not pictures:
@@ -70,7 +74,7 @@ class Finder:
 
     async def entry(self, name: str) -> Entry | None:
         """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
-        return self._shelf.get(name) or await self._read(partial(self._peek, name))
+        return self._shelf.get(name) or await self._read(partial(self.peek, name))
 
     async def thumbnail(self, key: str) -> bytes | None:
         """Return a small WebP of a stored picture."""
@@ -90,11 +94,8 @@ class Finder:
         return None if hit is None else Landing(hit.entry, hit.source)
 
     def _known(self, keys: Sequence[str]) -> Known:
-        found = ((key, self._peek(key)) for key in keys)
+        found = ((key, self.peek(key)) for key in keys)
         return next((Known(key, entry) for key, entry in found if entry is not None), Known(keys[0], None))
-
-    def _peek(self, key: str) -> Entry | None:
-        return self._shelf.get(key) or (None if self._cache is None else self._cache.peek(key))
 
     async def _read(self, read: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, read)

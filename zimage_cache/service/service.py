@@ -12,13 +12,8 @@ from pathlib import Path
 
 from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.tiered import ResultCache
-from zimage_cache.entry import Entry, Source
-from zimage_cache.errors import (
-    Cancelled,
-    InvalidRequest,
-    NotCached,
-    TimedOut,
-)
+from zimage_cache.entry import Entry
+from zimage_cache.errors import Cancelled, InvalidRequest, NotCached, TimedOut
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, ModelProfile, Status
 from zimage_cache.history import History
@@ -27,10 +22,11 @@ from zimage_cache.service.claims import Claims
 from zimage_cache.service.curator import Curator
 from zimage_cache.service.finder import Finder, Known
 from zimage_cache.service.finish import Finisher
-from zimage_cache.service.flights import Flights, Landing, Plan, Run, Seat
+from zimage_cache.service.flights import Flights, Plan, Run
 from zimage_cache.service.forecast import Forecast
 from zimage_cache.service.identities import Identities, loading
 from zimage_cache.service.job import Job, Outcome, Part
+from zimage_cache.service.launcher import Launcher
 from zimage_cache.service.lifetime import Lifetime
 from zimage_cache.service.pace import Pace
 from zimage_cache.service.prompts import Prompts
@@ -102,8 +98,7 @@ class ImageService:
         self._flights = Flights(queue_size, self._claims.over)
         self._identities = Identities()
         self._forecast = Forecast(self._pace, self._identities)
-        # One thread: pictures are queued in the order they were asked for.
-        self._launcher = ThreadPoolExecutor(1, "launcher")
+        self._launcher = Launcher(self._flights, self._claims, self._finder)
         self._encoders = ThreadPoolExecutor(_ENCODERS, "encoder")
         self._unloaders = ThreadPoolExecutor(len(generators), "unloader")
         self._loaders: dict[str, threading.Thread] = {}
@@ -142,7 +137,8 @@ class ImageService:
             # A picture may still finish; a load that has not by now is not worth waiting for.
             worker.stop(_STOP_SECONDS if worker.drawing else _LOAD_SECONDS)
         self._identities.close()
-        for pool in (self._launcher, self._encoders, self._unloaders):
+        self._launcher.close()
+        for pool in (self._encoders, self._unloaders):
             pool.shutdown()
         self._finder.close()
         self.prompts.close()
@@ -282,7 +278,7 @@ class ImageService:
             parts,
             started=started,
             progress=partial(self._forecast.progress, worker),
-            leave=partial(self._leave, worker),
+            leave=partial(self._launcher.leave, worker),
             name=self._unkept if bypassed else _key,
             delivered=partial(self._delivered, bypassed=bypassed),
             lost=self.statistics.lost,
@@ -322,37 +318,8 @@ class ImageService:
             raise NotCached(f"{len(missing)} of {len(plans)} pictures are not stored, and the request says `only`")
         if missing and worker.preloading and not patient:
             raise loading(worker)
-        seats = dict(zip((plan.key for plan in missing), self._flights.join(missing), strict=True))
-        if leading := [seat.run for seat in seats.values() if seat.leads]:
-            # In another thread right from here: the leader may leave, the runs belong to all. In one for all of
-            # them: they are queued in the order asked for.
-            self._launcher.submit(self._launch, worker, leading)
+        seats = dict(zip((plan.key for plan in missing), self._launcher.seats(missing, worker), strict=True))
         return [hits.get(plan.key) or seats[plan.key] for plan in plans]
-
-    def _launch(self, worker: Worker, runs: Sequence[Run]) -> None:
-        """Look once more (somebody may have stored it since the first look), then queue."""
-        for run in runs:
-            with self._flights.failing(run):
-                if self._claims.claim(run, partial(self._resume, worker, run)) and not self._found(run):
-                    self._queue(worker, run)
-
-    def _resume(self, worker: Worker, run: Run) -> None:
-        """Go on with a run that another process was drawing: it has stored the picture, or failed."""
-        with self._flights.failing(run):
-            entry = None if self._cache is None or run.fresh else self._cache.peek(run.plan.key)
-            if entry is None or not self._flights.found(run, Landing(entry, Source.SHARED)):
-                self._queue(worker, run)
-
-    def _queue(self, worker: Worker, run: Run) -> None:
-        worker.queue.put(run, run.plan.user)
-        if run.cancelled.is_set():  # its last waiter left between the join and the put
-            worker.queue.discard(run)
-
-    def _found(self, run: Run) -> bool:
-        if self._cache is None or run.fresh:
-            return False
-        landing = self._finder.look(run.plan)
-        return landing is not None and self._flights.found(run, landing)
 
     def _finish(self, run: Run, drawing: Drawing) -> None:
         self.statistics.drawn(drawing.gpu_seconds)
@@ -366,10 +333,6 @@ class ImageService:
     def _cache_counts(self) -> dict[str, int]:
         stats = None if self._cache is None else self._cache.stats()
         return {} if stats is None else {name: getattr(stats, name) for name in CACHE_COUNTS}
-
-    def _leave(self, worker: Worker, seat: Seat) -> None:
-        if self._flights.leave(seat):
-            worker.queue.discard(seat.run)
 
     def _unkept(self, entry: Entry) -> str:
         token = secrets.token_hex(16)

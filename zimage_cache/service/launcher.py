@@ -1,0 +1,70 @@
+"""From what is missing to a worker's queue: a run for each key, the right to draw it, a second look, its place."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from zimage_cache.entry import Source
+from zimage_cache.service.claims import Claims
+from zimage_cache.service.finder import Finder
+from zimage_cache.service.flights import Flights, Landing, Plan, Run, Seat
+from zimage_cache.service.worker import Worker
+
+
+class Launcher:
+    """Gives askers seats on runs, and brings runs that are new to their worker.
+
+    Threads: the event loop's only. What blocks for the disk is done in a thread of our own.
+    """
+
+    def __init__(self, flights: Flights, claims: Claims, finder: Finder) -> None:
+        self._flights = flights
+        self._claims = claims
+        self._finder = finder
+        # One thread: pictures are queued in the order they were asked for.
+        self._thread = ThreadPoolExecutor(1, "launcher")
+
+    def close(self) -> None:
+        """Wait for the runs on their way to a queue."""
+        self._thread.shutdown()
+
+    def seats(self, plans: Sequence[Plan], worker: Worker) -> list[Seat]:
+        """Take a seat for each plan, on a run under way or on a new one that *worker* is to draw.
+
+        Raises:
+            QueueFull: Not all of them find room; then none was taken.
+        """
+        seats = self._flights.join(plans)
+        if leading := [seat.run for seat in seats if seat.leads]:
+            # In another thread right from here: the leader may leave, the runs belong to all. In one for all of
+            # them: they are queued in the order asked for.
+            self._thread.submit(self._launch, worker, leading)
+        return seats
+
+    def leave(self, worker: Worker, seat: Seat) -> None:
+        """Give a seat back; a run nobody waits for any more leaves the queue."""
+        if self._flights.leave(seat):
+            worker.queue.discard(seat.run)
+
+    def _launch(self, worker: Worker, runs: Sequence[Run]) -> None:
+        """Look once more (somebody may have stored it since the first look), then queue."""
+        for run in runs:
+            with self._flights.failing(run):
+                if self._claims.claim(run, partial(self._resume, worker, run)) and not self._found(run):
+                    self._queue(worker, run)
+
+    def _resume(self, worker: Worker, run: Run) -> None:
+        """Go on with a run that another process was drawing: it has stored the picture, or failed."""
+        with self._flights.failing(run):
+            entry = None if run.fresh else self._finder.peek(run.plan.key)
+            if entry is None or not self._flights.found(run, Landing(entry, Source.SHARED)):
+                self._queue(worker, run)
+
+    def _queue(self, worker: Worker, run: Run) -> None:
+        worker.queue.put(run, run.plan.user)
+        if run.cancelled.is_set():  # its last waiter left between the join and the put
+            worker.queue.discard(run)
+
+    def _found(self, run: Run) -> bool:
+        landing = None if run.fresh else self._finder.look(run.plan)
+        return landing is not None and self._flights.found(run, landing)
