@@ -6,39 +6,28 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from pydantic import ByteSize
-from pydantic.fields import FieldInfo
 
 import zimage_cache
 from zimage_cache import cli_cache, cli_history, cli_model
 from zimage_cache import settings as settings_module
+from zimage_cache.cli_options import Loaded, with_request, with_settings
+from zimage_cache.cli_output import as_json_option
 from zimage_cache.client import Client, local_url
 from zimage_cache.errors import InvalidRequest, ModelMissing, SettingsError, ZImageError
 from zimage_cache.request import MAX_PICTURES, CacheMode, ImageRequest
-from zimage_cache.settings import Settings
-from zimage_cache.styles import styles
+from zimage_cache.settings import Settings, flag_of
 
 if TYPE_CHECKING:
     from zimage_cache.generator.protocol import ImageGenerator
     from zimage_cache.service.job import Outcome
     from zimage_cache.service.service import ImageService
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-Loaded = tuple[Settings, dict[str, str]]
-
-_DEFAULT_SEED: Final = 42
 _WARMUP: Final = {"prompt": "warm-up", "width": 256, "height": 256, "seed": 1, "cache": "bypass"}
 _CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-# What a setting's value looks like, by its type; Settings itself reads and judges the text.
-_METAVARS: Final = MappingProxyType(
-    {Path: "PATH", ByteSize: "SIZE", float: "DURATION", int: "INTEGER", tuple[str, ...]: "NAME"}
-)
 
 
 class _Command(click.Command):
@@ -78,100 +67,6 @@ def _section(name: str | None) -> str:
 @click.version_option(zimage_cache.__version__)
 def main() -> None:
     """Run Z-Image-Turbo; the same picture is never paid twice."""
-
-
-def with_settings(command: _F) -> _F:
-    """Give a command every setting as a flag; it gets `loaded`, the merged settings and their origins."""
-
-    @functools.wraps(command)
-    def run(*args: Any, config: Path | None, **options: Any) -> Any:  # noqa: ANN401 - click's own signature
-        given = {name: options.pop(name) for name in Settings.model_fields}
-        flags = {name: value for name, value in given.items() if value not in {None, ()}}
-        return command(*args, loaded=settings_module.load(flags, config), **options)
-
-    wrapped: Any = run
-    for name, field in reversed(Settings.model_fields.items()):
-        wrapped = _setting_option(name, field)(wrapped)
-    config_type = click.Path(exists=True, dir_okay=False, path_type=Path)
-    return click.option("--config", type=config_type, help="TOML file with settings.")(wrapped)  # type: ignore[no-any-return]
-
-
-def _setting_option(name: str, field: FieldInfo) -> Callable[[Any], Any]:
-    flag, kind, words = _flag(name), _bare(field.annotation), _help(field)
-    if kind is bool:
-        # `no_cache` has no opposite: `--cache` is how one request uses the cache.
-        names = flag if name.startswith("no_") else f"{flag}/--no-{flag.removeprefix('--')}"
-        return click.option(names, name, is_flag=True, default=None, help=words)
-    choices = f"[{'|'.join(get_args(kind))}]" if get_origin(kind) is Literal else None
-    return click.option(
-        flag,
-        name,
-        metavar=choices or _METAVARS.get(kind, "TEXT"),
-        multiple=get_origin(kind) is tuple,
-        default=None,
-        help=words,
-    )
-
-
-def with_request(command: _F) -> _F:
-    """Give a command every field of a picture request as a flag; it gets those given as `fields`, unchecked."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's own signature
-        given = {name: options.pop(name) for name in ImageRequest.model_fields}
-        return command(*args, fields={name: value for name, value in given.items() if value is not None}, **options)
-
-    wrapped: Any = run
-    for name, field in reversed(ImageRequest.model_fields.items()):
-        wrapped = _picture_option(name, field)(wrapped)
-    return wrapped  # type: ignore[no-any-return]
-
-
-def _picture_option(name: str, field: FieldInfo) -> Callable[[Any], Any]:
-    flag = _flag(name)
-    match name:
-        case "prompt":
-            return click.option(flag, help="What to draw; default: an example of the model.")
-        case "seed":
-            words = field.description
-            return click.option(flag, type=click.INT, default=_DEFAULT_SEED, show_default=True, help=words)
-        case "style":
-            offered = list(styles())
-            return click.option(
-                flag, metavar="NAME", type=click.Choice(offered), help=f"Style preset: {', '.join(offered)}."
-            )
-    return click.option(flag, name, type=_kind(_bare(field.annotation)), help=_help(field))
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _bare(annotation: Any) -> Any:  # noqa: ANN401 - a type
-    """Strip `| None` and `Annotated` from a type."""
-    if get_origin(annotation) is Annotated or type(None) in get_args(annotation):
-        return _bare(get_args(annotation)[0])
-    return annotation
-
-
-def _kind(kind: type) -> click.ParamType[Any, Any]:
-    if issubclass(kind, Enum):
-        return click.Choice([str(member) for member in kind])
-    if kind is int:
-        return click.INT
-    return click.FLOAT if kind is float else click.STRING
-
-
-def _help(field: FieldInfo) -> str:
-    """Describe a field with its default; what is off or empty by default is not worth the words."""
-    default = field.default
-    if isinstance(default, ByteSize):
-        default = default.human_readable().replace(".0", "")
-    elif isinstance(default, float):
-        default = f"{default:g}"
-    elif default is True:
-        default = "on"
-    return f"{field.description}  [default: {default}]" if default else str(field.description)
 
 
 @main.command("serve", context_settings=_CONTEXT)
@@ -229,7 +124,7 @@ def generate(
             answer, pictures = _draw_here(settings, fields, n, CacheMode(cache))
         else:
             ask = _with_prompt(fields, str((health or {}).get("model"))) | {"n": n, "cache": cache}
-            if origins["model"] == _flag("model"):
+            if origins["model"] == flag_of("model"):
                 ask["model"] = settings.model
             answer, pictures = _draw_there(client, ask)
     _tell({**answer, "files": _write(pictures, output)}, as_json=as_json)
@@ -272,7 +167,7 @@ def config() -> None:
 
 
 @config.command("show")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@as_json_option
 @with_settings
 def config_show(loaded: Loaded, *, as_json: bool) -> None:
     """Print every setting, its value, and where it came from."""

@@ -4,7 +4,7 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from zimage_cache.cache.layout import Layout, key_in
 from zimage_cache.cache.listing import Listed
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.cache.told import Told
+from zimage_cache.cli_output import as_json_option, counted, legible, print_answer, print_json, print_table, shortened
 from zimage_cache.client import Client, local_url
 from zimage_cache.errors import InvalidRequest, NotCached
 from zimage_cache.service.curator import held_by, overview
@@ -39,7 +40,6 @@ _KEY_DIGITS: Final = 64
 _SHOWN_DIGITS: Final = 12
 _PAGE: Final = 500
 _SAMPLE: Final = 10
-_SHOWN_PROMPT: Final = 60
 _MOMENT: Final = len("2026-11-21T03:28:44")
 
 
@@ -58,16 +58,15 @@ class _Quantity(click.ParamType[Any, Any]):
             self.fail(f"{error}, got {value!r}", param, ctx)
 
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 _key = click.argument("key", metavar="KEY", help="At least the first 8 digits of a picture's key.")
 
 
-@_as_json
+@as_json_option
 def stats(settings: Settings, *, as_json: bool) -> None:
     """Tell what the cache holds, and what it did: over its lifetime, and in the running server."""
     answer = _overview(settings)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     now, lifetime, process = answer["now"], answer["lifetime"], answer["this_process"]
     click.echo(f"on disk    {now['disk_entries']} pictures, {shown_bytes(now['disk_bytes'])}, {now['pinned']} pinned")
@@ -75,10 +74,10 @@ def stats(settings: Settings, *, as_json: bool) -> None:
     click.echo()
     rows = [("", "lifetime", "this process")]
     rows += [(name.replace("_", " "), _shown(name, lifetime[name]), _shown(name, process[name])) for name in lifetime]
-    _print_table(rows, right=(1, 2))
+    print_table(rows, right=(1, 2))
 
 
-@_as_json
+@as_json_option
 @click.option("--query", default="", metavar="TEXT", help="Only prompts that have this in them.")
 @click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="Most to list; 0 = all.")
 def list_entries(settings: Settings, *, query: str, limit: int, as_json: bool) -> None:
@@ -86,15 +85,15 @@ def list_entries(settings: Settings, *, query: str, limit: int, as_json: bool) -
     with _opened(settings) as cache:
         found = list(islice(_pages(cache, query), limit or None))
     if as_json:
-        _print_json({"entries": [_listed(listed) for listed in found]})
+        print_json({"entries": [_listed(listed) for listed in found]})
         return
     now = datetime.now(UTC).timestamp()
     rows: list[tuple[str, ...]] = [("KEY", "SIZE", "BYTES", "AGE", "GPU", "SEED", "", "PROMPT")]
     rows += [_row(listed, now) for listed in found]
-    _print_table(rows, right=(2, 3, 4, 5))
+    print_table(rows, right=(2, 3, 4, 5))
 
 
-@_as_json
+@as_json_option
 @_key
 def show(settings: Settings, key: str, *, as_json: bool) -> None:
     """Tell everything that is known of one stored picture; the first 8 digits of its key will do."""
@@ -110,31 +109,31 @@ def show(settings: Settings, key: str, *, as_json: bool) -> None:
         "files": [str(path) for path in Layout(settings.cache_folder).files(whole) if path.exists()],
     }
     if as_json:
-        _print_json(document)
+        print_json(document)
         return
     for name in ("request", "generator", "versions"):
         document |= {f"{name}.{field}": value for field, value in document.pop(name).items()}
     for name in ("warnings", "files"):
         document |= {f"{name}.{number}": value for number, value in enumerate(document.pop(name), 1)}
-    _print_table([(name, _text(value)) for name, value in document.items() if name != "canonical"])
+    print_table([(name, _text(value)) for name, value in document.items() if name != "canonical"])
 
 
-@_as_json
+@as_json_option
 @click.option("--repair", is_flag=True, help="Quarantine what is damaged, remove what belongs to nothing.")
 def check_files(settings: Settings, *, repair: bool, as_json: bool) -> None:
     """Read and verify everything; status 1, and one line a finding, when something is wrong."""
-    with _counted(f"verifying {settings.cache_folder}") as told:
+    with _counting(f"verifying {settings.cache_folder}") as told:
         findings = check(settings.cache_folder, repair=repair, told=told)
     if as_json:
         rows = [asdict(finding) | {"path": str(finding.path)} for finding in findings]
-        _print_json({"findings": rows, "repaired": repair})
+        print_json({"findings": rows, "repaired": repair})
     for finding in () if as_json else findings:
-        click.echo(f"{finding.kind}  {finding.path}  {_legible(finding.detail)}")
+        click.echo(f"{finding.kind}  {finding.path}  {legible(finding.detail)}")
     if findings:
         click.get_current_context().exit(1)
 
 
-@_as_json
+@as_json_option
 @click.option(
     "--older-than", type=_Quantity("DURATION", seconds_in), help="Remove what was drawn longer ago, such as 7d."
 )
@@ -159,50 +158,50 @@ def prune(
     if older_than is None and to_bytes is None and max_entries is None:
         older_than, to_bytes = settings.cache_ttl or None, settings.cache_max_bytes or None
         max_entries = settings.cache_max_entries or None
-    with _opened(settings) as cache, _counted("looking at the cache", "removing") as told:
+    with _opened(settings) as cache, _counting("looking at the cache", "removing") as told:
         pruned = cache.prune(
             older_than=older_than, to_bytes=to_bytes, to_entries=max_entries, dry_run=dry_run, told=told
         )
     if as_json:
-        _print_json({**asdict(pruned), "dry_run": dry_run})
+        print_json({**asdict(pruned), "dry_run": dry_run})
     else:
         would = "would remove" if dry_run else "removed"
-        click.echo(f"{would} {_pictures(pruned.entries)}, {shown_bytes(pruned.bytes)}")
+        click.echo(f"{would} {counted(pruned.entries)}, {shown_bytes(pruned.bytes)}")
 
 
-@_as_json
+@as_json_option
 @click.option("--pinned", is_flag=True, help="Pinned pictures too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(settings: Settings, *, pinned: bool, yes: bool, as_json: bool) -> None:
     """Remove every stored picture that is not pinned; your copies in output_image/ stay."""
     if not yes and sys.stdin.isatty():
         click.confirm(f"Remove the pictures in {settings.cache_folder}?", abort=True, err=True)
-    with _opened(settings) as cache, _counted("removing") as told:
+    with _opened(settings) as cache, _counting("removing") as told:
         removed = cache.clear(pinned=pinned, told=told)
-    _tell({"entries": removed}, f"removed {_pictures(removed)}", as_json=as_json)
+    print_answer({"entries": removed}, f"removed {counted(removed)}", as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @_key
 def delete(settings: Settings, key: str, *, as_json: bool) -> None:
     """Remove one stored picture, pinned or not; its copy in output_image/ stays."""
     whole = _whole(settings, key)
     with _opened(settings) as cache:
         _require(whole, there=cache.delete(whole))
-    _tell({"key": whole, "deleted": True}, f"deleted {whole}", as_json=as_json)
+    print_answer({"key": whole, "deleted": True}, f"deleted {whole}", as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @_key
 def pin(settings: Settings, key: str, *, as_json: bool) -> None:
     """Keep a picture, whatever its age and worth, until it is deleted by name."""
     whole = _whole(settings, key)
     with _opened(settings) as cache:
         _require(whole, there=cache.pin(whole))
-    _tell({"key": whole, "pinned": True}, f"pinned {whole}", as_json=as_json)
+    print_answer({"key": whole, "pinned": True}, f"pinned {whole}", as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @_key
 def unpin(settings: Settings, key: str, *, as_json: bool) -> None:
     """Let a pinned picture go like any other."""
@@ -210,10 +209,10 @@ def unpin(settings: Settings, key: str, *, as_json: bool) -> None:
     with _opened(settings) as cache:
         _require(whole, there=cache.show(whole) is not None)
         cache.unpin(whole)
-    _tell({"key": whole, "pinned": False}, f"unpinned {whole}", as_json=as_json)
+    print_answer({"key": whole, "pinned": False}, f"unpinned {whole}", as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @click.option("--sample", type=click.IntRange(0), default=_SAMPLE, show_default=True, help="Pictures; 0 = all.")
 def audit(settings: Settings, *, sample: int, as_json: bool) -> None:
     """Draw stored pictures again and compare the pixels; status 1 when one has drifted.
@@ -234,7 +233,7 @@ def audit(settings: Settings, *, sample: int, as_json: bool) -> None:
     counts = {verdict.value: sum(each.verdict is verdict for each in audited) for verdict in auditing.Verdict}
     drifted = [each for each in audited if each.verdict is auditing.Verdict.DRIFTED]
     if as_json:
-        _print_json({**counts, "pictures": [asdict(each) for each in audited]})
+        print_json({**counts, "pictures": [asdict(each) for each in audited]})
     else:
         for each in drifted:
             click.echo(f"drifted  {each.key}  {each.detail}")
@@ -332,28 +331,6 @@ def _overview(settings: Settings) -> dict[str, Any]:
 # What they print
 
 
-def _print_json(document: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
-
-
-def _tell(document: Mapping[str, Any], words: str, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(document)
-    else:
-        click.echo(words)
-
-
-def _print_table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> None:
-    """Print columns as wide as their widest cell, the last one as long as it is."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if place in right else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        click.echo("  ".join(cells).rstrip())
-
-
 def _row(listed: Listed, now: float) -> tuple[str, ...]:
     return (
         listed.key[:_SHOWN_DIGITS],
@@ -363,7 +340,7 @@ def _row(listed: Listed, now: float) -> tuple[str, ...]:
         f"{listed.gpu_seconds:.2f} s",
         str(listed.seed),
         "pinned" if listed.pinned else "",
-        _shortened(_legible(listed.prompt)),
+        shortened(listed.prompt),
     )
 
 
@@ -372,7 +349,7 @@ def _listed(listed: Listed) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    return _legible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return legible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - a number, a moment or nothing
@@ -385,19 +362,6 @@ def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - a number, a moment o
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def _legible(text: str) -> str:
-    """Show user text on one line, and none of what steers a terminal."""
-    return "".join(each if each.isprintable() else " " for each in text)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN_PROMPT else text[: _SHOWN_PROMPT - 1] + "…"
-
-
-def _pictures(count: int) -> str:
-    return f"{count} picture" if count == 1 else f"{count} pictures"
-
-
 @contextmanager
 def _busy(words: str) -> Iterator[None]:
     """Show on a terminal that something takes long; elsewhere nothing."""
@@ -405,19 +369,22 @@ def _busy(words: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _counted(words: str, then: str | None = None) -> Iterator[Told]:
-    """Draw a bar on a terminal, moving without measure until the first count comes, *then* under other words."""
+def _bar() -> Progress:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+
+
+@contextmanager
+def _counting(words: str, then: str | None = None) -> Iterator[Told]:
+    """Draw a bar on a terminal, moving without measure until the first count comes, *then* under other words."""
+    with _bar() as bar:
         task = bar.add_task(escape(words), total=None)
         yield lambda done, total: bar.update(task, description=escape(then or words), completed=done, total=total)
 
 
 def _watched(audited: "Iterable[Audited]", most: int) -> "Iterator[Audited]":
     """Count on a terminal what is done; elsewhere nothing."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+    with _bar() as bar:
         task = bar.add_task("drawing again", total=most)
         for each in audited:
             words = f"{each.key[:_SHOWN_DIGITS]} {each.verdict}"

@@ -1,10 +1,8 @@
 """`zimage history …`: the pictures in `output_image/`; on the folder itself, beside a server or without one."""
 
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -12,26 +10,25 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.progress import track
 
+from zimage_cache.cli_output import as_json_option, counted, legible, print_answer, shortened
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.settings import Settings
 
 if TYPE_CHECKING:
     from zimage_cache.history import History, Picture
 
-_SHOWN_PROMPT: Final = 60
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 _limit = click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most pictures to print.")
 
 
-@_as_json
+@as_json_option
 @_limit
 def list_pictures(settings: Settings, *, limit: int, as_json: bool) -> None:
     """List the pictures, newest first."""
     _search(settings, "", limit, as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @_limit
 @click.argument("text", metavar="TEXT", nargs=-1, required=True, help="What to look for; all of it must be found.")
 def search(settings: Settings, text: Sequence[str], *, limit: int, as_json: bool) -> None:
@@ -39,7 +36,7 @@ def search(settings: Settings, text: Sequence[str], *, limit: int, as_json: bool
     _search(settings, " ".join(text), limit, as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @click.option("--before", type=click.DateTime(), required=True, help="Move pictures made before; local time.")
 @click.option(
     "--to",
@@ -54,10 +51,10 @@ def archive(settings: Settings, *, before: datetime, to: Path, as_json: bool) ->
     for picture in _with_bar(list(history.every(before.astimezone())), "moving", as_json=as_json):
         target = history.archive(picture, to.absolute())
         moved.append({**_document(picture, settings), "moved_to": str(target)})
-    _tell({"archived": moved}, f"moved {_pictures(len(moved))} to {to}", as_json=as_json)
+    print_answer({"archived": moved}, f"moved {counted(len(moved))} to {to}", as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @_yes
 @click.argument(
     "ids", metavar="ID...", nargs=-1, required=True, type=click.IntRange(1, 2**63 - 1), help="Numbers of pictures."
@@ -72,7 +69,7 @@ def delete(settings: Settings, ids: Sequence[int], *, yes: bool, as_json: bool) 
     _delete(settings, history, [picture for picture in found.values() if picture], yes=yes, as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @_yes
 def clear(settings: Settings, *, yes: bool, as_json: bool) -> None:
     """Delete all pictures in output_image/. Other files there, and the cache, are not touched."""
@@ -98,7 +95,7 @@ def _search(settings: Settings, query: str, limit: int, *, as_json: bool) -> Non
     page = _history(settings).page(query, limit=limit)
     if as_json:
         documents = [_document(picture, settings) for picture in page.pictures]
-        _tell({"pictures": documents, "more": page.cursor is not None}, "", as_json=True)
+        print_answer({"pictures": documents, "more": page.cursor is not None}, "", as_json=True)
         return
     for picture in page.pictures:
         click.echo(_line(picture))
@@ -110,11 +107,11 @@ def _delete(settings: Settings, history: "History", pictures: Sequence["Picture"
     if pictures and not yes:
         if not _is_terminal():
             raise InvalidRequest("--yes: is needed to delete pictures where nobody can be asked", "yes")
-        click.confirm(f"Delete {_pictures(len(pictures))} from {settings.output_folder}?", abort=True, err=True)
+        click.confirm(f"Delete {counted(len(pictures))} from {settings.output_folder}?", abort=True, err=True)
     for picture in _with_bar(pictures, "deleting", as_json=as_json):
         history.delete(picture)
     documents = [_document(picture, settings) for picture in pictures]
-    _tell({"deleted": documents}, f"deleted {_pictures(len(pictures))}", as_json=as_json)
+    print_answer({"deleted": documents}, f"deleted {counted(len(pictures))}", as_json=as_json)
 
 
 def _is_terminal() -> bool:
@@ -142,19 +139,7 @@ def _document(picture: "Picture", settings: Settings) -> dict[str, Any]:
 def _line(picture: "Picture") -> str:
     """Write one picture on one line; a prompt may hold what moves a terminal's cursor."""
     parameters = picture.parameters or {}
-    prompt = "".join(_printable(str(parameters.get("prompt") or "")))
+    prompt = shortened(str(parameters.get("prompt") or ""))
     made = datetime.fromtimestamp(picture.made).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     size, seed = f"{picture.width}x{picture.height}", parameters.get("seed", "-")
-    return f"{picture.id:>6}  {made}  {size:>9}  seed {seed!s:<10}  {''.join(_printable(picture.name))}  {prompt}"
-
-
-def _printable(text: str) -> Iterator[str]:
-    return (letter if letter.isprintable() else " " for letter in islice(text, _SHOWN_PROMPT))
-
-
-def _pictures(number: int) -> str:
-    return "1 picture" if number == 1 else f"{number} pictures"
-
-
-def _tell(document: Mapping[str, Any], words: str, *, as_json: bool) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else words)
+    return f"{picture.id:>6}  {made}  {size:>9}  seed {seed!s:<10}  {legible(picture.name)}  {prompt}"

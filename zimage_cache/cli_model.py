@@ -1,6 +1,5 @@
 """`zimage model …`: weights on disk: what lies where, whether it is whole, how to get, mend, and be rid of it."""
 
-import json
 import shutil
 import sys
 import time
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
+from zimage_cache.cli_output import as_json_option, print_answer, print_json
 from zimage_cache.client import Client, local_url
 from zimage_cache.errors import GeneratorError, ModelCorrupt, ModelMissing, ServerError, SettingsError
 from zimage_cache.generator.download import Downloader
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _GB: Final = 10**9
 _POLL_SECONDS: Final = 0.5
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 _url = click.option("--url", help="Server to tell; default: this machine's.")
 _name = click.argument("name", metavar="[MODEL]", required=False, help="turbo, base, a folder, or a repository id.")
 
@@ -59,7 +58,7 @@ class _Copy:
         }
 
 
-@_as_json
+@as_json_option
 def list_models(settings: Settings, *, as_json: bool) -> None:
     """List the known models: where each lies, how large it is, and whether it is complete."""
     from zimage_cache.generator.profiles import KNOWN  # noqa: PLC0415 - brings numpy, which `--help` can do without
@@ -67,7 +66,7 @@ def list_models(settings: Settings, *, as_json: bool) -> None:
     names = dict.fromkeys([*KNOWN, *([settings.model] if settings.model else [])])
     found = [_look(name, settings) for name in names]
     if as_json:
-        _print_json({"models": [each.document() for each in found]})
+        print_json({"models": [each.document() for each in found]})
         return
     width = max(len(each.name) for each in found)
     for each in found:
@@ -77,7 +76,7 @@ def list_models(settings: Settings, *, as_json: bool) -> None:
             click.echo(f"{'':<{width}}  {each.detail}")
 
 
-@_as_json
+@as_json_option
 @_name
 def download(settings: Settings, name: str | None, *, as_json: bool) -> None:
     """Fetch a model (default: turbo), ModelScope first, then Hugging Face; goes on where an earlier attempt ended.
@@ -95,10 +94,12 @@ def download(settings: Settings, name: str | None, *, as_json: bool) -> None:
             raise SettingsError(f"--offline: forbids fetching {repo_id}; start without it") from None
         with _progress() as tell:
             folder = _downloader(settings, tell).download(repo_id)
-    _tell({"folder": str(folder), "bytes": _size(folder)}, f"{folder}  {_size(folder) / _GB:.1f} GB", as_json=as_json)
+    print_answer(
+        {"folder": str(folder), "bytes": _size(folder)}, f"{folder}  {_size(folder) / _GB:.1f} GB", as_json=as_json
+    )
 
 
-@_as_json
+@as_json_option
 @click.option("--repair", is_flag=True, help="Fetch what is missing or damaged again, and only that.")
 @_name
 def verify_model(settings: Settings, name: str | None, *, repair: bool, as_json: bool) -> None:
@@ -126,20 +127,20 @@ def verify_model(settings: Settings, name: str | None, *, repair: bool, as_json:
     lines = [f"repaired  {finding.file}" for finding in repaired]
     lines += [f"{finding.problem:<10}  {finding.detail}" for finding in found]
     clean = f"{folder}: complete, compared with {known_from}"
-    _tell(document, "\n".join([*lines, *([] if found else [clean])]), as_json=as_json)
+    print_answer(document, "\n".join([*lines, *([] if found else [clean])]), as_json=as_json)
     if found:
         sys.exit(1)
 
 
-@_as_json
+@as_json_option
 @_name
 def path(settings: Settings, name: str | None, *, as_json: bool) -> None:
     """Print the folder of a model's complete copy (default: turbo)."""
     folder = _choice(name, settings).locate(_roots(settings))
-    _tell({"folder": str(folder)}, str(folder), as_json=as_json)
+    print_answer({"folder": str(folder)}, str(folder), as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.argument("name", metavar="MODEL", help="turbo, base, or a repository id.")
 def remove(settings: Settings, name: str, *, yes: bool, as_json: bool) -> None:
@@ -162,10 +163,10 @@ def remove(settings: Settings, name: str, *, yes: bool, as_json: bool) -> None:
             raise ModelCorrupt(f"model: {error.filename} cannot be deleted: {error.strerror}") from error
     manifest_path(repo_id, settings.model_folder).unlink(missing_ok=True)
     words = f"removed {', '.join(map(str, folders))}: {freed / _GB:.1f} GB"
-    _tell({"removed": [str(folder) for folder in folders], "bytes": freed}, words, as_json=as_json)
+    print_answer({"removed": [str(folder) for folder in folders], "bytes": freed}, words, as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @_url
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is in memory.")
 @click.argument("name", metavar="MODEL", help="A name the server offers.")
@@ -179,17 +180,17 @@ def load(settings: Settings, name: str, *, url: str | None, wait: bool, as_json:
             state = next(each for each in client.models() if each["name"] == name)
     if state["status"] == "error":
         raise ServerError(state["detail"])
-    _tell(state, f"{name}: {state['status']}", as_json=as_json)
+    print_answer(state, f"{name}: {state['status']}", as_json=as_json)
 
 
-@_as_json
+@as_json_option
 @_url
 @click.argument("name", metavar="MODEL", help="A name the server offers.")
 def unload(settings: Settings, name: str, *, url: str | None, as_json: bool) -> None:
     """Tell a running server to free a model's memory; the next picture wakes it."""
     with _client(settings, url) as client:
         state = client.order(name, "unload")
-    _tell(state, f"{name}: {state['status']}", as_json=as_json)
+    print_answer(state, f"{name}: {state['status']}", as_json=as_json)
 
 
 COMMANDS: Final[Mapping[str, Callable[..., None]]] = MappingProxyType(
@@ -302,14 +303,3 @@ def _progress() -> Iterator[Tell]:
             bar.update(task, completed=progress.done, total=progress.total or None)
 
         yield tell
-
-
-def _print_json(document: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _tell(document: Mapping[str, Any], words: str, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(document)
-    else:
-        click.echo(words)

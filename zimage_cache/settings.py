@@ -179,7 +179,7 @@ def load(flags: Mapping[str, Any], config: Path | None = None) -> tuple[Settings
     Raises:
         SettingsError: A setting breaks a rule: one line with its source, the rule and the value got.
     """
-    sources = [_toml(config), _environment(), {name: (value, _flag(name)) for name, value in flags.items()}]
+    sources = [_toml(config), _environment(), {name: (value, flag_of(name)) for name, value in flags.items()}]
     merged: dict[str, tuple[Any, str]] = {}
     for source in sources:
         merged |= source
@@ -194,7 +194,8 @@ def load(flags: Mapping[str, Any], config: Path | None = None) -> tuple[Settings
     return settings, origins
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """Name the flag of a field."""
     return "--" + name.replace("_", "-")
 
 
