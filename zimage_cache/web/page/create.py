@@ -45,18 +45,18 @@ def add_create(page: gr.Blocks, service: ImageService, words: gr.I18n) -> None:
 def _form(service: ImageService, words: gr.I18n) -> Form:
     profile = service.profile()
     fields: dict[str, Field] = {"prompt": _prompt(words)}
-    gr.HTML(html_template=asset("prompt.html"), js_on_load="zimage.prompt(element)", apply_default_css=False)
+    add_part("prompt")
     with gr.Row(elem_classes="zi-actions"):
         generate = gr.Button(words("generate"), variant="primary", size="lg", scale=3, elem_id="zi-generate")
         stop = gr.Button(words("stop"), size="lg", scale=1, min_width=90, elem_id="zi-stop")
     if profile.examples:
         _examples(profile.examples, fields["prompt"])
-    _part("styles")
+    add_part("styles")
     fields["style"] = gr.Radio([], label=words("style"), elem_id="zi-style")
-    _part("sizes")
+    add_part("sizes")
     with gr.Row(elem_classes="zi-sides"):
         fields |= {side: _side(side, profile, words) for side in ("width", "height")}
-    _part("sides")
+    add_part("sides")
     with gr.Row(elem_classes="zi-seed"):
         fields["seed"] = gr.Number(label=words("seed"), precision=0, elem_id="zi-seed", scale=5, min_width=120)
         dice = gr.Button(words("dice"), elem_id="zi-dice", scale=0, min_width=42)
@@ -79,11 +79,6 @@ def _prompt(words: gr.I18n) -> Field:
         max_length=MAX_TEXT,
         elem_id="zi-prompt",
     )
-
-
-def _part(name: str) -> None:
-    """Put the template *name* of our own here; `zimage.<name>` fills it."""
-    gr.HTML(html_template=asset(f"{name}.html"), js_on_load=f"zimage.{name}(element)", apply_default_css=False)
 
 
 def _examples(examples: tuple[str, ...], prompt: Field) -> None:

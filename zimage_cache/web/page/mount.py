@@ -64,8 +64,8 @@ def build_page(service: ImageService, words: gr.I18n) -> gr.Blocks:
             with gr.Tab(words("tab_history"), elem_id="zi-tab-history"):
                 add_part("history")
         add_part("drop")
-    # Only our own queue limits and orders; Gradio's would make hits wait behind misses.
-    page.queue(default_concurrency_limit=None, api_open=False)
+    # No event of the page runs in Python: its scripts ask our own routes.
+    page.queue(api_open=False)
     return page
 
 
