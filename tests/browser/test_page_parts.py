@@ -2,10 +2,19 @@
 
 import re
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 
+from zimage_cache.entry import Source
+from zimage_cache.generator.profiles import KNOWN
+from zimage_cache.generator.protocol import Status
+from zimage_cache.png import Tool
+from zimage_cache.request import CacheMode
 from zimage_cache.styles import styles
+from zimage_cache.web.body import GenerateBody
+from zimage_cache.web.errors import STATUS
+from zimage_cache.web.jobs_api import JobState
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.form import style_choices
 from zimage_cache.web.page.strings import LANGUAGES, strings
@@ -14,6 +23,15 @@ ASSETS = files("zimage_cache.web.page.assets")
 TEMPLATES = tuple(path.name for path in ASSETS.iterdir() if path.name.endswith(".html"))
 SCRIPTS = tuple(path.name for path in ASSETS.iterdir() if path.name.endswith(".js"))
 STYLES = tuple(path.name for path in ASSETS.iterdir() if path.name.endswith(".css"))
+
+# What scripts say by a name that the server gave them.
+NAMED = {
+    *get_args(JobState.model_fields["phase"].annotation),
+    *GenerateBody.model_fields,
+    *map(str, (*Source, *Status, *Tool)),
+    *STATUS,
+    *(f"{kind}_{model}" for kind in ("title", "note") for model in KNOWN),
+}
 
 
 def test_every_word_exists_in_both_languages():
@@ -24,6 +42,30 @@ def test_every_word_exists_in_both_languages():
     for language in LANGUAGES:
         assert named <= strings()[language].keys()
         assert all(strings()[language].values())
+
+
+def test_every_word_is_said():
+    """No word outlives its use: each is named in quotes, or put together from a beginning and ends that are."""
+    modules = (path for path in files("zimage_cache.web.page").iterdir() if path.name.endswith(".py"))
+    text = "".join([*(module.read_text("utf-8") for module in modules), *map(asset, (*TEMPLATES, *SCRIPTS))])
+    quoted = set(re.findall(r"[\"'`](\w+)[\"'`]", text)) | NAMED
+    beginnings = "|".join(re.findall(r"`(\w+_)\$\{", text))
+    ends = "|".join(word for word in quoted if word.startswith("_"))
+    assert beginnings
+    assert ends
+    unsaid = (re.fullmatch(f"(?:{beginnings})?(.+?)(?:{ends})?", key) for key in strings()["en"].keys() - quoted)
+    assert [match[0] for match in unsaid if match and match[1] not in quoted] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_the_server_tells_by_name_has_words(language: str):
+    """The page says every phase, source, state of a model and way to use the cache in words."""
+    words = strings()[language].keys()
+    assert set(get_args(JobState.model_fields["phase"].annotation)) <= words
+    assert {str(source) for source in Source} <= words
+    assert {f"state_{status}" for status in Status} <= words
+    assert {f"cache_{mode}" for mode in CacheMode if mode is not CacheMode.ONLY} <= words
+    assert {f"tool_{tool}" for tool in Tool} <= words
 
 
 def test_holes_are_the_same_in_both_languages():
