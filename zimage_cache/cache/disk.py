@@ -1,7 +1,7 @@
 """The second tier: a folder of verified entries, bounded in bytes, number, age and by the disk's free space.
 
 Knows what may stay, what fits, and what to count; how files are read and written is the business of `store`, what
-lies there and is worth how much that of `ledger`.
+lies there and is worth how much that of `ledger`, kept true by `inventory`; what goes wrong is met by `trouble`.
 """
 
 import builtins
@@ -12,17 +12,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zimage_cache.cache import files, thumbs
-from zimage_cache.cache.backoff import Backoff
 from zimage_cache.cache.eviction import Order, Policy
 from zimage_cache.cache.index import Index
+from zimage_cache.cache.inventory import Inventory
 from zimage_cache.cache.layout import is_key
 from zimage_cache.cache.ledger import Bounds, Ledger
 from zimage_cache.cache.listing import Listed, Listing, Pruned
 from zimage_cache.cache.locks import Generation
-from zimage_cache.cache.store import MAX_IMAGE, MAX_RECORD, Presence, Store
+from zimage_cache.cache.store import MAX_IMAGE, MAX_RECORD, Store
 from zimage_cache.cache.stored import Stored
 from zimage_cache.cache.tally import Complaints, Tally
 from zimage_cache.cache.told import Told, nobody
+from zimage_cache.cache.trouble import Trouble
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 
@@ -36,8 +37,6 @@ _STUBBORN = 4
 _TOUCH_SECONDS = 3600.0
 # How long an entry must have been too old before it is swept: a clock that was set wrong is set right meanwhile.
 _DOOMED_SECONDS = 3600.0
-# How many keys a scan takes over at once.
-_AT_ONCE = 256
 
 
 class DiskTier:
@@ -82,17 +81,16 @@ class DiskTier:
         self.victim_age: float | None = None  # of the last one evicted, in seconds since it was last used
         self._clock = clock
         self._steady = steady
-        self._complaints = complaints or Complaints()
         self._store = Store(root)
-        index = Index(root, tally=self.tally, complaints=self._complaints, clock=steady)
+        complaints = complaints or Complaints()
+        index = Index(root, tally=self.tally, complaints=complaints, clock=steady)
         self._ledger = Ledger(index, Order(policy), clock)
-        self._backoff = Backoff(steady)
+        self._trouble = Trouble(root, self.tally, complaints, steady)
+        self._inventory = Inventory(self._store, self._ledger, clock)
         self._scanning = threading.Lock()
         self._doomed: dict[str, float] = {}
         self._unvisited: Iterator[str] | None = None
         self._yielded = False
-        self._learned = False  # whether a scan was through
-        self._strangers: set[str] = set()  # keys that readers found otherwise than they were known
 
     def __len__(self) -> int:
         return self._ledger.entries
@@ -137,8 +135,8 @@ class DiskTier:
             self.tally.add("oversized")
             return None
         key = entry.record.key
-        with self._write_trouble(), self._trying():
-            with self._room(len(entry.png) + record_bytes, key), self._changing(key):
+        with self._trouble.writing():
+            with self._room(len(entry.png) + record_bytes, key), self._inventory.changing(key):
                 stored = self._store.commit(entry)
             self.tally.add("writes")
             self._renew(key)
@@ -154,7 +152,7 @@ class DiskTier:
         """
         if not is_key(key):
             return False
-        with self._write_trouble():
+        with self._trouble.changing():
             return bool(self._remove([key], pinned=True))
 
     def clear(self, *, pinned: bool = False, told: Told = nobody) -> int:
@@ -167,7 +165,7 @@ class DiskTier:
         Raises:
             CacheWriteFailed: Counted and logged already; some may be gone.
         """
-        with self._write_trouble():
+        with self._trouble.changing():
             return len(self._remove(self._store.survey(), pinned=pinned, told=told))
 
     def prune(
@@ -194,7 +192,7 @@ class DiskTier:
         self.scan()
         chosen = dict(self._ledger.surplus(older_than, to_bytes, to_entries))
         if not dry_run:
-            with self._write_trouble():
+            with self._trouble.changing():
                 removed = self._remove(chosen, told=told)
             chosen = {key: each for key, each in chosen.items() if key in removed}
         return Pruned(sum(each.whole for each in chosen.values()), sum(each.bytes for each in chosen.values()))
@@ -207,7 +205,7 @@ class DiskTier:
         """
         if not is_key(key):
             return False
-        with self._write_trouble(), self._changing(key):
+        with self._trouble.changing(), self._inventory.changing(key):
             return self._store.pin(key)
 
     def unpin(self, key: str) -> bool:
@@ -218,7 +216,7 @@ class DiskTier:
         """
         if not is_key(key):
             return False
-        with self._write_trouble(), self._changing(key):
+        with self._trouble.changing(), self._inventory.changing(key):
             return self._store.unpin(key)
 
     def generation(self, key: str) -> Generation | None:
@@ -229,8 +227,7 @@ class DiskTier:
         try:
             return Generation.take(self._store.layout.locks, key)
         except CacheError as error:
-            self.tally.add("write_errors")
-            self._complaints.warn(f"lock {files.kind(error)}", str(error))
+            self._trouble.note("write_errors", f"lock {files.kind(error)}", str(error))
             return Generation.free(key)
 
     def page(self, query: str, limit: int, cursor: str | None) -> Listing:
@@ -250,7 +247,7 @@ class DiskTier:
         """Say about one entry what lists say, its picture unread."""
         if not is_key(key):
             return None
-        with self._read_trouble(), suppress(CorruptEntry):
+        with self._trouble.reading(), suppress(CorruptEntry):
             record = self._store.whole_record(key)
             if record is not None:
                 self._ledger.follow()
@@ -263,7 +260,7 @@ class DiskTier:
             return False
         if stored.signature is None:
             return True
-        with self._read_trouble():
+        with self._trouble.reading():
             return self._store.still(stored)
         return True
 
@@ -281,7 +278,7 @@ class DiskTier:
         """Read the thumbnail; `None` when there is none of the picture that is stored now. Touches nothing."""
         if not is_key(key):
             return None
-        with self._read_trouble(), suppress(CorruptEntry):  # a corrupt entry is judged by who reads it whole
+        with self._trouble.reading(), suppress(CorruptEntry):  # a corrupt entry is judged by who reads it whole
             record = self._store.whole_record(key)
             sealed = self._store.thumb(key)
             return None if record is None or sealed is None else thumbs.unseal(sealed, record.digest)
@@ -294,7 +291,7 @@ class DiskTier:
             CacheWriteFailed: Counted and logged already.
         """
         sealed = thumbs.seal(webp, record.digest)
-        with self._write_trouble(), self._trying(), self._room(len(sealed), record.key), self._changing(record.key):
+        with self._trouble.writing(), self._room(len(sealed), record.key), self._inventory.changing(record.key):
             self._store.commit_thumb(record, sealed)
 
     def scan(self, stopped: Callable[[], bool] = lambda: False) -> None:
@@ -305,8 +302,8 @@ class DiskTier:
         """
         if self._lost():
             return
-        with self._scanning, self._read_trouble():
-            broken = self._learn_all(stopped)
+        with self._scanning, self._trouble.reading():
+            broken = self._inventory.learn(stopped)
             for key in broken:
                 if not stopped():
                     self._mend(key)
@@ -328,7 +325,7 @@ class DiskTier:
         for key in self._unvisited:
             footprint = self._ledger.get(key)
             if footprint is not None and footprint.whole:
-                with self._read_trouble():
+                with self._trouble.reading():
                     self._read(key)
                 self.tally.add("scrubbed")
                 budget -= footprint.bytes
@@ -341,7 +338,7 @@ class DiskTier:
         """Tell other processes what was used and found here, and hear what they did."""
         if not self._lost():
             self._ledger.flush()
-            self._meet_strangers()
+            self._inventory.meet_strangers()
             self._ledger.follow()
 
     @property
@@ -360,16 +357,16 @@ class DiskTier:
         """Read an entry, whatever its age, and note what other processes or people did to it."""
         if not is_key(key):
             return None
-        with self._read_trouble():
+        with self._trouble.reading():
             stored = self._read(key)
             if (stored is not None) != self._ledger.whole(key):
-                self._strangers.add(key)  # not looked at now: nobody waits for the index to be served
+                self._inventory.doubt(key)  # not looked at now: nobody waits for the index to be served
             return stored
         return None
 
     def _lost(self) -> bool:
         """Tell whether the folder is not there, or does not answer: nothing is known then, and nothing is told."""
-        with self._read_trouble():
+        with self._trouble.reading():
             return self._store.folder_lost()
         return True
 
@@ -390,21 +387,11 @@ class DiskTier:
     def _judge(self, key: str) -> Stored | None:
         """Read again, with everybody else excluded, what did not fit together."""
         try:
-            with self._changing(key):
+            with self._inventory.changing(key):
                 return self._store.judge(key)
         except CorruptEntry as error:
-            self.tally.add("corrupt")
-            self._complaints.warn("corrupt", f"{key[:12]}: {error}; a miss, and in quarantine now")
+            self._trouble.note("corrupt", "corrupt", f"{key[:12]}: {error}; a miss, and in quarantine now")
             return None
-
-    @contextmanager
-    def _read_trouble(self) -> Iterator[None]:
-        """Count, log and swallow: the caller goes on as if nothing had been there."""
-        try:
-            yield
-        except CacheError as error:
-            self.tally.add("read_errors")
-            self._complaints.warn(f"read {files.kind(error)}", str(error))
 
     # Writing
 
@@ -418,7 +405,7 @@ class DiskTier:
         removed = set()
         for done, key in enumerate(keys):
             told(done, len(keys))
-            with self._changing(key):
+            with self._inventory.changing(key):
                 if pinned or not self._store.pinned(key):
                     if self._store.remove(key):
                         removed.add(key)
@@ -447,43 +434,15 @@ class DiskTier:
                 self._remove_expired(key)
 
     def _remove_expired(self, key: str) -> None:
-        with self._changing_if_free(key) as free:
+        with self._inventory.changing_if_free(key) as free:
             record = self._store.whole_record(key) if free else None
             if record is not None and self._expired(record) and self._store.remove(key):
                 self.tally.add("expired")
 
     def _mend(self, key: str) -> None:
-        with self._changing_if_free(key) as free:
+        with self._inventory.changing_if_free(key) as free:
             if free:
                 self._store.mend(key, self._clock())
-
-    @contextmanager
-    def _trying(self) -> Iterator[None]:
-        """Leave a disk alone that fails again and again; what would be written is no error then."""
-        if self._backoff.pausing:
-            self.tally.add("write_backoffs")
-            raise _Pausing(f"{self.root}: writing failed too often, and pauses")
-        try:
-            yield
-        except CacheError as error:
-            if isinstance(error.__cause__, OSError):
-                self._backoff.failed()
-            raise
-        self._backoff.succeeded()
-
-    @contextmanager
-    def _write_trouble(self) -> Iterator[None]:
-        """Count and log what goes wrong, and pass it on."""
-        try:
-            yield
-        except _Pausing:
-            raise
-        except CacheError as error:
-            self.tally.add("write_errors")
-            self._complaints.warn(f"write {files.kind(error)}", str(error))
-            if isinstance(error, CacheWriteFailed):
-                raise
-            raise CacheWriteFailed(str(error)) from error
 
     # Room
 
@@ -506,9 +465,9 @@ class DiskTier:
 
     def _make_room(self) -> bool:
         """Evict until everything, reservations included, is well within the bounds; return whether it is within."""
-        self._meet_strangers()
+        self._inventory.meet_strangers()
         self._ledger.follow()
-        if self._ledger.over(self._bounds) and not self._learned:
+        if self._ledger.over(self._bounds) and not self._inventory.learned:
             self.scan()  # nobody goes on hearsay: a wrong row may say anything
         return self._evict_surplus()
 
@@ -532,7 +491,7 @@ class DiskTier:
     def _evict(self, key: str) -> bool:
         """Remove *key* unless it is busy or pinned; return whether it is gone."""
         known = self._ledger.get(key)
-        with self._changing_if_free(key, evicting=True) as free:
+        with self._inventory.changing_if_free(key, evicting=True) as free:
             if free and not self._store.pinned(key) and self._store.remove(key):
                 self.tally.add("evictions")
                 self.victim_age = max(0.0, self._clock() - known.used) if known else None
@@ -559,63 +518,3 @@ class DiskTier:
             victim = self._ledger.victim(set())
             if victim is None or not self._evict(victim):
                 return
-
-    # What this process knows of the disk
-
-    @contextmanager
-    def _changing(self, key: str) -> Iterator[None]:
-        """Exclude everybody else from *key*, and know afterwards what it occupies, whatever happened."""
-        with self._store.stripes.hold(key):
-            try:
-                yield
-            finally:
-                self._measure(key)
-
-    @contextmanager
-    def _changing_if_free(self, key: str, *, evicting: bool = False) -> Iterator[bool]:
-        with self._store.stripes.try_hold(key) as free:
-            try:
-                yield free
-            finally:
-                if free:
-                    self._measure(key, evicted=evicting)
-
-    def _meet_strangers(self) -> None:
-        """Look at what another process or a person has changed; whoever holds the lock looks in our place."""
-        while self._strangers:
-            with suppress(CacheError, KeyError), self._changing_if_free(self._strangers.pop()):
-                pass
-
-    def _measure(self, key: str, *, evicted: bool = False) -> None:
-        """Set what *key* occupies, locked, so that two measurements cannot overtake each other."""
-        with suppress(CacheError):  # the disk does not say: what was known stays the best guess
-            presence = self._store.look(key)
-            self._ledger.write(key, presence, self._record(key, presence), evicted=evicted)
-
-    def _record(self, key: str, presence: Presence) -> Record | None:
-        with suppress(CacheError):  # who reads it whole judges it
-            found = self._store.record(key) if presence.whole else None
-            return found and found[0]
-        return None
-
-    def _learn_all(self, stopped: Callable[[], bool]) -> list[str]:
-        """Take over everything that is on disk; return the keys that need mending."""
-        with self._ledger.scanning():
-            found = self._store.survey(stopped)
-            if stopped() or self._store.folder_lost():  # lost meanwhile: what was not found is not gone
-                return []
-            strange = self._ledger.strange(found)
-            for begin in range(0, len(strange), _AT_ONCE):
-                if stopped():
-                    return []
-                keys = strange[begin : begin + _AT_ONCE]
-                seen = [(key, found.get(key, Presence())) for key in keys]
-                self._ledger.found([(key, presence, self._record(key, presence)) for key, presence in seen])
-        now = self._clock()
-        self._ledger.index.settle(now)
-        self._learned = True
-        return [key for key, presence in found.items() if presence.halved or presence.orphaned(now)]
-
-
-class _Pausing(CacheWriteFailed):
-    """Nothing was tried."""
