@@ -21,6 +21,7 @@ from zimage_cache.errors import (
     OutOfMemory,
     SettingsError,
 )
+from zimage_cache.generator import failures
 from zimage_cache.generator import pipeline as pipeline_module
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, Device
@@ -449,18 +450,18 @@ def test_a_card_that_broke_says_so_and_may_come_back(make, monkeypatch):
     """Broken while drawing: the state is an error with a remedy, the weights are let go, and the next ask loads."""
     generator = make()
     undisturbed = draw(generator)
-    broken = pipeline_module._is_broken
+    broken = failures._is_broken
 
     def fall(_step):
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(pipeline_module, "_is_broken", lambda _device: True)
+    monkeypatch.setattr(failures, "_is_broken", lambda _device: True)
     with pytest.raises(DeviceFailed):
         generator.generate(QUICK, fall, lambda: False)
     assert generator.state.status is Status.ERROR
     assert "the card failed" in generator.state.detail
     assert generator._pipeline is None
-    monkeypatch.setattr(pipeline_module, "_is_broken", broken)
+    monkeypatch.setattr(failures, "_is_broken", broken)
     assert np.array_equal(draw(generator).pixels, undisturbed.pixels)
     assert generator.state.status is Status.HEALTHY
 

@@ -1,18 +1,16 @@
-"""Everything that touches torch: loading a `ZImagePipeline`, drawing with it, giving its memory back.
+"""The way to the card: loading a `ZImagePipeline`, drawing with it, giving its memory back.
 
 Importing this module imports torch, diffusers and transformers: 4 to 6 s. So `zimage` imports it only when it loads
-a model, in the worker's thread. Foreign errors are translated here, once, and leave as ours.
+a model, in the worker's thread. Foreign errors are translated once, by `failures`, and leave as ours.
 """
 
-import gc
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import diffusers
 import numpy as np
@@ -21,9 +19,10 @@ import transformers
 from diffusers import ZImagePipeline
 from diffusers.hooks import HookRegistry, apply_group_offloading
 
-from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, GeneratorError, ModelCorrupt, OutOfMemory
+from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError
 from zimage_cache.generator.device import Device
 from zimage_cache.generator.embeddings import Embeddings, TextKey
+from zimage_cache.generator.failures import collect, drawing_failed, first_line, loading_failed
 from zimage_cache.generator.plan import Offload, Plan, with_less_resident
 from zimage_cache.generator.preview import Factors, factors_for, preview
 from zimage_cache.generator.protocol import Pixels, Step
@@ -36,9 +35,6 @@ _log = logging.getLogger(__name__)
 _TILE: Final = 512  # pixels: a quarter of the memory of a whole 1024x1024 decode, and seams the blending hides
 # What diffusers' group offloading leaves on a model's blocks; there is no public way to take it off again.
 _GROUP_HOOKS: Final = ("group_offloading", "layer_execution_tracker", "lazy_prefetch_group_offloading")
-# What runs out of memory without saying so by its type: main memory, CUDA's libraries, the driver.
-_FULL: Final = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-Failure = TypeVar("Failure", bound=GeneratorError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +91,10 @@ class LoadedPipeline:
         try:
             self._load(folder, device, plan)
         except Exception as error:  # noqa: BLE001 - translated, and raised below
-            failure = _loading_failed(error, folder, device)
+            failure = loading_failed(error, folder, device)
         if failure is not None:
             vars(self).clear()  # the error's frames know this object: it must not keep half-loaded weights
-            _collect()
+            collect()
             raise failure
         _set_engine(self._pipeline.transformer, engine)
 
@@ -126,7 +122,7 @@ class LoadedPipeline:
         except GeneratorError:
             raise
         except Exception as error:  # noqa: BLE001 - translated, and raised below
-            failure = _drawing_failed(error, self._device)
+            failure = drawing_failed(error, self._device)
         # Here, and by no context manager: `contextlib` would keep the error's frames, hence the picture's tensors.
         raise failure
 
@@ -149,7 +145,7 @@ class LoadedPipeline:
         _ungroup(self._pipeline.transformer)
         _ungroup(self._reader.text_encoder)
         del self._pipeline, self._reader
-        _collect()
+        collect()
 
     def _load(self, folder: Path, device: Device, plan: Plan) -> None:
         self._pipeline = _read(folder, plan)
@@ -190,7 +186,7 @@ class LoadedPipeline:
                     raise
             else:
                 return plan
-            _collect()
+            collect()
             _log.warning(
                 "out_of_memory loading on %s: offload %s instead of %s", device.name, thrifty.offload, plan.offload
             )
@@ -280,43 +276,6 @@ class LoadedPipeline:
             torch.cuda.synchronize(self._device)
 
 
-def _drawing_failed(error: Exception, device: torch.device) -> GeneratorError:
-    """Translate what a picture ran into; of one that ran out of memory nothing stays on the device."""
-    if _is_out_of_memory(error):
-        _log.warning("out of memory: %s", _first_line(error))
-        message = "too little memory for this picture; try a smaller size, or guidance 0"
-        return _without_frames(OutOfMemory(message), error)
-    if _is_broken(device):
-        return _device_failed(error)
-    failure = GenerationFailed(f"the pipeline failed: {_first_line(error)}")
-    failure.__cause__ = error
-    return failure
-
-
-def _loading_failed(error: Exception, folder: Path, device: Device) -> GeneratorError:
-    if _is_out_of_memory(error):
-        message = f"{device.name}: too little memory for this model; close what else uses it"
-        return _without_frames(OutOfMemory(message), error)
-    if _is_broken(torch.device(device.torch_name)):
-        return _device_failed(error)
-    failure = ModelCorrupt(f"model: {folder} does not load ({_first_line(error)}); fetch it again")
-    failure.__cause__ = error
-    return failure
-
-
-def _device_failed(error: Exception) -> DeviceFailed:
-    said = f"the card failed ({_first_line(error)}); if that repeats, restart the server, or the machine"
-    return _without_frames(DeviceFailed(said), error)
-
-
-def _without_frames(failure: Failure, error: Exception) -> Failure:
-    """Name *error* as the cause, but let go of its frames: they hold the tensors there was no room for."""
-    error.__context__ = None
-    failure.__cause__ = error.with_traceback(None)
-    _collect()
-    return failure
-
-
 class _Watch:
     """The pipeline's step callback: reports, checks, and stops by raising.
 
@@ -385,7 +344,7 @@ def _set_engine(transformer: Any, engine: Engine) -> None:  # noqa: ANN401 - dif
         try:
             transformer.set_attention_backend(engine.attention)
         except Exception as error:
-            reason = f"{engine.attention!r} cannot be used here ({_first_line(error)})"
+            reason = f"{engine.attention!r} cannot be used here ({first_line(error)})"
             raise GeneratorError(
                 f"attention: {reason}; install what it needs, or start with --attention auto"
             ) from error
@@ -413,33 +372,3 @@ def _to_pixels(image: torch.Tensor) -> Pixels:
     levels = (image.float() / 2 + 0.5).clamp(0, 1) * 255
     pixels: Pixels = levels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in _FULL)
-
-
-def _is_broken(device: torch.device) -> bool:
-    """Ask the device to add: after an error that was the picture's own it still can, after one of its own it cannot.
-
-    Not by the words of the error: they are many, and the same ones may stop one picture or the whole card.
-    """
-    try:
-        return int(torch.ones(2, device=device).sum()) != 2  # noqa: PLR2004 - one and one
-    except torch.OutOfMemoryError:
-        return False
-    except RuntimeError:
-        return True
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _collect() -> None:
-    """Free what nobody refers to any more: pipelines hold themselves in circles, and torch keeps freed memory."""
-    gc.collect()
-    with suppress(torch.AcceleratorError):  # a broken card refuses even this
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
