@@ -153,6 +153,12 @@ class Studio:
                 self.cache.close()
         self._open = False
 
+    async def landed(self) -> None:
+        """Wait until everything drawn is stored, which is after its askers were answered."""
+        async with asyncio.timeout(60):
+            while self.service._flights._runs:  # noqa: ASYNC110 - threads end them, and set no event of the loop
+                await asyncio.sleep(0.005)
+
     @property
     def stored(self) -> set[str]:
         """The keys on disk."""

@@ -1,6 +1,5 @@
 """The routes below `/cache/`: what they answer, what they refuse, and that none of them waits in the event loop."""
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -39,8 +38,7 @@ async def house(studio) -> Any:
 
     async def render(request: ImageRequest) -> str:
         (outcome,) = await drawn(request)
-        while made.service._flights._runs:  # noqa: ASYNC110 - threads end them
-            await asyncio.sleep(0.005)
+        await made.landed()
         return outcome.entry.record.key
 
     made.draw = render

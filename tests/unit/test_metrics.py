@@ -1,6 +1,5 @@
 """`/metrics`: the counters of one process in Prometheus' own format."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -59,8 +58,7 @@ async def test_each_number_is_the_one_the_statistics_have(studio, scrape):
     house.generator.before_step = burst
     with pytest.raises(OutOfMemory):
         await service.render(ASK, cache=CacheMode.REFRESH)
-    while service._flights._runs:  # noqa: ASYNC110 - threads end them
-        await asyncio.sleep(0.005)
+    await house.landed()
     seen = samples((await scrape(service)).text)
     counts = service.statistics.this_process().counts
     assert (counts.misses, counts.hits_memory, counts.bypasses, counts.failures) == (2, 1, 1, 1)
@@ -102,10 +100,10 @@ async def test_waits_are_a_histogram_of_what_was_delivered(studio, scrape):
 
 async def test_scraping_changes_nothing(studio, scrape):
     """Two scrapes of an idle server differ in nothing of ours."""
-    service = studio().service
+    house = studio()
+    service = house.service
     await service.render(ASK)
-    while service._flights._runs:  # noqa: ASYNC110 - threads end them
-        await asyncio.sleep(0.005)
+    await house.landed()
     before, after = [samples((await scrape(service)).text).items() for _ in range(2)]
     assert {each for each in before if each[0].startswith("zimage")} <= set(after)
 

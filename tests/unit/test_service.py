@@ -56,11 +56,6 @@ async def until(condition) -> None:
     pytest.fail("waited in vain")
 
 
-async def landed(studio) -> None:
-    """Wait until everything drawn is stored."""
-    await until(lambda: not studio.service._flights._runs)
-
-
 async def sources(service, *requests, **options) -> list[Source]:
     return [outcome.source for request in requests for outcome in await service.render(request, **options)]
 
@@ -128,12 +123,12 @@ async def test_a_deletion_elsewhere_counts_at_once(studio):
     """Somebody removes the record on disk: the copy in memory is no answer any more, the picture is drawn again."""
     made = studio()
     (outcome,) = await made.service.render(asked())
-    await landed(made)
+    await made.landed()
     (made.root / "cache" / "keys" / f"{outcome.name}.json").unlink()
     with pytest.raises(NotCached):
         await made.service.render(asked(), cache=CacheMode.ONLY)
     assert await sources(made.service, asked()) == [Source.GENERATED]
-    await landed(made)
+    await made.landed()
     assert made.stored == {outcome.name}
 
 
@@ -193,7 +188,7 @@ async def test_the_leader_looks_once_more(studio):
     """Stored between the first look and the start of the run: found by the second look, nothing is drawn."""
     made = studio()
     await made.service.render(asked())
-    await landed(made)
+    await made.landed()
     made.cache._memory.clear()  # memory is looked at apart, before
     get, looks = made.cache.get, []
 
@@ -211,7 +206,7 @@ async def test_a_refresh_that_joins_overrules_the_second_look(studio):
     """The leader's second look finds something while a refresh is on board: drawn anew, for both."""
     made = studio()
     await made.service.render(asked())
-    await landed(made)
+    await made.landed()
     made.cache._memory.clear()  # memory is looked at apart, before
     get, looking, answer = made.cache.get, threading.Event(), threading.Event()
 
@@ -259,7 +254,7 @@ async def test_if_one_of_n_fails_the_call_fails_and_the_finished_stay(studio):
     made = studio(failing_at(2, OutOfMemory("too large")))
     with pytest.raises(OutOfMemory, match="too large"):
         await made.service.render(asked(1), n=3)
-    await landed(made)
+    await made.landed()
     assert await sources(made.service, asked(1), cache=CacheMode.ONLY) == [Source.MEMORY]
     with pytest.raises(NotCached):
         await made.service.render(asked(2), cache=CacheMode.ONLY)
@@ -355,7 +350,7 @@ async def test_refresh_draws_anew_and_replaces(studio):
     (new,) = await made.service.render(asked(), cache=CacheMode.REFRESH)
     assert new.source is Source.GENERATED
     assert len(made.generator.recipes) == 2
-    await landed(made)
+    await made.landed()
     (now,) = await made.service.render(asked())
     assert now.entry.record.created == new.entry.record.created > old.entry.record.created
     made.close()
@@ -562,7 +557,7 @@ async def test_what_another_plan_drew_is_found_again(studio):
     other = GeneratorIdentity("fake", "1", "uint8+tiling", "numpy")
     made = studio(generator=FakeGenerator(draws_as=other))
     (drawn,) = await made.service.render(asked())
-    await landed(made)
+    await made.landed()
     (again,) = await made.service.render(asked())
     assert (again.cached, again.name, again.entry.png) == (True, drawn.name, drawn.entry.png)
     assert await sources(made.service, asked(), cache=CacheMode.ONLY) == [Source.MEMORY]
@@ -586,7 +581,7 @@ async def test_the_usual_picture_is_found_first(studio):
     usual.close()
     made = studio(generator=FakeGenerator(draws_as=other))
     await made.service.render(asked(), cache=CacheMode.REFRESH)
-    await landed(made)
+    await made.landed()
     (answer,) = await made.service.render(asked())
     assert (answer.name, answer.entry.record.generator) == (first.name, made.generator.identity())
 

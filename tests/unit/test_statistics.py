@@ -1,6 +1,5 @@
 """`Statistics`: every picture counted once, sums that outlive the process, and a database that may fail."""
 
-import asyncio
 import logging
 import sqlite3
 import threading
@@ -169,8 +168,7 @@ def test_saving_is_batched(lifetime, monkeypatch):
 
 async def settled(house) -> Counts:
     """Give this process's counts once everything drawn is stored, which is after its askers were answered."""
-    while house.service._flights._runs:  # noqa: ASYNC110 - threads end them, and set no event of the loop
-        await asyncio.sleep(0.005)
+    await house.landed()
     return house.service.statistics.this_process().counts
 
 
