@@ -168,7 +168,7 @@ class ResultCache:
         """Remove what nobody pinned from both tiers; blocks for a look at the whole disk.
 
         Args:
-            older_than: First what was drawn so many seconds ago or earlier; None = nothing for its age.
+            older_than: First what was drawn more than so many seconds ago; None = nothing for its age.
             to_bytes: Then, in the order of eviction, as many as bring the disk down to so many bytes.
             to_entries: And to so many entries.
             dry_run: Only say what would go.
