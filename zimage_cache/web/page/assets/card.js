@@ -1,7 +1,7 @@
 // The card: one view for each state of an ask (empty, running, result, error, stopped). Draws, decides nothing.
 "use strict";
 zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
-  const { about, has, language, make, say, time } = zimage;
+  const { about, form, has, language, make, say, time } = zimage;
   const card = root.querySelector(".zi-card");
   const find = (name) => card.querySelector(`.zi-${name}`);
   const { fact, tools } = zimage.actions({ use, remove });
@@ -15,7 +15,15 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   function rest(title, text) {
     find("empty-title").textContent = say(title);
     find("empty-text").textContent = say(text);
+    find("examples").hidden = title !== "empty_title" || about.examples.length === 0;
     view("empty");
+  }
+
+  // Where the picture will be, and only until there has been one: in the form they would take its best place for ever.
+  function example(prompt) {
+    const chip = make("button", { type: "button", className: "zi-chip" }, prompt);
+    chip.addEventListener("click", () => form.fill({ prompt }));
+    return chip;
   }
 
   // ---- while it runs ----
@@ -145,6 +153,8 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   }
 
   zimage.translate(root);
+  find("examples").setAttribute("aria-label", say("examples"));
+  find("examples").replaceChildren(...about.examples.map(example));
   find("new-seed").addEventListener("click", newSeed);
   find("again").addEventListener("click", again);
   for (const halt of card.querySelectorAll(".zi-halt")) halt.addEventListener("click", stop);
