@@ -86,6 +86,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     grow(progress.preview, ask);
     box.style.setProperty("--ratio", `${ask.width ?? 1} / ${ask.height ?? 1}`);
     box.style.setProperty("--wide", String((ask.width ?? 1) / (ask.height ?? 1)));
+    box.style.setProperty("--cap", `${ask.width < 256 ? 512 : ask.width}px`); // as wide as it will be shown
     course(box, words);
     return view("running");
   }
