@@ -75,6 +75,7 @@ def theme() -> gr.themes.Base:
         input_border_color_focus="*neutral_900",
         input_border_color_focus_dark="*neutral_200",
         input_border_width="1px",
+        input_radius="8px",
         input_placeholder_color="*neutral_500",
         input_placeholder_color_dark="*neutral_400",
         input_shadow="none",

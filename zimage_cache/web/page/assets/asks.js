@@ -98,8 +98,10 @@ zimage.card = (root, wires) => {
   function hearing(mine) {
     const ours = (act) => (news) => {
       if (mine !== current) return;
+      const first = !mine.heard;
       mine.heard = true;
       act(news);
+      if (first) comeIntoView();
     };
     return {
       state: ours((state) => {
