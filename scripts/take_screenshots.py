@@ -67,7 +67,7 @@ class Studio:
     def keep(self, page: Page, name: str, settle: float = 900) -> None:
         """Write what *page* shows, in a palette: the repository stays small, and the large areas keep their colours."""
         page.mouse.move(0, 0)
-        page.evaluate("window.scrollTo(0, 0)")
+        page.evaluate("innerWidth > 800 && window.scrollTo(0, 0)")  # a phone is where the page itself took it
         page.wait_for_timeout(settle)  # ms: the badge's animation
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         palette = shot.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -125,6 +125,7 @@ def run_and_stop(studio: Studio, page: Page) -> None:
         choose(page, field, value)
     page.get_by_role("button", name="Advanced").click()
     page.click("#zi-generate")
+    page.wait_for_selector(".zi-running .zi-preview", timeout=120_000)
     page.wait_for_function("document.querySelector('.zi-running .zi-bar').ariaValueNow > 60", timeout=120_000)
     studio.keep(page, "create_running", settle=0)
     page.keyboard.press("Escape")
@@ -139,7 +140,6 @@ def elsewhere(studio: Studio, url: str) -> None:
     page = studio.open(url, locale="zh-CN")
     generate(page, ZH_PROMPT, "generated")
     studio.keep(page, "create_zh")
-    history(studio, page, "history_zh")
     page.context.close()
     page = studio.open(url, locale="zh-CN", color_scheme="dark")
     generate(page, ZH_PROMPT, "memory")

@@ -54,7 +54,7 @@ def test_several_pictures_need_no_scrolling(fake: Fake, open_page: Callable[...,
 def test_the_picture_grows_where_it_stays(
     fake: Fake, open_page: Callable[..., Page], hold: Callable[..., Any], width: int, height: int
 ):
-    """The preview has the place and the size of the picture that follows: nothing jumps at the end."""
+    """The preview has the place and the size of the picture that follows: nothing jumps, and the next ask begins without it."""
     page, early, late = open_page(fake.url), hold(evaluation=1), hold(evaluation=4)
     fake.generator.before_step = lambda recipe, evaluation: (early(recipe, evaluation), late(recipe, evaluation))
     file = io.BytesIO()
@@ -79,6 +79,11 @@ def test_the_picture_grows_where_it_stays(
     assert before
     assert after
     assert before == pytest.approx(after, abs=2)
+    page.route("**/generate", holding([]))
+    write(page, "another one")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-running")).to_be_visible()
+    expect(page.locator(".zi-preview")).to_be_hidden()
 
 
 def test_on_a_phone_the_card_follows_the_prompt(fake: Fake, open_page: Callable[..., Page]):

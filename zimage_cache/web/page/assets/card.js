@@ -71,7 +71,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     else bar.setAttribute("aria-valuenow", String(share));
   }
 
-  // *progress* is the job's state, or only {phase: "asking"} before there is any.
+  // *progress* is the job's state, or only {phase: "asking", preview: null} before there is any.
   function running(ask, progress) {
     const { n = 1 } = ask;
     const words = worded({ ...progress, n });
