@@ -21,6 +21,15 @@ PROMPT = "a large red circle on a blue background"
 ZH_PROMPT = "黑色背景上的黄色星形"
 SEED = "2026"
 COLOURS = 256
+PHONE = {"width": 390, "height": 844}
+MORE = (
+    "a small white star on a purple background",
+    "a large yellow triangle on a green background",
+    "a small black square on an orange background",
+    "a large blue star on a white background",
+    "a small purple circle on a yellow background",
+    "a large green square on a black background",
+)
 
 
 @contextmanager
@@ -45,20 +54,23 @@ class Studio:
 
     def open(self, url: str, **options: object) -> Page:
         """Open the page and wait until its model is ready."""
-        context = self._browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})  # type: ignore[arg-type]
+        context = self._browser.new_context(
+            **{"locale": "en-GB", "viewport": {"width": 1280, "height": 880}, **options}
+        )  # type: ignore[arg-type]
         page = context.new_page()
         page.goto(url)
         page.wait_for_selector('.zi-state[data-status="healthy"]', timeout=60_000)
-        page.wait_for_function("document.querySelector('#zi-seed input')?.value")
+        page.wait_for_function("document.querySelectorAll('#zi-style input').length > 1")
         page.fill("#zi-seed input", SEED)
         return page
 
-    def keep(self, page: Page, name: str) -> None:
-        """Write what *page* shows, in a palette: these are flat areas, and the repository stays small."""
+    def keep(self, page: Page, name: str, settle: float = 900) -> None:
+        """Write what *page* shows, in a palette: the repository stays small, and the large areas keep their colours."""
         page.mouse.move(0, 0)
-        page.wait_for_timeout(900)  # the badge's animation
+        page.evaluate("innerWidth > 800 && window.scrollTo(0, 0)")  # a phone is where the page itself took it
+        page.wait_for_timeout(settle)  # ms: the badge's animation
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        palette = shot.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        palette = shot.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         palette.save(self._folder / f"{name}.png", optimize=True)
 
 
@@ -66,6 +78,7 @@ def generate(page: Page, prompt: str, source: str) -> None:
     """Ask for *prompt* and wait for its picture."""
     page.fill("#zi-prompt textarea", prompt)
     page.click("#zi-generate")
+    page.locator(".zi-asked", has_text=prompt).wait_for(timeout=60_000)
     page.wait_for_selector(f'.zi-badge[data-source="{source}"]', timeout=60_000)
 
 
@@ -77,33 +90,84 @@ def first_run(studio: Studio, url: str) -> None:
     studio.keep(page, "create_generated")
     generate(page, PROMPT, "memory")
     studio.keep(page, "create_memory_hit")
+    several(studio, page)
+    look_closer(studio, page)
     run_and_stop(studio, page)
     page.fill("#zi-prompt textarea", "  ")
     page.click("#zi-generate")
     page.wait_for_selector(".zi-error", state="visible")
     studio.keep(page, "create_error")
-    page = studio.open(url, color_scheme="dark")
-    generate(page, PROMPT, "memory")
-    studio.keep(page, "create_dark")
-    page = studio.open(url, locale="zh-CN")
-    generate(page, ZH_PROMPT, "generated")
-    studio.keep(page, "create_zh")
-    page = studio.open(url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
-    generate(page, PROMPT, "memory")
-    studio.keep(page, "create_phone")
+    page.context.close()
+    elsewhere(studio, url)
+
+
+def several(studio: Studio, page: Page) -> None:
+    """Show four pictures, the first of which is stored already."""
+    choose(page, "n", "4")
+    page.click("#zi-generate")
+    page.wait_for_function("document.querySelectorAll('.zi-badge').length === 4", timeout=60_000)
+    studio.keep(page, "create_grid")
+    choose(page, "n", "1")
+
+
+def look_closer(studio: Studio, page: Page) -> None:
+    """Show the viewer."""
+    page.locator(".zi-result .zi-open").first.click()
+    page.wait_for_selector("dialog.zi-viewer[open]")
+    studio.keep(page, "viewer")
+    page.keyboard.press("Escape")
 
 
 def run_and_stop(studio: Studio, page: Page) -> None:
     """Show a picture that takes a while."""
-    page.click("#zi-size input")
-    page.get_by_role("option", name="512 × 512").click()
     page.get_by_role("button", name="Advanced").click()
-    page.fill("#zi-steps input[type=number]", "50")
+    for field, value in (("width", "512"), ("height", "512"), ("steps", "14")):
+        choose(page, field, value)
     page.get_by_role("button", name="Advanced").click()
     page.click("#zi-generate")
-    page.wait_for_selector(".zi-running .zi-bar:not(.zi-unknown)", timeout=60_000)
-    studio.keep(page, "create_running")
+    page.wait_for_selector(".zi-running .zi-preview", timeout=120_000)
+    page.wait_for_function("document.querySelector('.zi-running .zi-bar').ariaValueNow > 60", timeout=120_000)
+    studio.keep(page, "create_running", settle=0)
     page.keyboard.press("Escape")
+
+
+def elsewhere(studio: Studio, url: str) -> None:
+    """Show the other theme, the other language, the other screen; and the history of what was drawn until now."""
+    page = studio.open(url, color_scheme="dark")
+    generate(page, PROMPT, "memory")
+    studio.keep(page, "create_dark")
+    page.context.close()
+    page = studio.open(url, locale="zh-CN")
+    generate(page, ZH_PROMPT, "generated")
+    studio.keep(page, "create_zh")
+    page.context.close()
+    page = studio.open(url, locale="zh-CN", color_scheme="dark")
+    generate(page, ZH_PROMPT, "memory")
+    studio.keep(page, "create_dark_zh")
+    page.context.close()
+    page = studio.open(url, viewport=PHONE, is_mobile=True, has_touch=True)
+    studio.keep(page, "create_phone_empty")
+    generate(page, PROMPT, "memory")
+    studio.keep(page, "create_phone")
+    page.context.close()
+    page = studio.open(url)
+    for prompt in MORE:
+        generate(page, prompt, "generated")
+    history(studio, page, "history")
+    page.context.close()
+
+
+def history(studio: Studio, page: Page, name: str) -> None:
+    """Open the History tab and show it once its first pictures are there."""
+    page.get_by_role("tab").nth(1).click()
+    page.wait_for_function("document.querySelector('.zi-h-tile img')?.naturalWidth > 0")
+    studio.keep(page, name)
+
+
+def choose(page: Page, field: str, value: str) -> None:
+    """Write *value* into a number of the form and wait until the page knows of it."""
+    page.fill(f"#zi-{field} input[type=number]", value)
+    page.wait_for_function(f"zimage.form.values.{field} === {value}")
 
 
 def main() -> None:

@@ -49,8 +49,6 @@ def _form(service: ImageService, words: gr.I18n) -> Form:
     with gr.Row(elem_classes="zi-actions"):
         generate = gr.Button(words("generate"), variant="primary", size="lg", scale=3, elem_id="zi-generate")
         stop = gr.Button(words("stop"), size="lg", scale=1, min_width=90, elem_id="zi-stop")
-    if profile.examples:
-        _examples(profile.examples, fields["prompt"])
     add_part("styles")
     fields["style"] = gr.Radio([], label=words("style"), elem_id="zi-style")
     add_part("sizes")
@@ -79,13 +77,6 @@ def _prompt(words: gr.I18n) -> Field:
         max_length=MAX_TEXT,
         elem_id="zi-prompt",
     )
-
-
-def _examples(examples: tuple[str, ...], prompt: Field) -> None:
-    with gr.Row(elem_classes="zi-examples"):
-        for text in examples:
-            chip = gr.Button(text, size="sm", elem_classes="zi-chip", scale=0, min_width=0)
-            chip.click(None, outputs=prompt, js=f"() => {json.dumps(text)}", show_progress="hidden")
 
 
 def _side(side: str, profile: ModelProfile, words: gr.I18n) -> Field:

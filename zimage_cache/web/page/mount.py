@@ -77,6 +77,7 @@ def _head(service: ImageService) -> str:
         "fields": list(GenerateBody.model_fields),
         "styles": style_choices(),
         "aspects": ASPECTS,
+        "examples": profile.examples,
         "models": {name: offer(service.profile(name)) for name in service.models},
         "defaults": {name: defaults(service.profile(name)) for name in service.models},
         "default_model": service.default_model,

@@ -66,6 +66,7 @@ _SHAPE: Final = {
     "border_color_accent": "*neutral_400",
     "color_accent": "*neutral_900",
     "input_border_width": "1px",
+    "input_radius": "8px",
     "input_shadow": "none",
     "input_shadow_focus": "0 0 0 3px color-mix(in srgb, *neutral_500 25%, transparent)",
     "button_large_radius": "*radius_lg",

@@ -96,9 +96,10 @@ zimage.actions = ({ use, remove }) => {
   function tools(ask, image) {
     const save = make("a", { href: image.image_url, download: fileName(image), ...labelled("download") }, glyph("save"));
     save.classList.add("zi-download");
+    save.append(make("span", { className: "zi-tool-word" }, say("save")));
     return make("div", { className: "zi-tools" },
-      tool("link", "copy_link", () => copy(link.of(ask, image.seed), say("link"))),
       save,
+      tool("link", "copy_link", () => copy(link.of(ask, image.seed), say("link"))),
       tool("use", "use_settings", () => use(ask, image.seed)),
       ...(ask.n > 1 && image.key ? [tool("key", "copy_key", () => copy(image.key, say("key")))] : []),
       ...kept(image));

@@ -80,7 +80,7 @@ zimage.card = (root, wires) => {
     form.mark(null);
     setTimeout(() => {
       if (mine !== current || mine.heard) return;
-      views.running(mine.ask, { phase: "asking" });
+      views.running(mine.ask, { phase: "asking", preview: null });
       comeIntoView();
     }, PATIENCE);
     try {
@@ -98,8 +98,10 @@ zimage.card = (root, wires) => {
   function hearing(mine) {
     const ours = (act) => (news) => {
       if (mine !== current) return;
+      const first = !mine.heard;
       mine.heard = true;
       act(news);
+      if (first) comeIntoView();
     };
     return {
       state: ours((state) => {
@@ -206,7 +208,7 @@ zimage.card = (root, wires) => {
     if (was) void attempt(() => lookUp(ask));
     else if (id) {
       const mine = begin(ask, id);
-      views.running(ask, { phase: "asking" });
+      views.running(ask, { phase: "asking", preview: null });
       mine.job = jobs.resume(id, hearing(mine));
     } else void draw(ask);
   }

@@ -1,7 +1,7 @@
 // The card: one view for each state of an ask (empty, running, result, error, stopped). Draws, decides nothing.
 "use strict";
 zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
-  const { about, has, language, make, say, time } = zimage;
+  const { about, form, has, language, make, say, time } = zimage;
   const card = root.querySelector(".zi-card");
   const find = (name) => card.querySelector(`.zi-${name}`);
   const { fact, tools } = zimage.actions({ use, remove });
@@ -15,7 +15,15 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   function rest(title, text) {
     find("empty-title").textContent = say(title);
     find("empty-text").textContent = say(text);
+    find("examples").hidden = title !== "empty_title" || about.examples.length === 0;
     view("empty");
+  }
+
+  // Where the picture will be, and only until there has been one: in the form they would take its best place for ever.
+  function example(prompt) {
+    const chip = make("button", { type: "button", className: "zi-chip" }, prompt);
+    chip.addEventListener("click", () => form.fill({ prompt }));
+    return chip;
   }
 
   // ---- while it runs ----
@@ -63,7 +71,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     else bar.setAttribute("aria-valuenow", String(share));
   }
 
-  // *progress* is the job's state, or only {phase: "asking"} before there is any.
+  // *progress* is the job's state, or only {phase: "asking", preview: null} before there is any.
   function running(ask, progress) {
     const { n = 1 } = ask;
     const words = worded({ ...progress, n });
@@ -78,6 +86,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     grow(progress.preview, ask);
     box.style.setProperty("--ratio", `${ask.width ?? 1} / ${ask.height ?? 1}`);
     box.style.setProperty("--wide", String((ask.width ?? 1) / (ask.height ?? 1)));
+    box.style.setProperty("--cap", `${ask.width < 256 ? 512 : ask.width}px`); // as wide as it will be shown
     course(box, words);
     return view("running");
   }
@@ -145,6 +154,8 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   }
 
   zimage.translate(root);
+  find("examples").setAttribute("aria-label", say("examples"));
+  find("examples").replaceChildren(...about.examples.map(example));
   find("new-seed").addEventListener("click", newSeed);
   find("again").addEventListener("click", again);
   for (const halt of card.querySelectorAll(".zi-halt")) halt.addEventListener("click", stop);

@@ -10,13 +10,13 @@ zimage.tiles = (box, made) => {
 
   function badge({ source, seconds, seconds_saved: saved, cached, age_seconds: old }) {
     const more = [
-      cached && old != null ? age(old) : "",
       seconds == null ? "" : say("in_time", { time: time(seconds) }),
+      cached && old != null ? age(old) : "",
       saved > 0 ? say("saved", { time: time(saved) }) : "",
-    ];
+    ].filter(Boolean).join(" · ");
     return make("p", { className: "zi-badge", dataset: { source, cached: Boolean(cached) } },
       make("strong", {}, make("span", { className: "zi-glyph" }), say(source === "history" ? "from_history" : source)),
-      make("span", { className: "zi-badge-more" }, more.filter(Boolean).join(" · ")));
+      make("span", { className: "zi-badge-more", title: ask.n > 1 ? more : "" }, more));
   }
 
   const alt = () => say("picture_alt", { prompt: ask.prompt });
