@@ -11,7 +11,7 @@ zimage.card = (root, wires) => {
   const views = zimage.cardViews(root, { again, forgotten, newSeed, stop, use });
   const listeners = [];
   let turn = 0; // counts what was asked of the card; news of an older turn are nobody's
-  let current = null; // the ask under way: {ask, id, job, looking}
+  let current = null; // the ask under way: {ask, literal, id, job, looking}
   let shown = null; // the ask whose pictures stand on the card
 
   // ---- one ask, from press to picture ----
@@ -56,7 +56,7 @@ zimage.card = (root, wires) => {
     current = null;
   }
 
-  // *ask* as it is drawn: {red|blue} and wildcards are decided by the server, from the seed.
+  // *ask* as it is drawn, word by word: {red|blue} and wildcards are decided by the server, from the seed.
   async function expanded(ask, signal) {
     const { prompt, negative_prompt, style, seed, model, max_sequence_length } = ask;
     if (!DYNAMIC.test(`${prompt} ${negative_prompt}`)) return ask;
@@ -75,7 +75,8 @@ zimage.card = (root, wires) => {
     }
   }
 
-  async function draw(ask) {
+  // *literal*: the words of *ask* were expanded before.
+  async function draw(ask, literal = false) {
     const mine = begin(ask);
     form.mark(null);
     setTimeout(() => {
@@ -84,7 +85,8 @@ zimage.card = (root, wires) => {
       comeIntoView();
     }, PATIENCE);
     try {
-      mine.ask = await expanded(ask, mine.looking.signal);
+      mine.ask = literal ? ask : await expanded(ask, mine.looking.signal);
+      mine.literal = true;
       const found = ask.cache === "use" ? await stored(mine.ask, mine.looking.signal) : null;
       if (mine !== current) return;
       if (found) finish(mine.ask, found);
@@ -149,11 +151,11 @@ zimage.card = (root, wires) => {
   }
 
   function again() {
-    if (shown) void draw({ ...shown, cache: "refresh" });
+    if (shown) void draw({ ...shown, cache: "refresh" }, true);
   }
 
   function use(ask, seed) {
-    form.fill(form.settings({ ...ask, seed, n: 1 }), () => tell(say("used")));
+    form.fill(form.spelled(form.settings({ ...ask, seed, n: 1 })), () => tell(say("used")));
   }
 
   // The only picture on the card was deleted: there is nothing left to show, now or after a reload.
@@ -179,7 +181,7 @@ zimage.card = (root, wires) => {
   function restore(parameters, { image } = {}) {
     const fields = { ...form.settings(parameters), n: 1 };
     mention(parameters.model);
-    return new Promise((done) => form.fill(fields, () => done(attempt(() => lookUp(form.request(fields), image)))));
+    return new Promise((done) => form.fill(form.spelled(fields), () => done(attempt(() => lookUp(form.request(fields), image)))));
   }
 
   function opened({ parameters, error }) {
@@ -202,17 +204,17 @@ zimage.card = (root, wires) => {
     }
   }
 
-  function resume({ ask, id, shown: was }) {
+  function resume({ ask, literal, id, shown: was }) {
     if (was) void attempt(() => lookUp(ask));
     else if (id) {
       const mine = begin(ask, id);
       views.running(ask, { phase: "asking" });
       mine.job = jobs.resume(id, hearing(mine));
-    } else void draw(ask);
+    } else void draw(ask, literal);
   }
 
   function remembered() {
-    if (current) return { ask: current.ask, id: current.job?.id ?? null };
+    if (current) return { ask: current.ask, literal: current.literal, id: current.job?.id ?? null };
     return shown && shown.cache !== "bypass" ? { ask: shown, shown: true } : null;
   }
 
@@ -238,7 +240,7 @@ zimage.card = (root, wires) => {
     const read = link.read();
     if (!read) return;
     link.clear();
-    form.fill(form.settings(read.parameters), () => opened(read));
+    form.fill(form.spelled(form.settings(read.parameters)), () => opened(read));
   });
   form.wire(wires.fill);
   views.empty();
