@@ -5,6 +5,8 @@
 "use strict";
 zimage.card = (root, wires) => {
   const { form, jobs, link, say, server, tab, tell } = zimage;
+  const DRAWN = -1; // the API's word for "any seed"; the page holds the one it asks for
+  const SEEDS = 2 ** 32; // behind the last one comes 0
   const PATIENCE = 120; // ms before a look-up is worth a change of the page: hits are faster
   const NARROW = matchMedia("(max-width: 800px)");
   const DYNAMIC = /\{|__/; // what only the server can tell from plain text: {red|blue}, __wildcards__
@@ -42,7 +44,7 @@ zimage.card = (root, wires) => {
     shown = ask;
     form.mark(null);
     end(() => views.result(ask, answer));
-    for (const listener of listeners) listener(ask, answer.images);
+    for (const listener of listeners) listener(ask, answer.images.filter(Boolean));
   }
 
   function fail(error) {
@@ -125,7 +127,7 @@ zimage.card = (root, wires) => {
   }
 
   function generate(values) {
-    if (values.seed == null) {
+    if (values.seed == null || values.seed === DRAWN) {
       form.fill({ seed: form.drawSeed() }, generate);
       return;
     }
@@ -166,11 +168,20 @@ zimage.card = (root, wires) => {
 
   // ---- settings that come from elsewhere: a link, a file, the history, the time before a reload ----
 
-  // Shows the stored picture of *ask*; else the copy at the address *image*; else says that there is none.
-  async function lookUp(ask, image) {
+  // What is still stored of several pictures, null where one is not; null when none is.
+  async function storedSome(ask) {
+    const seeds = Array.from({ length: ask.n }, (_, i) => (ask.seed + i) % SEEDS);
+    const found = await Promise.all(seeds.map((seed) => stored({ ...ask, seed, n: 1 })));
+    const images = found.map((one) => one?.images[0] ?? null);
+    return images.some(Boolean) ? { images, warnings: found.flatMap((one) => one?.warnings ?? []) } : null;
+  }
+
+  // Shows the stored pictures of *ask*, for one that was on the card *before* what is left of them; else the copy at the
+  // address *image*; else says that there is none.
+  async function lookUp(ask, { image, before = false } = {}) {
     turn += 1;
     const mine = turn;
-    const found = await stored(ask);
+    const found = (await stored(ask)) ?? (before && ask.n > 1 ? await storedSome(ask) : null);
     if (mine !== turn) return;
     const copy = { image_url: image, source: "history", key: "", ...ask };
     if (!found && !image) return tell(say("not_stored"));
@@ -181,7 +192,7 @@ zimage.card = (root, wires) => {
   function restore(parameters, { image } = {}) {
     const fields = { ...form.settings(parameters), n: 1 };
     mention(parameters.model);
-    return new Promise((done) => form.fill(form.spelled(fields), () => done(attempt(() => lookUp(form.request(fields), image)))));
+    return new Promise((done) => form.fill(form.spelled(fields), () => done(attempt(() => lookUp(form.request(fields), { image })))));
   }
 
   function opened({ parameters, error }) {
@@ -205,7 +216,7 @@ zimage.card = (root, wires) => {
   }
 
   function resume({ ask, literal, id, shown: was }) {
-    if (was) void attempt(() => lookUp(ask));
+    if (was) void attempt(() => lookUp(ask, { before: true }));
     else if (id) {
       const mine = begin(ask, id);
       views.running(ask, { phase: "asking" });
