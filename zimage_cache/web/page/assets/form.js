@@ -37,6 +37,8 @@ zimage.form = (() => {
     const opened = link.read();
     const said = opened && spelled(settings(opened.parameters));
     const first = { ...named(names, held), seed: drawSeed(), style: "", ...tab.form, ...said };
+    // What was kept may be of a server that offered others.
+    if (!offered(first.model)) first.model = about.default_model;
     heard(names, names.map((name) => first[name]), "begun");
     start(opened);
     return names.map((name) =>
