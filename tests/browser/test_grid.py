@@ -93,3 +93,37 @@ def test_one_that_fails_is_told_and_the_finished_ones_are_kept(fake: Fake, open_
         fake.generator.before_step = lambda _recipe, _evaluation: None
     page.click("#zi-generate")
     expect(page.locator(".zi-badge strong")).to_have_text(["From memory", "Newly drawn"])
+
+
+def test_after_a_reload_what_is_left_is_shown(fake: Fake, open_page):
+    """One of three deleted from the cache: the others stand where they stood, its place says so, nothing is drawn."""
+    page = open_page(fake.url)
+    page.fill("#zi-seed input", str(2**32 - 2))
+    several(page, "not all of it", 3)
+    expect(tiles(page, "there")).to_have_count(3)
+    facts = page.inner_text(".zi-facts-all")
+    keys = page.locator(".zi-pictures .zi-open").evaluate_all("links => links.map(link => link.pathname.slice(8, 72))")
+    drawn = len(fake.generator.recipes)
+    for key, left in ((keys[0], 2), (keys[1], 1)):
+        assert page.request.delete(f"{fake.url}/cache/{key}").ok
+        page.reload()
+        expect(tiles(page, "there")).to_have_count(left)
+        expect(tiles(page, "deleted")).to_have_count(3 - left)
+        expect(tiles(page, "there").last.locator(".zi-own dd")).to_have_text("0")
+        assert page.inner_text(".zi-facts-all") == facts
+    assert page.request.delete(f"{fake.url}/cache/{keys[2]}").ok
+    page.reload()
+    expect(page.locator(".zi-told")).to_contain_text("not stored any more")
+    expect(page.locator(".zi-empty")).to_be_visible()
+    assert len(fake.generator.recipes) == drawn
+
+
+def test_any_seed_is_drawn_by_the_page(fake: Fake, open_page):
+    """-1 in the seed's field becomes a concrete seed, which finds the same picture again."""
+    page = open_page(fake.url)
+    page.fill("#zi-seed input", "-1")
+    generate(page, "any seed", "generated")
+    drawn = int(seed(page))
+    assert fake.generator.recipes[-1].seed == drawn >= 0
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge")).to_contain_text("From memory")

@@ -1,11 +1,13 @@
 """The lines under the prompt, and what becomes of alternatives and wildcards."""
 
 import re
+from urllib.parse import urlencode
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import Fake, Watch, generate, wait_with, write
+from .conftest import Fake, Watch, generate, seed, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -131,3 +133,46 @@ def test_a_prompt_of_plain_text_asks_for_no_expansion(fake: Fake, open_page, wat
     page.route("**/prompt-info", lambda route: route.abort())
     generate(page, "plain and simple", "generated")
     watch.errors.clear()  # the browser's own line about the aborted request
+
+
+SIGNS = (
+    "a {red|blue} fox",
+    r"\{kept\} and \| and \__ and \\{",
+    "__animal__ ____ ___a___ b__ __c",
+    '{"json": 1} and { alone | so',
+    "{2$$a|b} $$ {1-$$x}",
+    r"{__animal__} \ {a} \__animal__ }{",
+)
+
+
+def test_restored_words_ask_for_the_same_picture(fake: Fake, open_page):
+    """Signs that were drawn as they are stand escaped in the form: Generate, a link and Draw again mean the same."""
+    page = open_page(fake.url)
+    for i, prompt in enumerate(SIGNS):
+        body = {"prompt": prompt, "negative_prompt": prompt, "guidance_scale": 2, "seed": i}
+        httpx.post(f"{fake.url}/generate", json=body).raise_for_status()
+        page.evaluate("(parameters) => void zimage.restore(parameters)", body)
+        expect(page.locator(".zi-asked")).to_have_text(prompt)
+        drawn = len(fake.generator.recipes)
+        with page.expect_response(lambda answer: answer.url.endswith("/generate")) as asked:
+            page.click("#zi-generate")
+        assert asked.value.json()["images"][0]["cached"]
+        assert len(fake.generator.recipes) == drawn
+
+
+def test_words_that_were_drawn_are_not_expanded_again(fake: Fake, open_page):
+    """Draw again, Use these settings and a copied link keep every sign of what was drawn."""
+    page = open_page(fake.url)
+    write(page, r"a \{red|blue\} fox")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-asked")).to_have_text("a {red|blue} fox")
+    with page.expect_response("**/jobs") as asked:
+        page.click(".zi-again")
+    assert asked.value.request.post_data_json["prompt"] == "a {red|blue} fox"
+    expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
+    page.click('.zi-tool[data-tool="use"]')
+    expect(page.locator(".zi-told")).to_be_visible()
+    expect(page.locator("#zi-prompt textarea")).to_have_value(r"a \{red|blue\} fox")
+    page.goto(f"{fake.url}/#{urlencode({'prompt': 'a {red|blue} fox', 'seed': seed(page)})}")
+    expect(page.locator(".zi-asked")).to_have_text("a {red|blue} fox")
+    expect(page.locator("#zi-prompt textarea")).to_have_value(r"a \{red|blue\} fox")

@@ -178,3 +178,61 @@ def test_a_stream_that_breaks_off_is_taken_up_again(fake: Fake, open_page, hold,
     door.open()
     expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
     watch.errors.clear()
+
+
+def test_a_hidden_page_looks_for_a_lost_server_no_longer_than_its_job_waits(fake: Fake, open_page, hold, watch: Watch):
+    """Out of reach beyond the job's time of grace, a page nobody sees is silent; seen again, it finds its job."""
+    page, door = open_page(fake.url), hold(3)
+    write(page, "lost in the dark")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-running")).to_contain_text("step 2 of 8")
+    page.route("**/jobs/**", lambda route: route.fulfill(status=503, body=""))
+    reload(page)
+    expect(page.locator(".zi-running")).to_contain_text("Connection lost")
+    page.evaluate("""() => {
+      const { get } = zimage.server;
+      zimage.server.get = (...all) => ((window.looks = (window.looks ?? 0) + 1), get(...all));
+      Object.defineProperty(document, 'hidden', { configurable: true, value: true });
+    }""")
+    page.wait_for_function("window.looks >= 2")  # its job still waits
+    page.evaluate("""() => {
+      const now = performance.now.bind(performance);
+      performance.now = () => now() + 60_000;
+      window.looks = 0;
+    }""")
+    page.wait_for_timeout(3500)  # three times as long as it waits between attempts
+    assert page.evaluate("window.looks") <= 1  # the one that was due
+    page.unroute("**/jobs/**")
+    page.evaluate("Object.defineProperty(document, 'hidden', { configurable: true, value: false })")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    door.open()
+    expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
+    watch.errors.clear()  # the browser's own lines about refused requests
+
+
+def test_a_page_out_of_the_browsers_memory_keeps_its_job_to_itself(fake: Fake, open_page, hold):
+    """Left and come back to without a reload, it has its job still: a copy of the tab finds none to end."""
+    page, door = open_page(fake.url), hold(3)
+    write(page, "back and forth")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-running")).to_contain_text("step 2 of 8")
+    for name in ("pagehide", "pageshow"):
+        page.evaluate(f"dispatchEvent(new PageTransitionEvent('{name}', {{ persisted: true }}))")
+    assert page.evaluate("sessionStorage.getItem('zimage.ask')") is None
+    door.open()
+    expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
+
+
+def test_a_model_that_is_not_offered_any_more_is_not_asked_for(fake: Fake, open_page):
+    """After a restart with another model, a reloaded form has this server's own, and Generate draws."""
+    page = open_page(fake.url)
+    write(page, "of another server")
+    page.wait_for_function("zimage.form.values.prompt === 'of another server'")
+    page.evaluate("""() => {
+      const form = { ...zimage.form.values, model: "gone" };
+      sessionStorage.setItem("zimage.form", JSON.stringify(form));
+    }""")
+    reload(page)
+    expect(page.locator("#zi-prompt textarea")).to_have_value("of another server")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")

@@ -1,5 +1,7 @@
 """Pictures one already has for words like those being typed."""
 
+import re
+
 import httpx
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
@@ -174,3 +176,22 @@ def test_after_a_reload_the_row_is_back(fake: Fake, open_page):
     page.wait_for_function("document.querySelector('#zi-seed input')?.value")
     expect(page.locator("#zi-prompt textarea")).to_have_value(FOX)
     expect(strip(page).get_by_role("button", name=FOX).first).to_be_visible()
+
+
+def test_what_is_on_the_card_is_not_offered(fake: Fake, open_page):
+    """The picture one looks at is left out, others of its words are not; it comes back once another is shown."""
+    prompt = "a lighthouse in thick fog"
+    have(fake, prompt, seed=1)
+    have(fake, prompt, seed=2)
+    page = open_page(fake.url)
+    write(page, prompt)
+    expect(strip(page).get_by_role("button")).to_have_count(2)
+    titles = strip(page).get_by_role("button")
+    titles.first.click()
+    expect(page.locator(".zi-badge")).to_be_visible()
+    expect(titles).to_have_count(1)
+    one = page.input_value("#zi-seed input")
+    expect(titles).to_have_attribute("title", re.compile(rf"(?<!{one})$"))
+    titles.click()
+    expect(page.locator("#zi-seed input")).not_to_have_value(one)
+    expect(titles).to_have_attribute("title", re.compile(rf"{one}$"))

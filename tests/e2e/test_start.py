@@ -1,5 +1,6 @@
 """`python app.py` in a process of its own: what it says when it cannot start, when it listens, and how it ends."""
 
+import json
 import os
 import re
 import shutil
@@ -121,3 +122,19 @@ def test_from_the_first_line_to_the_last(server):
     assert server.returncode in {0, -signal.SIGTERM}
     assert "Traceback" not in err
     assert out == ""
+
+
+def test_streams_are_told_that_the_server_stops(server):
+    """SIGTERM ends jobs before anything is waited for: an open stream gets its last message, and nothing breaks off."""
+    url = server.stdout.readline().partition(": ")[2].strip()
+    with httpx.Client(base_url=url, timeout=60) as client:
+        body = {"prompt": "never to be finished", "width": 512, "height": 512, "steps": 50, "n": 8}
+        job = client.post("/jobs", json=body).raise_for_status().json()
+        with client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            server.send_signal(signal.SIGTERM)
+            told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+        _, err = server.communicate(timeout=60)
+    assert (told[-1]["state"], told[-1]["error"]["message"]) == ("cancelled", "the server is stopping")
+    assert "Traceback" not in err

@@ -55,6 +55,8 @@ def create_app(
     add_error_responses(app)
     add_api(app, service, private=credentials is not None)
     add_jobs_api(app, tickets)
+    # For a server that ends jobs before it waits for their streams.
+    app.state.end_jobs = tickets.close
     add_prompt_api(app, service)
     add_models_api(app, service)
     add_cache_api(app, service)

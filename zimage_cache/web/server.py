@@ -3,31 +3,39 @@
 import contextlib
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
 
 _log = logging.getLogger(__name__)
-# Open pages hold a stream each; they must not hold up the end.
 _GRACE_SECONDS: Final = 5
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 _THIS_MACHINE: Final = ("127.", "::1")
 
 
 def run(app: FastAPI, listening: socket.socket, *, open_to_all: bool) -> None:
-    """Serve *app* until SIGINT or SIGTERM; requests in flight get a few seconds to finish."""
+    """Serve *app* until SIGINT or SIGTERM; jobs end then, other requests in flight get a few seconds to finish."""
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_SECONDS
     )
     # uvicorn ends cleanly on Ctrl+C and then raises it once more, for programs that have something left to do.
     with contextlib.suppress(KeyboardInterrupt):
-        _Announcing(config, listening, open_to_all=open_to_all).run(sockets=[listening])
+        _Announcing(config, listening, end_jobs=app.state.end_jobs, open_to_all=open_to_all).run(sockets=[listening])
 
 
 class _Announcing(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, listening: socket.socket, *, open_to_all: bool) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listening: socket.socket,
+        *,
+        end_jobs: Callable[[], Awaitable[None]],
+        open_to_all: bool,
+    ) -> None:
         super().__init__(config)
+        self._end_jobs = end_jobs
         self._host, self._port = listening.getsockname()[:2]
         self._open_to_all = open_to_all
 
@@ -41,6 +49,11 @@ class _Announcing(uvicorn.Server):
             _say(f"Running on network URL: http://{_bracketed(lan_address())}:{self._port}")
         if self._open_to_all and not self._host.startswith(_THIS_MACHINE):
             _log.warning("everybody who reaches this address may use it; ask for a password with --auth user:password")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # First: every open page holds a stream that ends with its job, and uvicorn waits for all that is open.
+        await self._end_jobs()
+        await super().shutdown(sockets)
 
 
 def lan_address() -> str:

@@ -5,13 +5,15 @@
 "use strict";
 zimage.card = (root, wires) => {
   const { form, jobs, link, say, server, tab, tell } = zimage;
+  const DRAWN = -1; // the API's word for "any seed"; the page holds the one it asks for
+  const SEEDS = 2 ** 32; // behind the last one comes 0
   const PATIENCE = 120; // ms before a look-up is worth a change of the page: hits are faster
   const NARROW = matchMedia("(max-width: 800px)");
   const DYNAMIC = /\{|__/; // what only the server can tell from plain text: {red|blue}, __wildcards__
   const views = zimage.cardViews(root, { again, forgotten, newSeed, stop, use });
   const listeners = [];
   let turn = 0; // counts what was asked of the card; news of an older turn are nobody's
-  let current = null; // the ask under way: {ask, id, job, looking}
+  let current = null; // the ask under way: {ask, literal, id, job, looking}
   let shown = null; // the ask whose pictures stand on the card
 
   // ---- one ask, from press to picture ----
@@ -42,7 +44,7 @@ zimage.card = (root, wires) => {
     shown = ask;
     form.mark(null);
     end(() => views.result(ask, answer));
-    for (const listener of listeners) listener(ask, answer.images);
+    for (const listener of listeners) listener(ask, answer.images.filter(Boolean));
   }
 
   function fail(error) {
@@ -56,7 +58,7 @@ zimage.card = (root, wires) => {
     current = null;
   }
 
-  // *ask* as it is drawn: {red|blue} and wildcards are decided by the server, from the seed.
+  // *ask* as it is drawn, word by word: {red|blue} and wildcards are decided by the server, from the seed.
   async function expanded(ask, signal) {
     const { prompt, negative_prompt, style, seed, model, max_sequence_length } = ask;
     if (!DYNAMIC.test(`${prompt} ${negative_prompt}`)) return ask;
@@ -75,7 +77,8 @@ zimage.card = (root, wires) => {
     }
   }
 
-  async function draw(ask) {
+  // *literal*: the words of *ask* were expanded before.
+  async function draw(ask, literal = false) {
     const mine = begin(ask);
     form.mark(null);
     setTimeout(() => {
@@ -84,7 +87,8 @@ zimage.card = (root, wires) => {
       comeIntoView();
     }, PATIENCE);
     try {
-      mine.ask = await expanded(ask, mine.looking.signal);
+      mine.ask = literal ? ask : await expanded(ask, mine.looking.signal);
+      mine.literal = true;
       const found = ask.cache === "use" ? await stored(mine.ask, mine.looking.signal) : null;
       if (mine !== current) return;
       if (found) finish(mine.ask, found);
@@ -125,7 +129,7 @@ zimage.card = (root, wires) => {
   }
 
   function generate(values) {
-    if (values.seed == null) {
+    if (values.seed == null || values.seed === DRAWN) {
       form.fill({ seed: form.drawSeed() }, generate);
       return;
     }
@@ -151,11 +155,11 @@ zimage.card = (root, wires) => {
   }
 
   function again() {
-    if (shown) void draw({ ...shown, cache: "refresh" });
+    if (shown) void draw({ ...shown, cache: "refresh" }, true);
   }
 
   function use(ask, seed) {
-    form.fill(form.settings({ ...ask, seed, n: 1 }), () => tell(say("used")));
+    form.fill(form.spelled(form.settings({ ...ask, seed, n: 1 })), () => tell(say("used")));
   }
 
   // The only picture on the card was deleted: there is nothing left to show, now or after a reload.
@@ -166,11 +170,20 @@ zimage.card = (root, wires) => {
 
   // ---- settings that come from elsewhere: a link, a file, the history, the time before a reload ----
 
-  // Shows the stored picture of *ask*; else the copy at the address *image*; else says that there is none.
-  async function lookUp(ask, image) {
+  // What is still stored of several pictures, null where one is not; null when none is.
+  async function storedSome(ask) {
+    const seeds = Array.from({ length: ask.n }, (_, i) => (ask.seed + i) % SEEDS);
+    const found = await Promise.all(seeds.map((seed) => stored({ ...ask, seed, n: 1 })));
+    const images = found.map((one) => one?.images[0] ?? null);
+    return images.some(Boolean) ? { images, warnings: found.flatMap((one) => one?.warnings ?? []) } : null;
+  }
+
+  // Shows the stored pictures of *ask*, for one that was on the card *before* what is left of them; else the copy at the
+  // address *image*; else says that there is none.
+  async function lookUp(ask, { image, before = false } = {}) {
     turn += 1;
     const mine = turn;
-    const found = await stored(ask);
+    const found = (await stored(ask)) ?? (before && ask.n > 1 ? await storedSome(ask) : null);
     if (mine !== turn) return;
     const copy = { image_url: image, source: "history", key: "", ...ask };
     if (!found && !image) return tell(say("not_stored"));
@@ -181,7 +194,7 @@ zimage.card = (root, wires) => {
   function restore(parameters, { image } = {}) {
     const fields = { ...form.settings(parameters), n: 1 };
     mention(parameters.model);
-    return new Promise((done) => form.fill(fields, () => done(attempt(() => lookUp(form.request(fields), image)))));
+    return new Promise((done) => form.fill(form.spelled(fields), () => done(attempt(() => lookUp(form.request(fields), { image })))));
   }
 
   function opened({ parameters, error }) {
@@ -204,17 +217,17 @@ zimage.card = (root, wires) => {
     }
   }
 
-  function resume({ ask, id, shown: was }) {
-    if (was) void attempt(() => lookUp(ask));
+  function resume({ ask, literal, id, shown: was }) {
+    if (was) void attempt(() => lookUp(ask, { before: true }));
     else if (id) {
       const mine = begin(ask, id);
       views.running(ask, { phase: "asking", preview: null });
       mine.job = jobs.resume(id, hearing(mine));
-    } else void draw(ask);
+    } else void draw(ask, literal);
   }
 
   function remembered() {
-    if (current) return { ask: current.ask, id: current.job?.id ?? null };
+    if (current) return { ask: current.ask, literal: current.literal, id: current.job?.id ?? null };
     return shown && shown.cache !== "bypass" ? { ask: shown, shown: true } : null;
   }
 
@@ -240,7 +253,7 @@ zimage.card = (root, wires) => {
     const read = link.read();
     if (!read) return;
     link.clear();
-    form.fill(form.settings(read.parameters), () => opened(read));
+    form.fill(form.spelled(form.settings(read.parameters)), () => opened(read));
   });
   form.wire(wires.fill);
   views.empty();

@@ -127,10 +127,11 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
 
   function facts(ask, images) {
     const alone = images.length === 1;
-    const [first] = images;
+    const first = images.find(Boolean);
+    const last = (ask.seed + images.length - 1) % 2 ** 32;
     const style = about.styles[language].find(([, name]) => name === ask.style);
     return [
-      alone ? fact(say("seed"), String(first.seed)) : plain(say("seed"), `${first.seed} – ${images.at(-1).seed}`),
+      alone ? fact(say("seed"), String(first.seed)) : plain(say("seed"), `${ask.seed} – ${last}`),
       fact(say("size"), `${first.width} × ${first.height}`, `${first.width}x${first.height}`),
       ...(ask.steps ? [fact(say("steps"), String(ask.steps))] : []),
       ...(style ? [plain(say("style"), style[0])] : []),

@@ -35,8 +35,10 @@ zimage.form = (() => {
   // What stood in the form before a reload stands there again, and what a link says goes over both.
   function begin(names, held) {
     const opened = link.read();
-    const said = opened && settings(opened.parameters);
+    const said = opened && spelled(settings(opened.parameters));
     const first = { ...named(names, held), seed: drawSeed(), style: "", ...tab.form, ...said };
+    // What was kept may be of a server that offered others.
+    if (!offered(first.model)) first.model = about.default_model;
     heard(names, names.map((name) => first[name]), "begun");
     start(opened);
     return names.map((name) =>
@@ -68,6 +70,19 @@ zimage.form = (() => {
     }));
   }
 
+  // *fields* of a request as they are to stand in the form: what a person would have to type to ask for just these
+  // words, where {red|blue} and __wildcards__ would be expanded.
+  function spelled(fields) {
+    const { prompt, negative_prompt } = fields;
+    return { ...fields, prompt: escaped(prompt), negative_prompt: escaped(negative_prompt) };
+  }
+
+  // Only where the signs would mean something: braces without | or $$ are text, as are two lone underscores.
+  function escaped(text) {
+    const braces = /[|\\]|\$\$/.test(text) ? text.replace(/[{}]/g, "\\$&") : text;
+    return /__[^]*__|\\__/.test(text) ? braces.replace(/__/g, "\\__") : braces;
+  }
+
   // The body of `POST /generate`. Nothing is mended here: the server's rules judge what people typed.
   function request({ style, ...fields }) {
     for (const side of ["width", "height"]) {
@@ -90,6 +105,7 @@ zimage.form = (() => {
     drawSeed,
     request,
     settings,
+    spelled,
     offered,
     mark,
     // Kept once the form holds its first values, with what `link.read` found.

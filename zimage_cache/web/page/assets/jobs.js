@@ -4,6 +4,7 @@
 zimage.jobs = (() => {
   const { server } = zimage;
   const AGAIN = 1000; // ms between attempts to reach a server that is away
+  const GRACE = 15000; // ms the server keeps the job of a page that does not listen
   const OVER = ["done", "failed", "cancelled"];
 
   // Tells *hear*.state(state) until one is final; .lost() while the server is out of reach; .gone() when it does not
@@ -12,15 +13,37 @@ zimage.jobs = (() => {
     let over = false;
     let source = null;
     let timer = 0;
+    let since = null; // when the server was lost
 
-    function close() {
-      over = true;
+    function rest() {
       clearTimeout(timer);
       source?.close();
     }
 
+    function close() {
+      over = true;
+      rest();
+      document.removeEventListener("visibilitychange", seen);
+    }
+
+    // A hidden page tries as long as its job waits for it, and then no more until somebody looks.
+    function tired() {
+      since ??= performance.now();
+      if (!document.hidden || performance.now() - since < GRACE) return false;
+      rest();
+      document.addEventListener("visibilitychange", seen);
+      return true;
+    }
+
+    function seen() {
+      if (document.hidden) return;
+      document.removeEventListener("visibilitychange", seen);
+      void look();
+    }
+
     function told(state) {
       if (over) return;
+      since = null;
       if (OVER.includes(state.state)) close();
       hear.state(state);
     }
@@ -31,7 +54,7 @@ zimage.jobs = (() => {
       source.addEventListener("error", () => {
         if (over) return;
         hear.lost();
-        if (source.readyState === EventSource.CLOSED) void look();
+        if (!tired() && source.readyState === EventSource.CLOSED) void look();
       });
     }
 
@@ -46,7 +69,7 @@ zimage.jobs = (() => {
           close();
           if (error.code === "not_found") hear.gone();
           else hear.failed(error);
-        } else timer = setTimeout(look, AGAIN);
+        } else if (!tired()) timer = setTimeout(look, AGAIN);
       }
     }
 

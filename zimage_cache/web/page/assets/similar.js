@@ -4,11 +4,15 @@ zimage.similar = (root) => {
   const { form, make, say, server, tablist } = zimage;
   const QUIET = 400; // ms without typing
   const LEAST = 8; // characters; a Chinese one says as much as two
+  const OFFERED = 6;
+  const CARD = 8; // pictures the card shows at most
   const MOST = 1000; // of a long prompt, its beginning is enough
   const strip = root.querySelector(".zi-similar");
   const row = strip.querySelector("ul");
   let text = ""; // as it stands in the form
   let asked = ""; // what the row answers
+  let found = []; // pictures
+  let shown = []; // pictures on the card
   let asking = null; // aborts the question under way
   let quiet = 0;
 
@@ -16,8 +20,16 @@ zimage.similar = (root) => {
   const long = (words) => weight(words) >= LEAST;
 
   function show(pictures) {
-    row.replaceChildren(...pictures.map(item));
-    strip.hidden = pictures.length === 0;
+    found = pictures;
+    draw();
+  }
+
+  // What stands on the card need not be offered. A copy out of the history has no key there, but its address.
+  function draw() {
+    const there = ({ key, image_url: url }) => shown.some((image) => (image.key ? image.key === key : image.image_url === url));
+    const offered = found.filter((picture) => !there(picture)).slice(0, OFFERED);
+    row.replaceChildren(...offered.map(item));
+    strip.hidden = offered.length === 0;
   }
 
   function item(picture) {
@@ -47,7 +59,7 @@ zimage.similar = (root) => {
     asking?.abort();
     const mine = (asking = new AbortController());
     asked = text;
-    const wanted = new URLSearchParams({ similar: text.slice(0, MOST), limit: 6 });
+    const wanted = new URLSearchParams({ similar: text.slice(0, MOST), limit: OFFERED + CARD });
     try {
       const { pictures } = await server.get(`/history?${wanted}`, { signal: mine.signal });
       if (!mine.signal.aborted) show(pictures);
@@ -75,4 +87,8 @@ zimage.similar = (root) => {
   form.changed(typed);
   typed(form.values);
   tablist.onSeen(root, () => void ask());
+  zimage.onResult((_ask, images) => {
+    shown = images;
+    draw();
+  });
 };

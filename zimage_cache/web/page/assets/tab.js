@@ -28,6 +28,8 @@ zimage.tab = (() => {
   const found = read(ASK);
   write(ASK, null);
   addEventListener("pagehide", () => write(ASK, asked()));
+  // Back as it was, out of the browser's memory: it has its job still.
+  addEventListener("pageshow", ({ persisted }) => void (persisted && write(ASK, null)));
 
   return {
     // What the form held before the reload, by field name; null in a fresh tab.

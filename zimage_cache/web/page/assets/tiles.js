@@ -2,6 +2,7 @@
 "use strict";
 zimage.tiles = (box, made) => {
   const { age, make, say, time } = zimage;
+  const HOLES = { pending: "tile_waiting", deleted: "tile_deleted" };
   let ask = null; // whose pictures these are
   let tiles = []; // {state, figure, image?}
   let last = null; // the preview told last, whichever tile it was for
@@ -88,21 +89,22 @@ zimage.tiles = (box, made) => {
   }
 
   return {
-    // Shows *images* (null: not there yet) of *next*; *progress* {words, share, preview} is that of the first missing.
+    // Shows *images* of *next*; *progress* {words, share, preview} is that of the first missing. Without progress, what
+    // is missing (null) was deleted; else it is not there yet.
     show(next, images, progress = null) {
       begin(next);
       shape({ ...images.find(Boolean) ?? next, n: images.length });
       const first = images.findIndex((image) => !image);
       images.forEach((image, i) => {
-        const state = image ? "there" : "pending";
-        if (tiles[i]?.state !== state) put(i, state, image ? picture(image) : hole(state, say("tile_waiting")), image);
+        const state = image ? "there" : progress ? "pending" : "deleted";
+        if (tiles[i]?.state !== state) put(i, state, image ? picture(image) : hole(state, say(HOLES[state])), image);
         if (i === first && progress) drawing(tiles[i], progress);
       });
     },
     // Leaves a hole where *image* was.
     remove(image) {
       const i = tiles.findIndex((tile) => tile.image === image);
-      if (i >= 0) put(i, "deleted", hole("deleted", say("tile_deleted")));
+      if (i >= 0) put(i, "deleted", hole("deleted", say(HOLES.deleted)));
     },
   };
 };
