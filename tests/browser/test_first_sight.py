@@ -54,7 +54,7 @@ def test_several_pictures_need_no_scrolling(fake: Fake, open_page: Callable[...,
 def test_the_picture_grows_where_it_stays(
     fake: Fake, open_page: Callable[..., Page], hold: Callable[..., Any], width: int, height: int
 ):
-    """The preview has the place and the size of the picture that follows: nothing jumps, and the next ask begins without it."""
+    """The preview has the place and size of the picture that follows, and the next ask begins without it."""
     page, early, late = open_page(fake.url), hold(evaluation=1), hold(evaluation=4)
     fake.generator.before_step = lambda recipe, evaluation: (early(recipe, evaluation), late(recipe, evaluation))
     file = io.BytesIO()
