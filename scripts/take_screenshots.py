@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "a large red circle on a blue background"
 ZH_PROMPT = "黑色背景上的黄色星形"
 SEED = "2026"
-COLOURS = 256
+COLOURS = (256, 128, 64)  # as many as fit
+MOST = 110_000  # bytes
 PHONE = {"width": 390, "height": 844}
 MORE = (
     "a small white star on a purple background",
@@ -70,8 +71,13 @@ class Studio:
         page.evaluate("innerWidth > 800 && window.scrollTo(0, 0)")  # a phone is where the page itself took it
         page.wait_for_timeout(settle)  # ms: the badge's animation
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        palette = shot.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        palette.save(self._folder / f"{name}.png", optimize=True)
+        for colours in COLOURS:
+            file = io.BytesIO()
+            palette = shot.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            palette.save(file, "PNG", optimize=True)
+            if len(file.getvalue()) < MOST:
+                break
+        (self._folder / f"{name}.png").write_bytes(file.getvalue())
 
 
 def generate(page: Page, prompt: str, source: str) -> None:
