@@ -79,7 +79,7 @@ zimage.form = (() => {
 
   // Only where the signs would mean something: braces without | or $$ are text, as are two lone underscores.
   function escaped(text) {
-    const braces = /[|\\]|\$\$/.test(text) ? text.replace(/[{}]/g, "\\$&") : text;
+    const braces = /\||\$\$|\\[{}]/.test(text) ? text.replace(/[{}]/g, "\\$&") : text;
     return /__[^]*__|\\__/.test(text) ? braces.replace(/__/g, "\\__") : braces;
   }
 
