@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from .conftest import Fake, generate, seed, wait_until, write
+from .conftest import Fake, generate, open_advanced, seed, wait_until, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -237,7 +237,7 @@ def test_a_picture_without_a_trace_cannot_be_kept(fake: Fake, open_page):
     assert httpx.delete(f"{fake.url}/cache/{key(page)}").status_code == 200
     tool(page, "pin").click()
     expect(told(page)).to_contain_text("cannot be pinned")
-    page.get_by_role("button", name="Advanced").click()
+    open_advanced(page)
     page.get_by_label("Leave no trace").check()
     generate(page, "no trace to keep", "generated")
     expect(page.locator(".zi-asked")).to_have_text("no trace to keep")

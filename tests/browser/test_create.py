@@ -13,7 +13,7 @@ from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.service import tickets
 
-from .conftest import Demo, Fake, Watch, generate, seed, wait_until, wait_with, write
+from .conftest import Demo, Fake, Watch, generate, open_advanced, seed, wait_until, wait_with, write
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -82,7 +82,7 @@ def test_every_control_reaches_the_recipe(fake: Fake, open_page):
     page.fill("#zi-width input", "160")
     page.fill("#zi-height input", "96")
     page.fill("#zi-seed input", "4294967295")
-    page.get_by_role("button", name="Advanced").click()
+    open_advanced(page)
     expect(page.locator(".zi-idle")).to_be_visible()
     page.fill("#zi-guidance_scale input[type=number]", "2.5")
     page.fill("#zi-negative_prompt textarea", "fog")
@@ -115,7 +115,7 @@ def test_cache_modes(fake: Fake, open_page):
 
     generate(page, "modes", "generated")
     wait_until(lambda: stored("modes"))
-    page.get_by_role("button", name="Advanced").click()
+    open_advanced(page)
     drawn = len(fake.generator.recipes)
     page.get_by_label("Draw again").check()
     page.click("#zi-generate")

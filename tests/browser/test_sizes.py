@@ -15,7 +15,7 @@ from zimage_cache.request import ImageRequest
 from zimage_cache.service.resolve import resolve
 from zimage_cache.web.page.form import ASPECTS, size_classes
 
-from .conftest import serving
+from .conftest import open_advanced, serving
 
 browser = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -75,7 +75,7 @@ def pick(page: Page, words: str) -> None:
 
 def pick_model(page: Page, title: str) -> None:
     if page.locator("#zi-model input").is_hidden():
-        page.get_by_role("button", name="Advanced").click()
+        open_advanced(page)
     page.click("#zi-model input")
     page.get_by_role("option", name=title, exact=True).click()
 
@@ -188,7 +188,7 @@ class TestAnotherModel:
     def test_what_was_chosen_stays(self, models: str, open_page: Callable[..., Page]):
         """A side or number of one's own survives a change of model, and one chosen side keeps the other with it."""
         page = open_page(models)
-        page.get_by_role("button", name="Advanced").click()
+        open_advanced(page)
         page.fill("#zi-steps input[type=number]", "12")
         page.fill("#zi-width input", "512")
         expect_chosen(page, None, None)
@@ -205,7 +205,7 @@ class TestAnotherModel:
         page.wait_for_function("zimage.form.values.model === 'base'")
         page.evaluate("zimage.form.fill({ prompt: 'after' })")
         expect(page.locator("#zi-prompt textarea")).to_have_value("after")
-        page.get_by_role("button", name="Advanced").click()
+        open_advanced(page)
         expect(page.locator("#zi-model input")).to_have_value("Z-Image")
         expect(page.locator("#zi-guidance_scale input[type=number]")).to_have_value("0")
         expect(page.locator("#zi-steps input[type=number]")).to_have_value("8")
