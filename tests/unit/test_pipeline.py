@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ModelMixin, ZImagePipeline
+from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 from PIL import Image
 from transformers import PreTrainedModel
 
@@ -224,6 +225,14 @@ def test_another_attention_draws_the_same_picture_nearly(pipeline):
     """A backend every torch has: it draws, and to the eye the same."""
     other = LoadedPipeline(demo_folder(), CPU, make_plan(CPU), Engine(attention="_native_math"))
     assert np.abs(draw(other, QUICK).astype(int) - draw(pipeline, QUICK)).mean() < 1
+
+
+def test_the_default_attention_is_its_own(pipeline, monkeypatch):
+    """What a variable or another pipeline set for the whole process changes no picture."""
+    expected = draw(pipeline, QUICK)
+    monkeypatch.setattr(_AttentionBackendRegistry, "_active_backend", AttentionBackendName.FLASH)  # not installed here
+    assert np.array_equal(draw(pipeline, QUICK), expected)
+    assert np.array_equal(draw(load(), QUICK), expected)
 
 
 def test_the_repeated_blocks_are_compiled(monkeypatch):

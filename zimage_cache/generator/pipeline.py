@@ -6,7 +6,8 @@ a model, in the worker's thread. Foreign errors are translated once, by `failure
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,8 @@ from zimage_cache.request import Recipe
 
 _log = logging.getLogger(__name__)
 _TILE: Final = 512  # pixels: a quarter of the memory of a whole 1024x1024 decode, and seams the blending hides
+# Warns at each call that the function is experimental: the pinned version of diffusers makes that ours to check.
+_ATTENTION_LOG: Final = "diffusers.models.modeling_utils"
 # What diffusers' group offloading leaves on a model's blocks; there is no public way to take it off again.
 _GROUP_HOOKS: Final = ("group_offloading", "layer_execution_tracker", "lazy_prefetch_group_offloading")
 
@@ -41,7 +44,8 @@ _GROUP_HOOKS: Final = ("group_offloading", "layer_execution_tracker", "lazy_pref
 class Engine:
     """How the transformer is computed: part of the identity's `runtime`, the same for every plan.
 
-    `attention` is one of diffusers' attention backends, "auto" its default; `compiled` compiles the repeated blocks.
+    `attention` is one of diffusers' attention backends; "auto" is "native", torch's `scaled_dot_product_attention`.
+    `compiled` compiles the repeated blocks.
     """
 
     attention: str = "auto"
@@ -340,17 +344,32 @@ def _read(folder: Path, plan: Plan) -> ZImagePipeline:
 
 
 def _set_engine(transformer: Any, engine: Engine) -> None:  # noqa: ANN401 - diffusers ships no types
-    if engine.attention not in {"auto", "native"}:
-        try:
-            transformer.set_attention_backend(engine.attention)
-        except Exception as error:
-            reason = f"{engine.attention!r} cannot be used here ({first_line(error)})"
-            raise GeneratorError(
-                f"attention: {reason}; install what it needs, or start with --attention auto"
-            ) from error
+    """Set the attention of this pipeline, also the default one, and compile its blocks where asked for.
+
+    A transformer without a backend of its own follows a default that is one for the whole process: the variable
+    `DIFFUSERS_ATTN_BACKEND`, or whatever `set_attention_backend` was last called with, on any model.
+    """
+    backend = "native" if engine.attention == "auto" else engine.attention
+    try:
+        with _without_warnings(_ATTENTION_LOG):
+            transformer.set_attention_backend(backend)
+    except Exception as error:
+        reason = f"{backend!r} cannot be used here ({first_line(error)})"
+        raise GeneratorError(f"attention: {reason}; install what it needs, or start with --attention auto") from error
     if engine.compiled:
         # Not `fullgraph=True`: group offloading, perhaps begun later, puts calls between the blocks' layers.
         transformer.compile_repeated_blocks()
+
+
+@contextmanager
+def _without_warnings(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _group(model: torch.nn.Module, device: torch.device) -> None:

@@ -59,7 +59,7 @@ class ZImageGenerator:
         memo: The file that remembers hashes of weights between starts; made when missing.
         precision: "auto", "bfloat16", "float16", "float32" or "int8".
         offload: "auto", "none", "model" or "group": what waits in main memory.
-        attention: One of diffusers' attention backends; "auto" is its default.
+        attention: One of diffusers' attention backends; "auto" is "native".
         compiled: Compile the transformer's repeated blocks; the first picture then takes minutes.
         fetch: Brings a missing or incomplete model onto this disk, where *locate* then finds it; told whom to tell
             of its progress, and what to ask whether to stop. None: never fetched. Called by `load` alone, so that no
