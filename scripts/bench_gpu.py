@@ -2,31 +2,39 @@
 
 The exact command, on a CUDA machine with 64 GB of free disk and 32 GB of main memory:
 
-    python scripts/bench_gpu.py
+    python scripts/bench_gpu.py --budget 340
 
 There it builds the full-size architecture from its published configuration with random bfloat16 weights: speed and
 memory are honest, the pictures are noise. On a CPU it runs the embedded demo model, so that it cannot rot. Prints
-Markdown tables for `docs/benchmarks.md`:
+Markdown tables for `docs/benchmarks.md`, the most telling first; what does not fit into the budget (seconds, the
+building of the weights included) is named at the end:
 
-1. seconds a step and a picture, by size: bare `pipe(...)`, then ours with a new and with a known prompt, in turns;
-2. the same for compiled blocks and other attention backends;
-3. peak memory and seconds by plan;
-4. a new process from its start to the first picture, and a cached picture from the request to its first byte.
+1. seconds a step and a picture at the model's own size: bare `pipe(...)`, then ours with a new and with a known prompt,
+   in turns;
+2. peak memory and seconds by plan;
+3. a new process from its start to the first picture, and a cached picture from the request to its first byte;
+4. compiled blocks and other attention backends;
+5. table 1 for other sizes.
+
+After each row of 2 and 4 one picture is drawn again as at the start: "bits" says whether it is still the same, which it
+must be, whatever that row tried.
 """
 
 import argparse
 import asyncio
+import hashlib
 import json
 import logging
+import math
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -95,13 +103,22 @@ BACKENDS: Final = ("_native_flash", "_native_cudnn", "flash", "_flash_3", "sage"
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured: a folder of weights, on a device, over sizes, so many times."""
+    """What is measured: a folder of weights, on a device, over sizes, so many times, until a moment."""
 
     folder: Path
     device: Device
     profile: ModelProfile
     sides: tuple[int, ...]
     rounds: int
+    deadline: float = math.inf  # as `time.monotonic()` counts
+    left_out: list[str] = field(default_factory=list)
+
+    def reaches(self, row: str, seconds: float) -> bool:
+        """Tell whether *row*, which takes about so many *seconds*, still fits; if not, remember that it is missing."""
+        fits = time.monotonic() + seconds < self.deadline
+        if not fits:
+            self.left_out.append(row)
+        return fits
 
     @property
     def plan(self) -> Plan:
@@ -126,11 +143,12 @@ class Bench:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds a picture and a step, and the most bytes of the card that were in use (0 on a CPU)."""
+    """Seconds a picture and a step, the most bytes of the device in use (0 on a CPU), and a digest of the pixels."""
 
     picture: float
     step: float
     peak: int
+    digest: str
 
 
 def main() -> None:
@@ -140,45 +158,42 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="weights built before, or where to keep them")
     parser.add_argument("--sides", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="leave out compilation and other attention backends")
+    parser.add_argument("--budget", type=float, default=math.inf, help="seconds; leaves out what does not fit")
     parser.add_argument("--first", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    deadline = time.monotonic() + options.budget
     logging.basicConfig(level=logging.ERROR)
     device = find_device(options.device)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.first or weights(device, options.folder or Path(scratch) / "model")
         profile = DEMO if device == CPU else TURBO
-        sides = tuple(options.sides or ((64, 128, 256) if device == CPU else (512, 1024, 2048)))
-        bench = Bench(folder, device, profile, sides, options.rounds)
+        sides = tuple(options.sides or ((128, 64, 256) if device == CPU else (1024, 512, 2048)))
+        bench = Bench(folder, device, profile, sides, options.rounds, deadline)
         if options.first:
             first_picture(bench, Path(scratch))
         else:
-            report(bench, Path(scratch), quick=options.quick)
+            report(bench, Path(scratch))
 
 
-def report(bench: Bench, scratch: Path, *, quick: bool) -> None:
-    """Print all tables."""
+def report(bench: Bench, scratch: Path) -> None:
+    """Print all tables for which there is time."""
     model = "embedded demo model" if bench.device == CPU else "full-size architecture, random bfloat16 weights"
     print(f"### {bench.device.name}, {datetime.now(UTC):%Y-%m-%d}\n")
     versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}"
     print(f"{model}; {versions}; {bench.profile.steps} steps, guidance 0, seconds, median of {bench.rounds}\n")
-    head("size", "bare pipe(...)", "new prompt", "known prompt", "s/step", "overhead")
-    against_bare(bench)
-    if not quick:
-        print()
-        head("engine", "size", "s/picture", "s/step", "first picture, with compilation")
-        engines(bench)
-    print()
-    head("plan", "offload", "s/picture", "peak GB on the card")
+    against_bare(bench, bench.sides[:1])
     plans(bench)
-    print()
-    head("from", "to", "seconds")
     new_process(bench)
     asyncio.run(cached(bench, scratch))
+    engines(bench)
+    against_bare(bench, bench.sides[1:])
+    if bench.left_out:
+        print(f"\nNo time was left for: {', '.join(bench.left_out)}.")
 
 
 def head(*names: str) -> None:
     """Print a table's head."""
+    print()
     row(*names)
     row(*["---"] * len(names))
 
@@ -188,19 +203,26 @@ def row(*cells: str) -> None:
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def against_bare(bench: Bench) -> None:
+def against_bare(bench: Bench, sides: Sequence[int]) -> None:
     """Compare with diffusers alone, picture by picture in turns, so that both meet the same clocks."""
+    head("size", "bare pipe(...)", "new prompt", "known prompt", "s/step", "overhead")
     loaded = LoadedPipeline(bench.folder, bench.device, bench.plan)
     bare = bare_pipeline(loaded)
-    for side in bench.sides:
-        known, turns = bench.recipe(side), []
-        for turn in range(-1, bench.rounds):  # the first turn warms up
-            new = bench.recipe(side, f"{PROMPT}, {side}, take {turn}")
-            turns.append((timed_bare(bare, known), cost(loaded, new).picture, cost(loaded, known).picture))
-        bare_s, new_s, known_s = (statistics.median(times) for times in zip(*turns[1:], strict=True))
-        step = cost(loaded, bench.recipe(side)).step
-        row(f"{side}²", *(f"{s:.3f}" for s in (bare_s, new_s, known_s)), f"{step:.4f}", f"{new_s / bare_s - 1:+.1%}")
+    for side in sides:
+        if bench.reaches(f"{side}² against bare", 3 * timed_bare(bare, bench.recipe(side)) * (bench.rounds + 1)):
+            row(f"{side}²", *turns(bench, loaded, bare, side))
     loaded.unload()
+
+
+def turns(bench: Bench, loaded: LoadedPipeline, bare: ZImagePipeline, side: int) -> list[str]:
+    """Draw in turns, after one turn to warm up; returns the medians as cells."""
+    known, times = bench.recipe(side), []
+    for turn in range(-1, bench.rounds):
+        new = bench.recipe(side, f"{PROMPT}, {side}, take {turn}")
+        times.append((timed_bare(bare, known), cost(loaded, new).picture, cost(loaded, known).picture))
+    bare_s, new_s, known_s = (statistics.median(column) for column in zip(*times[1:], strict=True))
+    step = cost(loaded, known).step
+    return [*(f"{s:.3f}" for s in (bare_s, new_s, known_s)), f"{step:.4f}", f"{new_s / bare_s - 1:+.1%}"]
 
 
 def bare_pipeline(loaded: LoadedPipeline) -> ZImagePipeline:
@@ -240,43 +262,76 @@ def cost(loaded: LoadedPipeline, recipe: Recipe, plan: Plan | None = None) -> Co
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
-    loaded.draw(recipe, on_step, lambda: False, plan)
+    picture = loaded.draw(recipe, on_step, lambda: False, plan)
     seconds = time.perf_counter() - started
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    return Cost(seconds, (times[-1] - times[0]) / recipe.evaluations, peak)
-
-
-def engines(bench: Bench) -> None:
-    """Measure compiled blocks and the attention backends that can be used here."""
-    wanted = {"sdpa, eager": Engine(), "sdpa, compiled": Engine(compiled=True)}
-    wanted |= {backend: Engine(attention=backend) for backend in BACKENDS}
-    for name, engine in wanted.items():
-        try:
-            loaded = LoadedPipeline(bench.folder, bench.device, bench.plan, engine)
-            for side in bench.sides:
-                first = cost(loaded, bench.recipe(side))
-                costs = [cost(loaded, bench.recipe(side)) for _ in range(bench.rounds)]
-                picture, step = (statistics.median(getattr(c, part) for c in costs) for part in ("picture", "step"))
-                row(name, f"{side}²", f"{picture:.3f}", f"{step:.4f}", f"{first.picture:.2f}")
-            loaded.unload()
-        except ZImageError as error:
-            row(name, "-", "-", "-", f"not here: {str(error).splitlines()[0][:90]}")
+    digest = hashlib.sha256(picture.pixels.tobytes()).hexdigest()
+    return Cost(seconds, (times[-1] - times[0]) / recipe.evaluations, peak, digest)
 
 
 def plans(bench: Bench) -> None:
     """Measure the peak of memory of each plan a card of some size would get."""
-    dtype = bench.plan.dtype
-    wanted = [Plan(dtype, offload, vae_tiling=tiling) for offload in Offload for tiling in (False, True)]
+    head("plan", "offload", "s/picture", "peak GB on the card", "bits")
+    dtype, recipe = bench.plan.dtype, bench.recipe(bench.profile.width)
+    wanted = [Plan(dtype, offload, vae_tiling=tiling) for tiling in (False, True) for offload in Offload]
     if int8_is_here():
         wanted += [Plan(dtype, offload, int8=True, vae_tiling=True) for offload in (Offload.MODEL, Offload.GROUP)]
-    side = bench.profile.width
+    first: dict[str, str] = {}
+    seconds = 0.0
     for plan in wanted:
+        if not bench.reaches(f"plan {plan.precision} {plan.offload}", seconds):
+            continue
+        started = time.monotonic()
         loaded = LoadedPipeline(bench.folder, bench.device, plan)
-        read = cost(loaded, bench.recipe(side))
-        drawn = cost(loaded, bench.recipe(side))
+        read, drawn = cost(loaded, recipe), cost(loaded, recipe)
         peak = f"{max(read.peak, drawn.peak) / 1e9:.1f}" if drawn.peak else "-"
-        row(plan.precision, plan.offload, f"{drawn.picture:.3f}", peak)
+        bits = same(first.setdefault(plan.precision, read.digest), read.digest, drawn.digest)
+        row(plan.precision, plan.offload, f"{drawn.picture:.3f}", peak, bits)
         loaded.unload()
+        seconds = time.monotonic() - started
+
+
+def same(*digests: str) -> str:
+    """Say whether all of them are one."""
+    return "same" if len(set(digests)) == 1 else "DIFFERENT"
+
+
+def engines(bench: Bench) -> None:
+    """Measure compiled blocks and the attention backends that can be used here, each in a state as it was at first."""
+    head("engine", "size", "s/picture", "s/step", "first picture, with compilation", "bits, and then eager again")
+    side, seconds = bench.sides[0], 0.0
+    wanted = {"sdpa, eager": Engine(), "sdpa, compiled": Engine(compiled=True)}
+    wanted |= {backend: Engine(attention=backend) for backend in BACKENDS}
+    eager = digest_of(bench, side)
+    for name, engine in wanted.items():
+        if not bench.reaches(name, seconds):
+            continue
+        started = time.monotonic()
+        try:
+            cells = engine_cells(bench, engine, side)
+        except ZImageError as error:
+            cells = ["-", "-", f"not here: {str(error).splitlines()[0][:90]}", "-"]
+        torch.compiler.reset()
+        row(name, f"{side}²", *cells[:-1], f"{cells[-1]}, {same(eager, digest_of(bench, side))}")
+        seconds = time.monotonic() - started
+
+
+def engine_cells(bench: Bench, engine: Engine, side: int) -> list[str]:
+    """Measure one engine: medians, its first picture, and whether all its pictures were the same."""
+    loaded = LoadedPipeline(bench.folder, bench.device, bench.plan, engine)
+    first, *costs = (cost(loaded, bench.recipe(side)) for _ in range(bench.rounds + 1))
+    picture, step = (statistics.median(getattr(c, part) for c in costs) for part in ("picture", "step"))
+    loaded.unload()
+    bits = same(first.digest, *(c.digest for c in costs))
+    return [f"{picture:.3f}", f"{step:.4f}", f"{first.picture:.2f}", bits]
+
+
+def digest_of(bench: Bench, side: int) -> str:
+    """Draw one picture with a pipeline as the product makes it by default, loaded anew."""
+    loaded = LoadedPipeline(bench.folder, bench.device, bench.plan)
+    digest = cost(loaded, bench.recipe(side)).digest
+    loaded.unload()
+    return digest
 
 
 def int8_is_here() -> bool:
@@ -290,9 +345,13 @@ def int8_is_here() -> bool:
 
 def new_process(bench: Bench) -> None:
     """Time a process from its start to its first picture, imports, hashing and weights included."""
+    head("from", "to", "seconds")
     memo_of(bench.folder).unlink(missing_ok=True)
     command = [sys.executable, __file__, "--device", bench.device.torch_name, "--first", str(bench.folder)]
+    seconds = 0.0
     for name in ("first start, hashing the files", "later start"):
+        if not bench.reaches(name, seconds):
+            continue
         started = time.perf_counter()
         with subprocess.Popen([*command], stdout=subprocess.PIPE, text=True) as process:
             line = process.stdout.readline() if process.stdout else ""
@@ -351,19 +410,19 @@ def until_stored(cache: ResultCache, key: str) -> None:
 @contextmanager
 def serving(service: ImageService) -> Iterator[Callable[[], float]]:
     """Serve *service* in a thread; yield what asks for the cached PNG and returns the seconds to its first byte."""
-    import http.client  # noqa: PLC0415 - only for this table, like the two below
-    import socket  # noqa: PLC0415
+    import http.client  # noqa: PLC0415 - only for this table, like those below
     import threading  # noqa: PLC0415
 
     import uvicorn  # noqa: PLC0415
     from fastapi import FastAPI  # noqa: PLC0415
 
+    from zimage_cache.compose import listen  # noqa: PLC0415
     from zimage_cache.web.api import add_api  # noqa: PLC0415
 
     app = FastAPI()
     add_api(app, service, private=False)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     while not server.started:

@@ -50,22 +50,40 @@ def gpu():
     return module
 
 
-def test_the_gpu_benchmark_runs_without_one(gpu, tmp_path, capsys):
-    """On a CPU it measures the demo model and prints every table but those of compilation and attention."""
-    bench = gpu.Bench(gpu.weights(CPU, tmp_path), CPU, DEMO, sides=(64,), rounds=1)
-    gpu.report(bench, tmp_path, quick=True)
+def test_the_gpu_benchmark_runs_without_one(gpu, tmp_path, capsys, monkeypatch):
+    """On a CPU it measures the demo model and prints every table."""
+    monkeypatch.setattr(gpu, "BACKENDS", ("_native_math",))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda _module, **_options: None)
+    bench = gpu.Bench(gpu.weights(CPU, tmp_path), CPU, DEMO, sides=(64, 128), rounds=1)
+    gpu.report(bench, tmp_path)
     told = capsys.readouterr().out
     rows = [line.split(" | ") for line in told.splitlines() if line.startswith("| ") and "---" not in line]
     assert rows[0][0] == "| size"
     assert re.fullmatch(r"\| 64²", rows[1][0])
     assert all(float(seconds) > 0 for seconds in rows[1][1:5])
-    assert [row[0] for row in rows[3:9]] == ["| float32", "| float32+vae-tiling"] * 3
-    assert [row[0] for row in rows[-4:]] == [
+    assert [row[0] for row in rows[3:9]] == ["| float32"] * 3 + ["| float32+vae-tiling"] * 3
+    assert all(row[-1] == "same |" for row in rows[3:9])
+    assert [row[0] for row in rows[10:14]] == [
         "| first start, hashing the files",
         "| later start",
         "| cached in memory: request",
         "| cached in disk: request",
     ]
+    assert [row[0] for row in rows[15:18]] == ["| sdpa, eager", "| sdpa, compiled", "| _native_math"]
+    assert rows[-1][0] == "| 128²"
+    assert "No time was left" not in told
+
+
+def test_a_budget_leaves_out_what_does_not_fit_and_says_so(gpu, tmp_path, capsys):
+    """With no time at all, each row is named as missing, and none is measured."""
+    bench = gpu.Bench(gpu.weights(CPU, tmp_path), CPU, DEMO, sides=(64,), rounds=1, deadline=0)
+    gpu.against_bare(bench, bench.sides)
+    gpu.plans(bench)
+    gpu.new_process(bench)
+    gpu.engines(bench)
+    assert capsys.readouterr().out.count("\n| ") == 4 * 2
+    assert bench.left_out[0] == "64² against bare"
+    assert {"plan float32 none", "later start", "sdpa, compiled"} < set(bench.left_out)
 
 
 def test_another_engine_is_measured_or_its_absence_told(gpu, tmp_path, capsys, monkeypatch):
@@ -73,8 +91,9 @@ def test_another_engine_is_measured_or_its_absence_told(gpu, tmp_path, capsys, m
     monkeypatch.setattr(gpu, "BACKENDS", ("_native_math", "no_such"))
     monkeypatch.setattr(torch.nn.Module, "compile", lambda _module, **_options: None)
     gpu.engines(gpu.Bench(gpu.weights(CPU, tmp_path), CPU, DEMO, sides=(64,), rounds=1))
-    rows = capsys.readouterr().out.splitlines()
+    rows = capsys.readouterr().out.splitlines()[3:]
     assert [row.split(" | ")[0] for row in rows] == ["| sdpa, eager", "| sdpa, compiled", "| _native_math", "| no_such"]
+    assert all(row.endswith("same, same |") for row in rows[:3])
     assert "not here: attention: 'no_such'" in rows[-1]
 
 
