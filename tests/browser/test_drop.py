@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -152,6 +153,27 @@ def test_pasting_a_file(fake: Fake, open_page):
     page.keyboard.press("Escape")
     fire(page, "paste", ("image.png", png()))
     expect(panel(page)).to_contain_text("What is copied as a picture loses its settings")
+
+
+def test_a_file_right_after_the_panel_was_closed(fake: Fake, open_page):
+    """The browser tells of a closed panel later; a file that was pasted in between is read all the same."""
+    page = open_page(fake.url)
+    fire(page, "paste", ("comfy.png", png(COMFYUI)))
+    expect(panel(page)).to_contain_text("ComfyUI")
+    order = page.evaluate(
+        """([fire, args]) => new Promise((resolve) => {
+          const panel = document.querySelector("dialog.zi-drop-panel");
+          const order = [];
+          panel.addEventListener("close", () => resolve([...order, "close"]));
+          panel.close();
+          (0, eval)(fire)(args);
+          order.push(panel.open ? "open again" : "closed");
+        })""",
+        [f"({FIRE})", ["paste", "body", {}, [["next.png", "image/png", base64.b64encode(png(A1111)).decode()]]]],
+    )
+    assert order == ["open again", "close"]
+    expect(panel(page)).to_contain_text("a castle in the clouds")
+    expect(panel(page).locator("img")).to_have_attribute("src", re.compile("^blob:"))
 
 
 @pytest.mark.parametrize(

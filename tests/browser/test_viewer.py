@@ -67,6 +67,21 @@ def test_a_picture_of_the_card_opens_and_focus_returns_to_it(pictures: Callable[
     expect(page.locator("html")).not_to_have_css("overflow", "hidden")
 
 
+def test_it_opens_again_right_after_it_was_closed(pictures: Callable[..., Page]):
+    """The browser tells of a closed viewer later; pictures opened in between stay."""
+    page = pictures()
+    open_at(page, 0)
+    page.evaluate(
+        """() => new Promise((resolve) => {
+          document.querySelector("dialog.zi-viewer").addEventListener("close", resolve);
+          zimage.viewer.close();
+          document.querySelectorAll(".zi-pictures .zi-open")[1].click();
+        })"""
+    )
+    shown(page)
+    expect(page.locator(VIEWER)).to_contain_text("2 / 3")
+
+
 def test_keys_and_buttons_go_from_one_to_the_next(pictures: Callable[..., Page]):
     """Arrows, Home and End move between the pictures and stop at the ends, where the button is gone."""
     page = pictures()

@@ -121,7 +121,9 @@ zimage.drop = (root) => {
     void zimage.restore(parameters, image ? { image } : {});
   }
 
+  // The browser tells of the closing later: by then the panel may be open again, with another file.
   function closed() {
+    if (panel.open) return;
     reading?.abort();
     found = null;
     if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);

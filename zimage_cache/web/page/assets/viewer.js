@@ -255,7 +255,9 @@ zimage.viewer = (() => {
   dialog.setAttribute("aria-label", say("viewer"));
   told.setAttribute("aria-live", "polite");
   dialog.addEventListener("keydown", key);
+  // The browser tells of the closing later: by then the viewer may be open again, with other pictures.
   dialog.addEventListener("close", () => {
+    if (dialog.open) return;
     held.clear();
     image.removeAttribute("src");
     if (opener?.isConnected) opener.focus();
