@@ -115,6 +115,15 @@ class TestTiles:
         page.keyboard.press("Tab")
         expect(page.locator(".zi-classes input:checked")).to_be_focused()
 
+    def test_no_arrow_is_lost_before_the_next_frame(self, open_tiles: Callable[..., Page]):
+        """Gradio takes the group apart at each choice; it is whole again before the next key, not with the next frame."""
+        page = open_tiles()
+        page.focus("#zi-style input:checked")
+        page.evaluate("window.requestAnimationFrame = () => 0")
+        for style in styles():
+            page.keyboard.press("ArrowRight")
+            expect(page.locator(f'#zi-style input[value="{style}"]')).to_be_checked()
+
     def test_a_phone_has_room_for_whole_tiles(self, open_tiles: Callable[..., Page]):
         """At 390 pixels no tile is cut off, and wide windows need no second look."""
         page = open_tiles(viewport={"width": 390, "height": 844})

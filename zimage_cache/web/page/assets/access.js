@@ -2,6 +2,7 @@
 "use strict";
 zimage.access = (() => {
   const { say } = zimage;
+  const GROUP = ".gradio-container fieldset.block";
   const repairs = [];
   let due = 0;
 
@@ -26,7 +27,8 @@ zimage.access = (() => {
 
   const title = (block) => block.querySelector('[data-testid="block-info"]')?.textContent.trim() ?? "";
 
-  // Gradio gives each radio a name of its own: then they are no group, arrows do nothing and Tab stops at every one.
+  // Gradio gives each radio a name of its own, again after each choice: then they are no group, arrows do nothing and
+  // Tab stops at every one.
   function group(fieldset) {
     set(fieldset, { role: "radiogroup", "aria-label": title(fieldset) });
     for (const radio of fieldset.querySelectorAll('input[type="radio"]')) {
@@ -51,9 +53,15 @@ zimage.access = (() => {
 
   const accordion = (button) => set(button, { "aria-expanded": String(button.classList.contains("open")) });
 
-  const watched = { childList: true, characterData: true, attributeFilter: ["class"], subtree: true };
-  new MutationObserver(soon).observe(document.documentElement, watched);
-  always(".gradio-container fieldset.block", group);
+  // Groups are repaired before the next event: an arrow key pressed until the next frame would be lost.
+  function changed(records) {
+    for (const fieldset of new Set(records.map(({ target }) => target.closest?.(GROUP)))) if (fieldset) group(fieldset);
+    soon();
+  }
+
+  const watched = { childList: true, characterData: true, attributeFilter: ["class", "name"], subtree: true };
+  new MutationObserver(changed).observe(document.documentElement, watched);
+  always(GROUP, group);
   always('.gradio-container input[type="range"]', slider);
   always("#zi-stop", stop);
   always(".gradio-container .label-wrap", accordion);
