@@ -69,14 +69,7 @@ def write(page: Page, prompt: str) -> None:
 
 
 def open_advanced(page: Page) -> None:
-    """Open "Advanced" and wait until its widgets rest: Gradio lays them out now, and writes into them once more."""
     page.get_by_role("button", name="Advanced").click()
-    page.evaluate(
-        """() => new Promise((rest) => {
-            let timer = setTimeout(rest, 600);
-            zimage.form.changed(() => { clearTimeout(timer); timer = setTimeout(rest, 600); });
-        })"""
-    )
 
 
 def generate(page: Page, prompt: str, source: str = "") -> None:

@@ -24,9 +24,9 @@ def offences(page: Page) -> list[str]:
 
 
 def advanced(page: Page) -> None:
-    page.locator(".zi-advanced .label-wrap").click()
+    page.locator(".zi-advanced-head").click()
     expect(page.locator("#zi-steps input[type=number]")).to_be_visible()
-    expect(page.locator(".zi-advanced .label-wrap")).to_have_attribute("aria-expanded", "true")
+    expect(page.locator(".zi-advanced-head")).to_have_attribute("aria-expanded", "true")
 
 
 def ask(page: Page, prompt: str) -> None:
@@ -71,7 +71,7 @@ def test_axe_finds_nothing_in_any_state(
 # What has the focus: the nearest thing that has a name of ours.
 _FOCUS = """() => {
   const it = document.activeElement;
-  const ours = ['.zi-styles-more', '.zi-classes', '.zi-aspects', '.zi-turn', '.zi-advanced'];
+  const ours = ['.zi-styles-more', '.zi-classes', '.zi-aspects', '.zi-turn', '.zi-advanced-head'];
   const part = it.closest(['[id^="zi-"]:not(#zi-card)', ...ours].join());
   return part ? part.id || ours.find((name) => part.matches(name)).slice(1) : it.tagName;
 }"""
@@ -93,13 +93,13 @@ def test_tab_goes_through_the_form_in_the_order_it_is_read(fake: Fake, open_page
     page = open_page(fake.url)
     expect(page.locator("#zi-stop")).to_have_attribute("aria-disabled", "true")
     page.wait_for_function("document.querySelectorAll('#zi-style input[name=zi-style-choice]').length === 17")
-    stops = tab_to(page, ".zi-advanced .label-wrap")
+    stops = tab_to(page, ".zi-advanced-head")
     form = ["zi-prompt", "zi-generate", "zi-styles-more", "zi-style", "zi-classes", "zi-aspects", "zi-turn", "zi-width"]
     # Three for the number of pictures: the number, its reset, the slider.
     assert [stop for stop in stops if stop != "BODY"] == [
         *("zi-tab-create-button", "zi-tab-history-button"),
         *form,
-        *("zi-height", "zi-seed", "zi-dice", "zi-n", "zi-n", "zi-n", "zi-advanced"),
+        *("zi-height", "zi-seed", "zi-dice", "zi-n", "zi-n", "zi-n", "zi-advanced-head"),
     ]
     page.focus("#zi-prompt textarea")
     for _ in range(len(form)):

@@ -102,6 +102,32 @@ def test_every_control_reaches_the_recipe(fake: Fake, open_page):
     assert (first.seed, second.seed) == (4294967295, 0)
 
 
+def test_what_is_typed_as_soon_as_advanced_opens_stays(fake: Fake, open_page):
+    """Its fields are there before they are seen, so that Gradio writes into none of them when they appear."""
+    page = open_page(fake.url)
+    changes = page.evaluate_handle(
+        """() => {
+          const heard = [];
+          zimage.form.changed(({ steps, shift }) => heard.push([steps, shift]));
+          return heard;
+        }"""
+    )
+    write(page, "typed at once")
+    expect(page.locator("#zi-steps input[type=number]")).to_be_hidden()
+    before = page.evaluate_handle("document.querySelector('#zi-steps input[type=number]')")
+    open_advanced(page)
+    page.fill("#zi-steps input[type=number]", "3")
+    page.fill("#zi-shift input[type=number]", "1.5")
+    assert page.evaluate("field => field.isConnected", before)
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge")).to_have_count(1)
+    assert (fake.generator.recipes[-1].steps, fake.generator.recipes[-1].shift) == (3, 1.5)
+    # Once each field held what was typed, no change took it back.
+    told = changes.json_value()
+    assert [3, 1.5] in told
+    assert told[told.index([3, 1.5]) :] == [[3, 1.5]] * (len(told) - told.index([3, 1.5]))
+
+
 def test_cache_modes(fake: Fake, open_page):
     """The mode "Draw again" draws although it is stored; "Leave no trace" stores nothing."""
     page = open_page(fake.url)

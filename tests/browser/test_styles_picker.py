@@ -116,7 +116,7 @@ class TestTiles:
         expect(page.locator(".zi-classes input:checked")).to_be_focused()
 
     def test_no_arrow_is_lost_before_the_next_frame(self, open_tiles: Callable[..., Page]):
-        """Gradio takes the group apart at each choice; it is whole again before the next key, not with the next frame."""
+        """Gradio takes the group apart at each choice; it is whole again before the next key."""
         page = open_tiles()
         page.focus("#zi-style input:checked")
         page.evaluate("window.requestAnimationFrame = () => 0")

@@ -59,7 +59,10 @@ def _form(service: ImageService, words: gr.I18n) -> Form:
         fields["seed"] = gr.Number(label=words("seed"), precision=0, elem_id="zi-seed", scale=5, min_width=120)
         dice = gr.Button(words("dice"), elem_id="zi-dice", scale=0, min_width=42)
         fields["n"] = gr.Slider(1, MAX_PICTURES, 1, step=1, label=words("n"), elem_id="zi-n", scale=5, min_width=140)
-    with gr.Accordion(words("advanced"), open=False, elem_classes="zi-advanced"):
+    add_part("advanced")
+    # Not Gradio's accordion: it makes its widgets when it is first opened, and writes into them once more a moment
+    # after that, over what was typed meanwhile. These are there from the start; the part above shows and hides them.
+    with gr.Column(elem_id="zi-advanced", elem_classes="zi-advanced"):
         fields["negative_prompt"] = _negative(words)
         # Of our own, not the textbox's `info`: Gradio loses what is being typed when it changes a widget's words.
         gr.HTML(html_template=asset("negative.html"), js_on_load="zimage.translate(element)", apply_default_css=False)

@@ -22,7 +22,7 @@ from zimage_cache.web.page.theme import theme
 _SCRIPTS: Final = (
     *("words.js", "told.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "access.js", "status.js"),
     *("jobs.js", "actions.js", "tiles.js", "card.js", "asks.js", "prompt.js"),
-    *("styles.js", "sizes.js", "viewer.js"),
+    *("styles.js", "sizes.js", "advanced.js", "viewer.js"),
     *("tablist.js", "gallery.js", "history.js", "drop.js", "similar.js"),
 )
 _STYLES: Final = (

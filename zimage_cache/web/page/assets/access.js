@@ -51,8 +51,6 @@ zimage.access = (() => {
     set(button, { "aria-disabled": String(idle), tabindex: idle ? "-1" : "0" });
   }
 
-  const accordion = (button) => set(button, { "aria-expanded": String(button.classList.contains("open")) });
-
   // Groups are repaired before the next event: an arrow key pressed until the next frame would be lost.
   function changed(records) {
     for (const fieldset of new Set(records.map(({ target }) => target.closest?.(GROUP)))) if (fieldset) group(fieldset);
@@ -64,7 +62,6 @@ zimage.access = (() => {
   always(GROUP, group);
   always('.gradio-container input[type="range"]', slider);
   always("#zi-stop", stop);
-  always(".gradio-container .label-wrap", accordion);
   always('.zi-card [role="progressbar"]', (bar) => set(bar, { "aria-label": say("progress") }));
   return { always, set };
 })();
