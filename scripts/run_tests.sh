@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks everything: bash scripts/run_tests.sh [pytest arguments, paths relative to the project's folder]
-# Formatting, lint, types, import rules, then the tests; stops at the first that fails. --full runs the long tests whole.
+# Formatting, lint, types, import rules and all tests, in as many processes as there are cores, at most four; with a path
+# only the tests there, in one process. --full runs the long tests whole.
 # Installs system packages (a browser, a font) only with CI=true; elsewhere the browser tests need Chromium to be there.
 set -euo pipefail
 
@@ -30,20 +31,10 @@ install_browser() {
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -E "$@"; fi; }
 
-# check NAME COMMAND...
-check() {
-  local name=$1
-  shift
-  say "== $name"
-  "$@" || die 1 "$name failed; the tests were not run."
-}
-
 set_up test
 [ "${CI:-}" != true ] || install_browser
 cd "$ROOT"
-check 'ruff format --check' "$VENV/bin/ruff" format --check .
-check 'ruff check' "$VENV/bin/ruff" check .
-check 'mypy' "$VENV/bin/mypy"
-check 'lint-imports' "$VENV/bin/lint-imports"
-say "== pytest"
-exec "$VENV/bin/python" -m pytest "$@"
+workers='-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder'
+for argument; do [ "$argument" = --full ] || workers=''; done
+# shellcheck disable=SC2086 # words without spaces
+exec "$VENV/bin/python" -m pytest $workers "$@"

@@ -1,9 +1,12 @@
-"""What all tests share: the `--full` switch, the versions in the report, entries to store, and a service to ask."""
+"""What all tests share: the `--full` switch, the report, the order in processes, entries to store, a service to ask."""
 
 import asyncio
+import fcntl
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +41,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_report_header() -> str:
     return ", ".join(f"{name} {version(name)}" for name in _REPORTED)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what was skipped and why, a line for each file and reason."""
+    skipped = Counter(_skip(report) for report in terminalreporter.stats.get("skipped", []))
+    if skipped:
+        terminalreporter.section("skipped")
+        width = max(len(file) for file, _ in skipped)
+        for (file, reason), count in sorted(skipped.items()):
+            terminalreporter.write_line(f"{count:4}  {file:{width}}  {reason}")
+
+
+def _skip(report: pytest.TestReport) -> tuple[str, str]:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return report.nodeid.partition("::")[0], reason.removeprefix("Skipped: ")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let a stress test run alone among the processes; its turn is waited for outside the timeout."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with _turn(item.config.cache.mkdir("turns"), alone=item.get_closest_marker("stress") is not None):
+        return (yield)
+
+
+@contextmanager
+def _turn(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Hold the room, by oneself or with others; the gate is held while waiting, so that no test is passed over."""
+    with (folder / "gate").open("w") as gate, (folder / "room").open("w") as room:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(room, fcntl.LOCK_UN)  # said, not left to the closing: children may have inherited the file
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -38,14 +37,6 @@ FLAGS = (
 expect.set_options(timeout=20_000)
 # Chromium logs every answer that is no 2xx; for our API these are answers, and the page shows them.
 EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a status of (404|422|500|503)")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give browser tests a second try where nobody can repeat them by hand; the summary names each that needed it."""
-    if os.environ.get("CI") == "true":
-        for item in items:
-            if item.get_closest_marker("browser"):
-                item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
@@ -125,8 +116,9 @@ class Demo:
         self.start()
 
 
-# Not for the session: while Playwright's synchronous API is open, this thread counts as running an event loop.
-@pytest.fixture(scope="module")
+# One browser for the tests of this folder. Not for the session: while Playwright's synchronous API is open, this thread
+# counts as running an event loop.
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     executable = shutil.which("chromium")
     if executable is None:
@@ -139,7 +131,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     server = Demo(tmp_path_factory.mktemp("workspace"))
     try:
@@ -159,7 +151,7 @@ class Fake:
 
 
 # After the browser: with no event loop about, Gradio makes dozens of its own and closes none.
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def fake(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fake]:  # noqa: ARG001
     workspace = tmp_path_factory.mktemp("workspace")
     generator = FakeGenerator()
@@ -192,7 +184,7 @@ def serving(
 ) -> Iterator[str]:
     import uvicorn  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
 
-    from zimage_cache.compose import make_service  # noqa: PLC0415 - likewise
+    from zimage_cache.compose import listen, make_service  # noqa: PLC0415 - likewise
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
     from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
 
@@ -206,7 +198,7 @@ def serving(
     with ThreadPoolExecutor(1) as builder:
         app = builder.submit(lambda: asyncio.run(build())).result()
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-    listening = socket.create_server(("127.0.0.1", port))
+    listening = listen("127.0.0.1", port)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -254,12 +246,14 @@ def open_page(chromium: Browser, watch: Watch) -> Iterator[Callable[..., Page]]:
     """Open pages, each in a fresh profile; at the end none may have logged an error or asked another host."""
     contexts: list[BrowserContext] = []
 
-    def open_(url: str, **options: object) -> Page:
+    def open_(url: str, *, clock: bool = False, **options: object) -> Page:
         context = chromium.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 860}, **options})
         contexts.append(context)
         context.set_default_timeout(20_000)
         watch.over(context)
         page = context.new_page()
+        if clock:  # goes as usual until a test moves it
+            page.clock.install()
         page.goto(url)
         # The seed is drawn last: once it is there, the page is wired.
         page.wait_for_function("document.querySelector('#zi-seed input')?.value")

@@ -377,14 +377,14 @@ def test_model_state_is_told_and_a_hidden_page_asks_nothing(fake: Fake, open_pag
     before = fake.generator.state
     try:
         fake.generator.state = GeneratorState(Status.LOADING, phase="loading weights", share=0.4)
-        page = open_page(fake.url)
+        page = open_page(fake.url, clock=True)
         expect(page.locator(".zi-state")).to_contain_text("Loading")
         expect(page.locator(".zi-state")).to_contain_text("loading weights 40 %")
         page.evaluate("Object.defineProperty(document, 'hidden', { configurable: true, value: true })")
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        page.wait_for_timeout(200)
         asked = watch.requests.count("/health")
-        page.wait_for_timeout(2500)
+        page.clock.fast_forward("01:00")
+        page.evaluate("fetch('/ready')")  # whatever was asked before it is known by now
         assert watch.requests.count("/health") == asked
         fake.generator.state = GeneratorState(
             Status.ERROR, detail="model.safetensors: damaged; run zimage model verify"

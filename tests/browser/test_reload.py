@@ -182,7 +182,7 @@ def test_a_stream_that_breaks_off_is_taken_up_again(fake: Fake, open_page, hold,
 
 def test_a_hidden_page_looks_for_a_lost_server_no_longer_than_its_job_waits(fake: Fake, open_page, hold, watch: Watch):
     """Out of reach beyond the job's time of grace, a page nobody sees is silent; seen again, it finds its job."""
-    page, door = open_page(fake.url), hold(3)
+    page, door = open_page(fake.url, clock=True), hold(3)
     write(page, "lost in the dark")
     page.click("#zi-generate")
     expect(page.locator(".zi-running")).to_contain_text("step 2 of 8")
@@ -195,12 +195,9 @@ def test_a_hidden_page_looks_for_a_lost_server_no_longer_than_its_job_waits(fake
       Object.defineProperty(document, 'hidden', { configurable: true, value: true });
     }""")
     page.wait_for_function("window.looks >= 2")  # its job still waits
-    page.evaluate("""() => {
-      const now = performance.now.bind(performance);
-      performance.now = () => now() + 60_000;
-      window.looks = 0;
-    }""")
-    page.wait_for_timeout(3500)  # three times as long as it waits between attempts
+    page.evaluate("window.looks = 0")
+    page.clock.fast_forward("01:00")
+    page.clock.run_for(10_000)  # ten times as long as it waits between attempts
     assert page.evaluate("window.looks") <= 1  # the one that was due
     page.unroute("**/jobs/**")
     page.evaluate("Object.defineProperty(document, 'hidden', { configurable: true, value: false })")

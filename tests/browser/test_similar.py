@@ -86,7 +86,7 @@ def test_it_moves_nothing(fake: Fake, open_page):
 
 def test_it_asks_seldom(fake: Fake, open_page):
     """Not for a few letters, not twice for the same words, not from behind another tab."""
-    page = open_page(fake.url)
+    page = open_page(fake.url, clock=True)
     asked = asked_for(page)
     write(page, "a fox")
     write(page, FOX)
@@ -97,7 +97,8 @@ def test_it_asks_seldom(fake: Fake, open_page):
     page.get_by_role("tab", name="History").click()
     expect(page.locator(".zi-history")).to_have_attribute("aria-busy", "false")
     page.evaluate("zimage.form.fill({ prompt: 'written from elsewhere' })")
-    page.wait_for_timeout(800)  # twice as long as it waits for quiet: nothing may happen
+    page.wait_for_function("zimage.form.values.prompt === 'written from elsewhere'")
+    page.clock.fast_forward(60_000)
     assert asked == [FOX]
     page.get_by_role("tab", name="Create").click()
     wait_until(lambda: page.evaluate("1") and asked == [FOX, "written from elsewhere"])
@@ -139,8 +140,14 @@ def test_a_late_answer_is_nobodys(fake: Fake, open_page):
     write(page, FOX)
     wait_until(lambda: page.evaluate("1") and held)
     write(page, "short")
-    held[0].fulfill(json={"pictures": similar(fake, FOX), "cursor": None})
-    page.wait_for_timeout(300)  # for an answer that must not show
+    page.wait_for_function("zimage.form.values.prompt === 'short'")
+    found = {"pictures": similar(fake, FOX), "cursor": None}
+    held[0].fulfill(json=found)
+    # An answer that was asked for later has arrived: so has the one before it.
+    later = page.evaluate_handle("() => ({ answer: fetch('/history?limit=1').then((answer) => answer.json()) })")
+    wait_until(lambda: page.evaluate("1") and len(held) == 2)
+    held[1].fulfill(json=found)
+    assert later.evaluate("({ answer }) => answer") == found
     expect(strip(page)).to_be_hidden()
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from zimage_cache.compose import listen
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.web.app import create_app
 
@@ -32,7 +32,7 @@ class House:
 
     def __init__(self, studio: Any, **options: Any) -> None:
         self.studio = studio
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = listen("127.0.0.1", 0)
         self.port = self._socket.getsockname()[1]
         app = asyncio.run(self._app(**options))
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)

@@ -51,12 +51,6 @@ case "$2 $3" in
   [ -z "${STUB_SECONDS:-}" ] || sleep "$STUB_SECONDS"
   while [ "$1" != --log ]; do shift; done
   echo "${STUB_PIP_LOG:-}" >>"$2"
-  bin=${0%/*}
-  for name in ruff mypy lint-imports; do
-    printf '#!/usr/bin/env bash\nname=%s\n' "$name" >"$bin/$name"
-    echo 'echo "$name $*" >>"$STUB_LOG"; [ "${STUB_FAILS:-}" != "$name" ]' >>"$bin/$name"
-    chmod +x "$bin/$name"
-  done
   exit "${STUB_PIP_EXIT:-0}" ;;
 'pytest '*) echo "browser required: ${ZIMAGE_REQUIRE_BROWSER:-no}"; exit "${STUB_PYTEST_EXIT:-0}" ;;
 esac
@@ -480,33 +474,30 @@ class TestPip:
 
 
 class TestRunTests:
-    def test_order_and_arguments(self, tree: Tree) -> None:
-        """Format, lint, types and imports come first; pytest ends the run with the arguments and its own status."""
-        status, output = tree.run("scripts/run_tests.sh", "--full", "-k", "a or b", STUB_PYTEST_EXIT="5")
+    WORKERS = "pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
 
-        assert [line.rstrip() for line in tree.calls() if not line.startswith(("pip", "venv"))] == [
-            "ruff format --check .",
-            "ruff check .",
-            "mypy",
-            "lint-imports",
-            "pytest --full -k a or b",
-        ]
+    @pytest.mark.parametrize(
+        ("arguments", "called"),
+        [
+            ((), WORKERS),
+            (("--full",), f"{WORKERS} --full"),
+            (("--full", "-k", "a or b"), "pytest --full -k a or b"),
+            (("tests/unit/test_a.py",), "pytest tests/unit/test_a.py"),
+        ],
+    )
+    def test_arguments(self, tree: Tree, arguments: tuple[str, ...], called: str) -> None:
+        """Everything is shared among processes, a part is run in one; pytest ends the run with its own status."""
+        status, output = tree.run("scripts/run_tests.sh", *arguments, STUB_PYTEST_EXIT="5")
+
+        assert [line.rstrip() for line in tree.calls() if not line.startswith(("pip", "venv"))] == [called]
         assert status == 5
         assert output.endswith("browser required: no\n")
-
-    def test_stops_at_the_first_failure(self, tree: Tree) -> None:
-        """A failing check is named and nothing after it is run."""
-        status, output = tree.run("scripts/run_tests.sh", STUB_FAILS="mypy")
-
-        assert status == 1
-        assert output.splitlines()[-1] == "mypy failed; the tests were not run."
-        assert [line.split()[0] for line in tree.calls()][-1] == "mypy"
 
     def test_ci_runs_the_same(self, tree: Tree) -> None:
         """.ci/run is run_tests.sh without arguments, and ends with its status."""
         status, _ = tree.run(".ci/run", STUB_PYTEST_EXIT="3")
 
-        assert (status, tree.calls()[-1].rstrip()) == (3, "pytest")
+        assert (status, tree.calls()[-1].rstrip()) == (3, self.WORKERS)
 
 
 class TestSystemPackages:
