@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -37,6 +38,12 @@ _IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="all rounds of the stress tests, not a tenth of them")
+
+
+def pytest_configure() -> None:
+    """Take SIGINT back where a script started the tests in its background; processes that tests start inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from zimage_cache.generator.plan import Plan
 from zimage_cache.generator.profiles import DEMO
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+TINY = replace(DEMO, width=64, height=64, steps=2)
 SMALL = {
     "transformer": {
         "dim": 64,
@@ -54,7 +56,7 @@ def test_the_gpu_benchmark_runs_without_one(gpu, tmp_path, capsys, monkeypatch):
     """On a CPU it measures the demo model and prints every table."""
     monkeypatch.setattr(gpu, "BACKENDS", ("_native_math",))
     monkeypatch.setattr(torch.nn.Module, "compile", lambda _module, **_options: None)
-    bench = gpu.Bench(gpu.weights(CPU, tmp_path), CPU, DEMO, sides=(64, 128), rounds=1)
+    bench = gpu.Bench(gpu.weights(CPU, tmp_path), CPU, TINY, sides=(64, 80), rounds=1)
     gpu.report(bench, tmp_path)
     told = capsys.readouterr().out
     rows = [line.split(" | ") for line in told.splitlines() if line.startswith("| ") and "---" not in line]
@@ -70,13 +72,13 @@ def test_the_gpu_benchmark_runs_without_one(gpu, tmp_path, capsys, monkeypatch):
         "| cached in disk: request",
     ]
     assert [row[0] for row in rows[15:18]] == ["| sdpa, eager", "| sdpa, compiled", "| _native_math"]
-    assert rows[-1][0] == "| 128²"
+    assert rows[-1][0] == "| 80²"
     assert "No time was left" not in told
 
 
 def test_a_budget_leaves_out_what_does_not_fit_and_says_so(gpu, tmp_path, capsys):
     """With no time at all, each row is named as missing, and none is measured."""
-    bench = gpu.Bench(gpu.weights(CPU, tmp_path), CPU, DEMO, sides=(64,), rounds=1, deadline=0)
+    bench = gpu.Bench(gpu.weights(CPU, tmp_path), CPU, TINY, sides=(64,), rounds=1, deadline=0)
     gpu.against_bare(bench, bench.sides)
     gpu.plans(bench)
     gpu.new_process(bench)
@@ -90,7 +92,7 @@ def test_another_engine_is_measured_or_its_absence_told(gpu, tmp_path, capsys, m
     """A backend that is not here costs a row that says so, never the run."""
     monkeypatch.setattr(gpu, "BACKENDS", ("_native_math", "no_such"))
     monkeypatch.setattr(torch.nn.Module, "compile", lambda _module, **_options: None)
-    gpu.engines(gpu.Bench(gpu.weights(CPU, tmp_path), CPU, DEMO, sides=(64,), rounds=1))
+    gpu.engines(gpu.Bench(gpu.weights(CPU, tmp_path), CPU, TINY, sides=(64,), rounds=1))
     rows = capsys.readouterr().out.splitlines()[3:]
     assert [row.split(" | ")[0] for row in rows] == ["| sdpa, eager", "| sdpa, compiled", "| _native_math", "| no_such"]
     assert all(row.endswith("same, same |") for row in rows[:3])
@@ -102,7 +104,7 @@ def test_random_weights_load_and_draw(gpu, tmp_path):
     vae = gpu.FULL["vae"] | {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1}
     gpu.build(tmp_path / "model", SMALL | {"vae": vae}, torch.device("cpu"), torch.bfloat16)
     loaded = LoadedPipeline(tmp_path / "model", CPU, Plan("bfloat16"))
-    bench = gpu.Bench(tmp_path / "model", CPU, DEMO, sides=(64,), rounds=1)
+    bench = gpu.Bench(tmp_path / "model", CPU, TINY, sides=(64,), rounds=1)
     pixels = loaded.draw(bench.recipe(64), lambda _step: None, lambda: False).pixels
     assert pixels.shape == (64, 64, 3)
     assert len(np.unique(pixels)) > 10
