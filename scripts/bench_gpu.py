@@ -22,6 +22,7 @@ must be, whatever that row tried.
 
 import argparse
 import asyncio
+import gc
 import hashlib
 import json
 import logging
@@ -211,6 +212,7 @@ def against_bare(bench: Bench, sides: Sequence[int]) -> None:
     for side in sides:
         if bench.reaches(f"{side}² against bare", 3 * timed_bare(bare, bench.recipe(side)) * (bench.rounds + 1)):
             row(f"{side}²", *turns(bench, loaded, bare, side))
+    del bare
     loaded.unload()
 
 
@@ -260,6 +262,7 @@ def cost(loaded: LoadedPipeline, recipe: Recipe, plan: Plan | None = None) -> Co
 
     wait()
     if torch.cuda.is_available():
+        gc.collect()  # weights of an earlier row, kept by reference cycles, are no memory of this one
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     picture = loaded.draw(recipe, on_step, lambda: False, plan)
