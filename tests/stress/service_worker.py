@@ -8,10 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from conftest import Studio
-
+from tests.conftest import Studio
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.request import ImageRequest, Recipe
 from zimage_cache.service.service import ImageService

@@ -5,25 +5,14 @@ from functools import partial
 
 import pytest
 
+from tests.factories import recipe
 from zimage_cache.cache.locks import Generation
 from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.request import Recipe
 from zimage_cache.service.claims import Claims
 from zimage_cache.service.flights import Flights, Plan
 
 KEY = "ab" * 32
-RECIPE = Recipe(
-    prompt="x",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe()
 
 
 def _plan(*, fresh: bool = False, keep: bool = True) -> Plan:

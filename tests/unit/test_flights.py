@@ -8,25 +8,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.factories import recipe
 from zimage_cache.entry import Source
 from zimage_cache.errors import Cancelled, GenerationFailed, OutOfMemory, QueueFull
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Step
-from zimage_cache.request import Recipe
 from zimage_cache.service.flights import Flights, Landing, Phase, Plan, Run
 
-RECIPE = Recipe(
-    prompt="x",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe()
 IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
 
 

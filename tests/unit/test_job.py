@@ -5,27 +5,16 @@ import logging
 
 import pytest
 
+from tests.factories import recipe
 from zimage_cache.entry import Entry, Source
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.request import Recipe
 from zimage_cache.service.flights import Flights, Landing, Plan, Seat
 from zimage_cache.service.job import Job, Outcome, Progress
 from zimage_cache.service.statistics import Answer
 
 pytestmark = pytest.mark.anyio
-RECIPE = Recipe(
-    prompt="x",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe()
 IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
 
 

@@ -15,13 +15,14 @@ from diffusers.models.attention_dispatch import AttentionBackendName, _Attention
 from PIL import Image
 from transformers import PreTrainedModel
 
+from tests.factories import recipe
 from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, GeneratorError, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.embeddings import Embeddings
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
 from zimage_cache.generator.plan import Offload, Plan, make_plan
-from zimage_cache.request import Recipe, Sampler
+from zimage_cache.request import Sampler
 
 COLOURS = {
     "red": (220, 40, 40),
@@ -33,18 +34,7 @@ COLOURS = {
     "white": (245, 245, 245),
     "black": (25, 25, 25),
 }
-RECIPE = Recipe(
-    prompt="a large red circle on a blue background",
-    negative_prompt="",
-    width=128,
-    height=128,
-    steps=8,
-    guidance_scale=1.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe(prompt="a large red circle on a blue background", width=128, height=128, steps=8, guidance_scale=1.0)
 QUICK = replace(RECIPE, width=64, height=64, steps=3)
 
 

@@ -4,24 +4,13 @@ import threading
 
 import pytest
 
+from tests.factories import recipe
 from zimage_cache.errors import ModelMissing
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.generator.residency import PATIENCE_SECONDS, Residency
-from zimage_cache.request import Recipe
 
-RECIPE = Recipe(
-    prompt="a red circle",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe()
 
 
 class Clock:

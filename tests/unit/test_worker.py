@@ -7,25 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from tests.factories import recipe
 from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status, Step
-from zimage_cache.request import Recipe
 from zimage_cache.service.flights import Flights, Plan, Run
 from zimage_cache.service.worker import Worker, _tell
 
-RECIPE = Recipe(
-    prompt="x",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=3,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe(steps=3)
 
 
 def until(condition) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.factories import recipe
 from zimage_cache.errors import (
     Cancelled,
     DeviceFailed,
@@ -29,22 +30,10 @@ from zimage_cache.generator.profiles import DEMO
 from zimage_cache.generator.progress import Progress
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.generator.zimage import ZImageGenerator
-from zimage_cache.request import Recipe
 
 H200 = Device("cuda:0", "NVIDIA H200", (9, 0), 150_000_000_000)
 T4 = Device("cuda:0", "Tesla T4", (7, 5), 15_600_000_000)
-QUICK = Recipe(
-    prompt="a large red circle on a blue background",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+QUICK = recipe(prompt="a large red circle on a blue background")
 
 
 @pytest.fixture
