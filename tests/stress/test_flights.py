@@ -6,25 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.factories import recipe
+from tests.factories import plan
 from zimage_cache.entry import Source
 from zimage_cache.errors import OutOfMemory
-from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.service.flights import Flights, Landing, Plan, Seat
 
 pytestmark = pytest.mark.stress
 THREADS = 64
-RECIPE = recipe()
-PLAN = Plan(
-    key="a",
-    model="fake",
-    recipe=RECIPE,
-    identity=GeneratorIdentity("fake", "1", "uint8", "numpy"),
-    request={},
-    user="ann",
-    fresh=False,
-    keep=True,
-)
+PLAN = plan()
 
 
 @pytest.fixture

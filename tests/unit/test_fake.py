@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.factories import recipe
+from tests.factories import identity, recipe
 from zimage_cache.errors import GenerationFailed
-from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.fake import FAKE_IDENTITY, FakeGenerator
 from zimage_cache.generator.protocol import Status
 
@@ -57,7 +56,7 @@ def test_it_notices_being_used_by_two_threads():
 
 def test_it_can_draw_as_somebody_else():
     """A retry under another plan names who really drew; the pixels are still the recipe's."""
-    other = GeneratorIdentity("fake", "1", "uint8+thrifty", "numpy")
+    other = identity(precision="uint8+thrifty")
     drawing = draw(FakeGenerator(draws_as=other, warnings=("slow",)))
     assert (drawing.identity, drawing.warnings) == (other, ("slow",))
     assert np.array_equal(drawing.pixels, draw(FakeGenerator()).pixels)

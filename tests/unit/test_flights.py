@@ -8,19 +8,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.factories import recipe
+from tests.factories import plan
 from zimage_cache.entry import Source
 from zimage_cache.errors import Cancelled, GenerationFailed, OutOfMemory, QueueFull
-from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Step
-from zimage_cache.service.flights import Flights, Landing, Phase, Plan, Run
-
-RECIPE = recipe()
-IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
-
-
-def plan(key: str = "a", *, fresh: bool = False, keep: bool = True) -> Plan:
-    return Plan(key=key, model="fake", recipe=RECIPE, identity=IDENTITY, request={}, user="ann", fresh=fresh, keep=keep)
+from zimage_cache.service.flights import Flights, Landing, Phase, Run
 
 
 @pytest.fixture
@@ -397,7 +389,7 @@ class Traffic(RuleBasedStateMachine):
     @invariant()
     def counts_are_exact(self):
         assert self.flights.pending == len(self.unfinished) <= self.capacity
-        assert self.flights._runs == self.on_map
+        assert self.flights.runs == self.on_map
         assert all(run.waiters == waiters for run, waiters in self.waiters.items())
         assert all(run.phase is not Phase.OVER for run in self.on_map.values())
 

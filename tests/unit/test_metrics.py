@@ -122,7 +122,7 @@ async def test_the_victims_age_is_told_once_there_was_one(studio, scrape):
     """How long the last victim had not been used is a gauge, absent before the first eviction."""
     house = studio()
     assert "zimage_cache_victim_age_seconds" not in samples((await scrape(house.service)).text)
-    house.cache._disk.victim_age = 12.5
+    house.disk.victim_age = 12.5
     assert samples((await scrape(house.service)).text)["zimage_cache_victim_age_seconds"] == 12.5
 
 
