@@ -1,5 +1,6 @@
-"""What most tests need one of: a recipe, an identity, a plan, a request, an entry. Tests name what matters to them."""
+"""What most tests need one of: a recipe, a generator, a plan, a request, an entry. Tests name what matters to them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from zimage_cache import png
 from zimage_cache.entry import Entry
 from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.generator.fake import FAKE_IDENTITY, FAKE_PROFILE, FakeGenerator
 from zimage_cache.request import ImageRequest, Recipe
 from zimage_cache.service.flights import Plan
 
@@ -31,7 +33,12 @@ def recipe(**changes: Any) -> Recipe:
 
 def identity(model: str = "fake", precision: str = "uint8") -> GeneratorIdentity:
     """Make the identity of a fake generator."""
-    return GeneratorIdentity(model, "1", precision, "numpy")
+    return replace(FAKE_IDENTITY, model=model, precision=precision)
+
+
+def fake(name: str, **options: Any) -> FakeGenerator:
+    """Make a fake generator of another name, and of that identity."""
+    return FakeGenerator(profile=replace(FAKE_PROFILE, name=name), identity_=identity(name), **options)
 
 
 def plan(key: str = "a", **changes: Any) -> Plan:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 import pytest
 
 import zimage_cache
+from tests.factories import fake
 from tests.waiting import wait_until
 from zimage_cache import compose
 from zimage_cache.cache.check import check
@@ -18,7 +19,7 @@ from zimage_cache.cache.disk import DiskTier
 from zimage_cache.errors import SettingsError
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, Device
-from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
+from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import Status
 from zimage_cache.request import ImageRequest
 from zimage_cache.settings import Settings, load
@@ -102,11 +103,10 @@ def test_every_card_of_the_same_make_draws(tmp_path, device, monkeypatch):
 
 def test_all_cards_of_a_model_share_its_place(tmp_path):
     """`--max-models 1` and two cards: they are awake together, and are unloaded together."""
-    first, mate = (FakeGenerator(profile=replace(FAKE_PROFILE, name="demo")) for _ in range(2))
+    first, mate = (fake("demo") for _ in range(2))
     service, running = compose.make_service(make_settings(tmp_path, preload=True), first, mates=[mate])
     with running():
-        wait_until(lambda: mate.loads and first.loads)
-        assert [state.status for state in service.devices()] == [Status.HEALTHY] * 2
+        wait_until(lambda: [state.status for state in service.devices()] == [Status.HEALTHY] * 2)
         asyncio.run(service.unload("demo"))
         assert [state.status for state in service.devices()] == [Status.SLEEPING] * 2
 
@@ -186,7 +186,7 @@ def test_models_that_lie_here_are_offered_too(tmp_path, device, monkeypatch):
 
 def test_the_settings_decide_how_many_models_stay(tmp_path):
     """`--max-models 1`: the second model takes the first one's place, and the first wakes when asked again."""
-    two = [FakeGenerator(), FakeGenerator(profile=replace(FAKE_PROFILE, name="other"))]
+    two = [FakeGenerator(), fake("other")]
     service, running = compose.make_service(make_settings(tmp_path, max_models=1), two[0], two[1:])
     with running():
         for number, model in enumerate(("fake", "other", "fake")):

@@ -1136,8 +1136,8 @@ def test_a_hit_waits_for_no_scan(root, entry):
         answers.extend([stored is not None and tier.still(stored), tier.peek(entry(2).record.key)])
 
     thread = threading.Thread(target=ask)
-    # No public way keeps all three locks busy for as long as a test wants.
-    with tier._scanning, tier._ledger._step, tier._ledger.index._lock:
+    ledger = tier._ledger  # noqa: SLF001 - nothing public keeps all three locks busy for as long as a test wants
+    with tier._scanning, ledger._step, ledger.index._lock:  # noqa: SLF001 - likewise
         thread.start()
         thread.join(30)
         assert answers == [True, None]

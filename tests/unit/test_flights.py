@@ -1,6 +1,7 @@
 """`Flights`: who shares a run, who may end it, and how many are pending; every change under one lock."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
@@ -129,6 +130,24 @@ def test_an_answered_run_is_too_old_for_a_fresh_picture(flights, entry):
     flights.land(seat.run)
     assert flights.join([plan()])[0].run is fresh.run
     assert flights.pending == 1
+
+
+def test_idle_is_when_everything_is_stored(flights, entry):
+    """Also what was answered and left the map to a fresh run: until both are stored, and then at once, it waits."""
+    assert flights.idle(0)
+    answered = flights.join([plan()])[0].run
+    flights.start(answered, 0.0)
+    flights.drawn(answered)
+    flights.resolve(answered, entry(1))
+    fresh = flights.join([plan(fresh=True)])[0].run
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(flights.idle, 60)
+        flights.fail(fresh, OutOfMemory("no"))
+        assert flights.runs == {}
+        assert not flights.idle(0)
+        assert not waiting.done()
+        flights.land(answered)
+        assert waiting.result(60)
 
 
 def test_a_found_result_ends_the_run(flights, entry):
@@ -390,6 +409,7 @@ class Traffic(RuleBasedStateMachine):
     def counts_are_exact(self):
         assert self.flights.pending == len(self.unfinished) <= self.capacity
         assert self.flights.runs == self.on_map
+        assert self.flights.idle(0) == all(run.phase is Phase.OVER for run in self.waiters)
         assert all(run.waiters == waiters for run, waiters in self.waiters.items())
         assert all(run.phase is not Phase.OVER for run in self.on_map.values())
 

@@ -113,7 +113,7 @@ def test_evictions_raise_the_floor_for_all(make, entry):
     mine.write("b" * 64, WHOLE, _record(entry, 900.0))
     mine.write("b" * 64, Presence(), None)
     theirs.follow()
-    worth = theirs._order.worth  # victims show which of two is worth more, not what raised it
+    worth = theirs._order.worth  # noqa: SLF001 - a victim tells which key is worth less, not why
     assert worth(0.0, 1, 1) == 0.0
     mine.write("a" * 64, Presence(), None, evicted=True)
     theirs.follow()

@@ -50,7 +50,8 @@ def pipeline():
 
 def models(loaded):
     """Give the models a pipeline is made of; what moves, breaks or is freed in them shows in no picture."""
-    return SimpleNamespace(**loaded._pipeline.components | {"text_encoder": loaded._reader.text_encoder})
+    parts = loaded._pipeline.components | {"text_encoder": loaded._reader.text_encoder}  # noqa: SLF001 - see above
+    return SimpleNamespace(**parts)
 
 
 def draw(pipeline, recipe, on_step=lambda _step: None):
@@ -144,7 +145,7 @@ def test_a_known_prompt_moves_nothing_large(monkeypatch):
     turns = load(Plan("float32", Offload.MODEL))
     text = Moves(models(turns).text_encoder, monkeypatch)
     transformer = Moves(models(turns).transformer, monkeypatch)
-    turns._device = torch.device("cpu:0")  # as good as a card for who counts moves
+    turns._device = torch.device("cpu:0")  # noqa: SLF001 - as good as a card for counting moves
     alone = replace(QUICK, guidance_scale=0.0)
     draw(turns, alone)
     assert (text.to, transformer.to) == (["cpu:0", "cpu"], ["cpu", "cpu:0"])

@@ -8,14 +8,13 @@ import os
 import threading
 import time
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.factories import asked, identity
+from tests.factories import asked, fake, identity
 from tests.waiting import Clock, until
 from zimage_cache import png
 from zimage_cache.entry import Source
@@ -32,7 +31,7 @@ from zimage_cache.errors import (
     TimedOut,
 )
 from zimage_cache.fingerprint import fingerprint
-from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
+from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.history import History
 from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest
@@ -134,14 +133,7 @@ async def test_a_deletion_elsewhere_counts_at_once(studio):
 async def test_each_model_has_a_worker_of_its_own(tmp_path, gate):
     """Two models draw at the same time, the first is the default, and neither finds the other's pictures."""
     door = gate()
-    one, other = [
-        FakeGenerator(
-            profile=replace(FAKE_PROFILE, name=name),
-            identity_=identity(name),
-            before_step=door,
-        )
-        for name in ("one", "other")
-    ]
+    one, other = [fake(name, before_step=door) for name in ("one", "other")]
     service = service_module.ImageService({"one": one, "other": other}, None, History(tmp_path))
     service.start()
     jobs = [await service.ask(asked(), model=model) for model in (None, "other", "one")]
@@ -501,6 +493,18 @@ async def test_a_second_asker_between_picture_and_answer_shares(studio, monkeypa
     released.set()
     assert [o.source for o in (*await first, *await second.outcomes())] == [Source.GENERATED, Source.SHARED]
     assert len(made.generator.recipes) == 1
+
+
+async def test_idle_is_when_the_answered_picture_is_stored(studio):
+    """The answer comes before the write: until that is done the service is not idle, and its run is to be seen."""
+    made = studio()
+    released = hold_puts(made)
+    (outcome,) = await made.service.render(asked())
+    assert [run.plan.key for run in made.service.runs] == [outcome.name]
+    assert not made.service.idle(0)
+    released.set()
+    assert await asyncio.to_thread(made.service.idle, 60)
+    assert (made.service.runs, made.stored) == ([], {outcome.name})
 
 
 async def test_the_next_run_is_drawn_beside_the_writing(studio):

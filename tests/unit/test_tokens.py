@@ -20,7 +20,7 @@ from zimage_cache.generator.tokens import TokenCounter
 def rows():
     """Give a function that counts the rows of a text's embedding; no picture shows that number."""
     pipeline = LoadedPipeline(demo_folder(), CPU, make_plan(CPU))
-    return lambda text, most: pipeline._embed(text, most).shape[0]
+    return lambda text, most: pipeline._embed(text, most).shape[0]  # noqa: SLF001 - see above
 
 
 @pytest.fixture
