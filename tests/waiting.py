@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
@@ -13,13 +14,22 @@ SECONDS = 60.0
 _POLL_SECONDS = 0.005
 
 
-def wait_until(condition: Callable[[], T], seconds: float = SECONDS, *, what: str = "it") -> T:
-    """Wait until *condition* returns something true, and return that; fails the test after *seconds*."""
+def wait_until(
+    condition: Callable[[], T], seconds: float = SECONDS, *, every: float = _POLL_SECONDS, what: str = "it"
+) -> T:
+    """Wait until *condition* returns something true, and return that; fails the test after *seconds*.
+
+    Args:
+        condition: Asked again and again.
+        seconds: How long.
+        every: Seconds between two questions; more where a question costs something.
+        what: Says in the failure what did not come true.
+    """
     end = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > end:
             pytest.fail(f"{what} did not come true within {seconds:g} s")
-        time.sleep(_POLL_SECONDS)
+        time.sleep(every)
     return found
 
 
@@ -33,9 +43,12 @@ async def until(condition: Callable[[], T], seconds: float = SECONDS, *, what: s
     return found
 
 
-def alive(prefix: str) -> list[str]:
-    """List the threads whose names begin with *prefix* and that have not ended."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(prefix)]
+@contextmanager
+def no_thread_left(name: str) -> Iterator[None]:
+    """Check at the end of a block that of the threads it started none is alive whose name begins with *name*."""
+    before = set(threading.enumerate())
+    yield
+    assert [each.name for each in threading.enumerate() if each not in before and each.name.startswith(name)] == []
 
 
 class Clock:

@@ -57,7 +57,7 @@ class Server:
             health = self.health()
             return health if condition(health) else None
 
-        return wait_until(look)
+        return wait_until(look, every=0.1)
 
     def stop(self) -> int:
         self.process.terminate()

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from tests.factories import recipe
-from tests.waiting import Clock, alive, wait_until
+from tests.waiting import Clock, no_thread_left, wait_until
 from zimage_cache.errors import ModelMissing
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
@@ -151,10 +151,10 @@ def test_the_watch_sends_models_to_sleep():
     residency = Residency(1, idle_seconds=0.01)
     resident = residency.add(generator)
     draw(resident)
-    residency.start()
-    wait_until(lambda: resident.state.status is Status.SLEEPING)
-    residency.stop()
-    assert alive("residency") == []
+    with no_thread_left("residency"):
+        residency.start()
+        wait_until(lambda: resident.state.status is Status.SLEEPING)
+        residency.stop()
 
 
 class Broken(FakeGenerator):

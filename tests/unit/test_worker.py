@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.factories import plan, recipe
-from tests.waiting import alive, wait_until
+from tests.waiting import no_thread_left, wait_until
 from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status, Step
@@ -51,11 +51,11 @@ def line():
         made[-1].worker.start()
         return made[-1]
 
-    yield make
-    for each in made:
-        each.worker.stop(60)
-        each.encoders.shutdown()
-    assert alive("worker-") == []
+    with no_thread_left("worker-"):
+        yield make
+        for each in made:
+            each.worker.stop(60)
+            each.encoders.shutdown()
 
 
 def test_draws_in_the_order_of_the_queue_and_tells_each_step(line):
@@ -178,10 +178,10 @@ def test_a_failed_load_spares_the_thread(line, caplog, error):
 
 def test_stopping_before_the_start_is_nothing():
     """A service closed before it was started waits for no thread."""
-    made = Line(FakeGenerator())
-    made.worker.stop(60)
-    made.encoders.shutdown()
-    assert alive("worker-") == []
+    with no_thread_left("worker-"):
+        made = Line(FakeGenerator())
+        made.worker.stop(60)
+        made.encoders.shutdown()
 
 
 class Meeting:
