@@ -8,21 +8,18 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from zimage_cache import png
+from tests.factories import picture_entry
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry
-from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.history import History
 from zimage_cache.request import Recipe
@@ -33,7 +30,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 _REPORTED = ("torch", "diffusers", "transformers", "gradio", "pillow", "filelock", "pydantic")
-_IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,32 +89,6 @@ def rounds(request: pytest.FixtureRequest) -> Callable[[int], int]:
     return lambda most: most if request.config.getoption("--full") else max(1, most // 10)
 
 
-def picture_entry(seed: int = 0, *, side: int = 64, look: int = 0, prompt: str = "a 红 circle") -> Entry:
-    """Make an entry of *side* pixels squared; *look* changes the pixels, and nothing else."""
-    recipe = Recipe(
-        prompt=prompt,
-        negative_prompt="",
-        width=side,
-        height=side,
-        steps=8,
-        guidance_scale=0.0,
-        seed=seed,
-        sampler="euler",
-        shift=3.0,
-        max_sequence_length=512,
-    )
-    pixels = np.random.default_rng([seed, look]).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    return Entry.of(
-        png.encode(pixels, {}),
-        recipe=recipe,
-        identity=_IDENTITY,
-        created=datetime(2026, 11, 21, tzinfo=UTC),
-        gpu_seconds=1.5,
-        request={"prompt": prompt, "seed": seed},
-        versions={},
-    )
-
-
 @pytest.fixture
 def entry() -> Callable[..., Entry]:
     """Give the maker of entries; the same arguments make the same entry."""
@@ -172,15 +142,24 @@ class Gate:
 
 
 class Studio:
-    """A service with all that stands behind it, on a folder; the generator is a fake."""
+    """A service with all that stands behind it, on a folder; the generator is a fake, and so are those of *others*."""
 
-    def __init__(self, root: Path, generator: FakeGenerator, *, caching: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        root: Path,
+        generator: FakeGenerator,
+        *,
+        others: Collection[FakeGenerator] = (),
+        caching: bool = True,
+        **options: Any,
+    ) -> None:
         self.root = root
         self.generator = generator
-        disk = DiskTier(root / "cache", max_bytes=0)
-        self.cache = ResultCache(MemoryTier(2**26), disk) if caching else None
+        self.memory, self.disk = MemoryTier(2**26), DiskTier(root / "cache", max_bytes=0)
+        self.cache = ResultCache(self.memory, self.disk) if caching else None
         history = History(root / "output_image")
-        self.service = ImageService({generator.profile.name: generator}, self.cache, history, **options)
+        generators = {each.profile.name: each for each in (generator, *others)}
+        self.service = ImageService(generators, self.cache, history, **options)
         self._open = False
 
     def start(self) -> None:
@@ -202,9 +181,7 @@ class Studio:
 
     async def landed(self) -> None:
         """Wait until everything drawn is stored, which is after its askers were answered."""
-        async with asyncio.timeout(60):
-            while self.service._flights._runs:  # noqa: ASYNC110 - threads end them, and set no event of the loop
-                await asyncio.sleep(0.005)
+        assert await asyncio.to_thread(self.service.idle, 60)
 
     @property
     def stored(self) -> set[str]:

@@ -175,7 +175,7 @@ def hold(fake: Fake, gate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     for each in made:
         each.open()
     fake.generator.before_step = lambda _recipe, _evaluation: None
-    wait_until(lambda: fake.generator._busy == 0)
+    wait_until(lambda: fake.generator.busy == 0)
 
 
 @contextmanager

@@ -164,7 +164,7 @@ def test_stop_ends_the_run_and_the_next_picture_works(fake: Fake, open_page, hol
     expect(page.locator(".zi-empty")).to_contain_text("Stopped")
     expect(page.locator("#zi-stop")).to_have_css("pointer-events", "none")
     door.open()
-    wait_until(lambda: fake.generator._busy == 0)
+    wait_until(lambda: fake.generator.busy == 0)
     assert max(evaluation for _, evaluation in door.steps) == 2
     generate(page, "after the stop", "generated")
 
@@ -224,7 +224,7 @@ def test_escape_stops_and_a_second_ask_replaces_the_first(fake: Fake, open_page,
         ask(" ")
     expect(page.locator(".zi-error")).to_contain_text("must not be blank")
     door.open()
-    wait_until(lambda: fake.generator._busy == 0)
+    wait_until(lambda: fake.generator.busy == 0)
     assert all(evaluation <= 2 for _, evaluation in door.steps)
 
 
@@ -259,7 +259,7 @@ def test_a_closed_page_gives_its_run_up(fake: Fake, open_page, hold, monkeypatch
     page.close()
     wait_until(lambda: abandoned() == before + 1)
     door.open()
-    wait_until(lambda: fake.generator._busy == 0)
+    wait_until(lambda: fake.generator.busy == 0)
     assert max(evaluation for _, evaluation in door.steps) == 2
 
 

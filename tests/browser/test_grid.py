@@ -68,7 +68,7 @@ def test_stop_in_the_middle_keeps_what_is_finished(fake: Fake, open_page, hold):
         page.keyboard.press("Escape")
     expect(page.locator(".zi-empty")).to_contain_text("Stopped")
     door.open()
-    wait_until(lambda: fake.generator._busy == 0)
+    wait_until(lambda: fake.generator.busy == 0)
     drawn = len(fake.generator.recipes)
     page.click("#zi-generate")
     expect(page.locator(".zi-badge strong")).to_have_text(["From memory", "Newly drawn"])

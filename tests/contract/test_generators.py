@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.factories import recipe
 from zimage_cache.errors import Cancelled
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU
@@ -16,17 +17,8 @@ from zimage_cache.generator.protocol import ImageGenerator, Pixels, Status, Step
 from zimage_cache.generator.zimage import ZImageGenerator
 from zimage_cache.request import Recipe, Sampler
 
-RED_ON_BLUE = Recipe(
-    prompt="a large red circle on a blue background",
-    negative_prompt="",
-    width=128,
-    height=128,
-    steps=4,
-    guidance_scale=1.0,
-    seed=7,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
+RED_ON_BLUE = recipe(
+    prompt="a large red circle on a blue background", width=128, height=128, steps=4, guidance_scale=1.0, seed=7
 )
 
 

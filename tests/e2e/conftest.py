@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from tests.waiting import wait_until
 from zimage_cache.compose import listen
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.web.app import create_app
@@ -40,7 +40,7 @@ class House:
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
         self._thread.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
-        self.until(lambda: self._server.started)
+        wait_until(lambda: self._server.started)
 
     async def _app(self, **options: Any) -> FastAPI:
         # In a running loop: outside of one, Gradio makes a dozen loops and closes none.
@@ -50,6 +50,10 @@ class House:
         """Stop the studio, then the server."""
         self.client.close()
         self.studio.close()
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the server alone."""
         self._server.should_exit = True
         self._thread.join(60)
         assert not self._thread.is_alive()
@@ -89,17 +93,8 @@ class House:
 
     def stored(self) -> set[str]:
         """Wait until everything drawn is stored, and give the keys on disk."""
-        self.until(lambda: not self.studio.service._flights._runs)
+        assert self.studio.service.idle(60)
         return self.studio.stored
-
-    @staticmethod
-    def until(condition: Callable[[], bool]) -> None:
-        """Wait for something other threads bring about; a test that waits in vain fails."""
-        for _ in range(6000):
-            if condition():
-                return
-            time.sleep(0.005)
-        pytest.fail("waited in vain")
 
 
 def picture(**fields: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import click.testing
 import numpy as np
 import pytest
 
+from tests.waiting import wait_until
 from zimage_cache import cli, compose, png
 from zimage_cache.cache.check import check
 from zimage_cache.entry import Entry
@@ -139,7 +140,9 @@ def aged(house: Any, seed: int, age: timedelta) -> str:
         request=picture.request,
         versions={},
     )
-    assert house.studio.service._cache.put(entry)
+    cache = compose.make_cache(house.studio.settings)  # as another process would
+    assert cache.put(entry)
+    cache.close()
     return entry.record.key
 
 
@@ -172,7 +175,7 @@ def test_production_entries(scene):
 def test_production_health_and_warm_up(scene):
     """A load balancer asks `/ready`; the warm-up draws without a trace in cache, copies or history."""
     house = scene(cache_ttl="24h", cache_max_entries="1000")
-    house.until(lambda: house.client.get("/ready").status_code == 200)
+    wait_until(lambda: house.client.get("/ready").status_code == 200)
     assert house.client.get("/health").json()["status"] == "healthy"
     result = click.testing.CliRunner().invoke(cli.main, ["warmup", "--url", str(house.client.base_url), "--json"])
     assert result.exit_code == 0, result.output
@@ -188,7 +191,7 @@ def test_disable_cache(scene, monkeypatch):
     answers = [house.generate(), house.generate()]
     assert [sources(answer) for answer in answers] == [["generated"]] * 2
     assert {answer.headers["x-cache"] for answer in answers} == {"bypass"}
-    house.until(lambda: house.studio.copies == 2)
+    wait_until(lambda: house.studio.copies == 2)
     assert house.studio.stored == set()
     monkeypatch.setenv("DISABLE_CACHE", "0")
     assert scene().studio.settings.caching

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.waiting import wait_until
 from zimage_cache import cli
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.request import Recipe
@@ -138,7 +139,7 @@ def test_a_herd_is_counted_by_head(serve, gate, tmp_path):
     askers = [threading.Thread(target=house.image) for _ in range(8)]
     for asker in askers:
         asker.start()
-    house.until(lambda: [run.waiters for run in house.studio.service._flights._runs.values()] == [8])
+    wait_until(lambda: [run.waiters for run in house.studio.service.runs] == [8])
     house.studio.generator.before_step.open()
     for asker in askers:
         asker.join()
@@ -159,7 +160,7 @@ def test_who_hangs_up_is_counted_as_gone(serve, gate, tmp_path):
     house = serve(gate(), database=tmp_path / "zimage.sqlite3")
     with pytest.raises(Exception, match="timed out"):
         house.client.post("/generate", json={"prompt": "x", "width": 64, "height": 64, "seed": 1}, timeout=0.5)
-    house.until(lambda: house.studio.service.statistics.this_process().counts.abandoned == 1)
+    wait_until(lambda: house.studio.service.statistics.this_process().counts.abandoned == 1)
     process = numbers(house.client.get("/cache/stats").json()["this_process"])
     assert {name: n for name, n in process.items() if n} == {"abandoned": 1}
 

@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from tests.waiting import wait_until
 from zimage_cache.generator.fake import FakeGenerator
 
 PAGE, GRADIO = "/", "/gradio_api/info"
@@ -332,6 +333,6 @@ def test_what_nobody_foresaw(serve, expect_error, caplog):
     house.studio.service.state = state
     with caplog.at_level(logging.ERROR):
         answer = house.raw("GET", "/health", headers={"X-Request-Id": "mine"})
-        house.until(lambda: "secret detail" in caplog.text)
+        wait_until(lambda: "secret detail" in caplog.text)
     assert "secret" not in expect_error(answer, 500, "internal_error")
     assert answer.headers["x-request-id"] == "mine"

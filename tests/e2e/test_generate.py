@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.waiting import wait_until
 from zimage_cache.errors import ModelMissing, OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
@@ -137,8 +138,8 @@ def test_32_at_once_are_one_generation(serve, gate, pool):
     house = serve(door)
     asking = [pool.submit(house.generate) for _ in range(32)]
     door.wait()
-    (run,) = house.studio.service._flights._runs.values()
-    house.until(lambda: run.waiters == 32)
+    (run,) = house.studio.service.runs
+    wait_until(lambda: run.waiters == 32)
     door.open()
     answers = [future.result(60) for future in asking]
     assert Counter(a.json()["images"][0]["source"] for a in answers) == {"generated": 1, "shared": 31}
@@ -154,7 +155,7 @@ def test_nothing_waits_behind_misses(serve, gate, pool):
     known = house.image(seed=0)
     house.studio.generator.before_step = door = gate()
     misses = [pool.submit(house.generate, seed=seed) for seed in range(1, 41)]
-    house.until(lambda: house.studio.service._flights.pending == 40)
+    wait_until(lambda: house.studio.service.queue_depth == 40)
     assert house.client.get("/health").json()["status"] == "healthy"
     assert house.client.get("/ready").status_code == 200
     assert house.image(seed=0)["source"] == "memory"
@@ -172,13 +173,13 @@ def test_a_full_queue_says_when_to_come_back(serve, gate, pool, expect_error):
     door = gate()
     house = serve(door, queue_size=2)
     first = pool.submit(house.generate, n=2)
-    house.until(lambda: house.studio.service._flights.pending == 2)
+    wait_until(lambda: house.studio.service.queue_depth == 2)
     refused = house.generate(seed=100)
     expect_error(refused, 503, "queue_full")
     assert int(refused.headers["retry-after"]) > 0
     shared = pool.submit(house.generate, n=2)
-    runs = list(house.studio.service._flights._runs.values())
-    house.until(lambda: all(run.waiters == 2 for run in runs))
+    runs = house.studio.service.runs
+    wait_until(lambda: all(run.waiters == 2 for run in runs))
     door.open()
     assert [image["source"] for image in shared.result(60).json()["images"]] == ["shared", "shared"]
     assert first.result(60).status_code == 200
@@ -240,9 +241,9 @@ def test_while_the_model_loads(serve, expect_error):
     expect_error(refused, 503, "loading")
     assert int(refused.headers["retry-after"]) > 0
     generator.ready.set()
-    house.until(lambda: house.client.get("/ready").status_code == 200)
+    wait_until(lambda: house.client.get("/ready").status_code == 200)
     assert house.client.get("/health").json()["status"] == "healthy"
-    house.until(lambda: house.generate(seed=2).status_code == 200)
+    wait_until(lambda: house.generate(seed=2).status_code == 200)
 
 
 def test_asleep_is_ready(serve):
@@ -302,7 +303,7 @@ def test_who_hangs_up_stops_the_run_within_a_step(serve, gate):
     asking = house.ask_and_hold(seed=7)
     door.wait()
     asking.close()
-    house.until(lambda: house.studio.service._flights.pending == 0)
+    wait_until(lambda: house.studio.service.queue_depth == 0)
     door.open()
     assert house.image(seed=2)["source"] == "generated"
     assert [step for step in door.steps if step[0] == 7] == [(7, 1), (7, 2)]
@@ -316,10 +317,10 @@ def test_who_hangs_up_leaves_the_others_alone(serve, gate, pool):
     leader = house.ask_and_hold()
     door.wait()
     other = pool.submit(house.generate)
-    (run,) = house.studio.service._flights._runs.values()
-    house.until(lambda: run.waiters == 2)
+    (run,) = house.studio.service.runs
+    wait_until(lambda: run.waiters == 2)
     leader.close()
-    house.until(lambda: run.waiters == 1)
+    wait_until(lambda: run.waiters == 1)
     door.open()
     assert other.result(60).json()["images"][0]["source"] == "shared"
     assert door.steps == [(7, step) for step in (1, 2, 3, 4)]
@@ -332,9 +333,9 @@ def test_who_hangs_up_in_the_queue_gives_the_place_back(serve, gate):
     first = house.ask_and_hold(seed=1)
     door.wait()
     second = house.ask_and_hold(seed=2)
-    house.until(lambda: house.studio.service._flights.pending == 2)
+    wait_until(lambda: house.studio.service.queue_depth == 2)
     second.close()
-    house.until(lambda: house.studio.service._flights.pending == 1)
+    wait_until(lambda: house.studio.service.queue_depth == 1)
     door.open()
     assert house.image(seed=3)["source"] == "generated"
     first.close()

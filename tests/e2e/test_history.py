@@ -5,6 +5,8 @@ import io
 import pytest
 from PIL import Image
 
+from tests.waiting import wait_until
+
 
 @pytest.fixture
 def gallery(serve):
@@ -13,7 +15,7 @@ def gallery(serve):
     for seed, prompt in [(1, "a red fox"), (2, "红色的圆形"), (3, "a blue ship")]:
         house.image(prompt=prompt, seed=seed)
     house.stored()
-    house.until(lambda: len(listed(house)) == 3)
+    wait_until(lambda: len(listed(house)) == 3)
     return house
 
 

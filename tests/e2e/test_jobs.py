@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 
 import pytest
 
+from tests.waiting import Clock, wait_until
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.service import tickets as tickets_module
@@ -36,16 +37,6 @@ FIELDS = {
 }
 
 
-class Clock:
-    """A clock that goes when it is told to."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Look more often than people could see."""
@@ -67,7 +58,7 @@ def state_of(house, job: dict) -> dict:
 
 
 def ended(house, job: dict) -> dict:
-    house.until(lambda: state_of(house, job)["state"] not in {"queued", "running"})
+    wait_until(lambda: state_of(house, job)["state"] not in {"queued", "running"})
     return state_of(house, job)
 
 
@@ -245,7 +236,7 @@ def test_a_deleted_job_is_cancelled_and_then_forgotten(serve, gate, expect_error
         answer = house.client.delete(path)
         assert (answer.status_code, answer.content) == (204, b"")
         assert [message["state"] for message in story][-1] == "cancelled"
-    house.until(lambda: house.studio.service.queue_depth == 0)
+    wait_until(lambda: house.studio.service.queue_depth == 0)
     door.open()
     state = house.client.get(path).json()
     assert (state["state"], state["error"]["code"]) == ("cancelled", "cancelled")
@@ -275,15 +266,15 @@ def test_a_closed_page_frees_the_generator(serve, gate):
     house = serve(door, web={"clock": clock})
     job = opened(house)
     door.wait()
-    (run,) = house.studio.service._flights._runs.values()
+    (run,) = house.studio.service.runs
     with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
         story = messages(stream)  # named, for an iterator that is dropped closes its connection
         assert next(story)["state"] == "running"
         assert run.watchers == 1
-    house.until(lambda: run.watchers == 0)  # the server noticed, without having anything to send
+    wait_until(lambda: run.watchers == 0)  # the server noticed, without having anything to send
     assert house.studio.service.queue_depth == 1
     clock.now += 15
-    house.until(lambda: house.studio.service.queue_depth == 0)
+    wait_until(lambda: house.studio.service.queue_depth == 0)
     assert state_of(house, job)["state"] == "cancelled"
     door.open()
     assert house.image(seed=8)["source"] == "generated"
@@ -296,11 +287,11 @@ def test_a_page_that_comes_back_finds_its_job(serve, gate):
     house = serve(door, web={"clock": clock})
     job = opened(house)
     door.wait()
-    (run,) = house.studio.service._flights._runs.values()
+    (run,) = house.studio.service.runs
     with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
         story = messages(stream)
         next(story)
-    house.until(lambda: run.watchers == 0)
+    wait_until(lambda: run.watchers == 0)
     clock.now += 14
     with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
         story = messages(stream)
@@ -357,9 +348,7 @@ def test_the_server_stops_in_the_middle_of_a_stream(serve, gate, caplog):
     with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
         story = messages(stream)
         next(story)
-        house._server.should_exit = True
-        house._thread.join(60)
-        assert not house._thread.is_alive()
+        house.stop()
     door.open()
     house.studio.close()
     assert house.studio.service.queue_depth == 0

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from tests.waiting import wait_until
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
@@ -47,7 +48,7 @@ def test_a_model_is_loaded_and_freed_by_order(serve):
     """`load` answers at once, `unload` when the memory is free; the next picture wakes the model."""
     house = serve()
     assert house.client.post("/models/fake/load").status_code == 202
-    house.until(lambda: only(house)["resident"])
+    wait_until(lambda: only(house)["resident"])
     answer = house.client.post("/models/fake/unload")
     assert (answer.status_code, answer.json()["resident"], answer.json()["status"]) == (200, False, "sleeping")
     assert house.client.get("/ready").status_code == 200
@@ -65,14 +66,14 @@ def test_a_failed_load_leaves_a_server_that_can_be_told_to_load_again(serve):
     house.client.post("/models/fake/unload")
     generator.broken = True
     assert house.client.post("/models/fake/load").status_code == 202
-    house.until(lambda: only(house)["status"] == "error")
+    wait_until(lambda: only(house)["status"] == "error")
     assert house.client.get("/health").json()["detail"] == "too little memory; close what else uses it"
     assert house.client.get("/ready").status_code == 503
     hit = house.image()
     assert (hit["key"], hit["cached"]) == (key, True)
     generator.broken = False
     assert house.client.post("/models/fake/load").status_code == 202
-    house.until(lambda: only(house)["resident"])
+    wait_until(lambda: only(house)["resident"])
     assert house.client.get("/ready").status_code == 200
 
 
@@ -95,7 +96,7 @@ def test_a_load_that_has_not_begun_is_loading_already(serve):
     answer = house.client.post("/models/fake/load").json()
     assert (answer["status"], answer["phase"]) == ("loading", "waiting for its turn")
     generator.may_begin.set()
-    house.until(lambda: only(house)["resident"])
+    wait_until(lambda: only(house)["resident"])
 
 
 def test_orders_under_way_are_not_doubled(serve):
@@ -103,7 +104,7 @@ def test_orders_under_way_are_not_doubled(serve):
     house = serve()
     for _ in range(10):
         house.client.post("/models/fake/load")
-    house.until(lambda: only(house)["resident"])
+    wait_until(lambda: only(house)["resident"])
     assert house.studio.generator.loads == 1
 
 
@@ -126,7 +127,7 @@ def test_every_device_is_told_and_the_best_one_speaks(serve):
     """One broken card of two: the server is healthy and ready, and says which card is broken and why."""
     first, second = Stubborn(), FakeGenerator()
     house = serve(generator=first, mates={"fake": [second]}, preload=True)
-    house.until(lambda: only(house)["resident"])
+    wait_until(lambda: only(house)["resident"])
     broken = {"device": None, "status": "error", "phase": "", "detail": "too little memory; close what else uses it"}
     healthy = {"device": "cpu", "status": "healthy", "phase": "", "detail": ""}
     for told in (house.client.get("/health").json(), only(house)):

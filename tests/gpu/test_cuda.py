@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.factories import recipe
 from zimage_cache.errors import Cancelled, OutOfMemory
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, cuda_devices, find_device
@@ -14,22 +15,11 @@ from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.plan import Offload, Plan, make_plan
 from zimage_cache.generator.profiles import DEMO
 from zimage_cache.generator.zimage import ZImageGenerator
-from zimage_cache.request import Recipe, Sampler
+from zimage_cache.request import Sampler
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
 
-RECIPE = Recipe(
-    prompt="a large red circle on a blue background",
-    negative_prompt="",
-    width=128,
-    height=128,
-    steps=8,
-    guidance_scale=1.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe(prompt="a large red circle on a blue background", width=128, height=128, steps=8, guidance_scale=1.0)
 
 
 def draw(pipeline, recipe=RECIPE):

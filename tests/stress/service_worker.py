@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from conftest import Studio
-
+from tests.conftest import Studio
+from tests.waiting import until
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.request import ImageRequest, Recipe
 from zimage_cache.service.service import ImageService
@@ -51,8 +51,8 @@ async def stuck(studio: Studio, _keys: int) -> None:
 async def patient(studio: Studio, _keys: int) -> None:
     """Ask for what another process is drawing; say when it waits, and what came of it."""
     asking = asyncio.create_task(_ask(studio.service, 1))
-    while not studio.service._claims._waiting:  # noqa: ASYNC110 - nobody tells who waits
-        await asyncio.sleep(0.01)
+    # Which run waits for another process is told nowhere: to its askers it is queued like any other.
+    await until(lambda: studio.service._claims._waiting)  # noqa: SLF001 - see above
     _say(waiting=True, drawn=len(studio.generator.recipes))
     answer = await asking
     _say(answer=answer, drawn=len(studio.generator.recipes))

@@ -52,7 +52,7 @@ def test_hits_while_everything_is_counted(tmp_path, entry, rounds, bytes_below, 
     cache.start()
 
     seconds = []
-    while not cache._caretaker.learned.is_set() or not seconds:
+    while not cache.learned or not seconds:
         started = time.perf_counter()
         assert cache.get(keys[len(seconds) * 7919 % len(keys)]) is not None
         seconds.append(time.perf_counter() - started)

@@ -86,22 +86,24 @@ class CacheMachine(RuleBasedStateMachine):
         self.layout = Layout(self.root)
         self.model: dict[int, int] = {}
         self.pinned: set[int] = set()
+        self.disks: list[DiskTier] = []
         self.caches: list[ResultCache] = []
         for who in range(PROCESSES):
             self.restart(who)
 
     @rule(who=WHO)
     def restart(self, who: int) -> None:
-        for old in self.caches[who : who + 1]:
-            old._disk.close()
+        for old in self.disks[who : who + 1]:
+            old.close()
         disk = DiskTier(self.root, max_bytes=self.bound, policy=self.policy)
+        self.disks[who : who + 1] = [disk]
         self.caches[who : who + 1] = [ResultCache(MemoryTier(40_000), disk)]
         disk.scan()
 
     @rule(who=WHO)
     def lose_index(self, who: int) -> None:
         (self.root / NAME).unlink(missing_ok=True)
-        self.caches[who]._disk.scan()
+        self.disks[who].scan()
 
     @rule(who=WHO, seed=SEEDS, look=LOOKS)
     def put(self, who: int, seed: int, look: int) -> None:
@@ -168,16 +170,16 @@ class CacheMachine(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "caches"))
     @invariant()
     def counted_bytes_are_those_on_disk(self) -> None:
-        for cache in (*self.caches, *self.caches):  # the second time they hear of what the others have met
-            cache._disk.keep_up()
+        for disk in (*self.disks, *self.disks):  # the second time they hear of what the others have met
+            disk.keep_up()
         for cache in self.caches:
             stats = cache.stats()
             assert stats.disk_bytes == type(self).bytes_below(self.root) <= self.bound
             assert (stats.disk_entries, stats.pinned) == (len(self.model), len(self.pinned))
 
     def teardown(self) -> None:
-        for cache in self.caches:
-            cache._disk.close()
+        for disk in self.disks:
+            disk.close()
         assert check(self.root) == []
 
     def key(self, seed: int) -> str:

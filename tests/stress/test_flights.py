@@ -6,36 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.factories import plan
 from zimage_cache.entry import Source
 from zimage_cache.errors import OutOfMemory
-from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.request import Recipe
 from zimage_cache.service.flights import Flights, Landing, Plan, Seat
 
 pytestmark = pytest.mark.stress
 THREADS = 64
-RECIPE = Recipe(
-    prompt="x",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
-PLAN = Plan(
-    key="a",
-    model="fake",
-    recipe=RECIPE,
-    identity=GeneratorIdentity("fake", "1", "uint8", "numpy"),
-    request={},
-    user="ann",
-    fresh=False,
-    keep=True,
-)
+PLAN = plan()
 
 
 @pytest.fixture

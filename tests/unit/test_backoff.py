@@ -24,8 +24,12 @@ def test_pauses_grow_and_end():
 
 def test_failing_for_ever_overflows_nothing():
     """A disk that is gone for years is tried once a minute all the same."""
-    backoff = Backoff(lambda: 0.0)
+    now = [0.0]
+    backoff = Backoff(lambda: now[0])
     for _ in range(5000):
         backoff.failed()
 
-    assert backoff._until == 60.0
+    now[0] = 59.9
+    assert backoff.pausing
+    now[0] = 60.0
+    assert not backoff.pausing

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from tests.factories import asked
 from zimage_cache.cache.listing import Listing, Pruned
 from zimage_cache.request import ImageRequest
 from zimage_cache.web.cache_api import add_cache_api
@@ -16,10 +17,6 @@ from zimage_cache.web.errors import add_error_responses
 pytestmark = pytest.mark.anyio
 KEY = "ab" * 32
 CHANGES = [("DELETE", "/cache/{}"), ("POST", "/cache/{}/pin"), ("POST", "/cache/{}/unpin")]
-
-
-def ask(seed: int, prompt: str = "a red circle") -> ImageRequest:
-    return ImageRequest(prompt=prompt, width=64, height=64, steps=2, seed=seed)
 
 
 def client_of(service: Any) -> httpx.AsyncClient:
@@ -60,8 +57,8 @@ def refused(answer: httpx.Response, status: int, code: str, field: str | None = 
 
 async def test_entries_are_listed_newest_first_with_all_that_lists_show(house, client):
     """Each stored picture is one entry, told as it is stored, with addresses that lead to it."""
-    old = await house.draw(ask(1, "a 红 circle ${x} <b>"))
-    new = await house.draw(ask(2))
+    old = await house.draw(asked(1, prompt="a 红 circle ${x} <b>"))
+    new = await house.draw(asked(2))
     answer = (await client.get("/cache/entries")).json()
     assert [entry["key"] for entry in answer["entries"]] == [new, old]
     assert answer["cursor"] is None
@@ -76,7 +73,7 @@ async def test_entries_are_listed_newest_first_with_all_that_lists_show(house, c
 
 async def test_one_entry_is_told_as_lists_tell_it(house, client):
     """Asked for by its key, an entry says what the list says, its pin included; being asked for counts nothing."""
-    key = await house.draw(ask(1))
+    key = await house.draw(asked(1))
     await client.post(f"/cache/{key}/pin")
     for _ in range(2):
         entry = (await client.get(f"/cache/{key}")).json()
@@ -88,7 +85,7 @@ async def test_one_entry_is_told_as_lists_tell_it(house, client):
 async def test_pages_go_through_everything_once(house, client):
     """Following the cursor gives every entry once, in the order of one long page."""
     for seed in range(5):
-        await house.draw(ask(seed))
+        await house.draw(asked(seed))
     whole = [entry["key"] for entry in (await client.get("/cache/entries")).json()["entries"]]
     paged, cursor = [], None
     while True:
@@ -104,7 +101,7 @@ async def test_pages_go_through_everything_once(house, client):
 
 async def test_a_query_finds_prompts(house, client):
     """Only pictures whose prompt has the words are listed; what SQL means by % and _ is text here."""
-    red, sale = await house.draw(ask(1, "a Red circle")), await house.draw(ask(2, "100% off"))
+    red, sale = await house.draw(asked(1, prompt="a Red circle")), await house.draw(asked(2, prompt="100% off"))
     for query, found in (("red", [red]), ("circle a", [red]), ("0%", [sale]), ("%", [sale]), ("_", []), ("'", [])):
         answer = (await client.get("/cache/entries", params={"query": query})).json()
         assert [entry["key"] for entry in answer["entries"]] == found, query
@@ -125,14 +122,14 @@ async def test_a_query_finds_prompts(house, client):
 )
 async def test_bad_parameters_are_named(house, client, parameters, field):
     """What breaks a rule is refused with the name of the culprit; nothing is clamped."""
-    await house.draw(ask(1))
+    await house.draw(asked(1))
     message = refused(await client.get("/cache/entries", params=parameters), 422, "invalid_request", field)
     assert field in message
 
 
 async def test_a_deleted_picture_is_gone_but_not_its_copy(house, client):
     """Deleting takes the entry from both tiers, once; what people own in `output_image/` stays."""
-    key = await house.draw(ask(1))
+    key = await house.draw(asked(1))
     assert (await client.delete(f"/cache/{key}")).json() == {"key": key, "deleted": True}
     assert await house.service.picture(key) is None
     assert house.stored == set()
@@ -142,7 +139,7 @@ async def test_a_deleted_picture_is_gone_but_not_its_copy(house, client):
 
 async def test_pins_keep_until_deleted_by_name(house, client):
     """A pinned picture survives every clean-up; pinning and unpinning twice is no error; deleting works anyway."""
-    kept, other = await house.draw(ask(1)), await house.draw(ask(2))
+    kept, other = await house.draw(asked(1)), await house.draw(asked(2))
     for _ in range(2):
         assert (await client.post(f"/cache/{kept}/pin")).json() == {"key": kept, "pinned": True}
     assert (await client.get("/cache/stats")).json()["now"]["pinned"] == 1
@@ -160,7 +157,7 @@ async def test_pins_keep_until_deleted_by_name(house, client):
 @pytest.mark.parametrize("body", [{"older_than": 0}, {"older_than": "0s"}, {"to_bytes": "0GiB"}, {"to_bytes": 0.0}])
 async def test_a_dry_run_only_tells(house, client, body):
     """A dry run says what would go, in entries and bytes, and the same prune then takes just that."""
-    await house.draw(ask(1))
+    await house.draw(asked(1))
     would = (await client.post("/cache/prune", json={**body, "dry_run": True})).json()
     assert would["entries"] == 1
     assert len(house.stored) == 1
@@ -170,7 +167,7 @@ async def test_a_dry_run_only_tells(house, client, body):
 
 async def test_prune_takes_only_what_is_asked(house, client):
     """Young pictures and a size that is not exceeded leave everything in its place; so do nulls."""
-    await house.draw(ask(1))
+    await house.draw(asked(1))
     for body in ({}, {"older_than": "7d"}, {"to_bytes": "1GiB"}, {"older_than": None, "to_bytes": None}):
         assert (await client.post("/cache/prune", json=body)).json()["entries"] == 0
     assert len(house.stored) == 1
@@ -195,7 +192,7 @@ async def test_prune_takes_only_what_is_asked(house, client):
 )
 async def test_bad_prunes_are_named(house, client, body, field, words):
     """A misspelt or impossible clean-up removes nothing and says which field, which rule, which value."""
-    await house.draw(ask(1))
+    await house.draw(asked(1))
     assert words in refused(await client.post("/cache/prune", json=body), 422, "invalid_request", field)
     assert len(house.stored) == 1
 
@@ -244,7 +241,7 @@ async def test_other_methods_are_refused(client, method, path, allow):
 async def test_without_a_cache_there_is_nothing(studio):
     """With the cache switched off, lists are empty, clean-ups find nothing, and statistics still tell."""
     made = studio(caching=False)
-    await made.service.render(ask(1))
+    await made.service.render(asked(1))
     async with client_of(made.service) as client:
         assert (await client.get("/cache/entries")).json() == {"entries": [], "cursor": None}
         assert (await client.post("/cache/prune", json={"to_bytes": 0})).json()["entries"] == 0

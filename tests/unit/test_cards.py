@@ -2,21 +2,12 @@
 
 import pytest
 
+from tests.waiting import Clock
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.service.cards import Cards
 
 ASLEEP, LOADING, HEALTHY, BROKEN = Status.SLEEPING, Status.LOADING, Status.HEALTHY, Status.ERROR
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def cards(*statuses: Status, clock=None) -> Cards:

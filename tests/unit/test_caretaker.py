@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from tests.waiting import no_thread_left
 from zimage_cache.cache.caretaker import Caretaker
 
 HOUR = 3600.0
@@ -50,9 +51,9 @@ def _rounds(caretaker, now, count):
 def test_scans_hourly_or_when_needed(looked_after):
     """Once an hour, and soon where the index says so, but not at every round; news are traded at every round."""
     disk, caretaker, now = looked_after
-    caretaker._scrub_again = float("inf")
+    disk.scrubs = 1  # all have their turn in the first round; the next is a day away
     _rounds(caretaker, now, 719)
-    assert disk.calls == ["keep up"] * 719
+    assert disk.calls == ["keep up", "scrub", *["keep up"] * 718]
     _rounds(caretaker, now, 1)
     assert disk.calls[-1] == "scan"
     disk.calls.clear()
@@ -78,15 +79,15 @@ def test_scrubs_at_a_bounded_rate_once_a_day(looked_after):
 def test_thread_stops_at_once(looked_after):
     """Stopping interrupts the wait and tells a scan under way; starting scans first of all."""
     disk, caretaker, _ = looked_after
-    caretaker.start()
-    assert disk.scanning.wait(30)
-    assert caretaker.learned.wait(30)
-    assert not disk.stopped()
+    with no_thread_left("cache-caretaker"):
+        caretaker.start()
+        assert disk.scanning.wait(30)
+        assert caretaker.learned.wait(30)
+        assert not disk.stopped()
 
-    caretaker.stop()
+        caretaker.stop()
 
     assert disk.stopped()
-    assert not caretaker._thread.is_alive()
     assert disk.calls == ["scan"]
 
 

@@ -9,6 +9,7 @@ import pytest
 from zimage_cache.cache.check import FindingKind, check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.layout import Layout
+from zimage_cache.cache.locks import Stripes
 
 HOUR = 3600.0
 
@@ -90,7 +91,7 @@ def test_all_damage_at_once(tmp_path, entry):
 def test_young_orphans_and_live_writers_are_no_findings(tmp_path, tier, entry):
     """What a writer is still at, and what was orphaned within the hour, is normal on a live cache."""
     key = entry(0).record.key
-    with tier._store.stripes.hold(key):
+    with Stripes(tmp_path / "locks").hold(key):
         _leave(Layout(tmp_path).image(key))
         Layout(tmp_path).record(entry(1).record.key).unlink()
 

@@ -604,10 +604,12 @@ def test_warmup_waits_and_draws_once(stub, monkeypatch):
     assert re.fullmatch(r"ready after \d+\.\d s, first picture in 0\.25 s\n", result.stdout)
 
 
-def test_warmup_fits_every_model():
+def test_warmup_fits_every_model(stub):
     """One size suits the smallest and the largest model."""
+    zimage("warmup", "--url", stub.url)
+    [body] = stub.bodies
     for profile in (DEMO, TURBO, FAKE_PROFILE):
-        assert profile.min_side <= cli._WARMUP["width"] == cli._WARMUP["height"] <= profile.max_side
+        assert profile.min_side <= body["width"] == body["height"] <= profile.max_side
 
 
 def test_warmup_in_json(stub):

@@ -130,15 +130,12 @@ def test_list_shows_each_picture_on_a_line(stored, cache):
     assert line.index("two lines") == heading.index("PROMPT")
 
 
-def test_list_is_bounded_and_searchable(stored):
+def test_list_is_bounded_and_searchable(stored, monkeypatch):
     """`--limit` and `--query` choose; 0 lists everything, also beyond one page of the index."""
     keys = {stored(seed, side=64, prompt=f"number {seed}") for seed in range(7)}
     assert len(told("list", "--limit", "3")["entries"]) == 3
-    cli_cache_page, cli_cache._PAGE = cli_cache._PAGE, 2
-    try:
-        everything = told("list", "--limit", "0")["entries"]
-    finally:
-        cli_cache._PAGE = cli_cache_page
+    monkeypatch.setattr(cli_cache, "_PAGE", 2)
+    everything = told("list", "--limit", "0")["entries"]
     assert {listed["key"] for listed in everything} == keys
     assert len(everything) == 7
     (found,) = told("list", "--query", "number 5")["entries"]

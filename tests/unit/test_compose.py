@@ -5,19 +5,21 @@ import json
 import logging
 import shutil
 import socket
-import threading
 from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
 
 import zimage_cache
+from tests.factories import fake
+from tests.waiting import wait_until
 from zimage_cache import compose
 from zimage_cache.cache.check import check
+from zimage_cache.cache.disk import DiskTier
 from zimage_cache.errors import SettingsError
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, Device
-from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
+from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import Status
 from zimage_cache.request import ImageRequest
 from zimage_cache.settings import Settings, load
@@ -96,20 +98,15 @@ def test_every_card_of_the_same_make_draws(tmp_path, device, monkeypatch):
     assert compose.make_mates(make_settings(tmp_path, model="demo", device="cuda:0"), {}) == []
     service, _ = compose.make_service(make_settings(tmp_path), make_generator(tmp_path, model="demo"), mates=made)
     assert [state.device for state in service.devices()] == [f"NVIDIA H200 (cuda:{number})" for number in (0, 1, 2)]
-    assert service._workers["demo"].lanes == 3
     service.close()
 
 
 def test_all_cards_of_a_model_share_its_place(tmp_path):
     """`--max-models 1` and two cards: they are awake together, and are unloaded together."""
-    first, mate = (FakeGenerator(profile=replace(FAKE_PROFILE, name="demo")) for _ in range(2))
+    first, mate = (fake("demo") for _ in range(2))
     service, running = compose.make_service(make_settings(tmp_path, preload=True), first, mates=[mate])
     with running():
-        for _ in range(30_000):
-            if mate.loads and first.loads:
-                break
-            threading.Event().wait(0.002)
-        assert [state.status for state in service.devices()] == [Status.HEALTHY] * 2
+        wait_until(lambda: [state.status for state in service.devices()] == [Status.HEALTHY] * 2)
         asyncio.run(service.unload("demo"))
         assert [state.status for state in service.devices()] == [Status.SLEEPING] * 2
 
@@ -189,7 +186,7 @@ def test_models_that_lie_here_are_offered_too(tmp_path, device, monkeypatch):
 
 def test_the_settings_decide_how_many_models_stay(tmp_path):
     """`--max-models 1`: the second model takes the first one's place, and the first wakes when asked again."""
-    two = [FakeGenerator(), FakeGenerator(profile=replace(FAKE_PROFILE, name="other"))]
+    two = [FakeGenerator(), fake("other")]
     service, running = compose.make_service(make_settings(tmp_path, max_models=1), two[0], two[1:])
     with running():
         for number, model in enumerate(("fake", "other", "fake")):
@@ -228,7 +225,7 @@ def test_the_whole_below_the_web(tmp_path):
     assert check(settings.cache_folder) == []
 
 
-def test_the_bounds_of_the_cache_are_the_settings(tmp_path):
+def test_the_bounds_of_the_cache_are_the_settings(tmp_path, monkeypatch):
     """Each bound and the policy reach the tier they are about."""
     settings, _ = load(
         {
@@ -240,10 +237,19 @@ def test_the_bounds_of_the_cache_are_the_settings(tmp_path):
             "cache_min_free": "7KiB",
         }
     )
-    disk = compose.make_cache(settings)._disk
+    disks = []
+    monkeypatch.setattr(compose, "DiskTier", lambda root, **bounds: disks.append(bounds) or DiskTier(root, **bounds))
+    compose.make_cache(settings)
 
-    assert (disk.max_bytes, disk.max_entries, disk.ttl_seconds) == (5 * 2**20, 1000, 86400.0)
-    assert (disk.min_free_bytes, disk._ledger._order._policy) == (7 * 2**10, "lru")
+    assert disks == [
+        {
+            "max_bytes": 5 * 2**20,
+            "max_entries": 1000,
+            "ttl_seconds": 86400.0,
+            "min_free_bytes": 7 * 2**10,
+            "policy": "lru",
+        }
+    ]
 
 
 def test_lifetime_statistics_lie_in_the_workspace(tmp_path):

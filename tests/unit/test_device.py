@@ -13,6 +13,11 @@ H200 = Device("cuda:0", "NVIDIA H200", (9, 0), 150_123_456_789)
 T4 = Device("cuda:1", "Tesla T4", (7, 5), 15_642_329_088)
 
 
+def target(reference):
+    """Give what `ctypes.byref` points to; Python code has no public way back from it."""
+    return reference._obj  # noqa: SLF001 - see above
+
+
 class FakeDriver:
     """Answers like NVIDIA's driver with two cards; `fails` maps a function's name to the code it answers."""
 
@@ -30,17 +35,17 @@ class FakeDriver:
         assert flags == 0
 
     def _cuDeviceGetCount(self, count):  # noqa: N802 - see above
-        count._obj.value = 2
+        target(count).value = 2
 
     def _cuDeviceGet(self, ordinal, number):  # noqa: N802 - see above
-        ordinal._obj.value = 40 + number
+        target(ordinal).value = 40 + number
 
     def _cuDeviceGetAttribute(self, value, attribute, ordinal):  # noqa: N802 - see above
-        value._obj.value = [H200, T4][ordinal - 40].capability[attribute - 75]
+        target(value).value = [H200, T4][ordinal - 40].capability[attribute - 75]
 
     def _cuDeviceTotalMem_v2(self, total, ordinal):  # noqa: N802 - see above
-        assert isinstance(total._obj, ctypes.c_size_t)
-        total._obj.value = [H200, T4][ordinal - 40].total_bytes
+        assert isinstance(target(total), ctypes.c_size_t)
+        target(total).value = [H200, T4][ordinal - 40].total_bytes
 
     def _cuDeviceGetName(self, name, size, ordinal):  # noqa: N802 - see above
         assert size == len(name)

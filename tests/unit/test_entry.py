@@ -9,24 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.factories import recipe
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import CorruptEntry
 from zimage_cache.fingerprint import GeneratorIdentity, canonical_text, fingerprint, key_of
-from zimage_cache.request import ImageRequest, Recipe
+from zimage_cache.request import ImageRequest
 
 IDENTITY = GeneratorIdentity("model", "revision", "float32", "diffusers")
-RECIPE = Recipe(
-    prompt="一只 red 🦊",
-    negative_prompt="",
-    width=64,
-    height=128,
-    steps=8,
-    guidance_scale=0.0,
-    seed=7,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe(prompt="一只 red 🦊", height=128, steps=8, seed=7)
 PNG = b"\x89PNG and so on"
 ENTRY = Entry.of(
     PNG,

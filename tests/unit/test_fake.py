@@ -6,24 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.factories import identity, recipe
 from zimage_cache.errors import GenerationFailed
-from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.fake import FAKE_IDENTITY, FakeGenerator
 from zimage_cache.generator.protocol import Status
-from zimage_cache.request import Recipe
 
-RECIPE = Recipe(
-    prompt="anything",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=3,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe(steps=3)
 
 
 def draw(generator, recipe=RECIPE):
@@ -34,8 +22,8 @@ def test_it_remembers_what_it_was_asked():
     """Tests count generations here: every recipe, in order."""
     generator = FakeGenerator()
     recipes = [replace(RECIPE, seed=seed) for seed in (3, 1, 3)]
-    for recipe in recipes:
-        draw(generator, recipe)
+    for each in recipes:
+        draw(generator, each)
     assert generator.recipes == recipes
     assert generator.loads == 1
 
@@ -68,7 +56,7 @@ def test_it_notices_being_used_by_two_threads():
 
 def test_it_can_draw_as_somebody_else():
     """A retry under another plan names who really drew; the pixels are still the recipe's."""
-    other = GeneratorIdentity("fake", "1", "uint8+thrifty", "numpy")
+    other = identity(precision="uint8+thrifty")
     drawing = draw(FakeGenerator(draws_as=other, warnings=("slow",)))
     assert (drawing.identity, drawing.warnings) == (other, ("slow",))
     assert np.array_equal(drawing.pixels, draw(FakeGenerator()).pixels)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.factories import recipe
 from zimage_cache import fingerprint as fingerprint_module
 from zimage_cache.fingerprint import (
     LATER_PARAMS,
@@ -27,18 +28,7 @@ from zimage_cache.web.body import GenerateBody
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden_keys.json").read_text("utf-8"))
 IDENTITY = GeneratorIdentity("model", "revision", "bfloat16", "diffusers")
-RECIPE = Recipe(
-    prompt="a red fox",
-    negative_prompt="blurry",
-    width=64,
-    height=128,
-    steps=8,
-    guidance_scale=4.0,
-    seed=42,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe(prompt="a red fox", negative_prompt="blurry", height=128, steps=8, guidance_scale=4.0, seed=42)
 ANOTHER = {
     "prompt": "a red fix",
     "negative_prompt": "",

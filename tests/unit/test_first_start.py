@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.waiting import wait_until
 from zimage_cache.generator.demo import demo_folder
 
 ROOT = Path(__file__).parents[2]
@@ -50,13 +50,14 @@ class Server:
             return {"status": "not listening", "phase": None, "share": None}
 
     def until(self, condition: Callable[[dict], bool]) -> dict:
-        for _ in range(600):
-            health = self.health()
-            if condition(health):
-                return health
+        """Wait until *condition* holds of what `/health` says, as long as the server lives, and return that."""
+
+        def look() -> dict | None:
             assert self.process.poll() is None, Path(self.log.name).read_text()
-            time.sleep(0.1)
-        pytest.fail(f"waited in vain: {health}\n{Path(self.log.name).read_text()}")
+            health = self.health()
+            return health if condition(health) else None
+
+        return wait_until(look, every=0.1)
 
     def stop(self) -> int:
         self.process.terminate()

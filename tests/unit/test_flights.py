@@ -1,6 +1,7 @@
 """`Flights`: who shares a run, who may end it, and how many are pending; every change under one lock."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
@@ -8,30 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.factories import plan
 from zimage_cache.entry import Source
 from zimage_cache.errors import Cancelled, GenerationFailed, OutOfMemory, QueueFull
-from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Step
-from zimage_cache.request import Recipe
-from zimage_cache.service.flights import Flights, Landing, Phase, Plan, Run
-
-RECIPE = Recipe(
-    prompt="x",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
-IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
-
-
-def plan(key: str = "a", *, fresh: bool = False, keep: bool = True) -> Plan:
-    return Plan(key=key, model="fake", recipe=RECIPE, identity=IDENTITY, request={}, user="ann", fresh=fresh, keep=keep)
+from zimage_cache.service.flights import Flights, Landing, Phase, Run
 
 
 @pytest.fixture
@@ -148,6 +130,24 @@ def test_an_answered_run_is_too_old_for_a_fresh_picture(flights, entry):
     flights.land(seat.run)
     assert flights.join([plan()])[0].run is fresh.run
     assert flights.pending == 1
+
+
+def test_idle_is_when_everything_is_stored(flights, entry):
+    """Also what was answered and left the map to a fresh run: until both are stored, and then at once, it waits."""
+    assert flights.idle(0)
+    answered = flights.join([plan()])[0].run
+    flights.start(answered, 0.0)
+    flights.drawn(answered)
+    flights.resolve(answered, entry(1))
+    fresh = flights.join([plan(fresh=True)])[0].run
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(flights.idle, 60)
+        flights.fail(fresh, OutOfMemory("no"))
+        assert flights.runs == {}
+        assert not flights.idle(0)
+        assert not waiting.done()
+        flights.land(answered)
+        assert waiting.result(60)
 
 
 def test_a_found_result_ends_the_run(flights, entry):
@@ -408,7 +408,8 @@ class Traffic(RuleBasedStateMachine):
     @invariant()
     def counts_are_exact(self):
         assert self.flights.pending == len(self.unfinished) <= self.capacity
-        assert self.flights._runs == self.on_map
+        assert self.flights.runs == self.on_map
+        assert self.flights.idle(0) == all(run.phase is Phase.OVER for run in self.waiters)
         assert all(run.waiters == waiters for run, waiters in self.waiters.items())
         assert all(run.phase is not Phase.OVER for run in self.on_map.values())
 

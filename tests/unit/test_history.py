@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.waiting import wait_until
 from zimage_cache import png
 from zimage_cache.errors import HistoryUnavailable, InvalidRequest
 from zimage_cache.history import History, files, index
@@ -255,20 +256,21 @@ def test_a_lost_index_is_read_from_the_files(history, put, tmp_path):
     assert (by_name["b.png"].key, by_name["b.png"].model) == ("ab" * 32, "fake-1")
 
 
-def test_a_vanished_picture_is_never_listed(history, put):
+def test_a_vanished_picture_is_never_listed(history, put, folder, tmp_path):
     """A file that is gone is on no page and found under no number, at once; `reconcile` forgets its row."""
     put("a.png")
     put("b.png", made=2000)
     history.reconcile()
     (one,) = [each for each in history.page().pictures if each.name == "a.png"]
-    (history._folder / "a.png").unlink()
+    (folder / "a.png").unlink()
 
     assert "a.png" not in names(history.page().pictures)
     assert history.get(one.id) is None
     assert history.read(one) is None
     assert history.thumbnail(one) is None
     history.reconcile()
-    assert "a.png" not in history._index.stamps()
+    with closing(sqlite3.connect(tmp_path / "zimage.sqlite3")) as database:
+        assert database.execute("SELECT name FROM history_pictures").fetchall() == [("b.png",)]
 
 
 def test_a_renamed_picture_keeps_its_number_and_owner(history, folder, entry):
@@ -399,9 +401,9 @@ def test_the_index_follows_the_folder_while_it_runs(history, put):
     put("first.png")
     history.start()
     try:
-        wait_for(lambda: names(history.page().pictures) == ["first.png"])
+        wait_until(lambda: names(history.page().pictures) == ["first.png"])
         put("second.png", made=2000)
-        wait_for(lambda: names(history.page().pictures) == ["second.png", "first.png"])
+        wait_until(lambda: names(history.page().pictures) == ["second.png", "first.png"])
     finally:
         history.close()
 
@@ -459,16 +461,16 @@ def test_threads_and_folders_share_one_database(tmp_path, entry):
     for thread in threads:
         thread.join()
 
-    for history in (one, other):
+    for name, history in (("one", one), ("other", other)):
         assert len(history.page().pictures) == 6
-        assert sorted(names(history.page().pictures)) == sorted(path.name for path in history._folder.iterdir())
+        assert sorted(names(history.page().pictures)) == sorted(path.name for path in (tmp_path / name).iterdir())
 
 
 # Searching.
 
 
 @pytest.fixture(params=["trigrams", "no trigrams"])
-def searchable(request, history, put, monkeypatch) -> History:
+def searchable(request, history, put, tmp_path, monkeypatch) -> History:
     """A history to search, with and without SQLite's full-text index."""
     if request.param == "no trigrams":
         monkeypatch.setattr(index, "_WORDS", "CREATE VIRTUAL TABLE history_words USING no_such_module(x);")
@@ -476,7 +478,9 @@ def searchable(request, history, put, monkeypatch) -> History:
     put("kreis.png", "红色的圆形，蓝色背景", seed=43, made=2, negative_prompt="模糊")
     put("cafe.png", "cafe\u0301 at night, under_score", seed=44, made=3)
     history.reconcile()
-    assert history._index.full_text == (request.param == "trigrams")
+    with closing(sqlite3.connect(tmp_path / "zimage.sqlite3")) as database:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE name = 'history_words'").fetchall()
+    assert bool(tables) == (request.param == "trigrams")
     return history
 
 
@@ -652,14 +656,6 @@ def test_archiving_into_itself(history, put, folder):
     (picture,) = history.page().pictures
     with pytest.raises(InvalidRequest, match="must lie outside"):
         history.archive(picture, folder / "old")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    pytest.fail("waited in vain")
 
 
 def test_what_dead_writers_left_is_swept(folder, entry):

@@ -5,32 +5,14 @@ import logging
 
 import pytest
 
+from tests.factories import plan
 from zimage_cache.entry import Entry, Source
 from zimage_cache.errors import OutOfMemory
-from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.request import Recipe
-from zimage_cache.service.flights import Flights, Landing, Plan, Seat
+from zimage_cache.service.flights import Flights, Landing, Seat
 from zimage_cache.service.job import Job, Outcome, Progress
 from zimage_cache.service.statistics import Answer
 
 pytestmark = pytest.mark.anyio
-RECIPE = Recipe(
-    prompt="x",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
-IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
-
-
-def plan(key: str) -> Plan:
-    return Plan(key, "fake", RECIPE, IDENTITY, {}, "ann", fresh=False, keep=True)
 
 
 class Desk:
@@ -55,7 +37,7 @@ class Desk:
         )
 
     def draw(self, key: str, entry: Entry) -> None:
-        run = self.flights._runs[key]
+        run = self.flights.runs[key]
         self.flights.start(run, 0.0)
         self.flights.drawn(run)
         self.flights.resolve(run, entry)
@@ -105,7 +87,7 @@ async def test_only_who_led_generated_it(desk, entry):
 async def test_what_was_found_after_all_is_a_hit_for_everybody(desk, entry):
     """The second look found it: leader and others alike report the tier."""
     jobs = [desk.job("a"), desk.job("a")]
-    desk.flights.found(desk.flights._runs["a"], Landing(entry(1), Source.DISK))
+    desk.flights.found(desk.flights.runs["a"], Landing(entry(1), Source.DISK))
     for job in jobs:
         (outcome,) = await job.outcomes()
         assert (outcome.source, outcome.cached) == (Source.DISK, True)
@@ -117,7 +99,7 @@ async def test_seats_are_given_back_in_any_case(desk, entry):
     desk.draw("a", entry(1))
     desk.draw("b", entry(2))
     await good.outcomes()
-    desk.flights.fail(desk.flights._runs["d"], OutOfMemory("no"))
+    desk.flights.fail(desk.flights.runs["d"], OutOfMemory("no"))
     with pytest.raises(OutOfMemory):
         await bad.outcomes()
     with pytest.raises(TimeoutError):
@@ -138,10 +120,10 @@ async def test_one_of_several_fails(desk, entry):
     desk.draw("a", entry(1))
     waiting = asyncio.ensure_future(job.outcomes())
     await asyncio.sleep(0)
-    desk.flights.fail(desk.flights._runs["b"], OutOfMemory("no"))
+    desk.flights.fail(desk.flights.runs["b"], OutOfMemory("no"))
     with pytest.raises(OutOfMemory):
         await waiting
-    assert set(desk.flights._runs) == {"a"}
+    assert set(desk.flights.runs) == {"a"}
 
 
 async def test_a_timeout_leaves_the_shared_run_alone(desk, entry):
@@ -165,7 +147,7 @@ async def test_what_is_there_is_told_without_ending_the_job(desk, entry):
     assert outcomes[1:] == early[1:]
     assert (desk.delivered, desk.lost) == (outcomes, [])
     failed = desk.job("d", Landing(entry(2), Source.DISK))
-    desk.flights.fail(desk.flights._runs["d"], OutOfMemory("no"))
+    desk.flights.fail(desk.flights.runs["d"], OutOfMemory("no"))
     assert [outcome and outcome.name for outcome in failed.finished] == [None, "name-2"]
 
 
@@ -173,7 +155,7 @@ async def test_a_job_has_begun_when_a_generator_turned_to_it(desk, entry):
     """Stored pictures and waiting runs are no beginning."""
     job = desk.job("a", "b", Landing(entry(1), Source.DISK))
     assert not job.begun
-    desk.flights.start(desk.flights._runs["b"], 0.0)
+    desk.flights.start(desk.flights.runs["b"], 0.0)
     assert job.begun
 
 

@@ -10,14 +10,15 @@ from fastapi import FastAPI
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.factories import asked
 from zimage_cache.errors import OutOfMemory
-from zimage_cache.request import CacheMode, ImageRequest
+from zimage_cache.request import CacheMode
 from zimage_cache.service.statistics import FIELD, Answer, Counts
 from zimage_cache.web.errors import add_error_responses
 from zimage_cache.web.metrics import COUNTERS, add_metrics
 
 pytestmark = pytest.mark.anyio
-ASK = ImageRequest(prompt="a red circle", width=64, height=64, steps=2, seed=7)
+ASK = asked()
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -122,7 +123,7 @@ async def test_the_victims_age_is_told_once_there_was_one(studio, scrape):
     """How long the last victim had not been used is a gauge, absent before the first eviction."""
     house = studio()
     assert "zimage_cache_victim_age_seconds" not in samples((await scrape(house.service)).text)
-    house.cache._disk.victim_age = 12.5
+    house.disk.victim_age = 12.5
     assert samples((await scrape(house.service)).text)["zimage_cache_victim_age_seconds"] == 12.5
 
 

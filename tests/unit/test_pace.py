@@ -7,25 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from tests.factories import recipe
 from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.request import Recipe
 from zimage_cache.service.pace import Pace
 
 WHO = GeneratorIdentity("fake", "1", "bfloat16", "torch-2.13.0 cuda-sm_90")
 CARD = {"demo": "NVIDIA H200"}
 
-SQUARE = Recipe(
-    prompt="x",
-    negative_prompt="",
-    width=128,
-    height=128,
-    steps=8,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+SQUARE = recipe(width=128, height=128, steps=8)
 
 
 def test_knows_nothing_before_the_first_of_its_kind():

@@ -6,6 +6,7 @@ import json
 import shutil
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,13 +16,14 @@ from diffusers.models.attention_dispatch import AttentionBackendName, _Attention
 from PIL import Image
 from transformers import PreTrainedModel
 
+from tests.factories import recipe
 from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, GeneratorError, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.embeddings import Embeddings
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
 from zimage_cache.generator.plan import Offload, Plan, make_plan
-from zimage_cache.request import Recipe, Sampler
+from zimage_cache.request import Sampler
 
 COLOURS = {
     "red": (220, 40, 40),
@@ -33,18 +35,7 @@ COLOURS = {
     "white": (245, 245, 245),
     "black": (25, 25, 25),
 }
-RECIPE = Recipe(
-    prompt="a large red circle on a blue background",
-    negative_prompt="",
-    width=128,
-    height=128,
-    steps=8,
-    guidance_scale=1.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe(prompt="a large red circle on a blue background", width=128, height=128, steps=8, guidance_scale=1.0)
 QUICK = replace(RECIPE, width=64, height=64, steps=3)
 
 
@@ -55,6 +46,12 @@ def load(plan=None):
 @pytest.fixture(scope="module")
 def pipeline():
     return load()
+
+
+def models(loaded):
+    """Give the models a pipeline is made of; what moves, breaks or is freed in them shows in no picture."""
+    parts = loaded._pipeline.components | {"text_encoder": loaded._reader.text_encoder}  # noqa: SLF001 - see above
+    return SimpleNamespace(**parts)
 
 
 def draw(pipeline, recipe, on_step=lambda _step: None):
@@ -146,9 +143,9 @@ class Moves:
 def test_a_known_prompt_moves_nothing_large(monkeypatch):
     """Taking turns: a new prompt brings the text encoder and sends the transformer away; a known one leaves both."""
     turns = load(Plan("float32", Offload.MODEL))
-    text = Moves(turns._reader.text_encoder, monkeypatch)
-    transformer = Moves(turns._pipeline.transformer, monkeypatch)
-    turns._device = torch.device("cpu:0")  # as good as a card for who counts moves
+    text = Moves(models(turns).text_encoder, monkeypatch)
+    transformer = Moves(models(turns).transformer, monkeypatch)
+    turns._device = torch.device("cpu:0")  # noqa: SLF001 - as good as a card for counting moves
     alone = replace(QUICK, guidance_scale=0.0)
     draw(turns, alone)
     assert (text.to, transformer.to) == (["cpu:0", "cpu"], ["cpu", "cpu:0"])
@@ -163,7 +160,7 @@ def test_the_text_encoder_reads_a_prompt_once(pipeline):
     calls = []
     for _ in range(2):
         loaded = LoadedPipeline(demo_folder(), CPU, make_plan(CPU), embeddings=known, revision="demo")
-        loaded._reader.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
+        models(loaded).text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
         assert np.array_equal(draw(loaded, guided), draw(pipeline, guided))
         assert np.array_equal(draw(loaded, replace(guided, seed=2)), draw(pipeline, replace(guided, seed=2)))
         loaded.unload()
@@ -209,7 +206,7 @@ def test_weights_in_8_bits_draw_the_same_picture_nearly(pipeline):
     """With the extra installed: smaller weights in both large models, another precision, nearly the same picture."""
     pytest.importorskip("torchao")
     quantised = load(Plan("float32", int8=True))
-    linear = [module for module in quantised._pipeline.transformer.modules() if isinstance(module, torch.nn.Linear)]
+    linear = [module for module in models(quantised).transformer.modules() if isinstance(module, torch.nn.Linear)]
     assert all(type(module.weight.data) is not torch.Tensor for module in linear)
     difference = np.abs(draw(quantised, QUICK).astype(int) - draw(pipeline, QUICK)).mean()
     assert 0 < difference < 8
@@ -290,7 +287,7 @@ def test_what_is_cut_does_not_count(pipeline):
 def test_numbers_that_are_not_finite_are_no_picture():
     """A model that computes NaN gives an error, never a grey picture in the cache."""
     broken = load()
-    next(broken._pipeline.transformer.parameters()).data.fill_(float("nan"))
+    next(models(broken).transformer.parameters()).data.fill_(float("nan"))
     with pytest.raises(GenerationFailed, match="the model computed numbers that are not finite"):
         draw(broken, QUICK)
 
@@ -299,7 +296,7 @@ def test_numbers_that_are_not_finite_are_no_picture():
 def test_pixels_that_are_not_finite_are_no_picture(value):
     """A decoder that overflows, as some do in half precision, gives an error too."""
     broken = load()
-    broken._pipeline.vae.decoder.conv_out.bias.data.fill_(value)
+    models(broken).vae.decoder.conv_out.bias.data.fill_(value)
     with pytest.raises(GenerationFailed, match="the decoder drew pixels that are not finite"):
         draw(broken, QUICK)
 
@@ -307,14 +304,16 @@ def test_pixels_that_are_not_finite_are_no_picture(value):
 def test_a_decoder_that_overflows_decodes_once_more(pipeline, caplog):
     """Pixels that are not finite in half precision are decoded in float32, and the plan says so; the VAE goes back."""
     half = load(Plan("bfloat16"))
-    decoder = half._pipeline.vae.decoder
-    decoder.register_forward_hook(lambda _model, _given, out: out if out.dtype is torch.float32 else out * float("inf"))
-    before = {name: value.clone() for name, value in half._pipeline.vae.state_dict().items()}
+    vae = models(half).vae
+    vae.decoder.register_forward_hook(
+        lambda _model, _given, out: out if out.dtype is torch.float32 else out * float("inf")
+    )
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
     picture = half.draw(QUICK, lambda _step: None, lambda: False)
     assert picture.plan.precision == "bfloat16+vae-float32"
     assert np.abs(picture.pixels.astype(int) - draw(pipeline, QUICK)).mean() < 4
     assert "decoding once more in float32" in caplog.text
-    after = half._pipeline.vae.state_dict()
+    after = vae.state_dict()
     assert all(value.dtype is torch.bfloat16 and torch.equal(value, before[name]) for name, value in after.items())
 
 
@@ -456,9 +455,9 @@ def test_what_ran_out_of_memory_can_be_unloaded():
     loaded = load()
     with pytest.raises(OutOfMemory) as caught:
         draw(loaded, QUICK, fail_with(torch.OutOfMemoryError("no more"), 1))
-    models = [weakref.ref(loaded._pipeline.transformer), weakref.ref(loaded._reader.text_encoder)]
+    weights = [weakref.ref(models(loaded).transformer), weakref.ref(models(loaded).text_encoder)]
     loaded.unload()
-    assert [model() for model in models] == [None, None]
+    assert [each() for each in weights] == [None, None]
     assert caught.value.code == "out_of_memory"
 
 
@@ -474,7 +473,7 @@ def test_unloading_lets_go_of_the_weights():
     """After `unload` nothing refers to the transformer any more: its memory is free."""
     loaded = load()
     draw(loaded, QUICK)
-    transformer = weakref.ref(loaded._pipeline.transformer)
+    transformer = weakref.ref(models(loaded).transformer)
     loaded.unload()
     gc.collect()
     assert transformer() is None

@@ -22,6 +22,15 @@ def test_first_come_first_served_within_one_user():
     assert [queue.take() for _ in range(3)] == ["a1", "a2", "a3"]
 
 
+def test_its_length_is_what_waits_in_all_lanes():
+    """What was taken or discarded does not count any more."""
+    queue = filled(("a1", "ann"), ("a2", "ann"), ("b1", "bob"))
+    assert len(queue) == 3
+    queue.take()
+    queue.discard("a2")
+    assert len(queue) == 1
+
+
 def test_users_take_turns():
     """A batch of one person delays another person's picture by one turn, not by the batch."""
     queue = filled(("a1", "ann"), ("a2", "ann"), ("a3", "ann"), ("b1", "bob"), ("c1", "cat"), ("b2", "bob"))

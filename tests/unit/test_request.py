@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.factories import recipe
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, CacheMode, ImageRequest, Recipe, Sampler
 from zimage_cache.styles import styles
@@ -144,19 +145,7 @@ names = st.sampled_from([*ImageRequest.model_fields, *ImageRequest.ALIASES]) | s
 
 
 def make_recipe(**changes) -> Recipe:
-    made = {
-        "prompt": "a",
-        "negative_prompt": "b",
-        "width": 64,
-        "height": 64,
-        "steps": 8,
-        "guidance_scale": 1,
-        "seed": 0,
-        "sampler": Sampler.EULER,
-        "shift": 3,
-        "max_sequence_length": 512,
-    }
-    return Recipe(**made | changes)
+    return recipe(**{"prompt": "a", "negative_prompt": "b", "guidance_scale": 1, "shift": 3} | changes)
 
 
 @pytest.mark.parametrize(("field", "value", "read"), ACCEPTED)

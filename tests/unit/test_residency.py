@@ -4,34 +4,14 @@ import threading
 
 import pytest
 
+from tests.factories import recipe
+from tests.waiting import Clock, no_thread_left, wait_until
 from zimage_cache.errors import ModelMissing
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.generator.residency import PATIENCE_SECONDS, Residency
-from zimage_cache.request import Recipe
 
-RECIPE = Recipe(
-    prompt="a red circle",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+RECIPE = recipe()
 
 
 def fake(**options) -> FakeGenerator:
@@ -117,12 +97,10 @@ def test_a_busy_model_gives_its_place_up_in_the_end(gate, clock):
     at.wait()
     second = threading.Thread(target=draw, args=(waiting,))
     second.start()
-    while not residency._waiting:
-        pass
+    wait_until(lambda: residency.waiting == 1)
     third = threading.Thread(target=draw, args=(busy,))
     third.start()
-    while len(residency._waiting) < 2:
-        pass
+    wait_until(lambda: residency.waiting == 2)
     clock.now += PATIENCE_SECONDS
     at.open()
     for thread in (first, second, third):
@@ -173,37 +151,37 @@ def test_the_watch_sends_models_to_sleep():
     residency = Residency(1, idle_seconds=0.01)
     resident = residency.add(generator)
     draw(resident)
-    residency.start()
-    for _ in range(10_000):
-        if resident.state.status is Status.SLEEPING:
-            break
-        threading.Event().wait(0.002)
-    residency.stop()
-    assert resident.state.status is Status.SLEEPING
-    assert not residency._thread.is_alive()
+    with no_thread_left("residency"):
+        residency.start()
+        wait_until(lambda: resident.state.status is Status.SLEEPING)
+        residency.stop()
 
 
 class Broken(FakeGenerator):
-    """Cannot be loaded."""
+    """Cannot be loaded; counts how often it is told to give its memory back."""
+
+    unloads = 0
 
     def load(self) -> None:
         self.state = GeneratorState(Status.ERROR, detail="no such folder")
         raise ModelMissing("no such folder")
 
+    def unload(self) -> None:
+        self.unloads += 1
+
 
 def test_a_load_that_failed_holds_no_place():
     """The next model needs to unload nobody, and the broken one can be told to load again."""
-    healthy = fake()
+    healthy, generator = fake(), Broken()
     residency = Residency(1)
-    broken, other = residency.add(Broken()), residency.add(healthy)
+    broken, other = residency.add(generator), residency.add(healthy)
     draw(other)
     with pytest.raises(ModelMissing):
         broken.load()
     with pytest.raises(ModelMissing):
         broken.load()
-    assert residency._used == {}
     draw(other)
-    assert healthy.loads == 2
+    assert (healthy.loads, generator.unloads) == (2, 0)
 
 
 def test_unloading_stops_what_a_load_waits_for():
@@ -270,8 +248,7 @@ def test_a_place_is_not_taken_while_any_card_draws(gate):
     threads[0].start()
     at.wait()
     threads[1].start()
-    while not residency._waiting:
-        pass
+    wait_until(lambda: residency.waiting == 1)
     assert loaded(drawing, resting, other) == [True, True, False]
     at.open()
     for thread in threads:
@@ -329,7 +306,6 @@ def test_a_broken_card_takes_no_place_from_the_healthy_one():
     draw(first)
     with pytest.raises(ModelMissing):
         dead.load()
-    assert first.model in residency._used
     draw(residency.add(other))
     assert loaded(healthy, other) == [False, True]
 
@@ -359,12 +335,10 @@ def test_unloading_finds_a_moment_although_the_cards_are_never_all_at_rest(gate)
         door.wait()
     unloading = threading.Thread(target=second.unload)
     unloading.start()
-    while not residency._leaving:
-        pass
+    wait_until(lambda: residency.waiting == 1)
     more = threading.Thread(target=draw, args=(first,))
     more.start()
-    while not residency._waiting:
-        pass
+    wait_until(lambda: residency.waiting == 2)
     doors[0].open()
     drawing[0].join(60)
     assert len(generators[0].recipes) == 1

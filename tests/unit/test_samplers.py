@@ -7,24 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from tests.factories import recipe
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.plan import make_plan
 from zimage_cache.generator.samplers import scheduler_for, sigmas_of
-from zimage_cache.request import Recipe, Sampler
+from zimage_cache.request import Sampler
 
-RECIPE = Recipe(
-    prompt="a large red circle on a blue background",
-    negative_prompt="",
-    width=128,
-    height=128,
-    steps=8,
-    guidance_scale=1.0,
-    seed=3,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
+RECIPE = recipe(
+    prompt="a large red circle on a blue background", width=128, height=128, steps=8, guidance_scale=1.0, seed=3
 )
 
 

@@ -8,13 +8,15 @@ import os
 import threading
 import time
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.factories import asked, fake, identity
+from tests.waiting import Clock, until
+from zimage_cache import png
 from zimage_cache.entry import Source
 from zimage_cache.errors import (
     Cancelled,
@@ -28,32 +30,15 @@ from zimage_cache.errors import (
     QueueFull,
     TimedOut,
 )
-from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
-from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
+from zimage_cache.fingerprint import fingerprint
+from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.history import History
 from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest
 from zimage_cache.service import identities
 from zimage_cache.service import service as service_module
-from zimage_cache.service.flights import Phase
 
 pytestmark = pytest.mark.anyio
-SIDE = 64
-
-
-def asked(seed: int = 7, **fields) -> ImageRequest:
-    return ImageRequest.parse(
-        {"prompt": "a red circle", "seed": seed, "width": SIDE, "height": SIDE, "steps": 4, **fields}
-    )
-
-
-async def until(condition) -> None:
-    """Wait for something other threads bring about; a test that waits in vain fails."""
-    for _ in range(6000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    pytest.fail("waited in vain")
 
 
 async def sources(service, *requests, **options) -> list[Source]:
@@ -74,6 +59,19 @@ def hold_puts(studio) -> threading.Event:
 
     studio.cache.put = held
     return released
+
+
+def hold_encoding(monkeypatch) -> tuple[threading.Event, threading.Event]:
+    """Make the encoding of pictures tell by one event that it was reached, and wait for another."""
+    reached, released, encode = threading.Event(), threading.Event(), png.encode
+
+    def held(pixels, text):
+        reached.set()
+        assert released.wait(60)
+        return encode(pixels, text)
+
+    monkeypatch.setattr(png, "encode", held)
+    return reached, released
 
 
 def failing_at(seed: int, error: Exception):
@@ -114,7 +112,7 @@ async def test_the_picture_is_the_generators_bit_for_bit(studio):
         assert np.array_equal(np.asarray(picture), drawing.pixels)
     record = outcome.entry.record
     assert record.key == outcome.name == fingerprint(recipe, made.generator.identity())
-    assert (record.width, record.height, record.request["seed"]) == (SIDE, SIDE, 7)
+    assert (record.width, record.height, record.request["seed"]) == (64, 64, 7)
     assert record.request["prompt"] == "ein roter Kreis 红"
     assert recipe.prompt != record.request["prompt"]
 
@@ -135,14 +133,7 @@ async def test_a_deletion_elsewhere_counts_at_once(studio):
 async def test_each_model_has_a_worker_of_its_own(tmp_path, gate):
     """Two models draw at the same time, the first is the default, and neither finds the other's pictures."""
     door = gate()
-    one, other = [
-        FakeGenerator(
-            profile=replace(FAKE_PROFILE, name=name),
-            identity_=GeneratorIdentity(name, "1", "uint8", "numpy"),
-            before_step=door,
-        )
-        for name in ("one", "other")
-    ]
+    one, other = [fake(name, before_step=door) for name in ("one", "other")]
     service = service_module.ImageService({"one": one, "other": other}, None, History(tmp_path))
     service.start()
     jobs = [await service.ask(asked(), model=model) for model in (None, "other", "one")]
@@ -172,8 +163,7 @@ async def test_32_at_once_cost_one_generation(studio, gate):
     made = studio(door)
     asks = [asyncio.ensure_future(made.service.render(asked())) for _ in range(32)]
     await door.arrival()
-    (run,) = made.service._flights._runs.values()
-    await until(lambda: run.waiters == 32)
+    await until(lambda: [run.waiters for run in made.service.runs] == [32])
     door.open()
     outcomes = [outcome for (outcome,) in await asyncio.gather(*asks)]
     assert Counter(o.source for o in outcomes) == {Source.GENERATED: 1, Source.SHARED: 31}
@@ -189,7 +179,7 @@ async def test_the_leader_looks_once_more(studio):
     made = studio()
     await made.service.render(asked())
     await made.landed()
-    made.cache._memory.clear()  # memory is looked at apart, before
+    made.memory.clear()  # memory is looked at apart, before
     get, looks = made.cache.get, []
 
     def blind_once(key):
@@ -207,7 +197,7 @@ async def test_a_refresh_that_joins_overrules_the_second_look(studio):
     made = studio()
     await made.service.render(asked())
     await made.landed()
-    made.cache._memory.clear()  # memory is looked at apart, before
+    made.memory.clear()  # memory is looked at apart, before
     get, looking, answer = made.cache.get, threading.Event(), threading.Event()
 
     def held(key):
@@ -219,7 +209,7 @@ async def test_a_refresh_that_joins_overrules_the_second_look(studio):
 
     made.cache.get = held
     first = asyncio.ensure_future(made.service.render(asked()))
-    await until(lambda: made.service._flights.pending)
+    await until(lambda: made.service.queue_depth)
     second = await made.service.ask(asked(), cache=CacheMode.REFRESH)
     answer.set()
     assert [o.source for o in (*await first, *await second.outcomes())] == [Source.GENERATED, Source.SHARED]
@@ -267,7 +257,7 @@ async def test_n_is_admitted_whole_or_refused(studio, gate):
     first = await made.service.ask(asked(1), n=2)
     with pytest.raises(QueueFull, match="holds 3 pictures, 2 are in it and this request needs 2 more"):
         await made.service.ask(asked(3), n=2)
-    assert made.service._flights.pending == 2
+    assert made.service.queue_depth == 2
     shared = await made.service.ask(asked(1), n=3)
     door.open()
     assert [o.source for o in await shared.outcomes()] == [Source.SHARED, Source.SHARED, Source.GENERATED]
@@ -281,10 +271,9 @@ async def test_users_take_turns(studio, gate):
     made = studio(door)
     jobs = [await made.service.ask(asked(0), user="zoe")]
     await door.arrival()
-    queue = made.service._workers["fake"].queue
     for request, n, user in ((asked(1), 4, "ann"), (asked(11), 2, "bob")):
         jobs.append(await made.service.ask(request, n=n, user=user))
-        await until(lambda jobs=jobs: None not in [queue.ahead(run) for run in jobs[-1].pending])
+    await until(lambda: made.service.queued == 6)
     door.open()
     for job in jobs:
         await job.outcomes()
@@ -381,14 +370,15 @@ async def test_bypass_ignores_what_is_stored_and_leaves_it_alone(studio):
     assert outcome.entry.record.created > stored.entry.record.created
 
 
-async def test_a_token_lives_ten_minutes(studio):
+async def test_a_token_lives_ten_minutes(studio, monkeypatch):
     """An unstored picture is within reach for ten minutes, no longer."""
+    clock = Clock()
+    monkeypatch.setattr(service_module, "Shelf", partial(service_module.Shelf, clock=clock))
     made = studio()
     (outcome,) = await made.service.render(asked(), cache=CacheMode.BYPASS)
-    late = time.monotonic() + 599
-    made.service._shelf._clock = lambda: late
+    clock.now += 599
     assert await made.service.picture(outcome.name) is outcome.entry
-    made.service._shelf._clock = lambda: late + 2
+    clock.now += 1
     assert await made.service.picture(outcome.name) is None
 
 
@@ -493,25 +483,28 @@ async def test_what_was_just_handed_out_is_not_fresh(studio, mode):
     released.set()
 
 
-async def test_a_second_asker_between_picture_and_answer_shares(studio):
+async def test_a_second_asker_between_picture_and_answer_shares(studio, monkeypatch):
     """Who joins while the picture is being encoded waited for it: the same run, the same picture."""
     made = studio()
-    encoding, released = threading.Event(), threading.Event()
-    worker = made.service._workers["fake"]
-    finish = worker._finish
-
-    def held(run, drawing):
-        encoding.set()
-        assert released.wait(60)
-        finish(run, drawing)
-
-    worker._finish = held
+    encoding, released = hold_encoding(monkeypatch)
     first = asyncio.ensure_future(made.service.render(asked()))
     await until(encoding.is_set)
     second = await made.service.ask(asked())
     released.set()
     assert [o.source for o in (*await first, *await second.outcomes())] == [Source.GENERATED, Source.SHARED]
     assert len(made.generator.recipes) == 1
+
+
+async def test_idle_is_when_the_answered_picture_is_stored(studio):
+    """The answer comes before the write: until that is done the service is not idle, and its run is to be seen."""
+    made = studio()
+    released = hold_puts(made)
+    (outcome,) = await made.service.render(asked())
+    assert [run.plan.key for run in made.service.runs] == [outcome.name]
+    assert not made.service.idle(0)
+    released.set()
+    assert await asyncio.to_thread(made.service.idle, 60)
+    assert (made.service.runs, made.stored) == ([], {outcome.name})
 
 
 async def test_the_next_run_is_drawn_beside_the_writing(studio):
@@ -542,7 +535,7 @@ async def test_a_failed_write_still_returns_the_picture(studio, caplog):
 
 async def test_stored_under_who_really_drew_it(studio):
     """A retry under another plan drew it: stored under that identity, never under the one that was asked."""
-    other = GeneratorIdentity("fake", "1", "uint8+tiling", "numpy")
+    other = identity(precision="uint8+tiling")
     made = studio(generator=FakeGenerator(draws_as=other))
     (outcome,) = await made.service.render(asked())
     recipe = made.generator.recipes[0]
@@ -554,7 +547,7 @@ async def test_stored_under_who_really_drew_it(studio):
 
 async def test_what_another_plan_drew_is_found_again(studio):
     """While this process knows of that plan its pictures are hits, for look-ups too; other sizes are as before."""
-    other = GeneratorIdentity("fake", "1", "uint8+tiling", "numpy")
+    other = identity(precision="uint8+tiling")
     made = studio(generator=FakeGenerator(draws_as=other))
     (drawn,) = await made.service.render(asked())
     await made.landed()
@@ -575,7 +568,7 @@ async def test_what_another_plan_drew_is_found_again(studio):
 
 async def test_the_usual_picture_is_found_first(studio):
     """Where a picture is stored both ways, the usual identity's is the answer."""
-    other = GeneratorIdentity("fake", "1", "uint8+tiling", "numpy")
+    other = identity(precision="uint8+tiling")
     usual = studio()
     (first,) = await usual.service.render(asked())
     usual.close()
@@ -606,7 +599,7 @@ async def test_the_leader_may_go(studio, gate):
     leader = asyncio.ensure_future(made.service.render(asked()))
     await door.arrival()
     other = asyncio.ensure_future(made.service.render(asked()))
-    (run,) = made.service._flights._runs.values()
+    (run,) = made.service.runs
     await until(lambda: run.waiters == 2)
     leader.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -627,7 +620,7 @@ async def test_the_last_to_go_stops_the_run_within_one_step(studio, gate):
     with pytest.raises(asyncio.CancelledError):
         await asking
     newcomer = asyncio.ensure_future(made.service.render(asked()))
-    await until(lambda: made.service._flights.pending == 1)
+    await until(lambda: made.service.queue_depth == 1)
     door.open()
     assert [o.source for o in await newcomer] == [Source.GENERATED]
     assert door.steps == [(7, 1), (7, 1), (7, 2), (7, 3), (7, 4)]
@@ -639,36 +632,26 @@ async def test_who_leaves_the_queue_is_not_drawn(studio, gate):
     made = studio(door, queue_size=2)
     first = asyncio.ensure_future(made.service.render(asked(1)))
     await door.arrival()
-    queue = made.service._workers["fake"].queue
     deserted = await made.service.ask(asked(2))
-    await until(lambda: queue.ahead(deserted.pending[0]) == 0)
+    await until(lambda: made.service.queued == 1)
     deserted.leave()
     second = await made.service.ask(asked(3))
-    await until(lambda: queue.ahead(second.pending[0]) is not None)
+    await until(lambda: made.service.queued == 1)
     assert second.progress().ahead == 1
     door.open()
     await asyncio.gather(first, second.outcomes())
     assert drawn_seeds(made) == [1, 3]
 
 
-async def test_what_is_drawn_is_stored_even_if_everybody_left(studio):
+async def test_what_is_drawn_is_stored_even_if_everybody_left(studio, monkeypatch):
     """Once pixels exist the picture is encoded and stored: the next ask finds it."""
     made = studio()
-    entered, released = threading.Event(), threading.Event()
-    flights = made.service._flights
-    drawn = flights.drawn
-
-    def drawn_and_held(run):
-        drawn(run)
-        entered.set()
-        assert released.wait(60)
-
-    flights.drawn = drawn_and_held
+    encoding, released = hold_encoding(monkeypatch)
     job = await made.service.ask(asked())
-    await until(entered.is_set)
+    await until(encoding.is_set)
     job.leave()
     released.set()
-    await until(lambda: not flights._runs)
+    await made.landed()
     assert await sources(made.service, asked()) == [Source.MEMORY]
     assert len(made.generator.recipes) == 1
 
@@ -692,7 +675,7 @@ async def test_a_request_waits_as_long_as_it_may(studio, gate):
     made = studio(door, request_timeout=0.05)
     with pytest.raises(TimedOut, match=r"waited 0\.05 s"):
         await made.service.render(asked())
-    assert made.service._flights.pending == 0
+    assert made.service.queue_depth == 0
     door.open()
     made.close()
     assert made.stored == set()
@@ -715,7 +698,7 @@ async def test_all_waiters_get_the_error_and_nobody_after_them(studio, gate):
     door.open()
     errors = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(error) for error in errors] == [OutOfMemory] * 5
-    assert made.service._flights.pending == 0
+    assert made.service.queue_depth == 0
     assert await sources(made.service, asked()) == [Source.GENERATED]
 
 
@@ -778,7 +761,7 @@ async def test_a_lookup_leaves_no_trace(studio):
     os.utime(image, (1e9, 1e9))
     second = studio(start=False)
     second.service.start()
-    second.cache._disk.scan()
+    second.disk.scan()
     before = second.cache.stats()
     found = await second.service.lookup(asked(), n=2)
     assert [known.entry for known in found.pictures] == [outcome.entry, None]
@@ -820,10 +803,8 @@ async def test_progress_from_the_queue_to_the_end(studio, gate):
     drawing = await made.service.ask(asked(1), user="ann")
     await door.arrival()
     batch = await made.service.ask(asked(11), n=2, user="bob")
-    queue = made.service._workers["fake"].queue
-    await until(lambda: queue.ahead(batch.pending[-1]) is not None)
     single = await made.service.ask(asked(21), user="cat")
-    await until(lambda: queue.ahead(single.pending[0]) is not None)
+    await until(lambda: made.service.queued == 3)
 
     now = drawing.progress()
     assert (now.phase, now.ahead, now.step, now.steps, now.done, now.n) == ("drawing", 0, 2, 4, 0, 1)
@@ -904,8 +885,7 @@ async def test_two_devices_halve_the_wait(studio, gate):
     await door.arrival()
     await door.arrival()
     waiting = await made.service.ask(asked(11), n=2)
-    queue = made.service._workers["fake"].queue
-    await until(lambda: queue.ahead(waiting.pending[-1]) is not None)
+    await until(lambda: made.service.queued == 2)
     assert drawing.progress().eta_seconds == pytest.approx(cost / 2)
     now = waiting.progress()
     assert (now.phase, now.ahead) == ("queued", 2)
@@ -942,18 +922,12 @@ async def test_the_first_of_its_kind_is_measured_while_it_is_drawn(studio, gate)
     waiting.leave()
 
 
-async def test_a_picture_being_encoded_is_finishing(studio):
+async def test_a_picture_being_encoded_is_finishing(studio, monkeypatch):
     """Pixels exist, the PNG does not yet: neither queued nor drawing."""
     made = studio()
-    released, finish = threading.Event(), made.service._workers["fake"]._finish
-
-    def held(run, drawing):
-        assert released.wait(60)
-        finish(run, drawing)
-
-    made.service._workers["fake"]._finish = held
+    encoding, released = hold_encoding(monkeypatch)
     job = await made.service.ask(asked())
-    await until(lambda: job.parts[0].run.phase is Phase.DRAWN)
+    await until(encoding.is_set)
     now = job.progress()
     assert (now.phase, now.done, now.eta_seconds) == ("finishing", 0, 0.0)
     released.set()
@@ -991,7 +965,7 @@ async def test_hits_are_served_while_the_model_loads(studio):
         await made.service.render(asked(2))
     with pytest.raises(GeneratorLoading):
         await made.service.render(asked(1), n=2)
-    assert made.service._flights.pending == 0
+    assert made.service.queue_depth == 0
     job = await made.service.ask(asked(2), patient=True)
     now = job.progress()
     assert (now.phase, now.detail, now.eta_seconds) == ("loading", "loading weights", None)
@@ -1023,10 +997,10 @@ async def test_a_foreign_exception_while_loading_spares_the_worker(studio, caplo
     generator.ready.set()
     with caplog.at_level(logging.ERROR):
         made = studio(generator=generator, preload=True)
-        await until(lambda: not made.service._workers["fake"].preloading)
-    assert "driver gone" in caplog.text
+        await until(lambda: "driver gone" in caplog.text)
     generator.error = None
-    assert await sources(made.service, asked(3)) == [Source.GENERATED]
+    job = await made.service.ask(asked(3), patient=True)
+    assert [outcome.source for outcome in await job.outcomes()] == [Source.GENERATED]
 
 
 class Nameless(FakeGenerator):
@@ -1095,7 +1069,7 @@ async def test_closing_stores_what_is_drawn_and_cancels_the_rest(studio, gate):
     drawing = asyncio.ensure_future(made.service.render(asked(2)))
     await door.arrival()
     queued = asyncio.ensure_future(made.service.render(asked(3)))
-    await until(lambda: made.service._flights.pending == 2)
+    await until(lambda: made.service.queue_depth == 2)
     closing = asyncio.ensure_future(asyncio.to_thread(made.service.close))
     for asking in (drawing, queued):
         with pytest.raises(Cancelled, match="stopping"):

@@ -14,15 +14,16 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 TOOLS = {"awk", "bash", "cat", "chmod", "cmp", "cp", "curl", "df", "dirname", "env", "find", "grep", "head", "id", "ln"}
@@ -385,7 +386,7 @@ class TestTrouble:
         command = f'exec "$REAL_PYTHON" -c "{take_signals}" "$BASH" "$0"'
         script = str(tree.root / "scripts" / "start_app.sh")
         with tree.start("-c", command, script, STUB_SECONDS="20") as process:
-            wait_for(lambda: "pip install" in (tree.log.read_text(encoding="utf-8") if tree.log.exists() else ""))
+            wait_until(lambda: "pip install" in (tree.log.read_text(encoding="utf-8") if tree.log.exists() else ""))
             os.killpg(process.pid, number)
             output, _ = process.communicate(timeout=30)
         tree.calls()
@@ -414,7 +415,7 @@ class TestTrouble:
         )
         script = str(tree.root / "scripts" / "start_app.sh")
         with tree.start(script) as app:
-            wait_for((tree.venv / ".zimage" / "app").exists)
+            wait_until((tree.venv / ".zimage" / "app").exists)
             (tree.root / "constraints.txt").write_text("# changed\n", encoding="utf-8")
             status, output = tree.run("scripts/run_tests.sh")
             still_running = app.poll() is None
@@ -679,12 +680,3 @@ def server(tree: Tree) -> Iterator[Server]:
 def plain_name(requirement: str) -> str:
     """`My_Package[extra]>=1` -> `my-package`."""
     return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement)[0]).lower()
-
-
-def wait_for(arrived: Callable[[], bool]) -> None:
-    """Returns once `arrived()` is true; fails the test when it is not within 20 s."""
-    for _ in range(2000):
-        if arrived():
-            return
-        time.sleep(0.01)
-    pytest.fail("it did not come")

@@ -4,15 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from tests.waiting import Clock
 from zimage_cache.service.shelf import SECONDS, Shelf
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.factories import recipe
 from zimage_cache.generator import pipeline as pipeline_module
 from zimage_cache.generator import slim as slim_module
 from zimage_cache.generator.demo import demo_folder
@@ -14,21 +15,9 @@ from zimage_cache.generator.device import CPU
 from zimage_cache.generator.profiles import DEMO
 from zimage_cache.generator.slim import slim_copy
 from zimage_cache.generator.zimage import ZImageGenerator
-from zimage_cache.request import Recipe
 
 WEIGHTS = Path("transformer") / "diffusion_pytorch_model.safetensors"
-RECIPE = Recipe(
-    prompt="a large red circle on a blue background",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=1.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+RECIPE = recipe(prompt="a large red circle on a blue background", guidance_scale=1.0)
 
 
 @pytest.fixture

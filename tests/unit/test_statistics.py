@@ -8,13 +8,14 @@ from dataclasses import asdict, fields
 
 import pytest
 
+from tests.factories import asked
 from zimage_cache.entry import Source
 from zimage_cache.errors import NotCached, OutOfMemory
-from zimage_cache.request import CacheMode, ImageRequest
+from zimage_cache.request import CacheMode
 from zimage_cache.service.lifetime import Lifetime
 from zimage_cache.service.statistics import BUCKETS, CACHE_COUNTS, FIELD, Answer, Counts, Statistics
 
-ASK = ImageRequest(prompt="a red circle", width=64, height=64, steps=4, seed=7)
+ASK = asked()
 
 
 @pytest.fixture

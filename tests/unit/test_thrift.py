@@ -6,27 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.factories import recipe
 from zimage_cache.errors import Cancelled, OutOfMemory
 from zimage_cache.generator.device import CPU, Device
 from zimage_cache.generator.plan import Offload, Plan
 from zimage_cache.generator.thrift import Picture, PlanBook, draw
-from zimage_cache.request import Recipe
 
 CARD = Device("cuda:0", "RTX 3090", (8, 6), 25_296_044_032)
 USUAL = Plan("bfloat16")
 THRIFTY = Plan("bfloat16", Offload.MODEL, vae_tiling=True)
-BIG = Recipe(
-    prompt="x",
-    negative_prompt="",
-    width=2048,
-    height=2048,
-    steps=8,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+BIG = recipe(width=2048, height=2048, steps=8)
 SMALL = replace(BIG, width=512, height=512)
 
 

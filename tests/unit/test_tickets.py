@@ -4,44 +4,28 @@ import asyncio
 import gc
 import logging
 import threading
+import weakref
+from dataclasses import replace
 
 import pytest
 
+from tests.factories import asked
+from tests.waiting import Clock, until
 from zimage_cache.errors import Cancelled, InvalidRequest, ModelMissing, NotCached, OutOfMemory, QueueFull, ZImageError
 from zimage_cache.generator.fake import FakeGenerator
-from zimage_cache.request import CacheMode, ImageRequest
+from zimage_cache.request import CacheMode
 from zimage_cache.service import tickets as tickets_module
+from zimage_cache.service.job import Job
+from zimage_cache.service.shelf import Shelf
 from zimage_cache.service.tickets import GRACE_SECONDS, KEPT_SECONDS, State, Ticket, Tickets
 
 pytestmark = pytest.mark.anyio
 
 
-def asked(seed: int = 7, **fields) -> ImageRequest:
-    return ImageRequest.parse({"prompt": "a red circle", "seed": seed, "width": 64, "height": 64, "steps": 4, **fields})
-
-
-async def until(condition) -> None:
-    """Wait for something other threads bring about; a test that waits in vain fails."""
-    for _ in range(6000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    pytest.fail("waited in vain")
-
-
 async def ended(ticket: Ticket[str]) -> State:
-    await until(lambda: ticket.ended)
+    await ticket.news(60)
+    await asyncio.sleep(0)  # what the end of its task calls back has run then
     return ticket.standing().state
-
-
-class Clock:
-    """A clock that goes when it is told to."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class SlowGenerator(FakeGenerator):
@@ -93,7 +77,7 @@ async def test_what_is_refused_at_once_is_no_ticket(studio, desk, error, fields)
     tickets = desk(studio(queue_size=2), patience=60)
     with pytest.raises(error):
         await tickets.open(asked(), **fields)
-    assert (tickets._active, tickets._ended) == ({}, {})
+    assert len(tickets) == 0
 
 
 async def test_a_later_error_is_on_the_ticket(studio, desk, clock):
@@ -204,15 +188,32 @@ async def test_an_ended_ticket_keeps_no_pictures(studio, desk, gate, fails):
 
     made = studio(before_step)
     await made.service.render(asked(7))
+    jobs: list[weakref.ref[Job]] = []
+    ask = made.service.ask
+
+    async def noted(*args, **options):
+        job = await ask(*args, **options)
+        jobs.append(weakref.ref(job))
+        return job
+
+    made.service.ask = noted
     ticket = await desk(made, patience=60).open(asked(7), n=2)
     door.open()
     assert await ended(ticket) is (State.FAILED if fails else State.DONE)
-    assert ticket._job is None
+    await made.service.render(asked(99))  # threads of the service keep the last run they worked on, and no other
+    await until(lambda: gc.collect() >= 0 and [job() for job in jobs] == [None, None])
     assert getattr(ticket.standing().error, "__traceback__", None) is None
 
 
-async def test_an_unkept_picture_has_one_name(studio, clock):
+async def test_an_unkept_picture_has_one_name(studio, clock, monkeypatch):
     """A bypass is laid on the shelf under one token, however often its ticket is looked at."""
+    put, names = Shelf.put, []
+
+    def noted(shelf, name, entry):
+        names.append(name)
+        put(shelf, name, entry)
+
+    monkeypatch.setattr(Shelf, "put", noted)
     made = studio()
     tickets = Tickets(made.service, lambda outcome: outcome.name, clock=clock, patience=60)
     ticket = await tickets.open(asked(), cache=CacheMode.BYPASS)
@@ -220,7 +221,7 @@ async def test_an_unkept_picture_has_one_name(studio, clock):
     (name,) = ticket.standing().pictures
     assert await ended(ticket) is State.DONE
     assert ticket.standing().pictures == (name,)
-    assert list(made.service._shelf._entries) == [name]
+    assert names == [name]
 
 
 async def test_warnings_are_told_once(studio, desk):
@@ -261,7 +262,7 @@ async def test_others_keep_what_they_share(studio, desk, gate):
     first, second = [await tickets.open(asked()) for _ in range(2)]
     await door.arrival()
     assert tickets.drop(first.id)
-    (run,) = made.service._flights._runs.values()
+    (run,) = made.service.runs
     await until(lambda: run.waiters == 1)
     door.open()
     assert await ended(second) is State.DONE
@@ -278,7 +279,6 @@ async def test_dropped_before_the_service_took_it(studio, desk):
     await until(generator.asked.is_set)
     assert tickets.drop(ticket.id)
     assert await ended(ticket) is State.CANCELLED
-    await until(lambda: not tickets._tasks)
     generator.let_go.set()
     await made.service.render(asked(99))
     assert [recipe.seed for recipe in generator.recipes] == [99]
@@ -289,13 +289,14 @@ async def test_who_goes_before_there_is_a_ticket_leaves_none(studio, desk):
     generator = SlowGenerator()
     made = studio(generator=generator)
     tickets = desk(made, patience=3600)
+    tasks = asyncio.all_tasks()
     opening = asyncio.ensure_future(tickets.open(asked()))
     await until(generator.asked.is_set)
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    await until(lambda: not tickets._tasks)
-    assert (tickets._active, tickets._ended) == ({}, {})
+    await until(lambda: asyncio.all_tasks() == tasks)
+    assert len(tickets) == 0
     generator.let_go.set()
     await made.service.render(asked(99))
     assert [recipe.seed for recipe in generator.recipes] == [99]
@@ -325,6 +326,7 @@ async def test_lost_tickets_are_noticed_by_themselves(studio, desk, clock, gate,
     door = gate(evaluation=2)
     made = studio(door)
     tickets = desk(made, patience=60)
+    tasks = asyncio.all_tasks()
     ticket = await tickets.open(asked())
     await door.arrival()
     with tickets.listening(ticket):
@@ -332,7 +334,7 @@ async def test_lost_tickets_are_noticed_by_themselves(studio, desk, clock, gate,
     clock.now += GRACE_SECONDS
     await until(lambda: made.service.queue_depth == 0)
     assert await ended(ticket) is State.CANCELLED
-    await until(tickets._keeper.done)
+    await until(lambda: asyncio.all_tasks() == tasks)
 
 
 @pytest.mark.parametrize("back", ["listening", "asking"])
@@ -392,7 +394,6 @@ async def test_ended_tickets_are_kept_for_ten_minutes(studio, desk, clock):
     tickets = desk(studio(), patience=60)
     ticket = await tickets.open(asked())
     await ended(ticket)
-    await until(lambda: not tickets._tasks)
     clock.now += KEPT_SECONDS - 0.1
     assert tickets.find(ticket.id) is ticket
     clock.now += 0.1
@@ -407,7 +408,8 @@ async def test_only_so_many_ended_tickets_are_kept(studio, desk, monkeypatch):
     await made.service.render(asked())
     tickets = desk(made, patience=60)
     opened = [await tickets.open(asked()) for _ in range(3)]
-    await until(lambda: not tickets._tasks)
+    for ticket in opened:
+        await ended(ticket)
     assert [tickets.find(ticket.id) for ticket in opened] == [None, *opened[1:]]
 
 
@@ -420,7 +422,7 @@ async def test_only_so_many_tickets_on_their_way(studio, desk, gate, monkeypatch
     with pytest.raises(QueueFull, match="2 jobs"):
         await tickets.open(asked())
     tickets.drop(opened[0].id)
-    await until(lambda: len(tickets._tasks) == 1)
+    await ended(opened[0])
     await tickets.open(asked())
 
 
@@ -478,22 +480,21 @@ async def test_what_nobody_foresaw_ends_the_ticket(studio, desk, caplog):
 
 async def test_the_end_of_the_server_is_theirs(studio, clock, gate, caplog):
     """Waiting, drawing, unanswered, lost and failing tickets all end; no task and no error is left to complain of."""
-    door = gate(evaluation=2)
-    made = studio(door)
+    door, slow = gate(evaluation=2), SlowGenerator()
+    slow.profile = replace(slow.profile, name="slow")
+    made = studio(door, others=[slow])
     tickets = Tickets(made.service, lambda outcome: outcome.source.value, clock=clock, patience=60)
+    tasks = asyncio.all_tasks()
     drawing, waiting, lost = [await tickets.open(asked(seed)) for seed in (1, 2, 3)]
     with tickets.listening(lost):
         pass
-    slow = SlowGenerator()
-    made.service._identities._known.clear()
-    made.service._workers["fake"].generator.identity = slow.identity
-    unanswered = asyncio.ensure_future(tickets.open(asked(4)))
+    unanswered = asyncio.ensure_future(tickets.open(asked(4), model="slow"))
     await until(slow.asked.is_set)
     await tickets.close()
     with pytest.raises(Cancelled):
         await unanswered
     assert [ticket.standing().state for ticket in (drawing, waiting, lost)] == [State.CANCELLED] * 3
-    assert (tickets._tasks, made.service.queue_depth) == (set(), 0)
+    assert (asyncio.all_tasks(), made.service.queue_depth) == (tasks, 0)
     slow.let_go.set()
     door.open()
     made.close()

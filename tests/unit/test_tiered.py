@@ -10,6 +10,7 @@ import threading
 import pytest
 from PIL import Image
 
+from tests.waiting import wait_until
 from zimage_cache.cache import thumbs
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
@@ -36,8 +37,13 @@ def make(root):
 
 
 @pytest.fixture
-def cache(make):
-    return make()
+def disk(root):
+    return DiskTier(root, max_bytes=0)
+
+
+@pytest.fixture
+def cache(disk):
+    return ResultCache(MemoryTier(0), disk)
 
 
 def _fail(number):
@@ -321,7 +327,7 @@ def test_start_learns_in_the_background(make, entry):
     assert cache.get(entry(0).record.key)
 
     cache.start()
-    assert cache._caretaker.learned.wait(60)
+    wait_until(lambda: cache.learned)
 
     assert cache.stats().disk_entries == 3
     cache.close()
@@ -393,14 +399,14 @@ def test_too_old_for_memory_too(root, entry):
     assert cache.get(entry(1).record.key).source is Source.DISK
 
 
-def test_hits_in_memory_are_told_to_others(make, entry):
+def test_hits_in_memory_are_told_to_others(make, cache, disk, entry):
     """What is served from memory in one process is what another evicts last."""
-    mine, theirs = make(), make()
+    mine, theirs = cache, make()
     for seed in range(4):
         mine.put(entry(seed))
     for _ in range(5):
         assert mine.get(entry(2).record.key).source is Source.MEMORY
-    mine._disk.keep_up()
+    disk.keep_up()
 
     assert theirs.entries().items
     assert theirs.show(entry(2).record.key).frequency == 6
@@ -408,22 +414,21 @@ def test_hits_in_memory_are_told_to_others(make, entry):
     assert theirs.get(entry(2).record.key)
 
 
-def test_victim_age(make, entry):
+def test_victim_age(cache, disk, entry):
     """It says how long the last victim had not been used; nothing before the first."""
-    cache = make()
     cache.put(entry(0))
     assert cache.stats().victim_age_seconds is None
-    cache._disk.max_entries = 1
+    disk.max_entries = 1
     cache.put(entry(1))
 
     assert 0 <= cache.stats().victim_age_seconds < 3600
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, errno.EMFILE])
-def test_nothing_raises_in_any_trouble(cache, entry, monkeypatch, number):
+def test_nothing_raises_in_any_trouble(cache, disk, entry, monkeypatch, number):
     """With every call to the operating system failing, every method answers, and afterwards all is as before."""
     cache.put(entry(1))
-    cache._disk.scan()
+    disk.scan()
     for call in ("open", "replace", "unlink", "mkdir", "fsync", "stat", "lstat", "scandir", "utime"):
         monkeypatch.setattr(os, call, _fail(number))
 
@@ -438,9 +443,9 @@ def test_nothing_raises_in_any_trouble(cache, entry, monkeypatch, number):
     assert cache.show(entry(1).record.key) is None
     assert cache.prune(to_bytes=0).entries == 0
     cache.generation(entry(1).record.key).release()
-    cache._disk.scan()
-    cache._disk.scrub(10**6)
-    cache._disk.keep_up()
+    disk.scan()
+    disk.scrub(10**6)
+    disk.keep_up()
 
     monkeypatch.undo()
     assert cache.put(entry(3)) is True

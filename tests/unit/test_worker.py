@@ -7,34 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from tests.factories import plan, recipe
+from tests.waiting import no_thread_left, wait_until
 from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status, Step
-from zimage_cache.request import Recipe
-from zimage_cache.service.flights import Flights, Plan, Run
+from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.worker import Worker, _tell
 
-RECIPE = Recipe(
-    prompt="x",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=3,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
-
-
-def until(condition) -> None:
-    """Wait for what other threads bring about; in vain is a failure."""
-    for _ in range(30_000):
-        if condition():
-            return
-        threading.Event().wait(0.002)
-    pytest.fail("waited in vain")
+RECIPE = recipe(steps=3)
 
 
 class Line:
@@ -49,17 +30,8 @@ class Line:
         self.finished: list[int] = []
 
     def add(self, seed: int) -> Run:
-        plan = Plan(
-            key=str(seed),
-            model="fake",
-            recipe=replace(RECIPE, seed=seed),
-            identity=self.generator.identity(),
-            request={},
-            user="ann",
-            fresh=False,
-            keep=True,
-        )
-        run = self.flights.join([plan])[0].run
+        drawn = plan(str(seed), recipe=recipe(steps=3, seed=seed), identity=self.generator.identity())
+        run = self.flights.join([drawn])[0].run
         self.worker.queue.put(run, "ann")
         return run
 
@@ -79,11 +51,11 @@ def line():
         made[-1].worker.start()
         return made[-1]
 
-    yield make
-    for each in made:
-        each.worker.stop(60)
-        each.encoders.shutdown()
-        assert not any(thread.is_alive() for thread in (each.worker._thread, *each.worker._mates))
+    with no_thread_left("worker-"):
+        yield make
+        for each in made:
+            each.worker.stop(60)
+            each.encoders.shutdown()
 
 
 def test_draws_in_the_order_of_the_queue_and_tells_each_step(line):
@@ -206,10 +178,10 @@ def test_a_failed_load_spares_the_thread(line, caplog, error):
 
 def test_stopping_before_the_start_is_nothing():
     """A service closed before it was started waits for no thread."""
-    made = Line(FakeGenerator())
-    made.worker.stop(60)
-    made.encoders.shutdown()
-    assert made.worker._thread.ident is None
+    with no_thread_left("worker-"):
+        made = Line(FakeGenerator())
+        made.worker.stop(60)
+        made.encoders.shutdown()
 
 
 class Meeting:
@@ -299,7 +271,7 @@ def test_a_further_device_that_cannot_load_is_left_out(line, caplog, preload):
         assert broken.tried.acquire(timeout=60)
     assert len(made.generator.recipes) == 5
     assert broken.asked == 0
-    until(lambda: "this card is gone" in caplog.text)
+    wait_until(lambda: "this card is gone" in caplog.text)
 
 
 @pytest.mark.parametrize("preload", [True, False])
@@ -318,7 +290,7 @@ def test_a_first_device_that_cannot_load_is_left_out_too(line, preload):
 def both_awake(line, **options) -> tuple[Line, Card, Card]:
     first, second = Card(), Card()
     made = line(first, preload=True, mates=[second], **options)
-    until(lambda: [state.status for state in made.worker.states] == [Status.HEALTHY] * 2)
+    wait_until(lambda: [state.status for state in made.worker.states] == [Status.HEALTHY] * 2)
     return made, first, second
 
 
@@ -363,7 +335,7 @@ def test_a_run_is_moved_once(line):
     first.broken = second.broken = True
     assert isinstance(made.add(1).future.exception(60), DeviceFailed)
     assert first.asked + second.asked == 2
-    until(lambda: made.worker.state.status is Status.ERROR)
+    wait_until(lambda: made.worker.state.status is Status.ERROR)
     first.broken = second.broken = False
     assert made.add(2).future.exception(60) is None
 
@@ -378,7 +350,7 @@ def test_a_run_nobody_waits_for_is_not_moved(line, gate):
     made.flights.fail(run, Cancelled("gone"))
     first.broken = second.broken = True
     hold.open()
-    until(lambda: made.worker.drawing == [])
+    wait_until(lambda: made.worker.drawing == [])
     assert first.asked + second.asked == 1
 
 
@@ -411,7 +383,7 @@ def test_a_device_that_failed_is_loaded_again(line, gate):
     assert (second.asked, len(first.recipes)) == (1, 2)
     loads = second.loads
     second.broken = False
-    until(lambda: second.state.status is Status.HEALTHY)
+    wait_until(lambda: second.state.status is Status.HEALTHY)
     assert second.loads == loads + 1
     first.before_step = second.before_step = Meeting(2)
     for run in [made.add(3), made.add(4)]:

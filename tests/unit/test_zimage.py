@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.factories import recipe
 from zimage_cache.errors import (
     Cancelled,
     DeviceFailed,
@@ -21,30 +22,18 @@ from zimage_cache.errors import (
     OutOfMemory,
     SettingsError,
 )
-from zimage_cache.generator import failures
 from zimage_cache.generator import pipeline as pipeline_module
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, Device
+from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.profiles import DEMO
 from zimage_cache.generator.progress import Progress
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.generator.zimage import ZImageGenerator
-from zimage_cache.request import Recipe
 
 H200 = Device("cuda:0", "NVIDIA H200", (9, 0), 150_000_000_000)
 T4 = Device("cuda:0", "Tesla T4", (7, 5), 15_600_000_000)
-QUICK = Recipe(
-    prompt="a large red circle on a blue background",
-    negative_prompt="",
-    width=64,
-    height=64,
-    steps=2,
-    guidance_scale=0.0,
-    seed=1,
-    sampler="euler",
-    shift=3.0,
-    max_sequence_length=512,
-)
+QUICK = recipe(prompt="a large red circle on a blue background")
 
 
 @pytest.fixture
@@ -450,18 +439,22 @@ def test_a_card_that_broke_says_so_and_may_come_back(make, monkeypatch):
     """Broken while drawing: the state is an error with a remedy, the weights are let go, and the next ask loads."""
     generator = make()
     undisturbed = draw(generator)
-    broken = failures._is_broken
+    unloaded, unload = [], LoadedPipeline.unload
+    monkeypatch.setattr(LoadedPipeline, "unload", lambda loaded: (unloaded.append(loaded), unload(loaded)))
+    with monkeypatch.context() as card:
 
-    def fall(_step):
-        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        def fail(*_args, **_options):
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(failures, "_is_broken", lambda _device: True)
-    with pytest.raises(DeviceFailed):
-        generator.generate(QUICK, fall, lambda: False)
+        def fall(_step):
+            card.setattr(torch, "ones", fail)  # a card that failed is known by not being able to add any more
+            fail()
+
+        with pytest.raises(DeviceFailed):
+            generator.generate(QUICK, fall, lambda: False)
     assert generator.state.status is Status.ERROR
     assert "the card failed" in generator.state.detail
-    assert generator._pipeline is None
-    monkeypatch.setattr(failures, "_is_broken", broken)
+    assert len(unloaded) == 1
     assert np.array_equal(draw(generator).pixels, undisturbed.pixels)
     assert generator.state.status is Status.HEALTHY
 
@@ -471,10 +464,10 @@ def test_a_card_that_refuses_its_memory_back_is_unloaded(make, monkeypatch, capl
     generator = make()
     generator.load()
 
-    def refuse():
+    def refuse(_pipeline):
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(generator._pipeline, "unload", refuse)
+    monkeypatch.setattr(LoadedPipeline, "unload", refuse)
     generator.unload()
     assert generator.state.status is Status.SLEEPING
     assert "illegal memory access" in caplog.text

@@ -90,6 +90,11 @@ class ResultCache:
         """
         self._caretaker.start()
 
+    @property
+    def learned(self) -> bool:
+        """Whether the first look at the whole disk is done."""
+        return self._caretaker.learned.is_set()
+
     def close(self) -> None:
         """Stop that at once, and close the index; everything else goes on working."""
         self._caretaker.stop()

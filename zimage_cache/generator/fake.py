@@ -39,6 +39,7 @@ class FakeGenerator:
         preview: What every step shows; None = no previews.
         previews: How many previews were asked for.
         recipes: Every recipe it was asked to draw, in order, also the failed ones.
+        busy: How many `generate` calls there are now.
         most_at_once: The highest number of simultaneous `generate` calls seen. More than one is a bug.
     """
 
@@ -54,7 +55,7 @@ class FakeGenerator:
     recipes: list[Recipe] = field(default_factory=list)
     loads: int = 0
     most_at_once: int = 0
-    _busy: int = 0
+    busy: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def identity(self) -> GeneratorIdentity:
@@ -79,8 +80,8 @@ class FakeGenerator:
         self.load()
         with self._lock:
             self.recipes.append(recipe)
-            self._busy += 1
-            self.most_at_once = max(self.most_at_once, self._busy)
+            self.busy += 1
+            self.most_at_once = max(self.most_at_once, self.busy)
         started = time.perf_counter()
         shown = self._show if self.preview is not None else None
         try:
@@ -94,7 +95,7 @@ class FakeGenerator:
                 on_step(Step(evaluation, recipe.evaluations, shown))
         finally:
             with self._lock:
-                self._busy -= 1
+                self.busy -= 1
         identity = self.draws_as or self.identity_
         return Drawing(_noise(recipe, self.identity_), identity, time.perf_counter() - started, self.warnings)
 

@@ -104,6 +104,12 @@ class Residency:
                     _log.info("unloaded model=%s after %.0f s of rest", model.name, now - used)
             return wait
 
+    @property
+    def waiting(self) -> int:
+        """How many wait now: for a place, or for a model to come to rest so that it can be unloaded."""
+        with self._changed:
+            return len(self._waiting) + len(self._leaving)
+
     @contextmanager
     def place(self, resident: "Resident") -> Iterator[None]:
         """Hold a place for the model, and the card itself, for one piece of work; waits until both can be had."""

@@ -109,7 +109,9 @@ class Flights:
         self._capacity = capacity
         self._over = over
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
         self._runs: dict[str, Run] = {}
+        self._under_way = 0  # more than the map has, where a fresh run took the place of one that is being stored
         self._pending = 0
         self._closed: ZImageError | None = None
 
@@ -117,6 +119,17 @@ class Flights:
     def pending(self) -> int:
         """Runs that wait for or hold a generator."""
         return self._pending
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """The runs in flight at this moment, by key."""
+        with self._lock:
+            return dict(self._runs)
+
+    def idle(self, seconds: float | None = None) -> bool:
+        """Wait until every run is over, and stored if it is to be; return whether that came within *seconds*."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._under_way, seconds)
 
     def join(self, plans: Iterable[Plan]) -> list[Seat]:
         """Take a seat for each plan, on the run in flight where there is one; all of them or none.
@@ -244,6 +257,7 @@ class Flights:
         if run is None:
             run = self._runs[plan.key] = Run(plan, plan.fresh, plan.keep)
             self._pending += 1
+            self._under_way += 1
         run.waiters += 1
         run.fresh |= plan.fresh
         run.keep |= plan.keep
@@ -257,6 +271,9 @@ class Flights:
     def _end(self, run: Run) -> None:
         if run.phase in {Phase.WAITING, Phase.DRAWING}:
             self._pending -= 1
+        if run.phase is not Phase.OVER:
+            self._under_way -= 1
+            self._idle.notify_all()
         run.phase = Phase.OVER
         self._over(run)
         if self._runs.get(run.plan.key) is run:

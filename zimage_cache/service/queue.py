@@ -19,6 +19,10 @@ class FairQueue(Generic[T]):
         self._lanes: OrderedDict[str, deque[T]] = OrderedDict()
         self._closed = False
 
+    def __len__(self) -> int:
+        with self._ready:
+            return sum(map(len, self._lanes.values()))
+
     def put(self, item: T, user: str) -> None:
         """Append to the lane of *user*."""
         with self._ready:

@@ -160,6 +160,24 @@ class ImageService:
         """Pictures that wait for or hold a generator."""
         return self._flights.pending
 
+    @property
+    def queued(self) -> int:
+        """Pictures in the models' queues: ready to be drawn, and not taken up yet."""
+        return sum(len(worker.queue) for worker in self._workers.values())
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs under way at this moment, to look at: queued, being drawn, or being stored."""
+        return list(self._flights.runs.values())
+
+    def idle(self, seconds: float | None = None) -> bool:
+        """Wait until nothing is under way: what was drawn is stored, the rest given up. Blocks; not for an event loop.
+
+        Returns:
+            Whether that came within *seconds*; None = as long as it takes.
+        """
+        return self._flights.idle(seconds)
+
     def profile(self, model: str | None = None) -> ModelProfile:
         """Return what *model* (None = the default) is asked for by default and can do."""
         return self._worker(model).generator.profile

@@ -254,6 +254,10 @@ class Tickets(Generic[T]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
 
+    def __len__(self) -> int:
+        """Count the tickets that can be found: those on their way, and those that ended and are kept."""
+        return len(self._active) + len(self._ended)
+
     async def open(
         self,
         request: ImageRequest,

@@ -1,0 +1,74 @@
+"""What most tests need one of: a recipe, a generator, a plan, a request, an entry. Tests name what matters to them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from zimage_cache import png
+from zimage_cache.entry import Entry
+from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.generator.fake import FAKE_IDENTITY, FAKE_PROFILE, FakeGenerator
+from zimage_cache.request import ImageRequest, Recipe
+from zimage_cache.service.flights import Plan
+
+
+def recipe(**changes: Any) -> Recipe:
+    """Make a recipe of 64 pixels squared in two steps without guidance, with *changes*."""
+    fields: dict[str, Any] = {
+        "prompt": "a red circle",
+        "negative_prompt": "",
+        "width": 64,
+        "height": 64,
+        "steps": 2,
+        "guidance_scale": 0.0,
+        "seed": 1,
+        "sampler": "euler",
+        "shift": 3.0,
+        "max_sequence_length": 512,
+    }
+    return Recipe(**fields | changes)
+
+
+def identity(model: str = "fake", precision: str = "uint8") -> GeneratorIdentity:
+    """Make the identity of a fake generator."""
+    return replace(FAKE_IDENTITY, model=model, precision=precision)
+
+
+def fake(name: str, **options: Any) -> FakeGenerator:
+    """Make a fake generator of another name, and of that identity."""
+    return FakeGenerator(profile=replace(FAKE_PROFILE, name=name), identity_=identity(name), **options)
+
+
+def plan(key: str = "a", **changes: Any) -> Plan:
+    """Make what one asker wants of *key*: stored or drawn, and kept; with *changes*."""
+    fields: dict[str, Any] = {
+        "model": "fake",
+        "recipe": recipe(),
+        "identity": identity(),
+        "request": {},
+        "user": "ann",
+        "fresh": False,
+        "keep": True,
+    }
+    return Plan(key=key, **fields | changes)
+
+
+def asked(seed: int = 7, **fields: Any) -> ImageRequest:
+    """Make a request for a picture of 64 pixels squared in four steps."""
+    return ImageRequest.parse({"prompt": "a red circle", "seed": seed, "width": 64, "height": 64, "steps": 4, **fields})
+
+
+def picture_entry(seed: int = 0, *, side: int = 64, look: int = 0, prompt: str = "a 红 circle") -> Entry:
+    """Make an entry of *side* pixels squared; *look* changes the pixels, and nothing else."""
+    pixels = np.random.default_rng([seed, look]).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return Entry.of(
+        png.encode(pixels, {}),
+        recipe=recipe(prompt=prompt, width=side, height=side, steps=8, seed=seed),
+        identity=identity(),
+        created=datetime(2026, 11, 21, tzinfo=UTC),
+        gpu_seconds=1.5,
+        request={"prompt": prompt, "seed": seed},
+        versions={},
+    )
