@@ -25,19 +25,19 @@ def _start(root: Path, mode: str, number: int, *more: str) -> subprocess.Popen[s
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _life(nursery: subprocess.Popen[str], number: int, seconds: float) -> Iterator[dict[str, object]]:
-    """Have a writer born, kill it so long after its first word, and give everything it said."""
+def _life(nursery: subprocess.Popen[str], number: int, words: int, seconds: float) -> Iterator[dict[str, object]]:
+    """Have a writer born, kill it *seconds* after it said so many *words*, and give everything it said."""
     nursery.stdin.write(f"{number}\n")
     nursery.stdin.flush()
     writer = None
-    spoke = False
+    spoken = 0
     while "died" not in (line := json.loads(nursery.stdout.readline())):
         if "born" in line:
             writer = line["born"]
         else:
-            spoke = True
+            spoken += 1
             yield line
-        if writer and spoke:
+        if writer and spoken >= words:
             time.sleep(seconds)
             os.kill(writer, signal.SIGKILL)
             writer = None
@@ -51,7 +51,7 @@ def test_kill_9_at_any_instant(tmp_path, rounds, entry):
     commits = gone = leftovers = index_errors = 0
     for number in range(rounds(500)):
         at_work = None
-        for line in _life(nursery, number, rng.uniform(0.0, 0.12)):
+        for line in _life(nursery, number, rng.randint(1, 12), rng.uniform(0.0, 0.03)):
             assert "failed" not in line
             if "begins" in line:
                 at_work = line["begins"]
