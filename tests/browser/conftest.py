@@ -21,6 +21,7 @@ import pytest
 from fastapi import FastAPI
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
+from tests.waiting import wait_until
 from zimage_cache.generator.fake import FakeGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,14 +38,6 @@ FLAGS = (
 expect.set_options(timeout=20_000)
 # Chromium logs every answer that is no 2xx; for our API these are answers, and the page shows them.
 EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a status of (404|422|500|503)")
-
-
-def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait for something that has no event; fails with what it was."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"did not come true in {seconds} s"
-        time.sleep(0.05)
 
 
 def wait_with(page: Page, true: Callable[[], object], seconds: float = 20.0) -> None:
@@ -103,7 +96,7 @@ class Demo:
         line = next((line for line in self._process.stdout if line.startswith("Running on local URL")), "")
         self.url = line.partition(": ")[2].strip()
         assert self.url, (self.workspace / "log.txt").read_text()
-        wait_until(lambda: httpx.get(f"{self.url}/ready").status_code == 200, 60)
+        wait_until(lambda: httpx.get(f"{self.url}/ready").status_code == 200, every=0.05)
 
     def stop(self) -> None:
         if self._process is not None:

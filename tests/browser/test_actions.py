@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from .conftest import Fake, generate, open_advanced, seed, wait_until, write
+from tests.waiting import wait_until
+
+from .conftest import Fake, generate, open_advanced, seed, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 

@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from tests.waiting import wait_until
 from zimage_cache.cache.check import check
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.service import tickets
 
-from .conftest import Demo, Fake, Watch, generate, open_advanced, seed, wait_until, wait_with, write
+from .conftest import Demo, Fake, Watch, generate, open_advanced, seed, wait_with, write
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]

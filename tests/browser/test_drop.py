@@ -12,7 +12,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Locator, Page, Route, expect
 
-from .conftest import Fake, Watch, holding, wait_until
+from tests.waiting import wait_until
+
+from .conftest import Fake, Watch, holding
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from tests.waiting import wait_until
 from zimage_cache.errors import GenerationFailed
 
-from .conftest import Fake, generate, seed, wait_until, write
+from .conftest import Fake, generate, seed, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
-from .conftest import Fake, Watch, holding, wait_until
+from tests.waiting import wait_until
+
+from .conftest import Fake, Watch, holding
 from .test_accessibility import offences
 
 # Gradio's own statistics use what pandas 3 deprecates.
