@@ -6,11 +6,14 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from zimage_cache.errors import ModelMissing, OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
+
+PICTURE = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4}
 
 
 @pytest.fixture
@@ -165,6 +168,23 @@ def test_nothing_waits_behind_misses(serve, gate, pool):
     door.open()
     assert {miss.result(60).json()["images"][0]["source"] for miss in misses} == {"generated"}
     assert house.studio.generator.most_at_once == 1
+
+
+def test_one_asker_leaves_room_for_the_next(serve, gate, expect_error):
+    """Jobs until one is refused: `/ready` says so to this asker, and to another address that its miss is accepted."""
+    door = gate()
+    house = serve(door)
+    answers = [house.client.post("/jobs", json=PICTURE | {"n": 8, "seed": 100 * number}) for number in range(4)]
+    expect_error(answers[-1], 503, "queue_full")
+    while house.client.get("/ready").status_code == 200:
+        assert house.client.post("/jobs", json=PICTURE | {"seed": house.studio.service.queue_depth}).status_code == 202
+    assert house.client.get("/health").json()["room"] == 0
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(base_url=house.client.base_url, transport=transport, timeout=60) as other:
+        ready = other.get("/ready")
+        assert (ready.status_code, ready.json()["room"]) == (200, 8)
+        assert other.post("/jobs", json=PICTURE | {"n": 8, "seed": 9000}).status_code == 202
+    door.open()
 
 
 def test_a_full_queue_says_when_to_come_back(serve, gate, pool, expect_error):

@@ -32,7 +32,7 @@ PLAN = Plan(
     recipe=RECIPE,
     identity=GeneratorIdentity("fake", "1", "uint8", "numpy"),
     request={},
-    user="ann",
+    user="",
     fresh=False,
     keep=True,
 )

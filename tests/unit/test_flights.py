@@ -30,8 +30,8 @@ RECIPE = Recipe(
 IDENTITY = GeneratorIdentity("fake", "1", "uint8", "numpy")
 
 
-def plan(key: str = "a", *, fresh: bool = False, keep: bool = True) -> Plan:
-    return Plan(key=key, model="fake", recipe=RECIPE, identity=IDENTITY, request={}, user="ann", fresh=fresh, keep=keep)
+def plan(key: str = "a", *, fresh: bool = False, keep: bool = True, user: str = "") -> Plan:
+    return Plan(key=key, model="fake", recipe=RECIPE, identity=IDENTITY, request={}, user=user, fresh=fresh, keep=keep)
 
 
 @pytest.fixture
@@ -227,6 +227,28 @@ def test_all_or_nothing():
     assert small.pending == 1
     assert mine.run.waiters == 1
     assert small.join([plan("b")])[0].leads
+
+
+def test_one_user_never_fills_the_queue():
+    """Who asks for all there is leaves room for the next; what is drawn or left gives the room back to its user."""
+    flights = Flights(capacity=8)
+    mine = flights.join([plan(key, user="ann") for key in "abcdef"])
+    assert (flights.room("ann"), flights.room("bob")) == (0, 2)
+    with pytest.raises(QueueFull, match="of the free places 0 are for one asker"):
+        flights.join([plan("g", user="ann")])
+    assert flights.join([plan("h", user="bob")])[0].leads
+    flights.start(mine[0].run, 0.0)
+    flights.drawn(mine[0].run)
+    flights.leave(mine[1])
+    assert flights.room("ann") == 1
+
+
+def test_sharing_counts_for_nobody():
+    """Who joins another user's run takes no place of their own, and the run stays that user's."""
+    flights = Flights(capacity=8)
+    flights.join([plan(key, user="ann") for key in "abc"])
+    flights.join([plan(key, user="bob") for key in "abc"])
+    assert (flights.room("ann"), flights.room("bob")) == (3, 4)
 
 
 def test_sharing_needs_no_room():

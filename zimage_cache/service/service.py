@@ -56,7 +56,7 @@ class ImageService:
         generators: By the name requests call them; the first is the default.
         cache: None = switched off: nothing is looked up or stored, `output_image/` is still written.
         history: Gets a copy of every picture; open to whoever has the service.
-        queue_size: Runs that may wait for or hold a generator; 0 = no limit.
+        queue_size: Runs that may wait for or hold a generator; 0 = no limit. One user gets a part of them only.
         request_timeout: Seconds `render` waits; 0 = no limit.
         versions: Names and versions of the software, for the records.
         preload: Load the default model at `start`.
@@ -179,8 +179,14 @@ class ImageService:
         """Return how *model* (None = the default) is on each card it is drawn on, the first one first."""
         return self._worker(model).states
 
-    def ready(self, model: str | None = None) -> bool:
-        """Tell whether a miss would be accepted now: asleep counts, and so does waking up, for a request waits."""
+    def room(self, user: str) -> int | None:
+        """Return how many pictures *user* may add to the queue now; None = without limit."""
+        return self._flights.room(user)
+
+    def ready(self, model: str | None = None, *, user: str = "") -> bool:
+        """Tell whether a miss of *user* would be accepted now: asleep and waking up count, for a request waits."""
+        if self.room(user) == 0:
+            return False
         worker = self._worker(model)
         match worker.state.status:
             case Status.LOADING:
