@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import socket
@@ -26,12 +25,12 @@ from zimage_cache.generator.protocol import ImageGenerator
 from zimage_cache.generator.residency import Residency
 from zimage_cache.generator.zimage import Fetch, ZImageGenerator
 from zimage_cache.history import History
+from zimage_cache.log_lines import JsonLines, LimitedHandler, TextLines, limit_standard_error
 from zimage_cache.service.service import ImageService
 from zimage_cache.settings import Settings
 from zimage_cache.web.request_id import RequestIdFilter
 
 _log = logging.getLogger(__name__)
-_LINE: Final = "%(asctime)s %(levelname)-7s %(request_id)s %(message)s"
 _BACKLOG: Final = 2048
 _RECORDED: Final = ("diffusers", "torch", "transformers", "pillow")
 
@@ -221,28 +220,14 @@ def versions() -> dict[str, str]:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send all log lines to standard error, one line each, as text or JSON, with the request's id."""
-    stream = logging.StreamHandler()
+    """Send all log lines to standard error as text or JSON, with the request's id, so many of a kind a minute."""
+    stream = LimitedHandler()
     stream.addFilter(RequestIdFilter())
-    stream.setFormatter(_JsonLines() if settings.log_format == "json" else logging.Formatter(_LINE))
+    stream.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     level = logging.DEBUG if settings.debug else settings.log_level.upper()
     logging.basicConfig(level=logging.WARNING, handlers=[stream], force=True)
     logging.getLogger("zimage_cache").setLevel(level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": self.formatTime(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "request_id": getattr(record, "request_id", "-"),
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
 
 
 def serve(settings: Settings) -> None:
@@ -252,6 +237,7 @@ def serve(settings: Settings) -> None:
         SettingsError: Something it needs cannot be had: one line, rule, value and remedy.
     """
     who = settings.credentials()
+    limit_standard_error()
     with listen(settings.host, settings.port) as listening:
         _require_folders(settings)
         generator = make_generator(settings)
