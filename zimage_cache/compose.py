@@ -16,6 +16,7 @@ from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.errors import GeneratorError, SettingsError
+from zimage_cache.faults import Faults
 from zimage_cache.generator.device import CPU, Device, find_device, find_mates
 from zimage_cache.generator.download import Downloader
 from zimage_cache.generator.model_store import SLIM, search_roots
@@ -165,14 +166,15 @@ def make_service(
         SettingsError: A folder cannot be written.
     """
     _require_folders(settings)
-    cache = make_cache(settings) if settings.caching else None
+    faults = Faults()
+    cache = make_cache(settings, faults) if settings.caching else None
     residency = Residency(settings.max_models, settings.idle_unload)
     first = residency.add(generator, _interrupt(generator))
     residents = [first, *(residency.add(other, _interrupt(other)) for other in others)]
     service = ImageService(
         {each.profile.name: each for each in residents},
         cache,
-        History(settings.output_folder, settings.workspace),
+        History(settings.output_folder, settings.workspace, faults),
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
         versions=versions(),
@@ -180,6 +182,7 @@ def make_service(
         mates={first.profile.name: [residency.add(mate, _interrupt(mate), beside=first) for mate in mates]},
         database=settings.database,
         wildcards=settings.workspace / "wildcards",
+        faults=faults,
     )
     drawing = [each for each in (generator, *others, *mates) if isinstance(each, ZImageGenerator)]
     return service, lambda: _running(service, cache, residency, drawing)
@@ -192,13 +195,24 @@ def _interrupt(generator: ImageGenerator) -> Callable[[], None]:
 Running = Callable[[], contextlib.AbstractContextManager[None]]
 
 
-def make_cache(settings: Settings) -> ResultCache:
+def make_cache(settings: Settings, faults: Faults | None = None) -> ResultCache:
     """Build both tiers.
 
     Raises:
         SettingsError: The cache's folder cannot be written.
     """
     _require_writable(settings.cache_folder, "--cache-dir")
+    return open_cache(settings, faults)
+
+
+def open_cache(settings: Settings, faults: Faults | None = None) -> ResultCache:
+    """Build both tiers on a folder that may be one to read from only; where there is none, on an empty one.
+
+    Raises:
+        SettingsError: There is no such folder, and it cannot be made.
+    """
+    if not settings.cache_folder.is_dir():
+        _require_writable(settings.cache_folder, "--cache-dir")
     disk = DiskTier(
         settings.cache_folder,
         max_bytes=settings.cache_max_bytes,
@@ -206,6 +220,7 @@ def make_cache(settings: Settings) -> ResultCache:
         ttl_seconds=settings.cache_ttl,
         min_free_bytes=settings.cache_min_free,
         policy=settings.cache_policy,
+        faults=faults,
     )
     return ResultCache(MemoryTier(settings.memory_max_bytes), disk)
 

@@ -1,6 +1,8 @@
 """`/generate`, `/lookup`, `/health` and `/ready` over a real socket."""
 
+import errno
 import logging
+import os
 import socket
 import threading
 from collections import Counter
@@ -369,3 +371,31 @@ def test_who_hangs_up_while_sending_is_no_trouble(serve, caplog):
         half.sendall(head + b'Content-Length: 1000\r\n\r\n{"prompt": ')
     assert house.image()["source"] == "generated"
     assert caplog.records == []
+
+
+def test_health_names_trouble_that_lasts(serve, monkeypatch):
+    """A cache that cannot be written and one that is off: in words, since when, and gone when it is over."""
+    house = serve()
+    assert house.client.get("/health").json()["troubles"] == []
+    with monkeypatch.context() as trouble:
+
+        def full(*_args):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        trouble.setattr(os, "fsync", full)
+        assert house.image(seed=1)["source"] == "generated"
+        house.until(lambda: house.client.get("/health").json()["troubles"] != [])
+        (told,) = house.client.get("/health").json()["troubles"]
+        assert told["code"] == "cache_disk_full"
+        assert "not stored" in told["detail"]
+        assert set(told) == {"code", "since", "detail"}
+        assert house.client.get("/ready").json()["troubles"] == [told]
+    house.image(seed=2)
+    house.stored()
+    assert house.client.get("/health").json()["troubles"] == []
+
+
+def test_health_says_that_the_cache_is_off(serve):
+    """Nothing is wrong, but whoever wonders why each picture is drawn anew finds it here."""
+    (told,) = serve(caching=False).client.get("/health").json()["troubles"]
+    assert told["code"] == "cache_off"

@@ -5,6 +5,8 @@ lies there and is worth how much that of `ledger`, kept true by `inventory`; wha
 """
 
 import builtins
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -23,9 +25,10 @@ from zimage_cache.cache.store import MAX_IMAGE, MAX_RECORD, Store
 from zimage_cache.cache.stored import Stored
 from zimage_cache.cache.tally import Complaints, Tally
 from zimage_cache.cache.told import Told, nobody
-from zimage_cache.cache.trouble import Trouble
+from zimage_cache.cache.trouble import DiskFull, Trouble
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
+from zimage_cache.faults import Faults, can_be_written
 
 # An entry may take a quarter of the bound at most: a few giants must not empty the cache.
 _LARGEST_SHARE = 4
@@ -56,6 +59,7 @@ class DiskTier:
         clock: Seconds since 1970.
         steady: Seconds on a clock that nobody sets.
         complaints: Where trouble is logged.
+        faults: Where trouble stands while it lasts.
 
     `attended` tells that a caretaker scans the folder and brings it down to the bounds, in small batches. Then a write
     waits for neither: it evicts one batch at most, and where that is too little, or nothing is known yet, the bounds
@@ -77,6 +81,7 @@ class DiskTier:
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
         complaints: Complaints | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.root = root
         self.max_bytes = max_bytes
@@ -92,7 +97,7 @@ class DiskTier:
         complaints = complaints or Complaints()
         index = Index(root, tally=self.tally, complaints=complaints, clock=steady)
         self._ledger = Ledger(index, Order(policy), clock)
-        self._trouble = Trouble(root, self.tally, complaints, steady)
+        self._trouble = Trouble(root, self.tally, complaints, steady, faults=faults or Faults(), works=self._writable)
         self._inventory = Inventory(self._store, self._ledger, clock)
         self._scanning = threading.Lock()
         self._doomed: dict[str, float] = {}
@@ -161,7 +166,8 @@ class DiskTier:
         if not is_key(key):
             return False
         with self._trouble.changing():
-            return bool(self._remove([key], pinned=True))
+            # What is not there needs no lock, which a read-only disk refuses.
+            return self._store.there(key) and bool(self._remove([key], pinned=True))
 
     def clear(self, *, pinned: bool = False, told: Told = nobody) -> int:
         """Remove everything, also what other processes wrote; return how many entries that were.
@@ -213,8 +219,11 @@ class DiskTier:
         """
         if not is_key(key):
             return False
-        with self._trouble.changing(), self._inventory.changing(key):
-            return self._store.pin(key)
+        with self._trouble.changing():
+            if self._store.pinned(key) or self._store.whole_record(key) is None:
+                return self._store.whole_record(key) is not None
+            with self._inventory.changing(key):
+                return self._store.pin(key)
 
     def unpin(self, key: str) -> bool:
         """Treat an entry like all others again; return whether it was pinned.
@@ -224,8 +233,11 @@ class DiskTier:
         """
         if not is_key(key):
             return False
-        with self._trouble.changing(), self._inventory.changing(key):
-            return self._store.unpin(key)
+        with self._trouble.changing():
+            if not self._store.pinned(key):
+                return False
+            with self._inventory.changing(key):
+                return self._store.unpin(key)
 
     def generation(self, key: str) -> Generation | None:
         """Take the right to generate *key* among all processes on this folder; None while another has it.
@@ -354,6 +366,7 @@ class DiskTier:
     def keep_up(self) -> None:
         """Tell other processes what was used and found here, and hear what they did."""
         if not self._lost():
+            self._foresee()
             self._ledger.flush()
             self._inventory.meet_strangers()
             self._ledger.follow()
@@ -418,15 +431,23 @@ class DiskTier:
         return 0 < self.max_bytes < (image_bytes + record_bytes) * _LARGEST_SHARE
 
     def _remove(self, keys: Collection[str], *, pinned: bool = False, told: Told = nobody) -> set[str]:
-        """Remove entries and what is left of some; return the keys of the entries."""
-        removed = set()
+        """Remove entries and what is left of some; return the keys of the entries.
+
+        Raises:
+            CacheError: One could not be removed; says how many were before that.
+        """
+        removed: set[str] = set()
         for done, key in enumerate(keys):
             told(done, len(keys))
-            with self._inventory.changing(key):
-                if pinned or not self._store.pinned(key):
-                    if self._store.remove(key):
-                        removed.add(key)
-                    self._store.unpin(key)
+            try:
+                with self._inventory.changing(key):
+                    if pinned or not self._store.pinned(key):
+                        if self._store.remove(key):
+                            removed.add(key)
+                        self._store.unpin(key)
+            except CacheError as error:
+                before = f"; {len(removed)} removed before that" if len(keys) > 1 else ""
+                raise CacheWriteFailed(f"{error}{before}") from error.__cause__
         if removed:
             files.sync_folder(self._store.layout.keys)
         return removed
@@ -545,8 +566,24 @@ class DiskTier:
             lacking = self._lacking(size)
         self._yielded = lacking > 0
         if lacking:
-            raise CacheWriteFailed(f"{self.root}: {lacking} bytes short of the {self.min_free_bytes} to leave free")
+            raise DiskFull(f"{self.root}: {lacking} bytes short of the {self.min_free_bytes} to leave free")
         return evicted
+
+    def _foresee(self) -> None:
+        """Note a full or read-only disk before the next write meets it."""
+        with suppress(OSError, CacheError):
+            if os.statvfs(self.root).f_flag & os.ST_RDONLY:
+                self._trouble.lasts("read_only", os.strerror(errno.EROFS))
+            elif self.min_free_bytes and self._lacking(0):
+                self._trouble.lasts("disk_full", "less is free than --cache-min-free")
+
+    def _writable(self) -> bool:
+        """Tell whether a picture could be written now.
+
+        Raises:
+            OSError: It could not.
+        """
+        return can_be_written(self._store.layout.tmp) and not (self.min_free_bytes and self._lacking(0))
 
     def _lacking(self, size: int) -> int:
         return max(0, self.min_free_bytes + size - files.free_bytes(self.root))

@@ -5,6 +5,7 @@ import ipaddress
 import re
 import time
 from collections.abc import Awaitable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
@@ -94,11 +95,19 @@ class DeviceState(BaseModel):
         return cls(device=state.device, status=state.status, phase=state.phase, detail=state.detail)
 
 
+class Trouble(BaseModel):
+    """Something that does not work, and has not for a while: `code` for programs, `detail` for people."""
+
+    code: str
+    since: datetime
+    detail: str
+
+
 class Health(BaseModel):
     """The answer of `/health` and `/ready`; without credentials, where they are asked for, status and time only.
 
     The model is as well as the best of its `devices`. `room` is how many pictures this asker may add to the queue now,
-    null where the queue has no bound.
+    null where the queue has no bound. `troubles` are what does not work now beside the drawing: a full disk, say.
     """
 
     status: Status
@@ -110,6 +119,7 @@ class Health(BaseModel):
     detail: str | None = None
     devices: list[DeviceState] | None = None
     room: int | None = None
+    troubles: list[Trouble] | None = None
 
 
 def add_api(app: FastAPI, service: ImageService, *, private: bool) -> None:
@@ -200,6 +210,7 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
                 "detail": state.detail,
                 "devices": [DeviceState.of(each) for each in service.devices()],
                 "room": service.room(asker(request)),
+                "troubles": [asdict(fault) for fault in service.faults.standing],
             }
         return Health.model_validate(known).model_dump(mode="json", exclude_unset=True)
 
