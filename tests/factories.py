@@ -48,7 +48,7 @@ def plan(key: str = "a", **changes: Any) -> Plan:
         "recipe": recipe(),
         "identity": identity(),
         "request": {},
-        "user": "ann",
+        "user": "",
         "fresh": False,
         "keep": True,
     }

@@ -265,12 +265,13 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = MappingProxyType(
 def _opened(settings: Settings) -> Iterator[ResultCache]:
     """Open the cache; others may be using it.
 
-    Without bounds: a server may run with wider ones than this command was told of, and nothing may go for that.
+    Without bounds: a server may run with wider ones than this command was told of, and nothing may go for that. A
+    folder that cannot be written can be looked at all the same; what would change it says so.
     """
     from zimage_cache import compose  # noqa: PLC0415 - after the environment is set
 
     bounds = ("cache_max_bytes", "cache_max_entries", "cache_ttl", "cache_min_free")
-    cache = compose.make_cache(settings.model_copy(update=dict.fromkeys(bounds, 0)))
+    cache = compose.open_cache(settings.model_copy(update=dict.fromkeys(bounds, 0)))
     try:
         yield cache
     finally:

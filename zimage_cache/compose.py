@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import socket
@@ -17,6 +16,7 @@ from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.errors import GeneratorError, SettingsError
+from zimage_cache.faults import Faults
 from zimage_cache.generator.device import CPU, Device, find_device, find_mates
 from zimage_cache.generator.download import Downloader
 from zimage_cache.generator.model_store import SLIM, search_roots
@@ -26,12 +26,12 @@ from zimage_cache.generator.protocol import ImageGenerator
 from zimage_cache.generator.residency import Residency
 from zimage_cache.generator.zimage import Fetch, ZImageGenerator
 from zimage_cache.history import History
+from zimage_cache.log_lines import JsonLines, LimitedHandler, TextLines, limit_standard_error
 from zimage_cache.service.service import ImageService
 from zimage_cache.settings import Settings
 from zimage_cache.web.request_id import RequestIdFilter
 
 _log = logging.getLogger(__name__)
-_LINE: Final = "%(asctime)s %(levelname)-7s %(request_id)s %(message)s"
 _BACKLOG: Final = 2048
 _RECORDED: Final = ("diffusers", "torch", "transformers", "pillow")
 
@@ -166,14 +166,15 @@ def make_service(
         SettingsError: A folder cannot be written.
     """
     _require_folders(settings)
-    cache = make_cache(settings) if settings.caching else None
+    faults = Faults()
+    cache = make_cache(settings, faults) if settings.caching else None
     residency = Residency(settings.max_models, settings.idle_unload)
     first = residency.add(generator, _interrupt(generator))
     residents = [first, *(residency.add(other, _interrupt(other)) for other in others)]
     service = ImageService(
         {each.profile.name: each for each in residents},
         cache,
-        History(settings.output_folder, settings.workspace),
+        History(settings.output_folder, settings.workspace, faults),
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
         versions=versions(),
@@ -181,6 +182,7 @@ def make_service(
         mates={first.profile.name: [residency.add(mate, _interrupt(mate), beside=first) for mate in mates]},
         database=settings.database,
         wildcards=settings.workspace / "wildcards",
+        faults=faults,
     )
     drawing = [each for each in (generator, *others, *mates) if isinstance(each, ZImageGenerator)]
     return service, lambda: _running(service, cache, residency, drawing)
@@ -193,13 +195,24 @@ def _interrupt(generator: ImageGenerator) -> Callable[[], None]:
 Running = Callable[[], contextlib.AbstractContextManager[None]]
 
 
-def make_cache(settings: Settings) -> ResultCache:
+def make_cache(settings: Settings, faults: Faults | None = None) -> ResultCache:
     """Build both tiers.
 
     Raises:
         SettingsError: The cache's folder cannot be written.
     """
     _require_writable(settings.cache_folder, "--cache-dir")
+    return open_cache(settings, faults)
+
+
+def open_cache(settings: Settings, faults: Faults | None = None) -> ResultCache:
+    """Build both tiers on a folder that may be one to read from only; where there is none, on an empty one.
+
+    Raises:
+        SettingsError: There is no such folder, and it cannot be made.
+    """
+    if not settings.cache_folder.is_dir():
+        _require_writable(settings.cache_folder, "--cache-dir")
     disk = DiskTier(
         settings.cache_folder,
         max_bytes=settings.cache_max_bytes,
@@ -207,6 +220,7 @@ def make_cache(settings: Settings) -> ResultCache:
         ttl_seconds=settings.cache_ttl,
         min_free_bytes=settings.cache_min_free,
         policy=settings.cache_policy,
+        faults=faults,
     )
     return ResultCache(MemoryTier(settings.memory_max_bytes), disk)
 
@@ -221,28 +235,14 @@ def versions() -> dict[str, str]:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send all log lines to standard error, one line each, as text or JSON, with the request's id."""
-    stream = logging.StreamHandler()
+    """Send all log lines to standard error as text or JSON, with the request's id, so many of a kind a minute."""
+    stream = LimitedHandler()
     stream.addFilter(RequestIdFilter())
-    stream.setFormatter(_JsonLines() if settings.log_format == "json" else logging.Formatter(_LINE))
+    stream.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     level = logging.DEBUG if settings.debug else settings.log_level.upper()
     logging.basicConfig(level=logging.WARNING, handlers=[stream], force=True)
     logging.getLogger("zimage_cache").setLevel(level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": self.formatTime(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "request_id": getattr(record, "request_id", "-"),
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
 
 
 def serve(settings: Settings) -> None:
@@ -252,6 +252,7 @@ def serve(settings: Settings) -> None:
         SettingsError: Something it needs cannot be had: one line, rule, value and remedy.
     """
     who = settings.credentials()
+    limit_standard_error()
     with listen(settings.host, settings.port) as listening:
         _require_folders(settings)
         generator = make_generator(settings)

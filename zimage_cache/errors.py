@@ -16,6 +16,7 @@
     │   ├── QueueFull           waiting helps
     │   └── TimedOut            this asker's patience, not the run's
     ├── HistoryUnavailable      the index of output_image/ or a file in it; the pictures are safe
+    ├── CacheUnavailable        what is stored cannot be changed just now; it is still there
     └── CacheError              never reaches a user: logged, counted, treated as a miss
         ├── CorruptEntry
         └── CacheWriteFailed
@@ -68,6 +69,12 @@ class HistoryUnavailable(ZImageError):
     """The index of `output_image/` cannot be used just now, or a file in it cannot be moved or deleted."""
 
     code = "history_unavailable"
+
+
+class CacheUnavailable(ZImageError):
+    """An entry cannot be deleted, pinned or unpinned just now: the disk refuses. It is stored as before."""
+
+    code = "cache_unavailable"
 
 
 class GeneratorError(ZImageError):

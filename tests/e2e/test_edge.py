@@ -202,7 +202,7 @@ def test_health_tells_strangers_status_and_time_only(locked, path):
     stranger = json.loads(locked.raw("GET", path).body)
     assert set(stranger) == {"status", "timestamp"}
     friend = json.loads(locked.raw("GET", path, headers=bearer(PASSWORD)).body)
-    assert {"status", "timestamp", "model", "device", "phase", "share", "detail"} <= set(friend)
+    assert {"status", "timestamp", "model", "device", "phase", "share", "detail", "room", "troubles"} <= set(friend)
 
 
 def test_pictures_are_private_under_a_password(locked):

@@ -1,17 +1,22 @@
 """`/generate`, `/lookup`, `/health` and `/ready` over a real socket."""
 
+import errno
 import logging
+import os
 import socket
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.waiting import wait_until
 from zimage_cache.errors import ModelMissing, OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
+
+PICTURE = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4}
 
 
 @pytest.fixture
@@ -166,6 +171,23 @@ def test_nothing_waits_behind_misses(serve, gate, pool):
     door.open()
     assert {miss.result(60).json()["images"][0]["source"] for miss in misses} == {"generated"}
     assert house.studio.generator.most_at_once == 1
+
+
+def test_one_asker_leaves_room_for_the_next(serve, gate, expect_error):
+    """Jobs until one is refused: `/ready` says so to this asker, and to another address that its miss is accepted."""
+    door = gate()
+    house = serve(door)
+    answers = [house.client.post("/jobs", json=PICTURE | {"n": 8, "seed": 100 * number}) for number in range(4)]
+    expect_error(answers[-1], 503, "queue_full")
+    while house.client.get("/ready").status_code == 200:
+        assert house.client.post("/jobs", json=PICTURE | {"seed": house.studio.service.queue_depth}).status_code == 202
+    assert house.client.get("/health").json()["room"] == 0
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(base_url=house.client.base_url, transport=transport, timeout=60) as other:
+        ready = other.get("/ready")
+        assert (ready.status_code, ready.json()["room"]) == (200, 8)
+        assert other.post("/jobs", json=PICTURE | {"n": 8, "seed": 9000}).status_code == 202
+    door.open()
 
 
 def test_a_full_queue_says_when_to_come_back(serve, gate, pool, expect_error):
@@ -350,3 +372,31 @@ def test_who_hangs_up_while_sending_is_no_trouble(serve, caplog):
         half.sendall(head + b'Content-Length: 1000\r\n\r\n{"prompt": ')
     assert house.image()["source"] == "generated"
     assert caplog.records == []
+
+
+def test_health_names_trouble_that_lasts(serve, monkeypatch):
+    """A cache that cannot be written and one that is off: in words, since when, and gone when it is over."""
+    house = serve()
+    assert house.client.get("/health").json()["troubles"] == []
+    with monkeypatch.context() as trouble:
+
+        def full(*_args):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        trouble.setattr(os, "fsync", full)
+        assert house.image(seed=1)["source"] == "generated"
+        house.until(lambda: house.client.get("/health").json()["troubles"] != [])
+        (told,) = house.client.get("/health").json()["troubles"]
+        assert told["code"] == "cache_disk_full"
+        assert "not stored" in told["detail"]
+        assert set(told) == {"code", "since", "detail"}
+        assert house.client.get("/ready").json()["troubles"] == [told]
+    house.image(seed=2)
+    house.stored()
+    assert house.client.get("/health").json()["troubles"] == []
+
+
+def test_health_says_that_the_cache_is_off(serve):
+    """Nothing is wrong, but whoever wonders why each picture is drawn anew finds it here."""
+    (told,) = serve(caching=False).client.get("/health").json()["troubles"]
+    assert told["code"] == "cache_off"

@@ -11,12 +11,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.waiting import wait_until
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.eviction import Policy
 from zimage_cache.cache.index import NAME
 from zimage_cache.cache.layout import Layout
 from zimage_cache.cache.memory import MemoryTier
+from zimage_cache.cache.store import Store
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry
 
@@ -216,3 +218,46 @@ def test_cache_against_a_dict(tmp_path_factory, entry, bytes_below, rounds, poli
     case.settings = settings(max_examples=rounds(200), stateful_step_count=30, deadline=None)
 
     case.runTest()
+
+
+def test_no_write_waits_for_a_mass_eviction(tmp_path, entry, rounds, monkeypatch):
+    """Writers on a folder far over its new bounds: none removes more than a batch, and in the end the bounds hold."""
+    many, bound = rounds(3000), 40
+    filling = DiskTier(tmp_path, max_bytes=0)
+    for seed in range(many):
+        filling.put(entry(seed, side=16))
+    filling.close()
+    (tmp_path / NAME).unlink()
+    disk = DiskTier(tmp_path, max_bytes=0, max_entries=bound)
+    cache = ResultCache(MemoryTier(0), disk)
+    removed: dict[str, int] = {}
+    remove = Store.remove
+
+    def counted(store, key):
+        name = threading.current_thread().name
+        removed[name] = removed.get(name, 0) + 1
+        return remove(store, key)
+
+    monkeypatch.setattr(Store, "remove", counted)
+    worst = []
+
+    def write(first):
+        for seed in range(first, first + 20):
+            before = removed.get(threading.current_thread().name, 0)
+            assert cache.put(entry(seed, side=16))
+            worst.append(removed.get(threading.current_thread().name, 0) - before)
+
+    cache.start()
+    threads = [threading.Thread(target=write, args=(many + 1000 * number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: cache.learned)
+    cache.close()
+    while disk.relieve():
+        pass
+
+    assert max(worst) <= 16
+    assert len(disk) == len(list((tmp_path / "keys").iterdir())) <= bound
+    assert check(tmp_path) == []

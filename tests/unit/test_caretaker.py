@@ -16,8 +16,9 @@ class NotedDisk:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.budgets: list[int] = []
-        self.behind = False
+        self.behind = self.attended = False
         self.scrubs = 3
+        self.surplus = 0
         self.scanning = threading.Event()
 
     def scan(self, stopped) -> None:
@@ -27,6 +28,12 @@ class NotedDisk:
 
     def keep_up(self) -> None:
         self.calls.append("keep up")
+
+    def relieve(self) -> bool:
+        if self.surplus:
+            self.calls.append("relieve")
+            self.surplus -= 1
+        return self.surplus > 0
 
     def scrub(self, budget, _stopped) -> bool:
         self.calls.append("scrub")
@@ -94,3 +101,21 @@ def test_thread_stops_at_once(looked_after):
 def test_stopping_what_never_ran(looked_after):
     """That is no error."""
     looked_after[1].stop()
+
+
+def test_removes_the_surplus_in_batches(looked_after):
+    """What is over the bounds goes batch by batch, within one round, until there is no more of it."""
+    disk, caretaker, now = looked_after
+    disk.surplus = 7
+    _rounds(caretaker, now, 2)
+    assert [call for call in disk.calls if call != "scrub"] == ["keep up", *["relieve"] * 7, "keep up"]
+
+
+def test_writes_leave_the_bounds_to_it_while_it_works(looked_after):
+    """From its start to its stop."""
+    disk, caretaker, _ = looked_after
+    assert not disk.attended
+    caretaker.start()
+    assert disk.attended
+    caretaker.stop()
+    assert not disk.attended

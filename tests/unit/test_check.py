@@ -35,6 +35,11 @@ def _leave(path):
     (path.parent.parent / "tmp" / f"{path.stem}.1f").write_bytes(b"half")
 
 
+def _age(folder):
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))
+
+
 DAMAGE = {
     "bit flip": (FindingKind.CORRUPT, "image", _flip),
     "truncated": (FindingKind.CORRUPT, "image", lambda path: os.truncate(path, 9)),
@@ -52,6 +57,22 @@ DAMAGE = {
 def test_missing_folder_is_clean(tmp_path):
     """A cache nobody has used yet has nothing wrong with it."""
     assert check(tmp_path / "none") == []
+
+
+@pytest.mark.usefixtures("tier")
+def test_what_a_killed_writer_left_is_clean_for_an_hour(tmp_path, entry):
+    """A file in `tmp/`, a picture without its record: `check` says clean right after the kill, a server tidies up."""
+    layout = Layout(tmp_path)
+    _leave(layout.image(entry(0).record.key))
+    layout.record(entry(1).record.key).unlink()
+    assert check(tmp_path) == []
+    later = time.time() + HOUR + 60
+    assert {finding.kind for finding in check(tmp_path, clock=lambda: later)} == {
+        FindingKind.LEFTOVER,
+        FindingKind.ORPHAN,
+    }
+    DiskTier(tmp_path, max_bytes=0, clock=lambda: later).scan()
+    assert check(tmp_path, clock=lambda: later) == []
 
 
 @pytest.mark.parametrize(("kind", "which", "damage"), DAMAGE.values(), ids=DAMAGE)
@@ -82,6 +103,7 @@ def test_all_damage_at_once(tmp_path, entry):
     layout.image(entry(0).record.key).unlink()
     _flip(layout.image(entry(1).record.key))
     _leave(layout.image(entry(2).record.key))
+    _age(layout.tmp)
 
     kinds = {finding.kind for finding in check(tmp_path, repair=True)}
 

@@ -1,5 +1,6 @@
 """`zimage cache …`: on the folder itself, in words for people and JSON for programs, beside a server or without one."""
 
+import errno
 import json
 import logging
 import os
@@ -439,3 +440,55 @@ def test_a_terminal_sees_progress_and_a_pipe_does_not(stored, command, words):
     piped = subprocess.run([*ZIMAGE, *command], check=True, capture_output=True, env=environment())
     assert piped.stderr == b""
     assert b"\x1b" not in piped.stdout
+
+
+# A folder that can only be read
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """Give a switch after which every file opened for writing, and every removal, fails as on a read-only disk."""
+    really = os.open
+
+    def opened(path, flags, *args, **kwargs):
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return really(path, flags, *args, **kwargs)
+
+    def refuse(path, *_args, **_kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    def switch():
+        monkeypatch.setattr(os, "open", opened)
+        for name in ("touch", "unlink", "mkdir"):
+            monkeypatch.setattr(Path, name, refuse)
+
+    return switch
+
+
+def test_a_read_only_cache_can_be_looked_at(stored, told, read_only):
+    """`list`, `stats`, `show`, `check` and a dry run need to write nothing."""
+    keys = [stored(seed) for seed in range(3)]
+    read_only()
+    assert {each["key"] for each in told("list")["entries"]} == set(keys)
+    assert told("stats")["now"]["disk_entries"] == 3
+    assert told("show", keys[0])["key"] == keys[0]
+    assert told("check")["findings"] == []
+    assert told("prune", "--to-bytes", "0", "--dry-run")["entries"] == 3
+
+
+@pytest.mark.parametrize("command", ["delete KEY", "pin KEY", "clear --yes", "prune --to-bytes 0"])
+def test_what_a_read_only_cache_refuses_is_said(stored, read_only, command):
+    """Status 1 and the reason; not "no such picture", nor that nothing needed removing."""
+    key = stored(1)
+    read_only()
+    result = zimage(*command.replace("KEY", key).split())
+    assert result.exit_code == 1
+    assert "Read-only file system" in result.stderr
+    assert "removed 0" not in result.stdout
+
+
+def test_a_cache_folder_that_cannot_be_made_is_a_wrong_setting(read_only):
+    """Nothing to look at, and nowhere to make it: status 2, as ever."""
+    read_only()
+    assert zimage("list").exit_code == 2

@@ -19,6 +19,7 @@ from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.index import NAME, Index
 from zimage_cache.cache.layout import Layout
+from zimage_cache.cache.ledger import Ledger
 from zimage_cache.cache.locks import Stripes
 from zimage_cache.cache.store import Store
 from zimage_cache.cache.stored import Stored
@@ -1266,3 +1267,131 @@ def test_scan_sweeps_locks_and_pins_of_the_dead(root, tier, entry):
     DiskTier(root, max_bytes=0, clock=lambda: born + HOUR + 60).scan()
 
     assert [path.name for path in layout.pins.iterdir()] == [entry(2).record.key]
+
+
+# Beside a caretaker
+
+
+def _lowered(root: Path, entry, count: int, **bounds: int) -> DiskTier:
+    """Fill a folder with *count* entries, and open it again under bounds that are far below them, attended."""
+    filling = DiskTier(root, max_bytes=0)
+    for seed in range(count):
+        filling.put(entry(seed, side=16))
+    filling.close()
+    tier = DiskTier(root, **({"max_bytes": 0} | bounds))
+    tier.attended = True
+    return tier
+
+
+def test_a_write_evicts_one_batch_at_most(root, entry):
+    """After a start with smaller bounds no write removes the whole surplus: the batches after it do."""
+    tier = _lowered(root, entry, 100, max_entries=10)
+    tier.scan()
+    assert tier.tally["evictions"] == 0
+    evicted = []
+    for seed in range(200, 203):
+        before = tier.tally["evictions"]
+        assert tier.put(entry(seed, side=16)) is not None
+        evicted.append(tier.tally["evictions"] - before)
+    assert evicted == [16, 16, 16]
+
+    while tier.relieve():
+        evicted.append(tier.tally["evictions"] - sum(evicted))
+
+    assert max(evicted) <= 16
+    assert len(tier) == len(list((root / "keys").iterdir())) == 10
+
+
+def test_a_write_that_one_batch_makes_no_room_for_is_stored(root, entry, bytes_below):
+    """Room for a large picture among many small ones: it exceeds the bound only until the next batches."""
+    bound = 200_000
+    tier = _lowered(root, entry, 100, max_bytes=bound)
+    tier.scan()
+    while tier.relieve():
+        pass
+    assert tier.bytes <= bound
+
+    large = entry(500, side=112)
+    assert len(large.png) * 4 < bound < len(large.png) + tier.bytes
+    assert tier.put(large) is not None
+    while tier.relieve():
+        pass
+
+    assert tier.get(large.record.key) is not None
+    assert tier.bytes == bytes_below(root) <= bound
+
+
+def test_a_write_waits_for_no_scan(root, entry, monkeypatch):
+    """With a cold index and too much on the disk, a write looks at no folder, and evicts nobody on hearsay."""
+    tier = _lowered(root, entry, 40, max_entries=5)
+    looks = []
+    monkeypatch.setattr(files, "listing", lambda folder: looks.append(folder) or iter(()))
+    (root / NAME).unlink()
+
+    assert tier.put(entry(200, side=16)) is not None
+
+    assert looks == []
+    assert tier.tally["evictions"] == 0
+    assert tier.behind
+    monkeypatch.undo()
+    tier.scan()
+    while tier.relieve():
+        pass
+    assert len(tier) == 5
+
+
+def test_a_write_takes_over_a_bounded_number_of_rows(root, entry, monkeypatch):
+    """However much the index has to say at the start, a write hears a first part of it."""
+    filling = DiskTier(root, max_bytes=0)
+    filling.put(entry(0))
+    filling.close()
+    with sqlite3.connect(root / NAME) as database:
+        columns = (
+            "bytes, whole, stamp, pinned, created, cost, frequency, used, worth, prompt, seed, width, height, model"
+        )
+        database.executemany(
+            f"INSERT INTO entries (key, {columns}) SELECT ?, {columns} FROM entries LIMIT 1",
+            [(f"{number:064x}",) for number in range(2000)],
+        )
+    database.close()
+    tier = DiskTier(root, max_bytes=10**9)
+    tier.attended = True
+    taken = []
+    changes = Index.changes
+    monkeypatch.setattr(Index, "changes", lambda *args: taken.append(found := changes(*args)) or found)
+
+    tier.put(entry(1))
+
+    assert sum(map(len, taken)) <= 256
+    monkeypatch.undo()
+    tier.scan()
+    assert len(tier) == 2
+
+
+def test_a_write_meets_a_bounded_number_of_strangers(root, entry, monkeypatch):
+    """Hits of entries that are not counted yet leave notes; a write works through a few of them only."""
+    tier = _lowered(root, entry, 60)
+    for seed in range(60):
+        tier.get(entry(seed, side=16).record.key)
+    looked = []
+    monkeypatch.setattr(Ledger, "write", lambda _ledger, key, *_, **__: looked.append(key))
+
+    tier.put(entry(500, side=16))
+
+    assert 0 < len(looked) <= 17
+    monkeypatch.undo()
+    tier.scan()
+
+
+def test_a_scan_that_failed_is_made_again_soon(root, entry, monkeypatch):
+    """Nobody is evicted before a scan has come to its end, so the next one is due at once."""
+    tier = _lowered(root, entry, 3, max_entries=1)
+    with monkeypatch.context() as trouble:
+        trouble.setattr(os, "scandir", _raiser(errno.EIO))
+        tier.scan()
+    assert tier.behind
+    tier.scan()
+    assert not tier.behind
+    while tier.relieve():
+        pass
+    assert len(tier) == 1

@@ -1,4 +1,4 @@
-"""The memory of prompts read: exact, least recently used first out, bounded by bytes."""
+"""The memory of prompts read: exact, least recently used first out, bounded by bytes and by number."""
 
 import pytest
 import torch
@@ -46,6 +46,15 @@ def test_bytes_are_the_bound_and_the_least_used_goes_first():
     kept.get(key(0))
     kept.put(key(3), embeddings_of(3))
     assert [kept.get(key(number)) is not None for number in range(4)] == [True, False, True, True]
+    assert (kept.bytes, len(kept)) == (3 * 1280, 3)
+
+
+def test_number_is_a_bound_too():
+    """Texts of a small model take few bytes each: their number is bounded, so that memory stops growing soon."""
+    kept = Embeddings(max_texts=3)
+    for number in range(10):
+        kept.put(key(number), embeddings_of(number))
+    assert [number for number in range(10) if kept.get(key(number)) is not None] == [7, 8, 9]
     assert (kept.bytes, len(kept)) == (3 * 1280, 3)
 
 

@@ -229,6 +229,28 @@ def test_all_or_nothing():
     assert small.join([plan("b")])[0].leads
 
 
+def test_one_user_never_fills_the_queue():
+    """Who asks for all there is leaves room for the next; what is drawn or left gives the room back to its user."""
+    flights = Flights(capacity=8)
+    mine = flights.join([plan(key, user="ann") for key in "abcdef"])
+    assert (flights.room("ann"), flights.room("bob")) == (0, 2)
+    with pytest.raises(QueueFull, match="of the free places 0 are for one asker"):
+        flights.join([plan("g", user="ann")])
+    assert flights.join([plan("h", user="bob")])[0].leads
+    flights.start(mine[0].run, 0.0)
+    flights.drawn(mine[0].run)
+    flights.leave(mine[1])
+    assert flights.room("ann") == 1
+
+
+def test_sharing_counts_for_nobody():
+    """Who joins another user's run takes no place of their own, and the run stays that user's."""
+    flights = Flights(capacity=8)
+    flights.join([plan(key, user="ann") for key in "abc"])
+    flights.join([plan(key, user="bob") for key in "abc"])
+    assert (flights.room("ann"), flights.room("bob")) == (3, 4)
+
+
 def test_sharing_needs_no_room():
     """A full queue takes everybody who asks for what is already in it."""
     full = Flights(capacity=2)

@@ -21,7 +21,9 @@ import pytest
 
 from tests.waiting import wait_until
 from zimage_cache import png
+from zimage_cache.database import Snapshot
 from zimage_cache.errors import HistoryUnavailable, InvalidRequest
+from zimage_cache.faults import Faults
 from zimage_cache.history import History, files, index
 
 NAME = re.compile(r"image_\d{8}_\d{6}_[0-9a-f]{8}(_\d+)?\.png")
@@ -677,3 +679,134 @@ def test_what_dead_writers_left_is_swept(folder, entry):
     history.reconcile()
     left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     assert left == {kept[0].name, young.name, link.name, *others}
+
+
+# A disk that nothing can be written to
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """Give a switch after which nothing is written: no file, and of the index there are snapshots only."""
+
+    def refuse(path, *_args, **_kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    def snapshot(path, *_args, **_kwargs):
+        return sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True, factory=Snapshot)
+
+    def switch():
+        monkeypatch.setattr(files, "_write", refuse)
+        monkeypatch.setattr(Path, "unlink", refuse)
+        monkeypatch.setattr(Path, "write_bytes", refuse)
+        monkeypatch.setattr(index, "connect", snapshot)
+
+    return switch
+
+
+def test_a_read_only_disk_still_shows_everything(folder, entry, read_only):
+    """Pages, searches, pictures and thumbnails as before; changes say that they failed."""
+    history = History(folder)
+    for seed in range(3):
+        history.add(entry(seed))
+    read_only()
+
+    page = history.page()
+    assert len(page.pictures) == 3
+    assert len(history.page("circle").pictures) == 3
+    assert len(history.similar("a 红 circle")) == 3
+    shown = history.get(page.pictures[0].id)
+    assert history.read(shown) == entry(2).png
+    assert history.thumbnail(shown)
+    with pytest.raises(HistoryUnavailable, match="Read-only file system"):
+        history.delete(shown)
+
+
+def test_a_changed_file_is_shown_although_that_cannot_be_noted(folder, entry, read_only):
+    """Somebody edited a picture before the disk became read-only: its new state is what is listed."""
+    history = History(folder)
+    path = history.add(entry(1))
+    path.write_bytes(entry(2).png)
+    read_only()
+    (shown,) = history.page().pictures
+    assert shown.stamp.size == len(entry(2).png)
+    assert history.get(shown.id).stamp == shown.stamp
+
+
+def test_a_torn_snapshot_sets_no_database_aside(folder, entry, monkeypatch):
+    """What is read past the locks may be torn by who writes just now: that is no damage."""
+    history = History(folder)
+    history.add(entry(1))
+    torn = folder.parent / "torn.sqlite3"
+    torn.write_bytes((folder.parent / "zimage.sqlite3").read_bytes()[:8192])
+
+    def snapshot(*_args, **_kwargs):
+        return sqlite3.connect(f"{torn.as_uri()}?mode=ro&immutable=1", uri=True, factory=Snapshot)
+
+    with monkeypatch.context() as reading:
+        reading.setattr(index, "connect", snapshot)
+        with pytest.raises(HistoryUnavailable):
+            history.page()
+    assert not list(folder.parent.glob("*.damaged"))
+    assert len(history.page().pictures) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ENOSPC, "history_disk_full"), (errno.EROFS, "history_read_only"), (errno.EIO, "history_unwritable")],
+)
+def test_trouble_with_the_folder_stands_until_it_is_over(folder, entry, monkeypatch, number, code):
+    """Named once, whatever is asked meanwhile; over with the next copy, or by a test of the folder."""
+    faults = Faults()
+    history = History(folder, faults=faults)
+
+    def fail(path, *_args):
+        raise OSError(number, os.strerror(number), str(path))
+
+    for over in (lambda: history.add(entry(9)), faults.retest):
+        with monkeypatch.context() as trouble:
+            trouble.setattr(files, "_write", fail)
+            trouble.setattr(Path, "write_bytes", fail)
+            for seed in range(3):
+                assert history.add(entry(seed)) is None
+            faults.retest()
+            (fault,) = faults.standing
+            assert fault.code == code
+            assert str(folder) not in fault.detail
+        over()
+        assert faults.standing == []
+
+
+def test_trouble_with_the_index_stands_until_it_is_over(folder, entry, monkeypatch):
+    """The copies are there; that they are not listed is said until they are."""
+    faults = Faults()
+    history = History(folder, faults=faults)
+    history.add(entry(1))
+
+    def fail(*_args, **_kwargs):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(index, "connect", fail)
+        assert history.add(entry(2)) is not None
+        faults.retest()
+        assert [fault.code for fault in faults.standing] == ["history_index_unusable"]
+    faults.retest()
+    assert faults.standing == []
+
+
+def test_no_thread_to_follow_with_is_no_trouble(folder, entry, monkeypatch):
+    """On a machine that gives no more threads the list is what was known; it follows when there are some again."""
+    history = History(folder)
+    history.add(entry(1))
+    history.start()
+    history.close()
+    (folder / "other.png").write_bytes(entry(2).png)
+
+    def refuse(*_args):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        assert len(history.page().pictures) == 1
+    wait_until(lambda: len(history.page().pictures) == 2)
+    history.close()

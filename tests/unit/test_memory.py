@@ -62,3 +62,26 @@ def test_drop_spares_what_replaced_it(stored):
     assert tier.get(fresh.key) is fresh
     tier.drop(fresh)
     assert len(tier) == tier.bytes == 0
+
+
+def test_tiny_pictures_count_what_their_records_take(stored):
+    """A PNG of a few bytes does not make the tier hold more entries than its bound has room for."""
+    tiny = [Stored(Entry(stored(seed).entry.record, b"png"), None) for seed in range(10)]
+    tier = MemoryTier(4 * 8192)
+
+    for one in tiny:
+        tier.put(one)
+
+    assert len(tier) == 4
+    assert tier.bytes == 4 * len(b"png")
+
+
+def test_long_prompts_count(stored):
+    """A record with prompts of 8,000 characters takes its share of the bound."""
+    wordy = [stored(seed, prompt="红" * 8000) for seed in range(10)]
+    tier = MemoryTier(10 * len(wordy[0].entry.png) + 100)
+
+    for one in wordy:
+        tier.put(one)
+
+    assert 0 < len(tier) < 5

@@ -265,6 +265,24 @@ async def test_n_is_admitted_whole_or_refused(studio, gate):
     assert sorted(drawn_seeds(made)) == [1, 2, 3]
 
 
+async def test_one_asker_does_not_fill_the_queue_for_others(studio, gate):
+    """Batches until it is refused: another user is ready and drawn, this one is neither; then there is room again."""
+    door = gate()
+    made = studio(door)
+    jobs = [await made.service.ask(asked(seed), n=8, user="ann") for seed in (0, 100)]
+    with pytest.raises(QueueFull, match="for one asker"):
+        await made.service.ask(asked(200), n=8, user="ann")
+    jobs.append(await made.service.ask(asked(300), n=5, user="ann"))
+    assert not made.service.ready(user="ann")
+    for user, seed, n in (("bob", 400, 8), ("cat", 500, 2), ("dan", 600, 1)):
+        assert made.service.ready(user=user)
+        jobs.append(await made.service.ask(asked(seed), n=n, user=user))
+    door.open()
+    for job in jobs:
+        await job.outcomes()
+    assert made.service.ready(user="ann")
+
+
 async def test_users_take_turns(studio, gate):
     """One user's batch delays another user's picture by one turn; a batch is drawn in the order of its seeds."""
     door = gate(only={0})

@@ -426,6 +426,20 @@ async def test_only_so_many_tickets_on_their_way(studio, desk, gate, monkeypatch
     await tickets.open(asked())
 
 
+async def test_one_user_does_not_take_all_tickets(studio, desk, gate, monkeypatch):
+    """Jobs that share one run take no place in the queue; their number is bounded for each user all the same."""
+    monkeypatch.setattr(tickets_module, "MOST_ACTIVE", 8)
+    tickets = desk(studio(gate(evaluation=2)), patience=60)
+    opened = [await tickets.open(asked(), user="ann") for _ in range(6)]
+    with pytest.raises(QueueFull, match="one asker"):
+        await tickets.open(asked(), user="ann")
+    await tickets.open(asked(), user="bob")
+    for ticket in opened[:2]:
+        tickets.drop(ticket.id)
+    await until(lambda: len(tickets._tasks) == 5)  # noqa: SLF001 - a dropped job leaves a moment later, unseen
+    await tickets.open(asked(), user="ann")
+
+
 async def test_previews_are_made_while_somebody_listens(studio, desk, gate):
     """None before, some from then on, none after the last listener went, though the run goes on."""
     doors = [gate(evaluation=evaluation) for evaluation in (2, 3, 4)]

@@ -10,7 +10,7 @@ import threading
 import pytest
 from PIL import Image
 
-from tests.waiting import wait_until
+from tests.waiting import Clock, wait_until
 from zimage_cache.cache import thumbs
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
@@ -18,6 +18,8 @@ from zimage_cache.cache.layout import Layout
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry, Source
+from zimage_cache.errors import CacheUnavailable
+from zimage_cache.faults import Faults
 
 
 @pytest.fixture
@@ -187,17 +189,118 @@ def test_failed_write_hides_the_replaced_one(cache, entry, monkeypatch):
     assert cache.get(entry(1).record.key) is None
 
 
-def test_failed_deletion_raises_nothing(cache, entry, monkeypatch):
-    """On a read-only disk deleting and clearing say that they did nothing, and count it."""
-    cache.put(entry(1))
+def test_a_failed_change_says_so(cache, entry, monkeypatch):
+    """On a read-only disk nothing that was asked for is said to be done, or not to be there; each failure counts."""
+    known, pinned, none = (entry(seed).record.key for seed in (1, 2, 3))
+    for seed in (1, 2, 4):
+        cache.put(entry(seed))
+    cache.pin(pinned)
+    monkeypatch.setattr(os, "open", _refusing_writes(os.open))
     monkeypatch.setattr(os, "unlink", _fail(errno.EROFS))
 
-    assert cache.delete(entry(1).record.key) is False
-    assert cache.clear() == 0
+    for change in (cache.delete, cache.pin):
+        with pytest.raises(CacheUnavailable, match="Read-only file system"):
+            change(known)
+    with pytest.raises(CacheUnavailable, match="Read-only file system"):
+        cache.unpin(pinned)
+    with pytest.raises(CacheUnavailable, match="0 removed before that"):
+        cache.clear()
+    with pytest.raises(CacheUnavailable, match="0 removed before that"):
+        cache.prune(to_bytes=0)
+    # What needs no change is no failure, and what is not there is not there.
+    assert cache.pin(pinned)
+    assert cache.prune(to_bytes=0, dry_run=True).entries == 2
+    assert cache.prune(to_bytes=10**9).entries == 0
+    assert [cache.delete(none), cache.pin(none), cache.unpin(none), cache.unpin(known)] == [False] * 4
 
     monkeypatch.undo()
-    assert cache.stats().write_errors == 2
-    assert cache.get(entry(1).record.key).entry == entry(1)
+    assert cache.stats().write_errors == 5
+    assert cache.get(known).entry == entry(1)
+
+
+def _refusing_writes(really):
+    def opened(path, flags, *args, **kwargs):
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return really(path, flags, *args, **kwargs)
+
+    return opened
+
+
+def test_a_clean_up_that_breaks_off_says_how_far_it_came(cache, disk, entry, monkeypatch):
+    """Some are gone, one cannot be removed: neither "all" nor "none" is the answer."""
+    for seed in range(4):
+        cache.put(entry(seed))
+    remove, left = os.unlink, [6]
+
+    def some(path, *args, **kwargs):
+        left[0] -= 1
+        if left[0] < 0 and str(path).endswith(".json"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return remove(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "unlink", some)
+    with pytest.raises(CacheUnavailable, match=r"[12] removed before that"):
+        cache.prune(to_bytes=0)
+    monkeypatch.undo()
+    disk.keep_up()
+    assert 0 < cache.stats().disk_entries < 4
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "cache_disk_full"),
+        (errno.EDQUOT, "cache_disk_full"),
+        (errno.EROFS, "cache_read_only"),
+        (errno.EACCES, "cache_read_only"),
+        (errno.EIO, "cache_unwritable"),
+    ],
+)
+def test_trouble_stands_until_it_is_over(root, entry, monkeypatch, number, code):
+    """It is named once, with its cause, while it lasts; it ends with a write that works, or with a test of the disk."""
+    faults = Faults()
+    now = Clock()
+    cache = ResultCache(MemoryTier(0), DiskTier(root, max_bytes=0, steady=now, faults=faults))
+    cache.put(entry(1))
+    for over in (lambda: cache.put(entry(3)), faults.retest):
+        with monkeypatch.context() as trouble:
+            trouble.setattr(os, "fsync", _fail(number))
+            trouble.setattr(type(root), "write_bytes", _fail(number))
+            for _ in range(5):
+                assert cache.put(entry(2)) is False
+            faults.retest()
+            (fault,) = faults.standing
+            assert fault.code == code
+            assert os.strerror(number) in fault.detail
+            assert str(root) not in fault.detail
+        now.now += 60  # a disk that failed is left alone that long
+        over()
+        assert faults.standing == []
+
+
+def test_a_disk_below_its_floor_is_named_before_anything_is_written(root, entry, monkeypatch):
+    """The caretaker's look is enough; with room again the trouble is over, without a write of ours."""
+    faults = Faults()
+    disk = DiskTier(root, max_bytes=0, min_free_bytes=10**6, faults=faults)
+    disk.put(entry(1))
+    with monkeypatch.context() as full:
+        full.setattr(disk, "_lacking", lambda _size: 1)
+        disk.keep_up()
+        faults.retest()
+        assert [fault.code for fault in faults.standing] == ["cache_disk_full"]
+    faults.retest()
+    assert faults.standing == []
+
+
+def test_what_passes_is_no_trouble(root, entry):
+    """All entries pinned and no room: that picture is not stored, but nothing is wrong with the disk."""
+    faults = Faults()
+    cache = ResultCache(MemoryTier(0), DiskTier(root, max_bytes=0, max_entries=1, faults=faults))
+    cache.put(entry(1))
+    cache.pin(entry(1).record.key)
+    assert cache.put(entry(2)) is False
+    assert faults.standing == []
 
 
 def test_oversized_is_kept_nowhere(make, entry):
@@ -351,7 +454,8 @@ def test_start_on_an_unusable_folder(tmp_path, entry):
     assert cache.put(entry(1)) is False
     assert cache.get(entry(1).record.key).source is Source.MEMORY
     assert cache.thumbnail(entry(1).record.key)
-    assert cache.clear() == 0
+    with pytest.raises(CacheUnavailable):
+        cache.clear()
 
 
 def test_pins_and_lists_reach_through(make, entry):
@@ -426,7 +530,7 @@ def test_victim_age(cache, disk, entry):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, errno.EMFILE])
 def test_nothing_raises_in_any_trouble(cache, disk, entry, monkeypatch, number):
-    """With every call to the operating system failing, every method answers, and afterwards all is as before."""
+    """With every call to the system failing, every method answers, or says that it failed; then all is as before."""
     cache.put(entry(1))
     disk.scan()
     for call in ("open", "replace", "unlink", "mkdir", "fsync", "stat", "lstat", "scandir", "utime"):
@@ -437,11 +541,13 @@ def test_nothing_raises_in_any_trouble(cache, disk, entry, monkeypatch, number):
     assert cache.get(entry(2).record.key).source is Source.MEMORY
     assert cache.get(entry(3).record.key) is None
     assert cache.thumbnail(entry(1).record.key)
-    assert cache.pin(entry(1).record.key) is False
-    assert cache.unpin(entry(1).record.key) is False
+    for change in (cache.pin, cache.unpin, cache.delete):
+        with pytest.raises(CacheUnavailable, match=r"cannot be .* now: "):
+            change(entry(1).record.key)
     assert cache.entries().items == []
     assert cache.show(entry(1).record.key) is None
-    assert cache.prune(to_bytes=0).entries == 0
+    with pytest.raises(CacheUnavailable, match="can be removed now: "):
+        cache.prune(to_bytes=0)
     cache.generation(entry(1).record.key).release()
     disk.scan()
     disk.scrub(10**6)

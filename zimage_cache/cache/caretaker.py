@@ -13,10 +13,14 @@ _RESCAN_SECONDS = 30.0
 _SCRUB_BYTES_PER_SECOND = 4 * 2**20
 _SCRUB_DELAY_SECONDS = 60.0
 _SCRUB_REST_SECONDS = 86400.0
+# Between two batches of what is over the bounds: writers and readers come in between.
+_BREATH_SECONDS = 0.005
 
 
 class Caretaker:
     """Scans *disk* at the start, hourly, and when its index needs it; trades news; verifies entries by and by.
+
+    While it works, writes leave to it what is over the bounds: it removes that in small batches.
 
     Args:
         disk: What to look after.
@@ -37,16 +41,19 @@ class Caretaker:
 
     def start(self) -> None:
         """Start the thread."""
+        self._disk.attended = True
         self._thread.start()
 
     def stop(self) -> None:
         """Stop it, in the middle of whatever it does."""
         self._stopping.set()
+        self._disk.attended = False
         if self._thread.ident is not None:
             self._thread.join()
 
     def _work(self) -> None:
         self._scan()
+        self._relieve()
         self.learned.set()
         self._scrub_again = self._clock() + _SCRUB_DELAY_SECONDS
         while not self._stopping.wait(self._tick):
@@ -57,12 +64,17 @@ class Caretaker:
         self._disk.keep_up()
         if self._clock() - self._scanned >= (_RESCAN_SECONDS if self._disk.behind else _SCAN_SECONDS):
             self._scan()
+        self._relieve()
         if self._clock() >= self._scrub_again:
             self._scrub()
 
     def _scan(self) -> None:
         self._scanned = self._clock()
         self._disk.scan(self._stopping.is_set)
+
+    def _relieve(self) -> None:
+        while self._disk.relieve() and not self._stopping.wait(_BREATH_SECONDS):
+            pass
 
     def _scrub(self) -> None:
         if self._disk.scrub(int(_SCRUB_BYTES_PER_SECOND * self._tick), self._stopping.is_set):

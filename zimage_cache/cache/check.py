@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from zimage_cache.cache import files, thumbs
-from zimage_cache.cache.store import ImageMissing, Store
+from zimage_cache.cache.store import ORPHAN_SECONDS, ImageMissing, Store
 from zimage_cache.cache.told import Told, nobody
 from zimage_cache.errors import CacheError, CorruptEntry
 
@@ -45,7 +45,8 @@ def check(
 ) -> list[Finding]:
     """Read and verify every entry below *root*, which others may be using meanwhile; blocks for long.
 
-    What a running writer has not finished, and orphans younger than an hour, are no findings.
+    What a running writer has not finished is no finding, nor is what dead ones left within the last hour, in `tmp/` or
+    as files without a record: a server removes that, at its start and every hour.
 
     Args:
         root: The cache folder.
@@ -134,6 +135,9 @@ class _Inspector:
 
     def _leftovers(self) -> Iterator[Finding]:
         for path in self.store.leftovers(self.now):
+            status = files.status(path)
+            if status is None or self.now - status.st_mtime <= ORPHAN_SECONDS:
+                continue
             finding = Finding(FindingKind.LEFTOVER, path, "a writer died before it was through")
             try:
                 if self.repair:

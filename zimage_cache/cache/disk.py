@@ -5,6 +5,8 @@ lies there and is worth how much that of `ledger`, kept true by `inventory`; wha
 """
 
 import builtins
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -23,13 +25,15 @@ from zimage_cache.cache.store import MAX_IMAGE, MAX_RECORD, Store
 from zimage_cache.cache.stored import Stored
 from zimage_cache.cache.tally import Complaints, Tally
 from zimage_cache.cache.told import Told, nobody
-from zimage_cache.cache.trouble import Trouble
+from zimage_cache.cache.trouble import DiskFull, Trouble
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
+from zimage_cache.faults import Faults, can_be_written
 
 # An entry may take a quarter of the bound at most: a few giants must not empty the cache.
 _LARGEST_SHARE = 4
-# How many entries at most make room for other programs when those have filled the disk.
+# How many entries at most go in one call: to make room for other programs when those have filled the disk, and, beside
+# a caretaker, for one that is written.
 _BATCH = 16
 # How many entries that cannot be removed are passed over.
 _STUBBORN = 4
@@ -47,7 +51,7 @@ class DiskTier:
     Args:
         root: The folder; made on the first write.
         max_bytes: Bound on the bytes of records, pictures and thumbnails together; 0 = no limit. Until `scan` is
-            through, what the index says and this process has met counts, and nobody is evicted.
+            through, what the index says and this process has met counts, and nobody is evicted. See `attended`.
         max_entries: Bound on the number of entries; 0 = no limit.
         ttl_seconds: Age, from the moment it was drawn, above which an entry is a miss; 0 = none.
         min_free_bytes: Bytes of the file system to leave to others; 0 = none.
@@ -55,6 +59,12 @@ class DiskTier:
         clock: Seconds since 1970.
         steady: Seconds on a clock that nobody sets.
         complaints: Where trouble is logged.
+        faults: Where trouble stands while it lasts.
+
+    `attended` tells that a caretaker scans the folder and brings it down to the bounds, in small batches. Then a write
+    waits for neither: it evicts one batch at most, and where that is too little, or nothing is known yet, the bounds
+    are exceeded by what is written until the caretaker comes to it. Unattended, each write does all that itself, and
+    the bounds hold at every instant.
 
     Threads: any. Whoever changes files holds the stripe of their key and no other; room is made before, holding none.
     """
@@ -71,12 +81,14 @@ class DiskTier:
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
         complaints: Complaints | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.root = root
         self.max_bytes = max_bytes
         self.max_entries = max_entries
         self.ttl_seconds = ttl_seconds
         self.min_free_bytes = min_free_bytes
+        self.attended = False
         self.tally = Tally()
         self.victim_age: float | None = None  # of the last one evicted, in seconds since it was last used
         self._clock = clock
@@ -85,7 +97,7 @@ class DiskTier:
         complaints = complaints or Complaints()
         index = Index(root, tally=self.tally, complaints=complaints, clock=steady)
         self._ledger = Ledger(index, Order(policy), clock)
-        self._trouble = Trouble(root, self.tally, complaints, steady)
+        self._trouble = Trouble(root, self.tally, complaints, steady, faults=faults or Faults(), works=self._writable)
         self._inventory = Inventory(self._store, self._ledger, clock)
         self._scanning = threading.Lock()
         self._doomed: dict[str, float] = {}
@@ -140,8 +152,9 @@ class DiskTier:
                 stored = self._store.commit(entry)
             self.tally.add("writes")
             self._renew(key)
-            with suppress(CacheError):  # other processes may have written meanwhile; it is stored in any case
-                self._make_room()
+            if not self.attended:
+                with suppress(CacheError):  # other processes may have written meanwhile; it is stored in any case
+                    self._make_room()
             return stored
 
     def delete(self, key: str) -> bool:
@@ -153,7 +166,8 @@ class DiskTier:
         if not is_key(key):
             return False
         with self._trouble.changing():
-            return bool(self._remove([key], pinned=True))
+            # What is not there needs no lock, which a read-only disk refuses.
+            return self._store.there(key) and bool(self._remove([key], pinned=True))
 
     def clear(self, *, pinned: bool = False, told: Told = nobody) -> int:
         """Remove everything, also what other processes wrote; return how many entries that were.
@@ -205,8 +219,11 @@ class DiskTier:
         """
         if not is_key(key):
             return False
-        with self._trouble.changing(), self._inventory.changing(key):
-            return self._store.pin(key)
+        with self._trouble.changing():
+            if self._store.pinned(key) or self._store.whole_record(key) is None:
+                return self._store.whole_record(key) is not None
+            with self._inventory.changing(key):
+                return self._store.pin(key)
 
     def unpin(self, key: str) -> bool:
         """Treat an entry like all others again; return whether it was pinned.
@@ -216,8 +233,11 @@ class DiskTier:
         """
         if not is_key(key):
             return False
-        with self._trouble.changing(), self._inventory.changing(key):
-            return self._store.unpin(key)
+        with self._trouble.changing():
+            if not self._store.pinned(key):
+                return False
+            with self._inventory.changing(key):
+                return self._store.unpin(key)
 
     def generation(self, key: str) -> Generation | None:
         """Take the right to generate *key* among all processes on this folder; None while another has it.
@@ -301,6 +321,7 @@ class DiskTier:
             stopped: Asked again and again whether to give up.
         """
         if self._lost():
+            self._inventory.expect_nothing()
             return
         with self._scanning, self._trouble.reading():
             broken = self._inventory.learn(stopped)
@@ -313,7 +334,8 @@ class DiskTier:
                 files.remove(path)
             Generation.sweep(self._store.layout.locks)
             self._sweep_expired(stopped)
-            self._evict_surplus()
+            if not self.attended:
+                self._evict_surplus()
 
     def scrub(self, budget: int, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Verify the entries whose turn it is, of about *budget* bytes together; return whether all had theirs.
@@ -334,17 +356,25 @@ class DiskTier:
         self._unvisited = None
         return True
 
+    def relieve(self) -> bool:
+        """Evict one batch of what is over the bounds; return whether another may follow. Nobody goes on hearsay."""
+        with self._trouble.reading():
+            if self._inventory.learned and self._ledger.over(self._bounds):
+                return bool(self._evict_some(_BATCH)) and self._ledger.over(self._bounds)
+        return False
+
     def keep_up(self) -> None:
         """Tell other processes what was used and found here, and hear what they did."""
         if not self._lost():
+            self._foresee()
             self._ledger.flush()
             self._inventory.meet_strangers()
             self._ledger.follow()
 
     @property
     def behind(self) -> bool:
-        """Whether the index needs another scan."""
-        return self._ledger.index.behind
+        """Whether another scan is needed: the index lacks something, or the first one did not come to its end."""
+        return self._ledger.index.behind or not self._inventory.learned
 
     def close(self) -> None:
         """Say what has not been said, and close the index; everything goes on working, and opens it again."""
@@ -401,15 +431,23 @@ class DiskTier:
         return 0 < self.max_bytes < (image_bytes + record_bytes) * _LARGEST_SHARE
 
     def _remove(self, keys: Collection[str], *, pinned: bool = False, told: Told = nobody) -> set[str]:
-        """Remove entries and what is left of some; return the keys of the entries."""
-        removed = set()
+        """Remove entries and what is left of some; return the keys of the entries.
+
+        Raises:
+            CacheError: One could not be removed; says how many were before that.
+        """
+        removed: set[str] = set()
         for done, key in enumerate(keys):
             told(done, len(keys))
-            with self._inventory.changing(key):
-                if pinned or not self._store.pinned(key):
-                    if self._store.remove(key):
-                        removed.add(key)
-                    self._store.unpin(key)
+            try:
+                with self._inventory.changing(key):
+                    if pinned or not self._store.pinned(key):
+                        if self._store.remove(key):
+                            removed.add(key)
+                        self._store.unpin(key)
+            except CacheError as error:
+                before = f"; {len(removed)} removed before that" if len(keys) > 1 else ""
+                raise CacheWriteFailed(f"{error}{before}") from error.__cause__
         if removed:
             files.sync_folder(self._store.layout.keys)
         return removed
@@ -452,8 +490,8 @@ class DiskTier:
         entries = 0 if self._ledger.whole(key) else 1
         self._ledger.reserve(size, entries)
         try:
-            self._leave_free(size)
-            if not self._make_room():
+            left = _BATCH - self._leave_free(size)
+            if not (self._make_some_room(left) if self.attended else self._make_room()):
                 raise CacheWriteFailed(f"no room for {size} bytes within the bounds: all others are busy or pinned")
             yield
         finally:
@@ -462,6 +500,14 @@ class DiskTier:
     @property
     def _bounds(self) -> Bounds:
         return Bounds(self.max_bytes, self.max_entries)
+
+    def _make_some_room(self, most: int) -> bool:
+        """Evict up to *most* entries; return whether there is room now, or will be: the caretaker does the rest."""
+        self._inventory.meet_strangers(_BATCH)
+        self._ledger.follow(everything=False)
+        if not self._inventory.learned or not self._ledger.over(self._bounds):
+            return True
+        return self._evict_some(most) > 0 or not most or not self._ledger.over(self._bounds)
 
     def _make_room(self) -> bool:
         """Evict until everything, reservations included, is well within the bounds; return whether it is within."""
@@ -472,21 +518,29 @@ class DiskTier:
         return self._evict_surplus()
 
     def _evict_surplus(self) -> bool:
-        if not self._ledger.over(self._bounds):
-            return True
+        if self._ledger.over(self._bounds):
+            self._evict_some()
+        return not self._ledger.over(self._bounds)
+
+    def _evict_some(self, most: int | None = None) -> int:
+        """Evict, *most* entries or as many as it takes to be well within the bounds; return how many are gone."""
         skipped: set[str] = set()
-        failures = 0
-        while self._ledger.over(self._bounds.target) and (victim := self._ledger.victim(skipped)) is not None:
+        gone = failures = 0
+        while gone != most and self._ledger.over(self._bounds.target):
+            victim = self._ledger.victim(skipped)
+            if victim is None:
+                break
             try:
-                gone = self._evict(victim)
+                evicted = self._evict(victim)
             except CacheError:  # one that cannot be removed keeps no other from going; several are a broken disk
                 failures += 1
                 if failures > _STUBBORN:
                     raise
-                gone = False
-            if not gone:
+                evicted = False
+            gone += evicted
+            if not evicted:
                 skipped.add(victim)
-        return not self._ledger.over(self._bounds)
+        return gone
 
     def _evict(self, key: str) -> bool:
         """Remove *key* unless it is busy or pinned; return whether it is gone."""
@@ -497,24 +551,46 @@ class DiskTier:
                 self.victim_age = max(0.0, self._clock() - known.used) if known else None
         return self._ledger.get(key) is None
 
-    def _leave_free(self, size: int) -> None:
-        """Keep *size* bytes out when the disk is nearly full, and give back one batch, once while that lasts."""
+    def _leave_free(self, size: int) -> int:
+        """Keep *size* bytes out when the disk is nearly full, and give back one batch, once while that lasts.
+
+        Returns:
+            How many entries were evicted for that.
+        """
         if not self.min_free_bytes:
-            return
+            return 0
         files.make_folders((self.root,))
-        lacking = self._lacking(size)
+        lacking, evicted = self._lacking(size), 0
         if lacking and not self._yielded:
-            self._evict_batch()
+            evicted = self._evict_batch()
             lacking = self._lacking(size)
         self._yielded = lacking > 0
         if lacking:
-            raise CacheWriteFailed(f"{self.root}: {lacking} bytes short of the {self.min_free_bytes} to leave free")
+            raise DiskFull(f"{self.root}: {lacking} bytes short of the {self.min_free_bytes} to leave free")
+        return evicted
+
+    def _foresee(self) -> None:
+        """Note a full or read-only disk before the next write meets it."""
+        with suppress(OSError, CacheError):
+            if os.statvfs(self.root).f_flag & os.ST_RDONLY:
+                self._trouble.lasts("read_only", os.strerror(errno.EROFS))
+            elif self.min_free_bytes and self._lacking(0):
+                self._trouble.lasts("disk_full", "less is free than --cache-min-free")
+
+    def _writable(self) -> bool:
+        """Tell whether a picture could be written now.
+
+        Raises:
+            OSError: It could not.
+        """
+        return can_be_written(self._store.layout.tmp) and not (self.min_free_bytes and self._lacking(0))
 
     def _lacking(self, size: int) -> int:
         return max(0, self.min_free_bytes + size - files.free_bytes(self.root))
 
-    def _evict_batch(self) -> None:
-        for _ in range(_BATCH):
+    def _evict_batch(self) -> int:
+        for evicted in range(_BATCH):
             victim = self._ledger.victim(set())
             if victim is None or not self._evict(victim):
-                return
+                return evicted
+        return _BATCH

@@ -117,7 +117,7 @@ _WRITE = f"INSERT OR REPLACE INTO entries ({_FIELDS}) VALUES ({', '.join('?' * l
 _USED = {"frequency": "frequency + ?", "used": "max(used, ?)", "worth": "max(worth, ?)"}
 _TOUCHED = ", ".join(_USED.get(name, name) for name in Row._fields)
 _TOUCH = f"INSERT OR REPLACE INTO entries ({_FIELDS}) SELECT {_TOUCHED} FROM entries WHERE key = ? AND whole"  # noqa: S608 - likewise
-_SINCE = f"SELECT rev, {_FIELDS} FROM entries WHERE rev > ? ORDER BY rev"  # noqa: S608 - likewise
+_SINCE = f"SELECT rev, {_FIELDS} FROM entries WHERE rev > ? ORDER BY rev LIMIT ?"  # noqa: S608 - likewise
 _PAGE = f"SELECT {_FIELDS} FROM entries WHERE prompt IS NOT NULL"  # noqa: S608 - likewise
 
 
@@ -162,11 +162,11 @@ class Index:
         parameters = [(*use, key) for key, use in uses.items()]
         self._change(lambda connection: connection.executemany(_TOUCH, parameters))
 
-    def changes(self) -> list[Row]:
-        """Return the rows that were written since the last call, one's own included, oldest first."""
+    def changes(self, most: int = -1) -> list[Row]:
+        """Return up to *most* rows written since the last one that was returned, one's own included, oldest first."""
 
         def read(connection: sqlite3.Connection) -> list[Row]:
-            found = connection.execute(_SINCE, (self._seen,)).fetchall()
+            found = connection.execute(_SINCE, (self._seen, most)).fetchall()
             rows = [Row(*row[1:]) for row in found]
             if not all(map(_sound, rows)):
                 raise _corrupt("rows that nobody wrote")

@@ -51,11 +51,19 @@ class Inventory:
         """Note that *key* was found otherwise than it is known; instant."""
         self._strangers.add(key)
 
-    def meet_strangers(self) -> None:
-        """Look at what another process or a person has changed; whoever holds the lock looks in our place."""
-        while self._strangers:
+    def meet_strangers(self, most: int | None = None) -> None:
+        """Look at what another process or a person has changed; whoever holds the lock looks in our place.
+
+        Args:
+            most: How many keys to look at; None = all there are now.
+        """
+        for _ in range(len(self._strangers) if most is None else min(most, len(self._strangers))):
             with suppress(CacheError, KeyError), self.changing_if_free(self._strangers.pop()):
                 pass
+
+    def expect_nothing(self) -> None:
+        """Note that there is no folder: while nothing is known either, all that comes is written here."""
+        self.learned = self.learned or not self._ledger.bytes
 
     def learn(self, stopped: Callable[[], bool]) -> list[str]:
         """Take over everything that is on disk; return the keys that need mending."""

@@ -171,16 +171,19 @@ class Ledger:
                 self._take(row)
             self.index.write([row])
 
-    def follow(self) -> None:
-        """Take over what others have said. A step."""
+    def follow(self, *, everything: bool = True) -> None:
+        """Take over what others have said, or, if not *everything*, a first part of it. A step for each part."""
+        while self._follow_some() and everything:
+            time.sleep(_YIELD_SECONDS)
+
+    def _follow_some(self) -> bool:
+        """Take over a part of what others have said; return whether there may be more."""
         with self._step:
-            rows = self.index.changes()
-            for begin in range(0, len(rows), _AT_ONCE):
-                with self._lock:
-                    for row in rows[begin : begin + _AT_ONCE]:
-                        self._take(row)
-                if begin + _AT_ONCE < len(rows):
-                    time.sleep(_YIELD_SECONDS)
+            rows = self.index.changes(_AT_ONCE)
+            with self._lock:
+                for row in rows:
+                    self._take(row)
+        return len(rows) == _AT_ONCE
 
     def flush(self) -> None:
         """Tell others what was used here. A step."""

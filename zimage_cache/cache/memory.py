@@ -1,16 +1,24 @@
 """The first tier: entries in memory, bounded by bytes. Knows no disk and verifies nothing."""
 
+import sys
 import threading
 from collections import OrderedDict
+from typing import Final
 
 from zimage_cache.cache.stored import Stored
+
+# What Python needs for a record, however small the PNG beside it is.
+_LEAST_WEIGHT: Final = 8192
+# Up to this size its texts are part of that.
+_USUAL_TEXT: Final = 2048
 
 
 class MemoryTier:
     """Keeps the most recently used entries.
 
     Args:
-        max_bytes: Bound on the PNG bytes kept; 0 = no limit. A larger entry is not kept at all.
+        max_bytes: Bound on the PNG bytes kept; 0 = no limit. A larger entry is not kept at all. Each entry counts as
+            8 KiB at least, and long prompts count beside the PNG: the bound is on memory that is really used.
 
     Threads: any; one lock, never held across anything slow.
     """
@@ -19,7 +27,7 @@ class MemoryTier:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Stored] = OrderedDict()
-        self._bytes = 0
+        self._bytes = self._weight = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -45,11 +53,13 @@ class MemoryTier:
         """Keep *stored*, letting the least recently used go; return whether it is kept."""
         with self._lock:
             self._forget(stored.key)
-            if self._too_much(len(stored.entry.png)):
+            weight = _weight(stored)
+            if self._too_much(weight):
                 return False
             self._kept[stored.key] = stored
             self._bytes += len(stored.entry.png)
-            while self._too_much(self._bytes):
+            self._weight += weight
+            while self._too_much(self._weight):
                 self._forget(next(iter(self._kept)))
             return True
 
@@ -69,14 +79,21 @@ class MemoryTier:
         with self._lock:
             forgotten = len(self._kept)
             self._kept.clear()
-            self._bytes = 0
+            self._bytes = self._weight = 0
             return forgotten
 
-    def _too_much(self, size: int) -> bool:
-        return 0 < self.max_bytes < size
+    def _too_much(self, weight: int) -> bool:
+        return 0 < self.max_bytes < weight
 
     def _forget(self, key: str) -> bool:
         stored = self._kept.pop(key, None)
         if stored is not None:
             self._bytes -= len(stored.entry.png)
+            self._weight -= _weight(stored)
         return stored is not None
+
+
+def _weight(stored: Stored) -> int:
+    """Return about how many bytes keeping an entry takes; its prompts are there twice, in two fields of the record."""
+    texts = 2 * max(0, sys.getsizeof(stored.entry.record.canonical) - _USUAL_TEXT)
+    return max(len(stored.entry.png), _LEAST_WEIGHT) + texts

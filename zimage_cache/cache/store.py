@@ -237,6 +237,11 @@ class Store:
         """Look at which files of *key* are there. Exact when locked."""
         return Presence.of(*map(files.status, (*self.layout.files(key), self.layout.pin(key))))
 
+    def there(self, key: str) -> bool:
+        """Tell whether anything is on disk of *key*."""
+        presence = self.look(key)
+        return presence.changed > 0
+
     def survey(self, stopped: Callable[[], bool] = lambda: False) -> dict[str, Presence]:
         """Look at everything, unlocked; keys that change meanwhile may be seen half. Nothing when *stopped*."""
         found: dict[str, list[os.stat_result | None]] = {}

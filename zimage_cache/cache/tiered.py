@@ -1,6 +1,8 @@
 """Both tiers as one: memory over disk, where the disk is the truth and memory a copy of it."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from zimage_cache.cache import thumbs
@@ -14,9 +16,18 @@ from zimage_cache.cache.stored import Stored
 from zimage_cache.cache.tally import Tally
 from zimage_cache.cache.told import Told, nobody
 from zimage_cache.entry import Entry, Hit, Source
-from zimage_cache.errors import CacheWriteFailed, CorruptEntry
+from zimage_cache.errors import CacheUnavailable, CacheWriteFailed, CorruptEntry
 
 _MAKERS = 16
+
+
+@contextmanager
+def _refused(words: str) -> Iterator[None]:
+    """Tell in *words* what a disk that refuses a change keeps from happening."""
+    try:
+        yield
+    except CacheWriteFailed as error:
+        raise CacheUnavailable(f"{words} now: {error}; try again later") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +78,9 @@ class CacheStats:
 
 class ResultCache:
     """Pictures by key, in memory and on disk. No method raises a `CacheError`: trouble is counted and logged.
+
+    `delete`, `clear`, `prune`, `pin` and `unpin` raise `CacheUnavailable` where the disk refuses: what they were asked
+    for did not happen, or not all of it, and whoever asked must not be told otherwise.
 
     Args:
         memory: Holds copies of what is on disk, and what could not be written there.
@@ -140,26 +154,24 @@ class ResultCache:
         return True
 
     def delete(self, key: str) -> bool:
-        """Remove *key* from both tiers; return whether either had it. A file that cannot be removed stays."""
+        """Remove *key* from both tiers; return whether either had it."""
         remembered = self._remembered(self._memory.peek(key)) is not None
+        with _refused("the picture cannot be deleted"):
+            deleted = self._disk.delete(key)
         self._memory.delete(key)
-        try:
-            return self._disk.delete(key) or remembered
-        except CacheWriteFailed:
-            return False
+        return deleted or remembered
 
     def clear(self, *, pinned: bool = False, told: Told = nobody) -> int:
-        """Remove everything from both tiers; return how many entries the disk had. What cannot be removed stays.
+        """Remove everything from both tiers; return how many entries the disk had.
 
         Args:
             pinned: Also what is pinned.
             told: Hears how many keys of how many are done.
         """
+        with _refused("not all of the cache can be removed"):
+            removed = self._disk.clear(pinned=pinned, told=told)
         self._memory.clear()
-        try:
-            return self._disk.clear(pinned=pinned, told=told)
-        except CacheWriteFailed:
-            return 0
+        return removed
 
     def prune(
         self,
@@ -180,28 +192,22 @@ class ResultCache:
             told: Hears how many keys of how many are done, once it removes.
 
         Returns:
-            What went; nothing when it could not be removed.
+            What went, or would go.
         """
-        try:
+        with _refused("not all of that can be removed"):
             return self._disk.prune(
                 older_than=older_than, to_bytes=to_bytes, to_entries=to_entries, dry_run=dry_run, told=told
             )
-        except CacheWriteFailed:
-            return Pruned(0, 0)
 
     def pin(self, key: str) -> bool:
         """Keep an entry on disk from being evicted or getting too old; return whether that is so now."""
-        try:
+        with _refused("the picture cannot be pinned"):
             return self._disk.pin(key)
-        except CacheWriteFailed:
-            return False
 
     def unpin(self, key: str) -> bool:
         """Treat an entry like all others again; return whether it was pinned."""
-        try:
+        with _refused("the picture cannot be unpinned"):
             return self._disk.unpin(key)
-        except CacheWriteFailed:
-            return False
 
     def entries(self, query: str = "", limit: int = 50, cursor: str | None = None) -> Listing:
         """List what is on disk, newest first.

@@ -3,14 +3,28 @@
 Nothing here decides what a failure means for the caller, except that one of reading never reaches the caller.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from zimage_cache.cache import files
 from zimage_cache.cache.backoff import Backoff
 from zimage_cache.cache.tally import Complaints, Tally
 from zimage_cache.errors import CacheError, CacheWriteFailed
+from zimage_cache.faults import Faults, cause_of
+
+# What lasting trouble means, by its cause.
+FAULTS: Final = {
+    "disk_full": "the disk of the cache is full: pictures are drawn and delivered, but new ones are not stored",
+    "read_only": "the cache's folder cannot be changed: what is stored is served, nothing is stored or deleted",
+    "unwritable": "the cache's disk fails: pictures are drawn and delivered, but new ones are not stored",
+}
+
+
+class DiskFull(CacheWriteFailed):
+    """Less is free on the disk than should be left to others."""
 
 
 class Trouble:
@@ -21,13 +35,26 @@ class Trouble:
         tally: Where they are counted.
         complaints: Where they are logged.
         steady: Seconds on a clock that nobody sets.
+        faults: Where they stand while they last.
+        works: Tells whether the folder can be written again; may raise `OSError` for no.
     """
 
-    def __init__(self, root: Path, tally: Tally, complaints: Complaints, steady: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        tally: Tally,
+        complaints: Complaints,
+        steady: Callable[[], float],
+        *,
+        faults: Faults,
+        works: Callable[[], bool],
+    ) -> None:
         self._root = root
         self._tally = tally
         self._complaints = complaints
         self._backoff = Backoff(steady)
+        self._faults = faults
+        self._works = works
 
     def note(self, event: str, kind: str, message: str) -> None:
         """Count one *event*, and log it as trouble of a *kind*."""
@@ -51,15 +78,40 @@ class Trouble:
             raise
         except CacheError as error:
             self.note("write_errors", f"write {files.kind(error)}", str(error))
+            self._stand(error)
             if isinstance(error, CacheWriteFailed):
                 raise
             raise CacheWriteFailed(str(error)) from error
+        self._faults.end("cache_read_only", "cache_unwritable")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """As `changing`, but leave a disk alone that fails again and again; what would be written is no error then."""
         with self.changing(), self._trying():
             yield
+        self._faults.end("cache_disk_full")
+
+    def lasts(self, cause: str, reason: str = "") -> None:
+        """Note, by its cause in `FAULTS`, trouble that stands until the folder can be written again."""
+        words = f"{FAULTS[cause]} ({reason})" if reason else FAULTS[cause]
+        self._faults.begin(f"cache_{cause}", words, self._over)
+
+    def _stand(self, error: CacheError) -> None:
+        """Note what will last: not that an entry is busy, or that all others are pinned."""
+        cause = error.__cause__
+        if isinstance(error, DiskFull):
+            self.lasts("disk_full", "less is free than --cache-min-free")
+        elif isinstance(cause, OSError) and cause.errno is not None:
+            self.lasts(cause_of(cause), os.strerror(cause.errno))
+
+    def _over(self) -> bool:
+        try:
+            works = self._works()
+        except CacheError:
+            return False
+        if works:
+            self._backoff.succeeded()
+        return works
 
     @contextmanager
     def _trying(self) -> Iterator[None]:

@@ -10,6 +10,9 @@ from typing import Final, NamedTuple
 import torch
 
 MAX_BYTES: Final = 128 * 2**20
+# So many texts of Turbo's size fill the bytes above. Those of a small model would go on arriving for hours, each a
+# small block of memory between the large ones of a picture, which then cannot be given back.
+MAX_TEXTS: Final = 512
 
 
 class TextKey(NamedTuple):
@@ -22,16 +25,18 @@ class TextKey(NamedTuple):
 
 
 class Embeddings:
-    """An LRU of embeddings in main memory, bounded by bytes.
+    """An LRU of embeddings in main memory, bounded by bytes and by number.
 
     Args:
         max_bytes: Most bytes of embeddings kept; a text larger than all of it is not kept.
+        max_texts: Most texts kept.
 
     Threads: the worker's only.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES, max_texts: int = MAX_TEXTS) -> None:
         self._max_bytes = max_bytes
+        self._max_texts = max_texts
         self._texts: OrderedDict[TextKey, torch.Tensor] = OrderedDict()
         self.bytes = 0
 
@@ -52,5 +57,5 @@ class Embeddings:
         # A copy of its own: the encoder's answer may be a view into its whole padded output.
         self._texts[key] = embeddings.to("cpu", copy=True)
         self.bytes += embeddings.nbytes
-        while self.bytes > self._max_bytes:
+        while self.bytes > self._max_bytes or len(self._texts) > self._max_texts:
             self.bytes -= self._texts.popitem(last=False)[1].nbytes

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from zimage_cache.entry import Entry
 from zimage_cache.errors import HistoryUnavailable, InvalidRequest
+from zimage_cache.faults import Faults, can_be_written, cause_of
 from zimage_cache.history import files
 from zimage_cache.history.files import Stamp
 from zimage_cache.history.index import Index
@@ -28,6 +29,14 @@ _BATCH: Final = 100
 _CANDIDATES: Final = 200
 _LEAST_SHARED: Final = 0.5
 _MOST_BYTES: Final = 2**28
+_LOST = "no copies of new pictures are written to output_image; the cache is another matter"
+_FAULTS: Final = {
+    "disk_full": f"the disk of output_image is full: {_LOST}",
+    "read_only": f"the folder output_image cannot be changed: {_LOST}",
+    "unwritable": f"the disk of output_image fails: {_LOST}",
+}
+_INDEX: Final = "history_index_unusable"
+_INDEX_FAULT: Final = "the index of output_image cannot be written: new pictures are there, but not listed until it can"
 
 
 class Page(NamedTuple):
@@ -47,13 +56,15 @@ class History:
     Args:
         folder: Made when it is missing, also when somebody removes it later.
         workspace: Where the index and the thumbnails are kept; default: beside *folder*.
+        faults: Where trouble stands while it lasts.
     """
 
-    def __init__(self, folder: Path, workspace: Path | None = None) -> None:
+    def __init__(self, folder: Path, workspace: Path | None = None, faults: Faults | None = None) -> None:
         home = workspace or folder.parent
         self._folder = folder
         self._index = Index(home / "zimage.sqlite3", folder)
         self._thumbnails = Thumbnails(home / "history_thumbs")
+        self._faults = faults or Faults()
         self._comparing = threading.Lock()
         self._closing = threading.Event()
         self._started = False
@@ -83,12 +94,18 @@ class History:
             path = files.write_new(self._folder, f"image_{moment}_{entry.record.key[:8]}", entry.png)
         except OSError as error:
             _log.warning("history_write_failed folder=%s error=%s", self._folder, error)
+            cause = cause_of(error)
+            self._faults.begin(f"history_{cause}", f"{_FAULTS[cause]} ({error.strerror})", self._writable)
             return None
+        self._faults.end(*(f"history_{cause}" for cause in _FAULTS))
         try:
             if stamp := files.stamp_of(path):
                 self._index.put([Picture.read(self._folder, path.name, stamp, owner)])
         except (sqlite3.Error, OSError) as error:
             _log.warning("history_index_failed file=%s error=%s", path, error)
+            self._faults.begin(_INDEX, _INDEX_FAULT, self._index.writable)
+        else:
+            self._faults.end(_INDEX)
         return path
 
     def reconcile(self) -> None:
@@ -232,9 +249,10 @@ class History:
                 yield row
             elif stamp is not None:
                 changed = Picture.read(self._folder, row.name, stamp, row.owner)
-                (id_,) = self._index.put([changed])
+                with suppress(sqlite3.OperationalError):  # not to be written now: it is read again the next time
+                    self._index.put([changed])
                 if changed.readable:
-                    yield replace(changed, id=id_)
+                    yield replace(changed, id=row.id)
 
     def _read(self, fresh: Mapping[str, Stamp]) -> None:
         """Index files in batches, so that a stop need not wait and a crash loses little."""
@@ -249,8 +267,14 @@ class History:
         """Compare in a thread, where the folder changed since the last time and nobody is at it."""
         if not self._started or self._comparing.locked() or self._compared == _changed(self._folder):
             return
-        self._thread = threading.Thread(target=self._compare, name="history", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._compare, name="history", daemon=True)
+        with suppress(RuntimeError):  # the machine gives no more threads: at the next look
+            thread.start()
+            self._thread = thread
+
+    def _writable(self) -> bool:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return can_be_written(self._folder)
 
     def _compare(self) -> None:
         try:

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from zimage_cache.database import Snapshot, connect
 from zimage_cache.history.files import Stamp
 from zimage_cache.history.picture import Picture
 from zimage_cache.history.search import Condition, normal
@@ -186,17 +187,32 @@ class Index:
         with self._opened() as database, database:
             return work(database)
 
+    def writable(self) -> bool:
+        """Tell whether a row could be written now."""
+        try:
+            with self._opened() as database:
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("ROLLBACK")
+        except (sqlite3.Error, OSError):
+            return False
+        return True
+
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         # Not kept open: whoever deletes or replaces the file while the server runs is obeyed at once.
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=_PATIENCE_SECONDS)) as database:
+        with closing(connect(self._path, _PATIENCE_SECONDS)) as database:
             with contextlib.suppress(sqlite3.OperationalError):  # somebody writes just now, or the disk is read-only
                 database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is read from the files again
             if _version(database) != _VERSION:
                 _make(database)
-            yield database
+            try:
+                yield database
+            except sqlite3.DatabaseError as error:
+                if isinstance(database, Snapshot) and _is_damage(error):  # written by another just now, as it seems
+                    raise sqlite3.OperationalError(str(error)) from error
+                raise
 
     def _set_aside(self, error: sqlite3.Error) -> None:
         aside = self._path.with_name(f"{self._path.name}.damaged")

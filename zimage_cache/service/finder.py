@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -10,6 +9,7 @@ from typing import TypeVar
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry, Source
 from zimage_cache.service.flights import Landing, Plan
+from zimage_cache.service.pool import Pool
 from zimage_cache.service.shelf import Shelf
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Finder:
     def __init__(self, cache: ResultCache | None, shelf: Shelf) -> None:
         self._cache = cache
         self._shelf = shelf
-        self._readers = ThreadPoolExecutor(_READERS, "reader")
+        self._readers = Pool(_READERS, "reader")
 
     def close(self) -> None:
         """Wait for the reads under way; none may begin after that."""

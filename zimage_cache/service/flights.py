@@ -18,6 +18,7 @@ from zimage_cache.errors import GenerationFailed, QueueFull, ZImageError
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Step
 from zimage_cache.request import Recipe
+from zimage_cache.service.shares import Shares
 
 _log = logging.getLogger(__name__)
 
@@ -101,24 +102,29 @@ class Flights:
     """The runs in flight, by key.
 
     Args:
-        capacity: Most runs that may wait for or hold a generator; 0 = no limit.
+        capacity: Most runs that may wait for or hold a generator; 0 = no limit. One user gets a part of them only: see
+            `Shares`. A run counts as that of the user who started it, whoever joins or leaves it.
         over: Told of every run that leaves the map, stored, failed or cancelled; instant, called under the lock.
     """
 
     def __init__(self, capacity: int = 0, over: Callable[[Run], None] = lambda _run: None) -> None:
-        self._capacity = capacity
         self._over = over
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._runs: dict[str, Run] = {}
         self._under_way = 0  # more than the map has, where a fresh run took the place of one that is being stored
-        self._pending = 0
+        self._places = Shares(capacity)
         self._closed: ZImageError | None = None
 
     @property
     def pending(self) -> int:
         """Runs that wait for or hold a generator."""
-        return self._pending
+        return self._places.taken
+
+    def room(self, user: str) -> int | None:
+        """Return how many runs *user* may add now; None = without limit."""
+        with self._lock:
+            return self._places.room(user)
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -135,19 +141,16 @@ class Flights:
         """Take a seat for each plan, on the run in flight where there is one; all of them or none.
 
         Raises:
-            QueueFull: The runs that would have to be started do not all fit.
+            QueueFull: The runs that would have to be started do not all fit, or are too many for this user alone.
             ZImageError: What `close` was given, ever after.
         """
         plans = list(plans)
         with self._lock:
             if self._closed is not None:
                 raise self._closed
-            new = len({plan.key for plan in plans if self._shared(plan) is None})
-            if self._capacity and new and self._pending + new > self._capacity:
-                raise QueueFull(
-                    f"the queue holds {self._capacity} pictures, {self._pending} are in it and this request needs "
-                    f"{new} more; try again later"
-                )
+            new = {plan.key: plan.user for plan in plans if self._shared(plan) is None}
+            for user in set(new.values()):
+                self._require_room(user, len(new))
             return [self._seat(plan) for plan in plans]
 
     def leave(self, seat: Seat) -> bool:
@@ -195,7 +198,7 @@ class Flights:
         """Mark that pixels exist: from here on the run is finished even if everybody leaves."""
         with self._lock:
             if run.phase is Phase.DRAWING:
-                self._pending -= 1
+                self._places.give_back(run.plan.user)
                 run.phase = Phase.DRAWN
 
     def resolve(self, run: Run, entry: Entry) -> bool:
@@ -251,12 +254,22 @@ class Flights:
         else:
             run.future.set_exception(result)
 
+    def _require_room(self, user: str, new: int) -> None:
+        room, places = self._places.room(user), self._places
+        if room is None or new <= room:
+            return
+        holds = f"the queue holds {places.capacity} pictures, {places.taken} are in it"
+        if new <= places.capacity - places.taken:
+            holds += f", and of the free places {room} are for one asker"
+            raise QueueFull(f"{holds}; this request needs {new}: try again later, or with fewer pictures")
+        raise QueueFull(f"{holds} and this request needs {new} more; try again later")
+
     def _seat(self, plan: Plan) -> Seat:
         run = self._shared(plan)
         leads = run is None
         if run is None:
             run = self._runs[plan.key] = Run(plan, plan.fresh, plan.keep)
-            self._pending += 1
+            self._places.take(plan.user)
             self._under_way += 1
         run.waiters += 1
         run.fresh |= plan.fresh
@@ -270,7 +283,7 @@ class Flights:
 
     def _end(self, run: Run) -> None:
         if run.phase in {Phase.WAITING, Phase.DRAWING}:
-            self._pending -= 1
+            self._places.give_back(run.plan.user)
         if run.phase is not Phase.OVER:
             self._under_way -= 1
             self._idle.notify_all()

@@ -1,11 +1,11 @@
 """Who draws: each model's identity, found out once."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from zimage_cache.errors import GeneratorLoading, ModelCorrupt, ModelMissing
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Status
+from zimage_cache.service.pool import Pool
 from zimage_cache.service.worker import Worker
 
 IDENTITY_SECONDS = 10.0
@@ -19,7 +19,7 @@ class Identities:
 
     def __init__(self) -> None:
         self._known: dict[str, GeneratorIdentity] = {}
-        self._thread = ThreadPoolExecutor(1, "identity")
+        self._thread = Pool(1, "identity")
 
     def close(self) -> None:
         """Stop. Naming a model reads all of it: whoever made the generators tells them to stop."""

@@ -1,13 +1,13 @@
 """From what is missing to a worker's queue: a run for each key, the right to draw it, a second look, its place."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from zimage_cache.entry import Source
 from zimage_cache.service.claims import Claims
 from zimage_cache.service.finder import Finder
 from zimage_cache.service.flights import Flights, Landing, Plan, Run, Seat
+from zimage_cache.service.pool import Pool
 from zimage_cache.service.worker import Worker
 
 
@@ -22,7 +22,7 @@ class Launcher:
         self._claims = claims
         self._finder = finder
         # One thread: pictures are queued in the order they were asked for.
-        self._thread = ThreadPoolExecutor(1, "launcher")
+        self._thread = Pool(1, "launcher")
 
     def close(self) -> None:
         """Wait for the runs on their way to a queue."""

@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from zimage_cache.database import connect
+
 _PATIENCE_SECONDS: Final = 1.0
 _SINCE: Final = "since"
 _TABLE: Final = "CREATE TABLE IF NOT EXISTS lifetime_counts (name TEXT PRIMARY KEY, value REAL NOT NULL)"
@@ -69,7 +71,7 @@ class Lifetime:
 
     def _connection(self) -> sqlite3.Connection:
         # In whatever journal mode the history, which lives in the same file, has set.
-        return sqlite3.connect(self.path, timeout=_PATIENCE_SECONDS, isolation_level=None)
+        return connect(self.path, _PATIENCE_SECONDS, autocommit=True)
 
 
 def _read(database: sqlite3.Connection) -> Sums:

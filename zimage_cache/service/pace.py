@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from zimage_cache.database import connect
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.request import Recipe
 
@@ -140,4 +141,4 @@ def _write(path: Path, learnt: Mapping[Kind, tuple[float, float]]) -> None:
 
 def _connection(path: Path) -> sqlite3.Connection:
     # In whatever journal mode the history, which lives in the same file, has set.
-    return sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)
+    return connect(path, _PATIENCE_SECONDS, autocommit=True)

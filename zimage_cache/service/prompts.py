@@ -3,7 +3,6 @@
 import asyncio
 import unicodedata
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.generator.protocol import ImageGenerator
+from zimage_cache.service.pool import Pool
 from zimage_cache.service.resolve import styled
 from zimage_cache.wildcards import Wildcards, expand
 
@@ -49,8 +49,8 @@ class Prompts:
         self._folder = folder
         self._generator = generator
         self._count_seconds = count_seconds
-        self._expanding = ThreadPoolExecutor(1, "wildcards")
-        self._counting = ThreadPoolExecutor(1, "tokens")
+        self._expanding = Pool(1, "wildcards")
+        self._counting = Pool(1, "tokens")
 
     def close(self) -> None:
         """Stop; a tokenizer being read is not waited for."""

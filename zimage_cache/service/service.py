@@ -5,7 +5,6 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry
 from zimage_cache.errors import Cancelled, InvalidRequest, NotCached, TimedOut
+from zimage_cache.faults import Faults
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, ModelProfile, Status
 from zimage_cache.history import History
@@ -29,6 +29,7 @@ from zimage_cache.service.job import Job, Outcome, Part
 from zimage_cache.service.launcher import Launcher
 from zimage_cache.service.lifetime import Lifetime
 from zimage_cache.service.pace import Pace
+from zimage_cache.service.pool import Pool
 from zimage_cache.service.prompts import Prompts
 from zimage_cache.service.resolve import DRAW, Resolved, draw_seed, pinned_seed, resolve
 from zimage_cache.service.shelf import Shelf
@@ -56,13 +57,14 @@ class ImageService:
         generators: By the name requests call them; the first is the default.
         cache: None = switched off: nothing is looked up or stored, `output_image/` is still written.
         history: Gets a copy of every picture; open to whoever has the service.
-        queue_size: Runs that may wait for or hold a generator; 0 = no limit.
+        queue_size: Runs that may wait for or hold a generator; 0 = no limit. One user gets a part of them only.
         request_timeout: Seconds `render` waits; 0 = no limit.
         versions: Names and versions of the software, for the records.
         preload: Load the default model at `start`.
         mates: The same models on further devices, by the same names.
         database: Where the lifetime statistics, and how long pictures take, are kept; None = nowhere.
         wildcards: The folder of the files that `prompts` takes wildcards from; None = there are none.
+        faults: Where trouble stands while it lasts; the cache and the history have the same.
 
     Threads: coroutines run on one event loop. Disk reads go to reader threads, drawing to one worker a
     generator, encoding and writing to encoder threads; nothing in the loop ever waits for them.
@@ -81,11 +83,18 @@ class ImageService:
         mates: Mapping[str, Sequence[ImageGenerator]] | None = None,
         database: Path | None = None,
         wildcards: Path | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.default_model = next(iter(generators))
+        self.faults = faults or Faults()
+        if cache is None:
+            self.faults.begin("cache_off", "the cache is switched off: every picture is drawn anew, and none is stored")
         self._pace = Pace({name: each.state.device or "" for name, each in generators.items()}, database)
         self.statistics = Statistics(
-            None if database is None else Lifetime(database), self._cache_counts, beside=self._pace.flush
+            None if database is None else Lifetime(database),
+            self._cache_counts,
+            beside=self._pace.flush,
+            faults=self.faults,
         )
         self.history = history
         self._cache = cache
@@ -99,8 +108,8 @@ class ImageService:
         self._identities = Identities()
         self._forecast = Forecast(self._pace, self._identities)
         self._launcher = Launcher(self._flights, self._claims, self._finder)
-        self._encoders = ThreadPoolExecutor(_ENCODERS, "encoder")
-        self._unloaders = ThreadPoolExecutor(len(generators), "unloader")
+        self._encoders = Pool(_ENCODERS, "encoder")
+        self._unloaders = Pool(len(generators), "unloader")
         self._loaders: dict[str, threading.Thread] = {}
         self._finisher = Finisher(
             flights=self._flights,
@@ -129,6 +138,7 @@ class ImageService:
             worker.start()
         self._claims.start()
         self.statistics.start()
+        self.faults.start()
 
     def close(self) -> None:
         """Cancel what is not drawn yet, and store what is."""
@@ -143,6 +153,7 @@ class ImageService:
         self._finder.close()
         self.prompts.close()
         self._claims.close()
+        self.faults.close()
         self.statistics.close()
 
     @property
@@ -197,8 +208,14 @@ class ImageService:
         """Return how *model* (None = the default) is on each card it is drawn on, the first one first."""
         return self._worker(model).states
 
-    def ready(self, model: str | None = None) -> bool:
-        """Tell whether a miss would be accepted now: asleep counts, and so does waking up, for a request waits."""
+    def room(self, user: str) -> int | None:
+        """Return how many pictures *user* may add to the queue now; None = without limit."""
+        return self._flights.room(user)
+
+    def ready(self, model: str | None = None, *, user: str = "") -> bool:
+        """Tell whether a miss of *user* would be accepted now: asleep and waking up count, for a request waits."""
+        if self.room(user) == 0:
+            return False
         worker = self._worker(model)
         match worker.state.status:
             case Status.LOADING:

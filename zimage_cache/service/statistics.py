@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final
 
+from zimage_cache.faults import Faults
 from zimage_cache.service.lifetime import Lifetime, Sums
 
 _log = logging.getLogger(__name__)
 _FLUSH_SECONDS: Final = 5.0
+_UNSAVED: Final = "statistics_not_saved"
 # Upper ends in seconds: hits take milliseconds, pictures seconds, queues minutes.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -152,6 +154,7 @@ class Statistics:
         cache_counts: Returns what the cache has counted so far, by the names in `CACHE_COUNTS`; never blocks.
         clock: Seconds since 1970.
         beside: What else is to be kept every few seconds, and at the end.
+        faults: Where trouble with the database stands while it lasts.
 
     Threads: any. Only `flush`, `lifetime` and `close` block for the disk. Trouble with the database is one warning,
     and nothing is lost while this process lives: what could not be added is added later. A killed one loses the last
@@ -165,8 +168,10 @@ class Statistics:
         *,
         clock: Callable[[], float] = time.time,
         beside: Callable[[], None] = _nothing,
+        faults: Faults | None = None,
     ) -> None:
         self._beside = beside
+        self._faults = faults or Faults()
         self._lifetime = lifetime
         self._cache_counts = cache_counts
         self._since = clock()
@@ -258,6 +263,7 @@ class Statistics:
             self._complain(self._lifetime, error)
         else:
             self._troubled = False
+            self._faults.end(_UNSAVED)
 
     def _complain(self, lifetime: Lifetime, error: Exception) -> None:
         if not self._troubled:
@@ -267,6 +273,9 @@ class Statistics:
                 error,
             )
         self._troubled = True
+        self._faults.begin(
+            _UNSAVED, "the statistics cannot be saved: they are counted in memory until that works again"
+        )
 
     def _flush_often(self) -> None:
         while not self._closing.wait(_FLUSH_SECONDS):

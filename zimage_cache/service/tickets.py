@@ -17,6 +17,7 @@ from zimage_cache.errors import Cancelled, QueueFull, ZImageError
 from zimage_cache.request import CacheMode, ImageRequest
 from zimage_cache.service.job import Job, Outcome, Progress
 from zimage_cache.service.service import ImageService
+from zimage_cache.service.shares import Shares
 
 T = TypeVar("T")
 
@@ -65,6 +66,7 @@ class Ticket(Generic[T]):
 
     Args:
         n: How many pictures it asks for.
+        user: Who asks.
         show: Makes of a picture what is kept of it: small, for tickets outlive their pictures' bytes.
         waking: Tells what holds the question up, before there is a job.
         reference: The id of the request that asked, which the log's lines carry.
@@ -77,6 +79,7 @@ class Ticket(Generic[T]):
         self,
         n: int,
         *,
+        user: str,
         show: Callable[[Outcome], T],
         waking: Callable[[], str],
         reference: str,
@@ -85,6 +88,7 @@ class Ticket(Generic[T]):
         # Whoever knows it may follow and end the ticket: not to be guessed, listed or logged whole.
         self.id = secrets.token_hex(16)
         self.n = n
+        self.user = user
         self.reference = reference
         self.ended = False
         self._show = show
@@ -249,6 +253,7 @@ class Tickets(Generic[T]):
         self._patience = patience
         self._clock = clock
         self._active: dict[str, Ticket[T]] = {}
+        self._places = Shares(MOST_ACTIVE)
         # By when they are forgotten; all are kept equally long, so the oldest is always the first to go.
         self._ended: OrderedDict[str, tuple[float, Ticket[T]]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -274,20 +279,23 @@ class Tickets(Generic[T]):
         Cancelled while it waits, it gives the ticket up.
 
         Raises:
-            QueueFull: There are too many tickets.
+            QueueFull: There are too many tickets, or too many of this user's.
             ZImageError: The service refused within the first second; what it says later is the ticket's `error`.
         """
         self.sweep()
-        if len(self._active) >= MOST_ACTIVE:
-            raise QueueFull(f"there are {MOST_ACTIVE} jobs on their way, as many as may be; try again later")
+        if not self._places.room(user):
+            most = f"{self._places.taken} jobs on their way, as many as may be"
+            raise QueueFull(f"there are {most}, or as many as one asker may have of {MOST_ACTIVE}; try again later")
         ticket = Ticket(
             n,
+            user=user,
             show=self._show,
             waking=lambda: self._service.state(model).phase,
             reference=reference,
             clock=self._clock,
         )
         self._active[ticket.id] = ticket
+        self._places.take(user)
         task = ticket.start(
             partial(
                 self._service.ask,
@@ -371,9 +379,16 @@ class Tickets(Generic[T]):
     def _over(self, ticket: Ticket[T], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         # Unless it was forgotten meanwhile, or never had an id anybody knew.
-        if self._active.pop(ticket.id, None) is not None:
+        if self._released(ticket):
             self._ended[ticket.id] = (self._clock() + KEPT_SECONDS, ticket)
 
+    def _released(self, ticket: Ticket[T]) -> bool:
+        """Take *ticket* from those on their way; return whether it was among them."""
+        if self._active.pop(ticket.id, None) is None:
+            return False
+        self._places.give_back(ticket.user)
+        return True
+
     def _forget(self, ticket: Ticket[T]) -> None:
-        self._active.pop(ticket.id, None)
+        self._released(ticket)
         self._ended.pop(ticket.id, None)

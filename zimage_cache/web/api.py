@@ -1,9 +1,11 @@
 """Our HTTP routes: generate, look up, fetch pictures, ask how the server is."""
 
 import asyncio
+import ipaddress
 import re
 import time
 from collections.abc import Awaitable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
@@ -93,10 +95,19 @@ class DeviceState(BaseModel):
         return cls(device=state.device, status=state.status, phase=state.phase, detail=state.detail)
 
 
+class Trouble(BaseModel):
+    """Something that does not work, and has not for a while: `code` for programs, `detail` for people."""
+
+    code: str
+    since: datetime
+    detail: str
+
+
 class Health(BaseModel):
     """The answer of `/health` and `/ready`; without credentials, where they are asked for, status and time only.
 
-    The model is as well as the best of its `devices`.
+    The model is as well as the best of its `devices`. `room` is how many pictures this asker may add to the queue now,
+    null where the queue has no bound. `troubles` are what does not work now beside the drawing: a full disk, say.
     """
 
     status: Status
@@ -107,6 +118,8 @@ class Health(BaseModel):
     share: float | None = None
     detail: str | None = None
     devices: list[DeviceState] | None = None
+    room: int | None = None
+    troubles: list[Trouble] | None = None
 
 
 def add_api(app: FastAPI, service: ImageService, *, private: bool) -> None:
@@ -196,6 +209,8 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
                 "share": state.share,
                 "detail": state.detail,
                 "devices": [DeviceState.of(each) for each in service.devices()],
+                "room": service.room(asker(request)),
+                "troubles": [asdict(fault) for fault in service.faults.standing],
             }
         return Health.model_validate(known).model_dump(mode="json", exclude_unset=True)
 
@@ -206,13 +221,18 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
 
     @router.get("/ready", response_model=Health, responses={503: {"model": Health}})
     async def ready(request: Request) -> Response:
-        """Answer 200 when a picture that is not stored would be drawn now (asleep counts: it wakes)."""
-        return JSONResponse(health(request), 200 if service.ready() else 503)
+        """Answer 200 when a picture of this asker that is not stored would be drawn (asleep counts: it wakes)."""
+        return JSONResponse(health(request), 200 if service.ready(user=asker(request)) else 503)
 
 
 def asker(request: Request) -> str:
-    """Name whose turn it is in the queue: one lane an address."""
-    return request.client.host if request.client else ""
+    """Name whose turn it is in the queue: one lane an address, or an IPv6 network of 2^64 addresses, which one has."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.IPv6Address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return host if address.ipv4_mapped else str(ipaddress.IPv6Network((address, 64), strict=False))
 
 
 async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:

@@ -1,14 +1,17 @@
 """One application: our routes first, then the Gradio page on `/`, the guard in front of both."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 import zimage_cache
+from zimage_cache.service.pool import Pool
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import Tickets
 from zimage_cache.web.api import add_api, image_of
@@ -21,6 +24,8 @@ from zimage_cache.web.middleware import Guard, checks
 from zimage_cache.web.models_api import add_models_api
 from zimage_cache.web.page.mount import mount_page
 from zimage_cache.web.prompt_api import add_prompt_api
+
+_THREADS: Final = 8
 
 
 def create_app(
@@ -44,6 +49,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # Of what `asyncio.to_thread` uses; the loop ends it when the server stops.
+        asyncio.get_running_loop().set_default_executor(Pool(_THREADS, "disk"))
         with running():
             try:
                 yield

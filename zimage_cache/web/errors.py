@@ -1,5 +1,6 @@
 """Our errors as HTTP answers. The one place that knows both."""
 
+import logging
 from http import HTTPStatus
 from typing import Final
 
@@ -13,7 +14,9 @@ from starlette.responses import Response
 from zimage_cache import errors
 from zimage_cache.web.request_id import HEADER, current_request_id
 
+_log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS: Final = 5
+_NO_THREAD: Final = "can't start new thread"
 _LONGEST: Final = 1000
 _PAGE_API: Final = "/gradio_api"
 STATUS: Final[dict[str, int]] = {
@@ -31,12 +34,14 @@ STATUS: Final[dict[str, int]] = {
     "model_missing": 503,
     "model_corrupt": 503,
     "history_unavailable": 503,
+    "cache_unavailable": 503,
+    "overloaded": 503,
     "timed_out": 504,
     "cancelled": 503,
     "out_of_memory": 507,
     "generation_failed": 500,
 }
-_WAITING_HELPS: Final = frozenset({"queue_full", "loading"})
+_WAITING_HELPS: Final = frozenset({"queue_full", "loading", "overloaded"})
 _HTTP_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
 
 
@@ -65,6 +70,7 @@ def add_error_responses(app: FastAPI) -> None:
     app.add_exception_handler(errors.ZImageError, _ours)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _unfit)
+    app.add_exception_handler(RuntimeError, _without_thread)
     app.add_exception_handler(Exception, _foreign)
 
 
@@ -98,6 +104,14 @@ async def _unfit(_request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     field = str(first["loc"][-1])
     return error_response("invalid_request", f"{field}: {first['msg']}", field=field)
+
+
+async def _without_thread(_request: Request, error: Exception) -> JSONResponse:
+    """Say that the machine gives no more threads; any other error of this kind is as unforeseen as all others."""
+    if _NO_THREAD not in str(error):
+        raise error
+    _log.warning("no_new_thread: a request that needs one was refused")
+    return error_response("overloaded", "this machine gives the server no more threads now; try again later")
 
 
 async def _foreign(_request: Request, _error: Exception) -> JSONResponse:

@@ -1,0 +1,55 @@
+"""SQLite files that several parts and processes share, opened so that they can be read where nothing can be written."""
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Final, Literal
+
+# What opening says where the files beside a database in WAL mode cannot be made.
+_REFUSED: Final = frozenset(
+    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
+)
+_NEEDED_BYTES: Final = 2**16
+
+
+class Snapshot(sqlite3.Connection):
+    """A connection to a file as it stands: what others change meanwhile is not seen, and nothing can be written."""
+
+
+def connect(path: Path, seconds: float, *, autocommit: bool = False) -> sqlite3.Connection:
+    """Open a database, making it where it is missing; on a read-only or full disk, a `Snapshot` of it.
+
+    In WAL mode even a reader needs two more files beside the database, which cannot be made there.
+
+    Args:
+        path: The file.
+        seconds: How long to wait for others that write.
+        autocommit: Begin no transactions unasked.
+
+    Raises:
+        sqlite3.Error: It cannot be opened.
+    """
+    level: Literal["DEFERRED"] | None = None if autocommit else "DEFERRED"
+    database = sqlite3.connect(path, timeout=seconds, isolation_level=level)
+    try:
+        database.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    except sqlite3.OperationalError as error:
+        database.close()
+        if not _is_refused(error) or not path.is_file() or _can_grow(path.parent):
+            raise
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        return sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=level, factory=Snapshot)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _is_refused(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _REFUSED
+
+
+def _can_grow(folder: Path) -> bool:
+    """Tell whether files can be made in *folder*: then what went wrong was something else."""
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _NEEDED_BYTES
