@@ -18,6 +18,7 @@ from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry
+from zimage_cache.faults import Faults
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.history import History
@@ -130,10 +131,11 @@ class Studio:
     def __init__(self, root: Path, generator: FakeGenerator, *, caching: bool = True, **options: Any) -> None:
         self.root = root
         self.generator = generator
-        disk = DiskTier(root / "cache", max_bytes=0)
+        faults = Faults()
+        disk = DiskTier(root / "cache", max_bytes=0, faults=faults)
         self.cache = ResultCache(MemoryTier(2**26), disk) if caching else None
-        history = History(root / "output_image")
-        self.service = ImageService({generator.profile.name: generator}, self.cache, history, **options)
+        history = History(root / "output_image", faults=faults)
+        self.service = ImageService({generator.profile.name: generator}, self.cache, history, faults=faults, **options)
         self._open = False
 
     def start(self) -> None:

@@ -716,8 +716,7 @@ def test_a_read_only_disk_still_shows_everything(folder, entry, read_only):
 
     page = history.page()
     assert len(page.pictures) == 3
-    assert len(history.page("circle").pictures) == 3
-    assert len(history.similar("a 红 circle")) == 3
+    assert len(history.page("image_2026").pictures) == 3
     shown = history.get(page.pictures[0].id)
     assert history.read(shown) == entry(2).png
     assert history.thumbnail(shown)
