@@ -20,6 +20,7 @@ from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry
+from zimage_cache.faults import Faults
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.history import History
 from zimage_cache.request import Recipe
@@ -155,11 +156,12 @@ class Studio:
     ) -> None:
         self.root = root
         self.generator = generator
-        self.memory, self.disk = MemoryTier(2**26), DiskTier(root / "cache", max_bytes=0)
+        faults = Faults()
+        self.memory, self.disk = MemoryTier(2**26), DiskTier(root / "cache", max_bytes=0, faults=faults)
         self.cache = ResultCache(self.memory, self.disk) if caching else None
-        history = History(root / "output_image")
+        history = History(root / "output_image", faults=faults)
         generators = {each.profile.name: each for each in (generator, *others)}
-        self.service = ImageService(generators, self.cache, history, **options)
+        self.service = ImageService(generators, self.cache, history, faults=faults, **options)
         self._open = False
 
     def start(self) -> None:

@@ -26,9 +26,10 @@ async def test_a_miss_leaves_nothing_behind(tmp_path, rounds, monkeypatch):
     cache.start()
     service.start()
     tickets = Tickets(service, lambda outcome: outcome.source)
-    count, asked = rounds(300), 0
+    count, asked = rounds(500), 0
     for stripe in range(256):  # a lock of its own each, made when first needed
-        disk.delete(f"{stripe:02x}".ljust(64, "0"))
+        with disk._store.stripes.hold(f"{stripe:02x}".ljust(64, "0")):  # noqa: SLF001 - no call takes one for nothing
+            pass
 
     async def misses() -> int:
         nonlocal asked
@@ -51,7 +52,8 @@ async def test_a_miss_leaves_nothing_behind(tmp_path, rounds, monkeypatch):
     service.close()
     cache.close()
 
-    # Of 2 * count pictures a round; a single object kept of each would be that many more.
-    assert max(seen) - min(seen) < count
+    # Some hundred objects come and go with what is under way. Between these two there are two rounds of 2 * count
+    # pictures each: a single object kept of each picture would be 4 * count more.
+    assert min(seen[2:]) - min(seen[:2]) < count
     assert len(memory) <= 20
     assert len(disk) <= 20

@@ -466,7 +466,7 @@ def read_only(monkeypatch):
     return switch
 
 
-def test_a_read_only_cache_can_be_looked_at(stored, told, read_only):
+def test_a_read_only_cache_can_be_looked_at(stored, read_only):
     """`list`, `stats`, `show`, `check` and a dry run need to write nothing."""
     keys = [stored(seed) for seed in range(3)]
     read_only()

@@ -712,8 +712,7 @@ def test_a_read_only_disk_still_shows_everything(folder, entry, read_only):
 
     page = history.page()
     assert len(page.pictures) == 3
-    assert len(history.page("circle").pictures) == 3
-    assert len(history.similar("a 红 circle")) == 3
+    assert len(history.page("image_2026").pictures) == 3
     shown = history.get(page.pictures[0].id)
     assert history.read(shown) == entry(2).png
     assert history.thumbnail(shown)
@@ -799,7 +798,7 @@ def test_no_thread_to_follow_with_is_no_trouble(folder, entry, monkeypatch):
     history = History(folder)
     history.add(entry(1))
     history.start()
-    history.close()
+    history._thread.join()  # noqa: SLF001 - what it has read before is no witness of what it reads now
     (folder / "other.png").write_bytes(entry(2).png)
 
     def refuse(*_args):

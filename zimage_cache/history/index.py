@@ -202,12 +202,12 @@ class Index:
         # Not kept open: whoever deletes or replaces the file while the server runs is obeyed at once.
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with closing(connect(self._path, _PATIENCE_SECONDS)) as database:
-            with contextlib.suppress(sqlite3.OperationalError):  # somebody writes just now, or the disk is read-only
-                database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is read from the files again
-            if _version(database) != _VERSION:
-                _make(database)
             try:
+                with contextlib.suppress(sqlite3.OperationalError):  # somebody writes now, or the disk is read-only
+                    database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is read from the files again
+                if _version(database) != _VERSION:
+                    _make(database)
                 yield database
             except sqlite3.DatabaseError as error:
                 if isinstance(database, Snapshot) and _is_damage(error):  # written by another just now, as it seems
