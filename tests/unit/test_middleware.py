@@ -13,7 +13,6 @@ from zimage_cache.web.middleware import (
     auth_rule,
     body_size,
     checks,
-    closed_paths,
     host_rule,
     same_origin,
 )
@@ -145,15 +144,6 @@ def test_hosts_are_ours_or_addresses():
     rule = host_rule(["Gallery.Example"])
     for host, fine in {"gallery.example": True, "x.gallery.example": False, "[fe80::1]:80": True, "": False}.items():
         assert (rule({}, Headers({"host": host})) is None) == fine
-
-
-@pytest.mark.parametrize(
-    "path", ["/gradio_api/upload", "/gradio_api/upload_progress", "/monitoring/summary", "/gradio_api/proxy=x"]
-)
-def test_closed_paths(path):
-    """What Gradio offers and this program does not."""
-    assert closed_paths({"path": path}, Headers()).code == "not_found"
-    assert closed_paths({"path": "/gradio_api/info"}, Headers()) is None
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,14 @@
-"""Request bodies: read as JSON without surprises, validated, described for `/openapi.json`."""
+"""Request bodies: read as JSON without surprises, validated, described for `/openapi.json`.
+
+Reading costs time in proportion to a body's length, and no more: lengths, names, digits and nested values are bounded.
+"""
 
 import json
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
 
+import anyio.to_thread
+from anyio import CapacityLimiter
 from fastapi import Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -10,6 +16,19 @@ from starlette.requests import ClientDisconnect
 
 from zimage_cache.errors import Cancelled, InvalidRequest
 from zimage_cache.request import MAX_PICTURES, CacheMode, ImageRequest, as_integer
+from zimage_cache.web.bodies import release_body
+
+_T = TypeVar("_T")
+
+MAX_NAMES: Final = 100  # of one object
+MAX_DIGITS: Final = 500  # of an integer; the largest float has 309
+# Two prompts of 8000 such signs each leave room for all other fields.
+MAX_SIGNS: Final = 20_000
+_SIGNS: Final = "[{,"
+# Below this, reading a body takes less than a millisecond.
+_SMALL: Final = 2**14
+# Two threads of their own: no number of large bodies occupies those that look for stored pictures.
+_readers: Final = CapacityLimiter(2)
 
 
 class GenerateBody(ImageRequest):
@@ -53,27 +72,73 @@ async def json_body(request: Request) -> object:
     Raises:
         HTTPException: 415, it does not say that it is JSON.
         Cancelled: The client hung up before all of it had arrived.
-        InvalidRequest: It is not valid JSON, or names a field twice.
+        InvalidRequest: It is not valid JSON, names a field twice, or is larger or deeper than any body needs to be.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise HTTPException(415, f"send JSON with Content-Type: application/json, got {media_type or 'none'!a}")
+    return await read_body(request, "application/json", parse_json)
+
+
+async def read_body(request: Request, media_type: str, parse: Callable[[bytes], _T]) -> _T:
+    """Read a request's body, and parse it, a large one in a thread.
+
+    Args:
+        request: Its body is not kept.
+        media_type: What it must say it is.
+        parse: Makes something of the bytes.
+
+    Raises:
+        HTTPException: 415, it does not say that it is *media_type*.
+        Cancelled: The client hung up before all of it had arrived.
+    """
+    got = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if got != media_type:
+        raise HTTPException(415, f"send the body with Content-Type: {media_type}, got {got or 'none'!a}")
     try:
-        return json.loads(await request.body(), object_pairs_hook=_without_repeats)
+        body = b"".join([piece async for piece in request.stream()])
     except ClientDisconnect:
         raise Cancelled("the client hung up in the middle of its request") from None
+    try:
+        if len(body) <= _SMALL:
+            return parse(body)
+        return await anyio.to_thread.run_sync(parse, body, limiter=_readers)
+    finally:
+        release_body(request.scope)
+
+
+def parse_json(body: bytes) -> object:
+    """Parse bytes that may say anything.
+
+    Raises:
+        InvalidRequest: They are not valid JSON, name a field twice, or are larger or deeper than any body needs to be.
+    """
+    try:
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        _require_few_signs(text)
+        return json.loads(text, object_pairs_hook=_without_repeats, parse_int=_integer)
     except InvalidRequest:
         raise
     except RecursionError:
         raise InvalidRequest("body: is nested too deeply") from None
-    except ValueError as error:  # malformed, not UTF-8, or a number of thousands of digits
+    except ValueError as error:  # malformed, or not UTF-8
         raise InvalidRequest(f"body: is not valid JSON: {error}") from None
 
 
+def _require_few_signs(text: str) -> None:
+    if sum(map(text.count, _SIGNS)) > MAX_SIGNS:
+        raise InvalidRequest(f"body: holds more than {MAX_SIGNS} of the signs {_SIGNS}; send less")
+
+
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequest(f"body: {twice[:80]!a} is given twice; send it once", twice)
+    if len(pairs) > MAX_NAMES:
+        raise InvalidRequest(f"body: an object has {len(pairs)} names; at most {MAX_NAMES}")
+    fields: dict[str, object] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise InvalidRequest(f"body: {name[:80]!a} is given twice; send it once", name)
+        fields[name] = value
     return fields
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise InvalidRequest(f"body: a number has {len(digits)} digits; at most {MAX_DIGITS}")
+    return int(digits)

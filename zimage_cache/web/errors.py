@@ -1,21 +1,28 @@
 """Our errors as HTTP answers. The one place that knows both."""
 
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Final
 
 from fastapi import FastAPI, Request
-from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 
 from zimage_cache import errors
 from zimage_cache.web.request_id import HEADER, current_request_id
 
 RETRY_AFTER_SECONDS: Final = 5
 _LONGEST: Final = 1000
-_PAGE_API: Final = "/gradio_api"
+# On every answer: a type is what it says it is, and no other site learns addresses of ours or embeds what is ours.
+STAMPS: Final = MappingProxyType(
+    {
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+)
+_NOWHERE: Final = "there is nothing at this address; /docs lists what there is"
 STATUS: Final[dict[str, int]] = {
     "invalid_request": 422,
     "unauthorized": 401,
@@ -27,6 +34,7 @@ STATUS: Final[dict[str, int]] = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "queue_full": 503,
+    "busy": 503,
     "loading": 503,
     "model_missing": 503,
     "model_corrupt": 503,
@@ -36,7 +44,7 @@ STATUS: Final[dict[str, int]] = {
     "out_of_memory": 507,
     "generation_failed": 500,
 }
-_WAITING_HELPS: Final = frozenset({"queue_full", "loading"})
+_WAITING_HELPS: Final = frozenset({"queue_full", "loading", "busy"})
 _HTTP_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
 
 
@@ -69,17 +77,8 @@ def add_error_responses(app: FastAPI) -> None:
 
 
 def add_page_error_responses(page: FastAPI) -> None:
-    """Answer what the mounted *page* does not know either in our shape, but not its own API, which has its own."""
-
-    async def unknown(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-        if request.scope["path"].startswith(_PAGE_API) or error.status_code not in _HTTP_CODES:
-            return await http_exception_handler(request, error)
-        if error.status_code == HTTPStatus.NOT_FOUND:
-            return error_response("not_found", "there is nothing at this address; /docs lists what there is")
-        return await _http(request, error)
-
-    page.add_exception_handler(HTTPException, unknown)
+    """Answer what the mounted *page* does not know either in our shape."""
+    page.add_exception_handler(HTTPException, _http)
 
 
 async def _ours(_request: Request, error: Exception) -> JSONResponse:
@@ -90,7 +89,8 @@ async def _ours(_request: Request, error: Exception) -> JSONResponse:
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
-    return error_response(code, error.detail, headers=dict(error.headers or {}))
+    nowhere = error.detail == HTTPStatus.NOT_FOUND.phrase  # the frameworks' own words
+    return error_response(code, _NOWHERE if nowhere else error.detail, headers=dict(error.headers or {}))
 
 
 async def _unfit(_request: Request, error: Exception) -> JSONResponse:
@@ -102,7 +102,7 @@ async def _unfit(_request: Request, error: Exception) -> JSONResponse:
 
 async def _foreign(_request: Request, _error: Exception) -> JSONResponse:
     # The server logs the traceback under the same request id. This answer passes the guard by: it stamps itself.
-    stamps = {HEADER: current_request_id(), "X-Content-Type-Options": "nosniff"}
+    stamps = {HEADER: current_request_id(), **STAMPS}
     return error_response(
         "internal_error", "something unforeseen went wrong; the server's log says what", headers=stamps
     )

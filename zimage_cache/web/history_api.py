@@ -9,14 +9,13 @@ from urllib.parse import quote
 from fastapi import APIRouter, FastAPI, Path, Query, Request
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from zimage_cache import png
-from zimage_cache.errors import Cancelled
 from zimage_cache.history import History, Picture, known_fields
 from zimage_cache.request import MAX_TEXT
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.body import read_body
 from zimage_cache.web.pictures import cache_control, image_url, png_response
 from zimage_cache.web.routes import add_routes
 
@@ -120,7 +119,7 @@ def _add_png_info(router: APIRouter, service: ImageService) -> None:
     @router.post("/png-info", openapi_extra={"requestBody": {"required": True, "content": _PNG_BODY}})
     async def png_info(request: Request) -> PngInfo:
         """Read the parameters a PNG carries: ours, A1111's or ComfyUI's. At most 20 MiB, stored nowhere."""
-        found = await asyncio.to_thread(png.describe, await _png(request))
+        found = await read_body(request, "image/png", png.describe)
         entry = await service.picture(found.key) if found.key else None
         return PngInfo(
             parameters=known_fields(found.parameters),
@@ -128,16 +127,6 @@ def _add_png_info(router: APIRouter, service: ImageService) -> None:
             cached=entry is not None,
             image_url=image_url(entry.record.key, entry) if entry else None,
         )
-
-
-async def _png(request: Request) -> bytes:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "image/png":
-        raise HTTPException(415, f"send a PNG with Content-Type: image/png, got {media_type or 'none'!a}")
-    try:
-        return await request.body()
-    except ClientDisconnect:
-        raise Cancelled("the client hung up in the middle of its request") from None
 
 
 async def _found(history: History, id_: str) -> Picture:
