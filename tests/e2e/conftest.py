@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.web.app import create_app
+from zimage_cache.web.connections import Bounds
+from zimage_cache.web.server import Server
 
 
 class Raw(NamedTuple):
@@ -30,13 +31,12 @@ class Raw(NamedTuple):
 class House:
     """A studio behind its web application, served on a free port of 127.0.0.1."""
 
-    def __init__(self, studio: Any, **options: Any) -> None:
+    def __init__(self, studio: Any, *, bounds: Bounds | None = None, **options: Any) -> None:
         self.studio = studio
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         app = asyncio.run(self._app(**options))
-        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
+        self._server = Server(app, self._socket, bounds or Bounds(), open_to_all=True, grace_seconds=1)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
         self._thread.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
