@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.exceptions import HTTPException
 
 from zimage_cache.cache.listing import Listed
-from zimage_cache.request import MAX_TEXT, Integer, Number, invalid_request
+from zimage_cache.request import Integer, Number, invalid_request
 from zimage_cache.service.curator import Held
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.statistics import Counts
@@ -18,6 +18,7 @@ from zimage_cache.web.body import json_body
 from zimage_cache.web.routes import add_routes
 
 MOST_LISTED: Final = 500
+MOST_SOUGHT: Final = 1000  # characters: looking for them costs their number times that of each prompt
 _LISTED: Final = 50
 _Key = Annotated[str, Path(description="The 64 hex digits of a stored picture.")]
 
@@ -132,7 +133,7 @@ def _add_overview(router: APIRouter, service: ImageService) -> None:
 
     @router.get("/entries")
     def entries(
-        query: Annotated[str, Query(max_length=MAX_TEXT, description="Part of the prompt.")] = "",
+        query: Annotated[str, Query(max_length=MOST_SOUGHT, description="Part of the prompt.")] = "",
         limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = _LISTED,
         cursor: Annotated[str | None, Query(max_length=200, description="Of the page before.")] = None,
     ) -> StoredPictures:
