@@ -36,11 +36,11 @@ class House:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         app = asyncio.run(self._app(**options))
-        self._server = Server(app, self._socket, bounds or Bounds(), open_to_all=True, grace_seconds=1)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+        self.server = Server(app, self._socket, bounds or Bounds(), open_to_all=True, grace_seconds=1)
+        self._thread = threading.Thread(target=self.server.run, args=([self._socket],))
         self._thread.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
-        self.until(lambda: self._server.started)
+        self.until(lambda: self.server.started)
 
     async def _app(self, **options: Any) -> FastAPI:
         # In a running loop: outside of one, Gradio makes a dozen loops and closes none.
@@ -50,7 +50,7 @@ class House:
         """Stop the studio, then the server."""
         self.client.close()
         self.studio.close()
-        self._server.should_exit = True
+        self.server.should_exit = True
         self._thread.join(60)
         assert not self._thread.is_alive()
 

@@ -357,7 +357,7 @@ def test_the_server_stops_in_the_middle_of_a_stream(serve, gate, caplog):
     with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
         story = messages(stream)
         next(story)
-        house._server.should_exit = True
+        house.server.should_exit = True
         house._thread.join(60)
         assert not house._thread.is_alive()
     door.open()

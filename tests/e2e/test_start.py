@@ -108,7 +108,7 @@ def server(tmp_path):
 
 
 def test_from_the_first_line_to_the_last(server):
-    """It says where it listens, answers there while the model loads, and SIGTERM ends it although a browser is there."""
+    """It says where it listens, answers there while the model loads, and SIGTERM ends it while a browser is there."""
     line = server.stdout.readline()
     match = re.fullmatch(r"Running on local URL: (http://127\.0\.0\.1:\d+)\n", line)
     assert match, line

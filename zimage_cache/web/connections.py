@@ -68,6 +68,10 @@ class Connections:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def of(self, phase: Phase) -> "list[Connection]":
+        """List the connections in *phase*, the longest first."""
+        return list(self._waiting[phase])
+
     def protocol(self, **options: Any) -> "Connection":  # noqa: ANN401 - what uvicorn passes to its own protocol
         """Make the protocol of a new connection; uvicorn calls it."""
         return Connection(self, **options)
@@ -126,7 +130,7 @@ class Connections:
             for connection in self._waiting[phase]:
                 if connection is not newest:
                     return connection
-        answered = self._waiting[Phase.ANSWER]
+        answered = self.of(Phase.ANSWER)
         addresses = Counter(connection.address for connection in answered)
         greediest, number = addresses.most_common(1)[0]
         if number <= addresses[newest.address] + 1:

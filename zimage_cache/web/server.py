@@ -54,6 +54,8 @@ class Server(uvicorn.Server):
         grace_seconds: How long requests in flight may take when it stops.
     """
 
+    connections: Connections
+
     def __init__(
         self,
         app: FastAPI,
@@ -63,13 +65,13 @@ class Server(uvicorn.Server):
         open_to_all: bool,
         grace_seconds: int = _GRACE_SECONDS,
     ) -> None:
-        self._connections = Connections(bounds)
+        self.connections = Connections(bounds)
         super().__init__(
             uvicorn.Config(
                 app,
                 # Both named, so that nothing else is taken where it happens to be installed.
                 loop="asyncio",
-                http=cast("type[Protocol]", self._connections.protocol),
+                http=cast("type[Protocol]", self.connections.protocol),
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -98,7 +100,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_A_SECOND == 0:
-            self._connections.sweep()
+            self.connections.sweep()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
