@@ -70,11 +70,16 @@ def test_what_does_not_come_is_not_waited_for(serve, sent, answer):
 def test_drops_do_not_keep_a_connection_alive(serve):
     """One more byte of the head now and then gives no more time: the head as a whole has its bound."""
     house = serve(web={"bounds": HASTY})
-    connection = connect(house)
-    with pytest.raises(OSError, match=r"."), connection:
-        for _ in range(10**6):
-            connection.sendall(b"G")
-            sweep(house)
+    with connect(house) as connection:
+
+        def has_ended() -> bool:
+            try:
+                connection.sendall(b"G")
+            except OSError:
+                return True
+            return False
+
+        house.until(has_ended)
 
 
 def test_a_body_on_its_way_has_time(serve):
@@ -167,7 +172,7 @@ def test_a_body_in_tiny_pieces_is_refused(house):
     """Each piece costs the server the same, whatever is in it."""
     with connect(house) as connection:
         connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5000)
-        assert error(last_words(connection)) == (400, "invalid_request")
+        assert error(last_words(connection)) == (400, "bad_request")
 
 
 def test_a_body_in_small_pieces_is_read(house):
@@ -186,7 +191,7 @@ def test_heads_that_are_none(house, head):
     """Too many headers, too long an address, no HTTP at all: one short answer in our shape, then the end."""
     with connect(house) as connection:
         connection.sendall(head)
-        assert error(last_words(connection)) == (400, "invalid_request")
+        assert error(last_words(connection)) == (400, "bad_request")
 
 
 def test_uploads_held_open_cost_a_bounded_number_of_bytes(serve):

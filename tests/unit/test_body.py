@@ -67,9 +67,14 @@ async def test_encodings():
         assert (await generate_body(request('{"prompt": "é"}'.encode(encoding)))).prompt == "é"
 
 
-def test_the_schema_tells_every_field():
-    """OpenAPI shows the fields that are taken, by name, and that there are no others."""
-    schema = body_schema()["requestBody"]["content"]["application/json"]["schema"]
-    assert set(schema["properties"]) == set(GenerateBody.model_fields)
+def test_the_schema_tells_every_field(studio):
+    """OpenAPI shows the fields that are taken, by all their names, what may be null, and what this server offers."""
+    schema = body_schema(studio().service)["requestBody"]["content"]["application/json"]["schema"]
+    fields = schema["properties"]
+    assert set(fields) == set(GenerateBody.model_fields) | set(ImageRequest.ALIASES)
     assert schema["required"] == ["prompt"]
     assert schema["additionalProperties"] is False
+    assert {name for name, field in fields.items() if {"type": "null"} not in field.get("anyOf", ())} == {"prompt"}
+    assert fields["model"]["anyOf"][0]["enum"] == ["fake"]
+    assert "ink" in fields["style"]["anyOf"][0]["enum"]
+    assert fields["width"]["anyOf"][0]["maximum"] == 2048

@@ -54,7 +54,7 @@ def create_app(
     app = FastAPIOffline(redoc_url=None, title="Z-Image", version=zimage_cache.__version__, lifespan=lifespan)
     add_error_responses(app)
     add_api(app, service, private=credentials is not None)
-    add_jobs_api(app, tickets)
+    add_jobs_api(app, service, tickets)
     # For a server that ends jobs before it waits for their streams.
     app.state.end_jobs = tickets.close
     add_prompt_api(app, service)

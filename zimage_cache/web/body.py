@@ -16,11 +16,15 @@ from starlette.requests import ClientDisconnect
 
 from zimage_cache import foreign_json
 from zimage_cache.errors import Cancelled, InvalidRequest
-from zimage_cache.request import MAX_PICTURES, CacheMode, ImageRequest, as_integer
+from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, ImageRequest, as_integer
+from zimage_cache.service.service import ImageService
+from zimage_cache.styles import Style, styles
 from zimage_cache.web.bodies import release_body
 
 _T = TypeVar("_T")
 
+_NULL: Final = {"type": "null"}
+_ABOUT: Final = frozenset({"title", "description", "default", "examples"})
 MAX_NAMES: Final = 100  # of one object
 # Below this, reading a body takes less than a millisecond.
 _SMALL: Final = 2**14
@@ -52,15 +56,59 @@ async def generate_body(request: Request) -> GenerateBody:
     return GenerateBody.parse(await json_body(request))
 
 
-def body_schema(body: type[BaseModel] = GenerateBody) -> dict[str, Any]:
-    """Describe a body for OpenAPI; FastAPI cannot see it, since the route has it read itself."""
+def body_schema(service: ImageService, body: type[BaseModel] = GenerateBody) -> dict[str, Any]:
+    """Describe to OpenAPI the body that a route reads itself, down to the names and sizes that *service* offers."""
     schema = body.model_json_schema()
     shared = schema.pop("$defs", {})
-    # Written out: FastAPI would not know of definitions a schema of our own refers to.
-    for field in schema["properties"].values():
+    fields: dict[str, Any] = schema["properties"]
+    for name, field in fields.items():
+        # Written out: FastAPI would not know of definitions a schema of our own refers to.
         if reference := field.pop("$ref", None):
             field.update(shared[reference.rpartition("/")[2]] | field)
+        field.update(_offered(service).get(name, {}))
+        if name not in schema.get("required", ()):
+            fields[name] = _nullable(field)
+    aliases = {alias: name for alias, name in ImageRequest.ALIASES.items() if name in fields}
+    fields.update(
+        {alias: fields[name] | {"description": f"Another word for {name}."} for alias, name in aliases.items()}
+    )
+    once = [{"not": {"required": [alias, name]}} for alias, name in aliases.items()]
+    schema["allOf"] = [*once, *map(_room_for, styles().values())]
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _offered(service: ImageService) -> dict[str, dict[str, Any]]:
+    profiles = [service.profile(name) for name in service.models]
+    side = {
+        "type": "integer",
+        "minimum": min(profile.min_side for profile in profiles),
+        "maximum": max(profile.max_side for profile in profiles),
+        "multipleOf": 16,
+    }
+    names = {"model": [*service.models], "style": [*styles()]}
+    return {"width": _only(side), "height": _only(side)} | {
+        field: _only({"type": "string", "enum": offered}) for field, offered in names.items()
+    }
+
+
+def _room_for(style: Style) -> dict[str, Any]:
+    """Say that a prompt's bound counts the words of a style too."""
+    asked = {"required": ["style"], "properties": {"style": {"const": style.name}}}
+    words = dict(zip(("prompt", "negative_prompt"), style.apply("x", "x"), strict=True))
+    rest = {name: {"maxLength": MAX_TEXT + len("x") - len(text)} for name, text in words.items()}
+    return {"if": asked, "then": {"properties": rest}}
+
+
+def _only(rule: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [rule, _NULL]}
+
+
+def _nullable(field: dict[str, Any]) -> dict[str, Any]:
+    """Let a field be null, which means its default, and say so."""
+    if _NULL in field.get("anyOf", ()):
+        return field
+    about = {key: value for key, value in field.items() if key in _ABOUT}
+    return about | _only({key: value for key, value in field.items() if key not in _ABOUT})
 
 
 async def json_body(request: Request) -> object:

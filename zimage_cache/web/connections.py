@@ -193,7 +193,7 @@ class Connection(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, for people who read its code
-        self.end(HTTPStatus.BAD_REQUEST, "invalid_request", "this is no valid HTTP; the connection ends")
+        self.end(HTTPStatus.BAD_REQUEST, "bad_request", "this is no valid HTTP; the connection ends")
 
     def give_up(self) -> None:
         """End it after it took too long."""

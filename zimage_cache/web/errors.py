@@ -2,14 +2,17 @@
 
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from zimage_cache import errors
+from zimage_cache.request import broken_rule
 from zimage_cache.web.request_id import HEADER, current_request_id
 
 RETRY_AFTER_SECONDS: Final = 5
@@ -44,8 +47,44 @@ STATUS: Final[dict[str, int]] = {
     "out_of_memory": 507,
     "generation_failed": 500,
 }
+_DOCUMENTED: Final = {"bad_request": 400, "internal_error": 500, **STATUS}
+# What any route may answer, and one that reads a body.
+ANY_ROUTE: Final = (400, 401, 403, 500)
+WITH_BODY: Final = (413, 415, 422, 503)
 _WAITING_HELPS: Final = frozenset({"queue_full", "loading", "busy"})
-_HTTP_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
+_HTTP_CODES: Final = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+class ErrorDetail(BaseModel):
+    """Why there is no answer: a word for programs, words for people, and the field or parameter at fault."""
+
+    code: str
+    message: str
+    request_id: str
+    field: str | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """What every error answers."""
+
+    error: ErrorDetail
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe to OpenAPI that a route may answer with these errors."""
+    return {
+        status: {
+            "model": ErrorAnswer,
+            "description": ", ".join(f"`{code}`" for code, its in _DOCUMENTED.items() if its == status),
+        }
+        for status in statuses
+    }
 
 
 def error_response(
@@ -54,7 +93,7 @@ def error_response(
     """Write the one shape of all errors."""
     body = error_body(code, message, field=field, request_id=current_request_id())
     extra = {"Retry-After": str(RETRY_AFTER_SECONDS)} if code in _WAITING_HELPS else {}
-    return JSONResponse({"error": body}, STATUS.get(code, 500), headers=extra | (headers or {}))
+    return JSONResponse({"error": body}, _DOCUMENTED.get(code, 500), headers=extra | (headers or {}))
 
 
 def error_body(code: str, message: str, *, field: str | None, request_id: str) -> dict[str, str]:
@@ -97,7 +136,7 @@ async def _unfit(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     first = error.errors()[0]
     field = str(first["loc"][-1])
-    return error_response("invalid_request", f"{field}: {first['msg']}", field=field)
+    return error_response("invalid_request", f"{field}: {broken_rule(cast('ErrorDetails', first))}", field=field)
 
 
 async def _foreign(_request: Request, _error: Exception) -> JSONResponse:

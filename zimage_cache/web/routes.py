@@ -1,13 +1,15 @@
 """How a router joins the application whose mount on `/` answers everything that is left over."""
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
+
+from zimage_cache.web.errors import ANY_ROUTE, answers
 
 
 class EventStream(StreamingResponse):
@@ -17,7 +19,8 @@ class EventStream(StreamingResponse):
     is longer than some proxies wait.
     """
 
-    media_type = "text/event-stream"
+    # Not `media_type`: FastAPI would describe errors of such a route by it too.
+    TYPE: Final = "text/event-stream"
 
 
 def add_routes(app: FastAPI, router: APIRouter) -> None:
@@ -34,7 +37,7 @@ def add_routes(app: FastAPI, router: APIRouter) -> None:
             router.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
             methods.add("HEAD")
         allowed.setdefault(route.path, set()).update(methods)
-    app.include_router(router)
+    app.include_router(router, responses=answers(*ANY_ROUTE))
     for path, methods in allowed.items():
         # An ASGI application, which Starlette takes, but does not say so.
         app.add_route(path, cast("Any", Refuse(methods)), include_in_schema=False)
