@@ -178,7 +178,7 @@ def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) ->
             raise HTTPException(404, "no such picture: never made, or no longer stored; ask for it with POST /generate")
         return picture_response(name, entry, request.headers, v, private=private)
 
-    @router.get("/images/{key}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405))
+    @router.get("/images/{key}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 422))
     async def thumbnail(key: str) -> Response:
         """Send a small WebP of a stored picture."""
         small = await service.thumbnail(key) if _PICTURE_NAME.fullmatch(key) else None

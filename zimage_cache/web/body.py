@@ -68,12 +68,11 @@ def body_schema(service: ImageService, body: type[BaseModel] = GenerateBody) -> 
         field.update(_offered(service).get(name, {}))
         if name not in schema.get("required", ()):
             fields[name] = _nullable(field)
-    aliases = {alias: name for alias, name in ImageRequest.ALIASES.items() if name in fields}
-    fields.update(
-        {alias: fields[name] | {"description": f"Another word for {name}."} for alias, name in aliases.items()}
-    )
-    once = [{"not": {"required": [alias, name]}} for alias, name in aliases.items()]
-    schema["allOf"] = [*once, *map(_room_for, styles().values())]
+    # Other words for two fields are told in words: where both may not be given, no tool would know what to send.
+    for alias, name in ImageRequest.ALIASES.items():
+        if name in fields:
+            fields[name]["description"] += f" Also called {alias}."
+    schema["allOf"] = [*map(_room_for, styles().values())]
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 

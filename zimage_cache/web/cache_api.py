@@ -156,7 +156,7 @@ def _add_overview(router: APIRouter, service: ImageService) -> None:
 
 
 def _add_entry(router: APIRouter, service: ImageService) -> None:
-    @router.get("/{key}", responses=answers(404, 405))
+    @router.get("/{key}", responses=answers(404, 405, 422))
     def entry(key: _Key) -> StoredPicture:
         """Tell about one stored picture what a list tells; nothing is counted or touched."""
         listed = service.curator.entry(key)
@@ -164,19 +164,19 @@ def _add_entry(router: APIRouter, service: ImageService) -> None:
             raise _missing(key)
         return _stored(listed, datetime.now(UTC))
 
-    @router.delete("/{key}", responses=answers(404, 405))
+    @router.delete("/{key}", responses=answers(404, 405, 422))
     def delete(key: _Key) -> Deleted:
         """Remove a stored picture, pinned or not; copies in `output_image/` stay."""
         _require(there=service.curator.delete(key), key=key)
         return Deleted(key=key)
 
-    @router.post("/{key}/pin", responses=answers(404, 405, 413))
+    @router.post("/{key}/pin", responses=answers(404, 405, 413, 422))
     def pin(key: _Key) -> Pinned:
         """Keep a stored picture until it is deleted by name."""
         _require(there=service.curator.pin(key), key=key)
         return Pinned(key=key, pinned=True)
 
-    @router.post("/{key}/unpin", responses=answers(404, 405, 413))
+    @router.post("/{key}/unpin", responses=answers(404, 405, 413, 422))
     def unpin(key: _Key) -> Pinned:
         """Let a stored picture go like any other."""
         _require(there=service.curator.unpin(key), key=key)

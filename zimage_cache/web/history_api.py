@@ -95,7 +95,7 @@ def _add_listing(router: APIRouter, history: History) -> None:
 
 
 def _add_pictures(router: APIRouter, history: History) -> None:
-    @router.get("/history/{id}.png", response_class=Response, responses=PNG | answers(404, 405, 503))
+    @router.get("/history/{id}.png", response_class=Response, responses=PNG | answers(404, 405, 422, 503))
     async def picture(request: Request, id_: Annotated[str, Path(alias="id")], v: str | None = None) -> Response:
         """Send a picture's file as it is now."""
         found = await _found(history, id_)
@@ -105,7 +105,7 @@ def _add_pictures(router: APIRouter, history: History) -> None:
         answer = _headers(found, v) | {"Content-Disposition": f"inline; filename*=UTF-8''{_file_name(found)}"}
         return png_response(content, request.headers, answer)
 
-    @router.get("/history/{id}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 503))
+    @router.get("/history/{id}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 422, 503))
     async def thumbnail(id_: Annotated[str, Path(alias="id")], v: str | None = None) -> Response:
         """Send a small WebP of a picture."""
         found = await _found(history, id_)
@@ -114,7 +114,7 @@ def _add_pictures(router: APIRouter, history: History) -> None:
             raise _missing()
         return Response(small, media_type="image/webp", headers=_headers(found, v))
 
-    @router.delete("/history/{id}", status_code=204, responses=answers(404, 405, 503))
+    @router.delete("/history/{id}", status_code=204, responses=answers(404, 405, 422, 503))
     async def delete(id_: Annotated[str, Path(alias="id")]) -> None:
         """Delete a picture from `output_image/`: its file, thumbnail and row. The cache is not touched."""
         await asyncio.to_thread(history.delete, await _found(history, id_))

@@ -125,13 +125,13 @@ def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image])
 
 
 def _add_state(router: APIRouter, tickets: Tickets[Image]) -> None:
-    @router.get("/{job_id}", response_model_exclude_unset=True, responses=answers(404, 405))
+    @router.get("/{job_id}", response_model_exclude_unset=True, responses=answers(404, 405, 422))
     async def state(job_id: str, response: Response) -> JobState:
         """Tell how a job stands; one that ended is remembered for ten minutes."""
         response.headers.update(_UNKEPT)
         return job_state(_found(tickets, job_id))
 
-    @router.delete("/{job_id}", status_code=204, responses=answers(404, 405))
+    @router.delete("/{job_id}", status_code=204, responses=answers(404, 405, 422))
     async def leave(job_id: str) -> None:
         """Cancel a job, or forget one that ended. What it shares with others goes on for them."""
         if not tickets.drop(job_id):
@@ -148,7 +148,7 @@ def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
     @router.get(
         "/{job_id}/events",
         response_class=EventStream,
-        responses=_EVENTS | answers(404, 405),
+        responses=_EVENTS | answers(404, 405, 422),
         response_description="`event: state` with a JobState as its `data:`, again and again until the job ends",
     )
     async def events(ticket: Annotated[Ticket[Image], Depends(listened)]) -> EventStream:

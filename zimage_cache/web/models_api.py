@@ -59,14 +59,14 @@ def add_models_api(app: FastAPI, service: ImageService) -> None:
         """List the models requests may name, and how each is."""
         return Models(models=[described(name) for name in service.models])
 
-    @router.post("/models/{name}/load", status_code=202, responses=answers(404, 405, 413))
+    @router.post("/models/{name}/load", status_code=202, responses=answers(404, 405, 413, 422))
     async def load(name: str) -> Model:
         """Begin to bring a model into memory, fetching it first if need be; look at `GET /models` for how it goes."""
         described(name)
         service.load(name)
         return described(name)
 
-    @router.post("/models/{name}/unload", responses=answers(404, 405, 413))
+    @router.post("/models/{name}/unload", responses=answers(404, 405, 413, 422))
     async def unload(name: str) -> Model:
         """Free a model's memory, after the picture it draws; a download that its load waits for is stopped."""
         described(name)
