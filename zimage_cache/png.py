@@ -40,6 +40,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 2**63 - 1
 # What a head may hold: tools write a handful of chunks. Text of more characters is not looked at.
 MAX_CHUNKS = 200
+MAX_HEAD_BYTES = 2**22
 MAX_TEXT_CHARACTERS = 2**18
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = (b"IDAT", b"IEND")
@@ -188,14 +189,17 @@ def _head(file: bytes | IO[bytes]) -> tuple[dict[str, str], tuple[int, int]]:
 
 
 def _require_few_chunks(opened: IO[bytes]) -> None:
-    """Count the chunks before the pixels, without reading them; Pillow takes its time for each."""
+    """Count the chunks before the pixels and their bytes, without reading them; Pillow takes its time for both."""
     begin = opened.tell()
     if opened.read(len(_SIGNATURE)) == _SIGNATURE:
         for _ in range(MAX_CHUNKS):
             head = opened.read(8)
             if len(head) < 8 or head[4:] in _PIXELS:  # noqa: PLR2004 - a length and a name, four bytes each
                 break
-            opened.seek(int.from_bytes(head[:4]) + 4, io.SEEK_CUR)  # and its checksum
+            if opened.seek(int.from_bytes(head[:4]) + 4, io.SEEK_CUR) - begin > MAX_HEAD_BYTES:  # with its checksum
+                raise InvalidRequest(
+                    f"file: must be a PNG with at most {MAX_HEAD_BYTES} bytes before its pixels", "file"
+                )
         else:
             raise InvalidRequest(f"file: must be a PNG with at most {MAX_CHUNKS} chunks before its pixels", "file")
     opened.seek(begin)

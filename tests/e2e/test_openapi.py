@@ -20,7 +20,7 @@ def test_it_says_what_is_answered(serve, request, tmp_path):
     full = request.config.getoption("--full")
     # Small pictures: their number is what counts.
     house = serve(generator=FakeGenerator(profile=replace(FAKE_PROFILE, max_side=128)), queue_size=0)
-    how = ["--max-examples=40"] if full else ["--max-examples=8", "--phases=examples,fuzzing,stateful", "--seed=1"]
+    how = ["--max-examples=60"] if full else ["--max-examples=8", "--phases=examples,fuzzing,stateful", "--seed=1"]
     run = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{house.port}/openapi.json"),

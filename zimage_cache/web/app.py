@@ -1,12 +1,16 @@
 """One application: our routes first, then the Gradio page on `/`, the guard in front of both."""
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
+from functools import cache
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.routing import Route
 
 import zimage_cache
 from zimage_cache.service.service import ImageService
@@ -64,5 +68,20 @@ def create_app(
     add_history_api(app, service)
     # Gradio grants cross-origin access to everybody unless its parent application rules on it: nobody gets it.
     app.add_middleware(CORSMiddleware, allow_origins=[])
+    _write_schema_once(app)
     app.add_middleware(Guard, checks=checks(allowed_hosts, credentials))
     return mount_page(app, service)
+
+
+def _write_schema_once(app: FastAPI) -> None:
+    """Answer `/openapi.json` with the same bytes each time: FastAPI would write out the whole schema for each asker."""
+
+    @cache
+    def written() -> bytes:
+        return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    async def schema(_request: Request) -> Response:
+        return Response(written(), media_type="application/json")
+
+    # Before FastAPI's own, which it has from its birth.
+    app.router.routes.insert(0, Route("/openapi.json", schema, include_in_schema=False))

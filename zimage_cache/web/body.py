@@ -23,8 +23,6 @@ from zimage_cache.web.bodies import release_body
 
 _T = TypeVar("_T")
 
-_NULL: Final = {"type": "null"}
-_ABOUT: Final = frozenset({"title", "description", "default", "examples"})
 MAX_NAMES: Final = 100  # of one object
 # Below this, reading a body takes less than a millisecond.
 _SMALL: Final = 2**14
@@ -65,7 +63,9 @@ def body_schema(service: ImageService, body: type[BaseModel] = GenerateBody) -> 
         # Written out: FastAPI would not know of definitions a schema of our own refers to.
         if reference := field.pop("$ref", None):
             field.update(shared[reference.rpartition("/")[2]] | field)
-        field.update(_offered(service).get(name, {}))
+        if offered := _offered(service).get(name):
+            field.pop("anyOf", None)
+            field.update(offered)
         if name not in schema.get("required", ()):
             fields[name] = _nullable(field)
     # Other words for two fields are told in words: where both may not be given, no tool would know what to send.
@@ -85,8 +85,8 @@ def _offered(service: ImageService) -> dict[str, dict[str, Any]]:
         "multipleOf": 16,
     }
     names = {"model": [*service.models], "style": [*styles()]}
-    return {"width": _only(side), "height": _only(side)} | {
-        field: _only({"type": "string", "enum": offered}) for field, offered in names.items()
+    return {"width": side, "height": side} | {
+        field: {"type": "string", "enum": offered} for field, offered in names.items()
     }
 
 
@@ -98,16 +98,12 @@ def _room_for(style: Style) -> dict[str, Any]:
     return {"if": asked, "then": {"properties": rest}}
 
 
-def _only(rule: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [rule, _NULL]}
-
-
 def _nullable(field: dict[str, Any]) -> dict[str, Any]:
     """Let a field be null, which means its default, and say so."""
-    if _NULL in field.get("anyOf", ()):
+    if "anyOf" in field:  # pydantic's own word for what may be null
         return field
-    about = {key: value for key, value in field.items() if key in _ABOUT}
-    return about | _only({key: value for key, value in field.items() if key not in _ABOUT})
+    offered = {"enum": [*field["enum"], None]} if "enum" in field else {}
+    return field | {"type": [field["type"], "null"]} | offered
 
 
 async def json_body(request: Request) -> object:
