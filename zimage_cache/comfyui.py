@@ -4,11 +4,14 @@ Graphs are anybody's: nodes are known by their class where that tells something,
 elsewhere, and what cannot be found is left out.
 """
 
-import json
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
+
+from zimage_cache import foreign_json
+from zimage_cache.errors import InvalidRequest
 
 _Node = Mapping[str, Any]
 _SAMPLERS: Final = MappingProxyType({"euler": "euler", "uni_pc": "unipc", "dpmpp_2m": "dpmpp_2m", "heun": "heun"})
@@ -52,8 +55,8 @@ def read_workflow(text: str) -> dict[str, Any]:
 
 def _graph(text: str) -> dict[str, _Node]:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
+        document = foreign_json.parse(text)
+    except InvalidRequest:
         return {}
     if not isinstance(document, dict):
         return {}
@@ -83,9 +86,9 @@ def _text(graph: Mapping[str, _Node], node: _Node, name: str) -> str:
 
 def _first(graph: Mapping[str, _Node], start: _Node, links: tuple[str, ...], names: tuple[str, ...]) -> object:
     """Walk from *start* along *links*, nearest nodes first, to the first plain value called one of *names*."""
-    waiting, seen = [start], 0
+    waiting, seen = deque([start]), 0
     while waiting and seen < _MOST_NODES:  # bounded: a graph may run in a circle
-        node = waiting.pop(0)
+        node = waiting.popleft()
         seen += 1
         if node["class_type"] == _SILENT:
             continue
@@ -93,7 +96,7 @@ def _first(graph: Mapping[str, _Node], start: _Node, links: tuple[str, ...], nam
         for name in names:
             if isinstance(inputs.get(name), str | int | float):
                 return inputs[name]
-        waiting += filter(None, (_linked(graph, inputs.get(link)) for link in links))
+        waiting.extend(filter(None, (_linked(graph, inputs.get(link)) for link in links)))
     return None
 
 

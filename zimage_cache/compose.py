@@ -262,7 +262,7 @@ def serve(settings: Settings) -> None:
         from zimage_cache.web.server import run  # noqa: PLC0415
 
         app = create_app(service, running, allowed_hosts=settings.allowed_host, credentials=who)
-        run(app, listening, open_to_all=who is None)
+        run(app, listening, open_to_all=who is None, max_connections=settings.max_connections)
 
 
 @contextlib.contextmanager

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
 WINDOW_SECONDS: Final = 60.0
-# Records of one kind in one minute: of warnings and errors, which may bring tracebacks along, and of the others.
+# Records of one kind in one minute: of warnings and errors, which may bring tracebacks along, and of the others. Of the
+# event loop's own, one: it fails thousands of times a second where no more connection can be accepted.
 MOST_TROUBLE: Final = 5
+MOST_OF_THE_LOOP: Final = 1
 MOST_OTHERS: Final = 600
 MOST_FOREIGN_LINES: Final = 300
 _TRACEBACK_HEAD, _TRACEBACK_TAIL = 20, 60
 _SHOWN: Final = 200
+_LOOP: Final = "asyncio"
 _LINE: Final = "%(asctime)s %(levelname)-7s %(request_id)s %(message)s"
 
 
@@ -57,7 +60,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         if window is None or now - window.began >= WINDOW_SECONDS:
             window = self._windows[kind] = _Window(now)
         window.records += 1
-        if window.records <= _most(record.levelno):
+        if window.records <= _most(record):
             super().emit(record)
         else:
             window.left_out += 1
@@ -143,8 +146,10 @@ def limit_standard_error() -> None:
     sys.stderr = LimitedStream(sys.stderr)
 
 
-def _most(level: int) -> int:
-    return MOST_TROUBLE if level >= logging.WARNING else MOST_OTHERS
+def _most(record: logging.LogRecord) -> int:
+    if record.name == _LOOP:
+        return MOST_OF_THE_LOOP
+    return MOST_TROUBLE if record.levelno >= logging.WARNING else MOST_OTHERS
 
 
 def _kind(record: logging.LogRecord) -> Hashable:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from zimage_cache import foreign_json
 from zimage_cache.comfyui import read_workflow
 from zimage_cache.errors import InvalidRequest
 
@@ -30,13 +31,22 @@ _NUMBERS: tuple[tuple[str, str, Callable[[str], float]], ...] = (
     ("CFG scale", "guidance_scale", float),
 )
 _SAMPLERS = {"euler": "Euler", "unipc": "UniPC", "dpmpp_2m": "DPM++ 2M", "heun": "Heun"}
-# `Name: value` or `Name: "value, quoted as JSON"`, up to the next comma.
-# Names are short: without a bound, a long line of words would take quadratic time.
-_SETTING = re.compile(r'(\w[\w \-/]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+# `Name: value` or `Name: "value, quoted as JSON"`, up to the next comma; the third group is empty where a quotation has
+# no end. Nothing in it is read twice.
+_SETTING = re.compile(r'([^,:]*+)(?::\s*+("(?:[^"\\]++|\\.)*+("?+))?+([^,]*+))?+(?:,|$)')
+_UNQUOTED = re.compile(r"([^,:]*+)(?::\s*+()()([^,]*+))?+(?:,|$)")
+_NAME = re.compile(r"\w[\w \-/]{0,60}")
 _KEY = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 2**63 - 1
+# What a head may hold: tools write a handful of chunks. Text of more characters is not looked at.
+MAX_CHUNKS = 200
+MAX_HEAD_BYTES = 2**22
+MAX_TEXT_CHARACTERS = 2**18
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PIXELS = (b"IDAT", b"IEND")
 # What looks like one setting may be the end of a prompt; three of them are not.
 _FEWEST_SETTINGS = 3
+_LONGEST_SETTINGS = 2**15
 
 
 def encode(pixels: NDArray[np.uint8], text: Mapping[str, str]) -> bytes:
@@ -167,20 +177,38 @@ def read_parameters(png: bytes) -> dict[str, Any]:
 
 def _head(file: bytes | IO[bytes]) -> tuple[dict[str, str], tuple[int, int]]:
     opened = io.BytesIO(file) if isinstance(file, bytes) else file
+    _require_few_chunks(opened)
     try:
         # Not `Image.open`: its guard against huge pictures concerns pixels, which nobody decodes here.
         with PngImagePlugin.PngImageFile(opened) as picture:
             text = {str(name): value for name, value in picture.info.items() if isinstance(value, str)}
-            return text, picture.size
+            return {name: value for name, value in text.items() if len(value) <= MAX_TEXT_CHARACTERS}, picture.size
     except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
         got = f"{len(file)} bytes" if isinstance(file, bytes) else "another file"
         raise InvalidRequest(f"file: must be a PNG whose head is whole, got {got}: {error}", "file") from None
 
 
+def _require_few_chunks(opened: IO[bytes]) -> None:
+    """Count the chunks before the pixels and their bytes, without reading them; Pillow takes its time for both."""
+    begin = opened.tell()
+    if opened.read(len(_SIGNATURE)) == _SIGNATURE:
+        for _ in range(MAX_CHUNKS):
+            head = opened.read(8)
+            if len(head) < 8 or head[4:] in _PIXELS:  # noqa: PLR2004 - a length and a name, four bytes each
+                break
+            if opened.seek(int.from_bytes(head[:4]) + 4, io.SEEK_CUR) - begin > MAX_HEAD_BYTES:  # with its checksum
+                raise InvalidRequest(
+                    f"file: must be a PNG with at most {MAX_HEAD_BYTES} bytes before its pixels", "file"
+                )
+        else:
+            raise InvalidRequest(f"file: must be a PNG with at most {MAX_CHUNKS} chunks before its pixels", "file")
+    opened.seek(begin)
+
+
 def _document(text: str) -> dict[str, Any]:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
+        document = foreign_json.parse(text)
+    except InvalidRequest:
         return {}
     return document if isinstance(document, dict) else {}
 
@@ -212,12 +240,25 @@ def _encodable(text: str) -> str:
 
 def _a1111(text: str) -> dict[str, Any]:
     *lines, last = text.strip().split("\n")
-    settings = {name: _unquoted(value) for name, value in _SETTING.findall(last)}
+    settings = dict(_settings(last)) if len(last) <= _LONGEST_SETTINGS else {}
     if len(settings) < _FEWEST_SETTINGS:
         lines, settings = [*lines, last], {}
     prompt, negative_prompt = _prompts(lines)
     fields = {"prompt": prompt, "negative_prompt": negative_prompt, **dict(_fields(settings))}
     return fields if prompt or settings else {}
+
+
+def _settings(line: str) -> Iterator[tuple[str, str]]:
+    pattern, at = _SETTING, 0
+    while at < len(line) and (setting := pattern.match(line, at)):
+        name, quoted, closed, rest = setting.groups(default="")
+        if quoted and not closed:
+            # Where one quotation has no end, no later one has: each would be part of it.
+            pattern = _UNQUOTED
+            continue
+        at = setting.end()
+        if _NAME.fullmatch(name.strip()):
+            yield name.strip(), _unquoted(quoted + rest)
 
 
 def _prompts(lines: list[str]) -> tuple[str, str]:

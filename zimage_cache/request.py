@@ -26,6 +26,7 @@ _RULES = {
     "int_parsing": "should be an integer",
     "float_type": "should be a number",
     "float_parsing": "should be a number",
+    "string_pattern_mismatch": "should be one an earlier answer gave",
     "byte_size": "should be a size such as 500MB or 10GiB",
     "byte_size_unit": "should be a size such as 500MB or 10GiB",
 }
@@ -97,6 +98,7 @@ class ImageRequest(BaseModel):
             min_length=1,
             examples=["a large red circle on a blue background"],
             description="What to draw, 1..8000 characters, taken as they are.",
+            json_schema_extra={"pattern": r"[^\s\x1c-\x1f\x85]"},  # not blank
         ),
     ]
     negative_prompt: Annotated[Text, Field(description="What to avoid; acts only with a guidance scale above 0.")] = ""

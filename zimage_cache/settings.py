@@ -119,6 +119,7 @@ class Settings(BaseModel):
         "strict", description="Whether the versions of the software are part of every key."
     )
     queue_size: int = Field(32, ge=0, description="Most pictures that may wait for or hold the generator.")
+    max_connections: int = Field(1000, ge=0, description="Most connections at once; silent ones go first.")
     request_timeout: Seconds = Field(300.0, description="Longest wait of one HTTP request.")
     auth: Credentials | None = Field(None, description="user:password to ask for.")
     auth_file: Folder | None = Field(None, description="File whose first line is user:password.")

@@ -12,9 +12,11 @@ Braces that belong to no other, and braces without `|` or `$$` (JSON), are text 
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from itertools import groupby, pairwise
+from typing import Final, cast
 
 from zimage_cache.errors import InvalidRequest
 
@@ -22,11 +24,10 @@ MAX_DEPTH: Final = 20
 _EVEN: Final = 10**6  # the weight of what names none: six decimal places of a weight count
 _NAME: Final = r"(?!_)(?:(?!__)[^{}|\\\n\r]){1,200}"
 _TOKEN: Final = re.compile(rf"\\[{{}}|]|\\__|__(?=\S)(?P<name>{_NAME})(?<!\s)__|[{{}}|]")
-_WEIGHT: Final = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})::", re.ASCII)
-_BOUNDS: Final = re.compile(
-    r"\s*(?:(?P<exact>\d{1,4})|(?P<low>\d{1,4})?-(?P<high>\d{1,4})|(?P<least>\d{1,4})-)\$\$(?:(?P<separator>[^$]*)\$\$)?",
-    re.ASCII,
-)
+_WEIGHT: Final = re.compile(r"\s*+(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})::", re.ASCII)
+_NUMBERS: Final = r"\s*+(?:(?P<exact>\d{1,4})|(?P<low>\d{1,4})?-(?P<high>\d{1,4})|(?P<least>\d{1,4})-)\$\$"
+_SEVERAL: Final = re.compile(_NUMBERS, re.ASCII)
+_BOUNDS: Final = re.compile(rf"{_NUMBERS}(?:(?P<separator>[^$]*+)\$\$)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +70,21 @@ Parts = tuple[Part, ...]
 def parse(text: str) -> Parts:
     """Split *text* into its parts; joined again, parts that are all text are *text*, but for its escapes.
 
+    Takes time in proportion to the length of *text*, however its braces stand.
+
     Raises:
         InvalidRequest: Alternatives stand within alternatives more than 20 levels deep.
     """
-    open_ = [_Braces()]
+    found: list[Part] = []
+    open_: list[_Braces] = []
     end = 0
     for token in _TOKEN.finditer(text):
-        open_[-1].add(text[end : token.start()])
+        if token.start() > end:
+            found.append(text[end : token.start()])
         end = token.end()
-        _read(token, open_)
-    open_[-1].add(text[end:])
-    while len(open_) > 1:
-        unclosed = open_.pop()
-        open_[-1].extend(["{", *unclosed.written()])
-    return tuple(open_[0].options[0])
+        _read(token, found, open_)
+    found.append(text[end:])
+    return _joined(found)
 
 
 def weighted(text: str) -> tuple[int, str]:
@@ -93,67 +95,74 @@ def weighted(text: str) -> tuple[int, str]:
 
 @dataclass(slots=True)
 class _Braces:
-    """Braces that were opened, or, the first of all, the text itself; `options` hold no two texts in a row."""
+    """Braces that were opened: where what was found so far holds their `{`, and each `|` between their options.
 
-    options: list[list[Part]] = field(default_factory=lambda: [[]])
+    Until they are closed they are text, as are the braces around them: what stands in them is moved only once.
+    """
 
-    def add(self, part: Part) -> None:
-        option = self.options[-1]
-        if isinstance(part, str) and option and isinstance(option[-1], str):
-            option[-1] += part
-        elif part:
-            option.append(part)
-
-    def extend(self, parts: list[Part]) -> None:
-        for part in parts:
-            self.add(part)
-
-    def written(self) -> list[Part]:
-        """Return what stands in these braces as text, since they are none."""
-        first, *others = self.options
-        return [*first, *(part for option in others for part in ["|", *option])]
-
-    def closed(self) -> list[Part]:
-        """Return what these braces, closed, mean."""
-        bounds = self._bounds()
-        if bounds is None and len(self.options) == 1:
-            return ["{", *self.written(), "}"]
-        options = tuple(map(_option, self.options))
-        return [Alternatives(options, bounds, _depth(options))]
-
-    def _bounds(self) -> Bounds | None:
-        first = self.options[0]
-        head = first[0] if first else ""
-        found = _BOUNDS.match(head) if isinstance(head, str) else None
-        if found is None or not isinstance(head, str):
-            return None
-        first[:1] = [rest] if (rest := head[found.end() :]) else []
-        numbers = {name: int(number) for name, number in found.groupdict().items() if number and name != "separator"}
-        low = numbers.get("exact", numbers.get("least", numbers.get("low", 1)))
-        high = numbers.get("exact", numbers.get("high"))
-        separator = ", " if found["separator"] is None else found["separator"].replace(r"\|", "|")
-        return Bounds(low, high, separator) if high is None else Bounds(min(low, high), max(low, high), separator)
+    start: int
+    bars: list[int] = field(default_factory=list)
 
 
-def _read(token: re.Match[str], open_: list[_Braces]) -> None:
+def _read(token: re.Match[str], found: list[Part], open_: list[_Braces]) -> None:
     """Take one sign of the syntax."""
     sign, name = token[0], token["name"]
     if name is not None:
-        open_[-1].add(Wildcard(name))
-    elif sign == "{":
-        open_.append(_Braces())
-    elif sign == "}" and len(open_) > 1:
-        closed = open_.pop().closed()
-        open_[-1].extend(closed)
-    elif sign == "|" and len(open_) > 1:
-        open_[-1].options.append([])
-    elif sign == r"\|":
-        open_[-1].add(sign)  # an escape only within alternatives, and these may yet turn out to be none
-    else:
-        open_[-1].add(sign.removeprefix("\\"))
+        found.append(Wildcard(name))
+        return
+    if sign == "{":
+        open_.append(_Braces(len(found)))
+    elif sign == "|" and open_:
+        open_[-1].bars.append(len(found))
+    elif sign == "}" and open_:
+        _close(found, open_.pop())
+        return
+    # An escaped bar is an escape only within alternatives, and it may yet turn out to stand in none.
+    found.append(sign if sign == r"\|" else sign.removeprefix("\\"))
 
 
-def _option(parts: list[Part]) -> Option:
+def _close(found: list[Part], braces: _Braces) -> None:
+    """Replace what stands in braces by what they mean; without `|` and `$$` they are text."""
+    inside = found[braces.start + 1 : braces.start + 2]
+    several = _SEVERAL.match(inside[0]) if inside and isinstance(inside[0], str) else None
+    if not braces.bars and several is None:
+        found.append("}")
+        return
+    ends = [braces.start, *braces.bars, len(found)]
+    parts = [_joined(found[start + 1 : end]) for start, end in pairwise(ends)]
+    bounds, parts[0] = _bounds(parts[0])
+    options = tuple(map(_option, parts))
+    found[braces.start :] = [Alternatives(options, bounds, _depth(options))]
+
+
+def _joined(parts: Iterable[Part]) -> Parts:
+    """Join texts that stand side by side, and leave out empty ones."""
+    joined: list[Part] = []
+    for is_text, group in groupby(parts, key=lambda part: isinstance(part, str)):
+        if is_text:
+            text = "".join(cast("Iterable[str]", group))
+            joined += [text] if text else []
+        else:
+            joined += group
+    return tuple(joined)
+
+
+def _bounds(first: Parts) -> tuple[Bounds | None, Parts]:
+    """Split how many options are picked from the first of them."""
+    head = first[0] if first else ""
+    found = _BOUNDS.match(head) if isinstance(head, str) else None
+    if found is None or not isinstance(head, str):
+        return None, first
+    rest = head[found.end() :]
+    numbers = {name: int(number) for name, number in found.groupdict().items() if number and name != "separator"}
+    low = numbers.get("exact", numbers.get("least", numbers.get("low", 1)))
+    high = numbers.get("exact", numbers.get("high"))
+    separator = ", " if found["separator"] is None else found["separator"].replace(r"\|", "|")
+    bounds = Bounds(low, high, separator) if high is None else Bounds(min(low, high), max(low, high), separator)
+    return bounds, ((rest, *first[1:]) if rest else first[1:])
+
+
+def _option(parts: Parts) -> Option:
     head = parts[0] if parts else ""
     if not isinstance(head, str):
         return Option(_EVEN, tuple(map(_plain, parts)))

@@ -8,7 +8,7 @@ machine, nor a word more in the prompt, picks otherwise.
 import os
 import re
 import unicodedata
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -28,8 +28,10 @@ MAX_FILE_BYTES: Final = 2**20
 MAX_READ_BYTES: Final = 16 * 2**20  # of all files one prompt names
 _MOST_STARS: Final = 4
 _SUGGESTED: Final = 8
+_COMPARED: Final = 200
 _DIGEST_BITS: Final = 256
-_STARS: Final = re.compile(r"\*+")
+_STAR: Final = re.compile(r"\*")
+_STARS: Final = re.compile(r"\*\*+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,10 @@ class Wildcards:
     def _matching(self, name: str) -> list[str]:
         if "*" not in name:
             return [name] if name in self._files else []
-        stars = _STARS.findall(name)
-        if len(stars) > _MOST_STARS:
-            raise InvalidRequest(f"wildcard __{name}__: at most {_MOST_STARS} stars, got {len(stars)}")
-        words = map(re.escape, _STARS.split(name))
-        pattern = re.compile("".join(word + _regex(star) for word, star in zip(words, [*stars, ""], strict=True)))
+        stars = len(_STAR.findall(_STARS.sub("*", name)))
+        if stars > _MOST_STARS:
+            raise InvalidRequest(f"wildcard __{name}__: at most {_MOST_STARS} stars, got {stars}")
+        pattern = _pattern(name)
         return [each for each in self._files if pattern.fullmatch(each)]
 
     def _options_of(self, name: str) -> Options:
@@ -129,7 +130,9 @@ class Wildcards:
         return text
 
     def _unknown(self, name: str) -> InvalidRequest:
-        close = get_close_matches(name, self.names, _SUGGESTED) or self.names[:_SUGGESTED]
+        # difflib compares each name with all others of its letters: of many files, those that begin alike are enough.
+        alike = self.names if len(self._files) <= _COMPARED else [each for each in self._files if each[:1] == name[:1]]
+        close = get_close_matches(name, alike[:_COMPARED], _SUGGESTED) or self.names[:_SUGGESTED]
         more = ", ..." if len(self.names) > len(close) else ""
         there = f"there are {', '.join(close)}{more} in" if close else "there are no wildcards in"
         return InvalidRequest(
@@ -220,15 +223,17 @@ class _Expansion:
             if not left:
                 return
             point = self._number(f"{place}.{nth}", left)
-            for start, weight in sorted(drawn):
-                if point >= start:
-                    point += weight
+            for start, weight in drawn:
+                if point < start:
+                    break
+                point += weight
             which = bisect_right(sums, point)
             options, before = offered[which], sums[which] - offered[which].total
             index = bisect_right(options.sums, point - before)
             below = options.sums[index - 1] if index else 0
-            drawn.append((before + below, options.sums[index] - below))
-            left -= drawn[-1][1]
+            weight = options.sums[index] - below
+            insort(drawn, (before + below, weight))
+            left -= weight
             yield options.contents[index], options.source
 
     def _number(self, place: str, below: int) -> int:
@@ -253,8 +258,22 @@ def _chain(names: Sequence[str]) -> str:
     return " -> ".join(names)
 
 
-def _regex(stars: str) -> str:
-    return {"": "", "*": "[^/]*"}.get(stars, ".*")
+def _pattern(name: str) -> re.Pattern[str]:
+    """Translate stars, of which each takes as little as it can and none is tried again: no name is looked at for long.
+
+    That finds whatever there is to find: what stands between two `**` ends as early as possible where it begins as
+    early as possible, and what stands behind the last ends at the end.
+    """
+    *before, last = (_STAR.split(piece) for piece in _STARS.split(name))
+    pieces = "".join(f"(?>{'.*?' if nth else ''}{_chain_of(words)})" for nth, words in enumerate(before))
+    anywhere = ".*?" if before else ""
+    end = f"{_chain_of(last[:-1])}[^/]*{re.escape(last[-1])}" if len(last) > 1 else re.escape(last[0])
+    return re.compile(pieces + anywhere + end)
+
+
+def _chain_of(words: Sequence[str]) -> str:
+    first, *others = map(re.escape, words)
+    return first + "".join(f"(?>[^/]*?{word})" for word in others)
 
 
 def _lines(text: str, path: Path) -> Iterator[str]:

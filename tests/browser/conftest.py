@@ -175,11 +175,11 @@ def hold(fake: Fake, gate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 def serving(
     generator: FakeGenerator, workspace: Path, port: int = 0, others: Collection[FakeGenerator] = ()
 ) -> Iterator[str]:
-    import uvicorn  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
-
-    from zimage_cache.compose import listen, make_service  # noqa: PLC0415 - likewise
+    from zimage_cache.compose import listen, make_service  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
     from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
+    from zimage_cache.web.connections import Bounds  # noqa: PLC0415 - likewise
+    from zimage_cache.web.server import Server  # noqa: PLC0415 - likewise
 
     service, running = make_service(Settings(workspace=workspace), generator, [*others])
 
@@ -190,8 +190,8 @@ def serving(
     # in this one Playwright's may be running.
     with ThreadPoolExecutor(1) as builder:
         app = builder.submit(lambda: asyncio.run(build())).result()
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     listening = listen("127.0.0.1", port)
+    server = Server(app, listening, Bounds(), open_to_all=True)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

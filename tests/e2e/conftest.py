@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from tests.waiting import wait_until
 from zimage_cache.compose import listen
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.web.app import create_app
+from zimage_cache.web.connections import Bounds
+from zimage_cache.web.server import Server
 
 
 class Raw(NamedTuple):
@@ -30,17 +31,16 @@ class Raw(NamedTuple):
 class House:
     """A studio behind its web application, served on a free port of 127.0.0.1."""
 
-    def __init__(self, studio: Any, **options: Any) -> None:
+    def __init__(self, studio: Any, *, bounds: Bounds | None = None, **options: Any) -> None:
         self.studio = studio
         self._socket = listen("127.0.0.1", 0)
         self.port = self._socket.getsockname()[1]
         app = asyncio.run(self._app(**options))
-        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+        self.server = Server(app, self._socket, bounds or Bounds(), open_to_all=True, grace_seconds=1)
+        self._thread = threading.Thread(target=self.server.run, args=([self._socket],))
         self._thread.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
-        wait_until(lambda: self._server.started)
+        wait_until(lambda: self.server.started)
 
     async def _app(self, **options: Any) -> FastAPI:
         # In a running loop: outside of one, Gradio makes a dozen loops and closes none.
@@ -54,7 +54,7 @@ class House:
 
     def stop(self) -> None:
         """Stop the server alone."""
-        self._server.should_exit = True
+        self.server.should_exit = True
         self._thread.join(60)
         assert not self._thread.is_alive()
 

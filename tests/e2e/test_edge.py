@@ -11,7 +11,7 @@ import pytest
 from tests.waiting import wait_until
 from zimage_cache.generator.fake import FakeGenerator
 
-PAGE, GRADIO = "/", "/gradio_api/info"
+PAGE, GRADIO = "/", "/theme.css"
 ASK = json.dumps({"prompt": "edge", "seed": 1, "width": 64, "height": 64, "steps": 1}).encode()
 JSON = {"Content-Type": "application/json"}
 
@@ -60,11 +60,45 @@ def test_names_this_server_answers_to(house, path, host):
         "localhost@evil.example",
         "evil.example#localhost",
         "127.0.0.1, evil.example",
+        "localhost:1@evil.example",
+        "localhost:x",
+        "localhost/",
+        "user@localhost",
+        "[::1]@evil.example",
+        "[::1]x",
     ],
 )
 def test_foreign_names(house, expect_error, path, host):
     """A foreign name is how DNS rebinding looks: 403, whatever is asked for, saying how to allow it."""
     assert "--allowed-host" in expect_error(house.raw("GET", path, headers={"Host": host}), 403, "forbidden")
+
+
+def test_a_foreign_name_a_proxy_passed_on(house, expect_error):
+    """Gradio would take it for its own, and tell pages to load their scripts from there."""
+    expect_error(house.raw("GET", "/", headers={"X-Forwarded-Host": "evil.example"}), 403, "forbidden")
+    assert house.raw("GET", "/", headers={"X-Forwarded-Host": "gallery.example"}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://localhost/health", 200),
+        ("http://gallery.example:80/health", 200),
+        ("HTTP://localhost/health?x=1", 200),
+        ("http://localhost", 200),
+        ("http://localhost/no/such", 404),
+        ("http://localhost/gradio_api/info", 404),
+        ("http://evil.example/health", 403),
+        ("http://localhost@evil.example/health", 403),
+        ("http:///health", 403),
+        ("ftp://localhost/health", 404),
+        ("*", 404),
+    ],
+)
+def test_whole_addresses_as_targets(house, target, status):
+    """HTTP wants servers to take what is sent to proxies; the name in it counts, whatever `Host` says."""
+    assert house.raw("GET", target).status == status
+    assert house.raw("GET", target, headers={"Host": "evil.example"}).status in {status, 403}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +157,7 @@ USER, PASSWORD = "ann", "pa:ss wörd"
 OPEN = ["/health", "/ready"]
 CLOSED = [
     "/",
-    "/gradio_api/info",
+    "/theme.css",
     "/config",
     "/openapi.json",
     "/images/x.png",
@@ -188,7 +222,7 @@ def test_without_the_password_nothing_is_drawn(locked, expect_error, path):
 
 
 @pytest.mark.parametrize("headers", [basic(f"{USER}:{PASSWORD}"), bearer(PASSWORD)], ids=["basic", "bearer"])
-@pytest.mark.parametrize("path", ["/", "/gradio_api/info", "/health"])
+@pytest.mark.parametrize("path", ["/", "/theme.css", "/health"])
 def test_with_the_password(locked, path, headers):
     """User and password from browsers, the password alone from programs; case of the scheme does not matter."""
     assert locked.raw("GET", path, headers=headers).status == 200
@@ -223,6 +257,7 @@ def test_every_answer_is_stamped(house, path):
     assert re.fullmatch(r"[0-9a-f]{12}", answer.headers["x-request-id"])
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "same-origin"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     policy = answer.headers.get("content-security-policy", "")
     assert ("default-src 'self'" in policy) == answer.headers["content-type"].startswith("text/html")
     assert "http:" not in policy
@@ -260,7 +295,7 @@ def test_another_request_id_is_replaced(house, name):
 )
 def test_other_methods(house, expect_error, path, allow):
     """405 in our shape, naming what is allowed, where the page behind us would say 404."""
-    for method in sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - allow):
+    for method in sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "X"} - allow):
         answer = house.raw(method, path)
         assert expect_error(answer, 405, "method_not_allowed").startswith(method)
         assert set(answer.headers["allow"].split(", ")) == allow
@@ -275,13 +310,46 @@ def test_addresses_nobody_has(house, expect_error, method, path):
 
 def test_the_page_takes_no_other_method(house, expect_error):
     """405 in our shape on `/` too."""
-    expect_error(house.raw("POST", "/"), 405, "method_not_allowed")
+    for method in ("POST", "OPTIONS", "TRACE"):
+        answer = house.raw(method, "/")
+        expect_error(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == "GET, HEAD"
 
 
-def test_the_page_s_own_interface_keeps_its_shape(house):
-    """What Gradio's clients read is what Gradio writes."""
-    answer = house.raw("GET", "/gradio_api/no/such")
-    assert (answer.status, json.loads(answer.body)) == (404, {"detail": "Not Found"})
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/gradio_api/file=http://localhost/",
+            "/gradio_api/file=https://example.com/a.png",
+            "/gradio_api/file=/etc/x",
+        ),
+        *("/gradio_api/file/http://localhost/", "/gradio_api//file=http://localhost/", "//gradio_api/file=http://x/"),
+        *("/gradio_api/%66ile=http://localhost/", "/gradio_api/proxy=http://localhost/", "/gradio_api/heartbeat/abc"),
+        *("/gradio_api/upload", "/gradio_api/upload_progress", "/gradio_api/process_recording", "/monitoring/summary"),
+        *("/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/run/predict", "/gradio_api/call/x"),
+        *(
+            "/gradio_api/component_server",
+            "/gradio_api/reset",
+            "/gradio_api/info",
+            "/config",
+            "/login",
+            "/manifest.json",
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_what_gradio_would_offer_and_we_do_not(house, expect_error, method, path):
+    """Nothing is fetched for anybody, no file is taken, no session begun: it looks as if it were not there."""
+    answer = house.raw(method, path, b"{}" if method == "POST" else b"", JSON)
+    if method != "HEAD":
+        expect_error(answer, 404, "not_found")
+    assert answer.status == 404
+
+
+def test_the_page_reads_no_file_its_address_names(house):
+    """Gradio would look for a stored state by a name in the address."""
+    assert 'deep_link_state":"none' in house.client.get("/?deep_link=../../x").text.replace(" ", "")
 
 
 def test_monitors_may_ask_for_the_head_alone(house):
@@ -290,28 +358,13 @@ def test_monitors_may_ask_for_the_head_alone(house):
     assert (answer.status, answer.body) == (200, b"")
 
 
-@pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/upload/", "/gradio_api/upload?x=1", "/monitoring"])
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_gradio_would_offer_and_we_do_not(house, expect_error, path, method):
-    """No files are taken and no monitoring is published: it looks as if it were not there."""
-    expect_error(house.raw(method, path, b"x" if method == "POST" else b""), 404, "not_found")
-
-
-def test_an_upload_by_any_other_path_is_refused_too(house):
-    """Gradio's own older addresses of the same thing."""
-    for path in ("/upload", "/api/upload", "//gradio_api/upload", "/gradio_api//upload", "/gradio_api/%75pload"):
-        body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nhello\r\n--x--\r\n'
-        answer = house.raw("POST", path, body, {"Content-Type": "multipart/form-data; boundary=x"})
-        assert answer.status in {404, 405}, path
-
-
-@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/run/x"])
-def test_large_bodies_reach_gradio_no_more_than_us(house, expect_error, path):
+@pytest.mark.parametrize("path", ["/generate", "/no/such", "/"])
+def test_large_bodies_reach_nothing(house, expect_error, path):
     """The bound holds in front of everything, announced or not, and leaves no broken connection behind."""
     body = b'{"data": ["' + b"x" * 2**20 + b'"]}'
     expect_error(house.client.post(path, content=body, headers=JSON), 413, "too_large")
     pieces = (body[i : i + 65536] for i in range(0, len(body), 65536))
-    assert house.client.post(path, content=pieces, headers=JSON).status_code in {400, 413}
+    assert house.client.post(path, content=pieces, headers=JSON).status_code in {404, 405, 413}
     assert house.client.get("/health").status_code == 200
 
 

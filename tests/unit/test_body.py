@@ -67,9 +67,15 @@ async def test_encodings():
         assert (await generate_body(request('{"prompt": "é"}'.encode(encoding)))).prompt == "é"
 
 
-def test_the_schema_tells_every_field():
-    """OpenAPI shows the fields that are taken, by name, and that there are no others."""
-    schema = body_schema()["requestBody"]["content"]["application/json"]["schema"]
-    assert set(schema["properties"]) == set(GenerateBody.model_fields)
+def test_the_schema_tells_every_field(studio):
+    """OpenAPI shows the fields that are taken, what may be null, and what this server offers."""
+    schema = body_schema(studio().service)["requestBody"]["content"]["application/json"]["schema"]
+    fields = schema["properties"]
+    assert set(fields) == set(GenerateBody.model_fields)
     assert schema["required"] == ["prompt"]
     assert schema["additionalProperties"] is False
+    assert {name for name, field in fields.items() if '"null"' not in json.dumps(field)} == {"prompt"}
+    assert fields["model"]["enum"] == ["fake", None]
+    assert {"ink", None} <= set(fields["style"]["enum"])
+    assert (fields["width"]["minimum"], fields["width"]["maximum"]) == (64, 2048)
+    assert fields["sampler"]["enum"][-1] is None

@@ -59,6 +59,17 @@ def test_warnings_of_one_kind_are_few_whatever_they_say(log):
     assert len(log.handler._windows) == 1  # noqa: SLF001 - what it keeps of each kind takes memory and shows nowhere
 
 
+def test_the_event_loops_complaints_are_one_a_minute(log):
+    """It cannot accept connections while no file can be opened, and says so for each try."""
+    loop = logging.LogRecord(
+        "asyncio", logging.ERROR, "base_events.py", 1, "socket.accept() out of resource", None, None
+    )
+    loop.request_id = "-"
+    for _ in range(1000):
+        log.handler.handle(loop)
+    assert len(log.lines) == 1
+
+
 def test_what_was_left_out_is_said_after_the_minute(log):
     """In one line, with the first record of any kind that comes then; and the kind is written again."""
     for _ in range(100):

@@ -7,13 +7,13 @@ import json
 import pytest
 from starlette.datastructures import Headers
 
+from zimage_cache.web.bodies import release_body
 from zimage_cache.web.middleware import (
     Guard,
     Refusal,
     auth_rule,
     body_size,
     checks,
-    closed_paths,
     host_rule,
     same_origin,
 )
@@ -93,8 +93,8 @@ async def test_a_stopping_server_ends_a_request_quietly(sent, status):
     assert (b'"cancelled"' in body) == (sent == 0)
 
 
-async def test_other_scopes_pass():
-    """Start-up and shutdown are not requests."""
+async def test_start_and_stop_pass():
+    """The lifespan is no request."""
     seen = []
 
     async def app(scope, _receive, _send):
@@ -102,6 +102,88 @@ async def test_other_scopes_pass():
 
     await Guard(app, [lambda *_: Refusal("forbidden", "no")])({"type": "lifespan"}, None, None)
     assert seen == [{"type": "lifespan"}]
+
+
+@pytest.mark.parametrize("kind", ["websocket", "webtransport"])
+async def test_what_is_not_http_is_closed(kind):
+    """Nothing of ours speaks it: whoever comes that way gets past no check, for there is nothing behind."""
+    reached, sent = [], []
+
+    async def app(scope, _receive, _send):
+        reached.append(scope)
+
+    async def send(message):
+        sent.append(message)
+
+    await Guard(app, [])({"type": kind, "path": "/", "headers": []}, None, send)
+    assert (reached, sent) == ([], [{"type": "websocket.close", "code": 1008}])
+
+
+async def test_bodies_together_are_bounded():
+    """The body that has been arriving longest goes for a new one, in words, and what it held is free again."""
+    guard, more = Guard(echo, [], max_arriving_bytes=10), asyncio.Event()
+
+    async def upload(size, *, ends):
+        arriving = iter([{"type": "http.request", "body": b"x" * size, "more_body": not ends}])
+        sent = []
+
+        async def receive():
+            if message := next(arriving, None):
+                return message
+            await more.wait()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        await guard({"type": "http", "method": "POST", "path": "/", "headers": []}, receive, send)
+        return sent[0]["status"]
+
+    async with asyncio.timeout(60):
+        slow = [asyncio.create_task(upload(4, ends=False)) for _ in range(2)]
+        while guard.bodies.held < 8:  # noqa: ASYNC110 - bytes have no event
+            await asyncio.sleep(0)
+        assert await upload(6, ends=True) == 200
+        assert await slow[0] == 503
+        more.set()
+        assert await slow[1] == 200
+        assert await upload(11, ends=True) == 503
+    assert guard.bodies.held == 0
+
+
+async def test_a_body_counts_until_it_is_parsed():
+    """What waits for a picture no longer holds the bytes it was asked for with."""
+    counted = []
+
+    async def app(scope, receive, send):
+        await receive()
+        counted.append(guard.bodies.held)
+        release_body(scope)
+        counted.append(guard.bodies.held)
+        await echo(scope, receive, send)
+
+    guard = Guard(app, [])
+    assert (await ask(guard, b"12345"))[0] == 200
+    assert counted == [5, 0]
+
+
+async def test_answers_are_handed_over_in_pieces():
+    """A client that does not read holds one piece of a picture in memory, not all of it."""
+    answer = bytes(range(256)) * 4096
+    sent = []
+
+    async def app(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": answer})
+
+    async def send(message):
+        sent.append(message)
+
+    await Guard(app, [])({"type": "http", "method": "GET", "path": "/", "headers": []}, None, send)
+    pieces = [message["body"] for message in sent[1:]]
+    assert b"".join(pieces) == answer
+    assert [len(piece) for piece in pieces] == [2**18] * 4
+    assert [message.get("more_body", False) for message in sent[1:]] == [True] * 3 + [False]
 
 
 async def test_pages_get_a_policy():
@@ -145,15 +227,6 @@ def test_hosts_are_ours_or_addresses():
     rule = host_rule(["Gallery.Example"])
     for host, fine in {"gallery.example": True, "x.gallery.example": False, "[fe80::1]:80": True, "": False}.items():
         assert (rule({}, Headers({"host": host})) is None) == fine
-
-
-@pytest.mark.parametrize(
-    "path", ["/gradio_api/upload", "/gradio_api/upload_progress", "/monitoring/summary", "/gradio_api/proxy=x"]
-)
-def test_closed_paths(path):
-    """What Gradio offers and this program does not."""
-    assert closed_paths({"path": path}, Headers()).code == "not_found"
-    assert closed_paths({"path": "/gradio_api/info"}, Headers()) is None
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ SAMPLES = {
     "debug": ("true", "false", "TRUE", [True, False, True]),
     "identity": ('"portable"', "strict", "portable", ["portable", "strict", "portable"]),
     "queue_size": ("0", "1", "64", [0, 1, 64]),
+    "max_connections": ("0", "1", "64", [0, 1, 64]),
     "request_timeout": ("0", "90s", "1.5h", [0.0, 90.0, 5400.0]),
     "auth": ('"a:1"', "b:2", "c:3:4", ["a:1", "b:2", "c:3:4"]),
     "auth_file": ('"/a"', "/b", "/c", [Path("/a"), Path("/b"), Path("/c")]),
@@ -50,7 +51,7 @@ SAMPLES = {
 }
 EACH = pytest.mark.parametrize("name", SAMPLES)
 SWITCHES = [name for name, field in Settings.model_fields.items() if field.annotation is bool]
-NUMBERS = ["port", "queue_size", "cache_max_entries"]
+NUMBERS = ["port", "queue_size", "max_connections", "cache_max_entries"]
 SIZES = ["cache_max_bytes", "cache_min_free", "memory_max_bytes"]
 SIZE = "should be a size such as 500MB or 10GiB"
 DURATION = "should be a duration such as 300, 90s, 15m, 24h or 7d"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 _SIGN: Final = "newly initialized"
-_PLACE: Final = re.compile(r"(?:checkpoint at|from:)\s*(?:\x1b\[\S*m)?\s*(\S.*?)(?:\s+and are newly|\s*\n|$)")
+_PLACE: Final = re.compile(r"(?:checkpoint at|from:)\s*+(?:\x1b\[[\d;]*+m)?+\s*+(\S[^\n]*+)")
 _LIBRARIES: Final = ("diffusers", "transformers")
 
 
@@ -29,7 +29,7 @@ class Complaints(logging.Handler):
         text = record.getMessage()
         if _SIGN in text and self._folder in text:  # not of another model that loads at the same time
             place = _PLACE.search(text)
-            self.folders.append(place[1] if place else self._folder)
+            self.folders.append(place[1].partition(" and are newly")[0].strip() if place else self._folder)
 
     @property
     def told(self) -> str:

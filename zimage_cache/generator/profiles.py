@@ -93,7 +93,7 @@ KNOWN: Final[Mapping[str, ModelChoice]] = MappingProxyType(
     }
 )
 # Both hubs' rule for ids; a path has a leading dot, slash or tilde, or exists.
-_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w", re.ASCII)
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*+/[\w.-]*\w", re.ASCII)
 
 
 def model_choice(name: str) -> ModelChoice:

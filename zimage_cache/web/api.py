@@ -23,13 +23,15 @@ from zimage_cache.service.finder import Known
 from zimage_cache.service.job import Outcome
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
-from zimage_cache.web.pictures import image_url, picture_response
+from zimage_cache.web.errors import WITH_BODY, answers
+from zimage_cache.web.pictures import PNG, WEBP, image_url, picture_response
 from zimage_cache.web.routes import add_routes
 
 T = TypeVar("T")
 
 MAX_IDEMPOTENCY_KEY: Final = 255
 _PICTURE_NAME = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}")
+_PNG_TOO: Final[dict[int | str, dict[str, Any]]] = {200: PNG[200]}
 _X_CACHE: Final = {
     Source.MEMORY: "hit-memory",
     Source.DISK: "hit-disk",
@@ -139,7 +141,12 @@ def add_api(app: FastAPI, service: ImageService, *, private: bool) -> None:
 
 
 def _add_generate(router: APIRouter, service: ImageService) -> None:
-    @router.post("/generate", response_model=Generated, openapi_extra=body_schema())
+    @router.post(
+        "/generate",
+        response_model=Generated,
+        responses=_PNG_TOO | answers(*WITH_BODY, 404, 504, 507),
+        openapi_extra=body_schema(service),
+    )
     async def generate(
         request: Request,
         body: Annotated[GenerateBody, Depends(generate_body)],
@@ -167,7 +174,7 @@ def _add_generate(router: APIRouter, service: ImageService) -> None:
 
 
 def _add_lookup(router: APIRouter, service: ImageService) -> None:
-    @router.post("/lookup", openapi_extra=body_schema())
+    @router.post("/lookup", responses=answers(*WITH_BODY), openapi_extra=body_schema(service))
     async def lookup(body: Annotated[GenerateBody, Depends(generate_body)]) -> LookedUp:
         """Tell what is stored and what the rest would cost. Never generates, counts, touches or promotes."""
         found = await service.lookup(body.picture(), n=body.n, model=body.model)
@@ -176,7 +183,7 @@ def _add_lookup(router: APIRouter, service: ImageService) -> None:
 
 
 def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) -> None:
-    @router.get("/images/{name}.png", response_class=Response)
+    @router.get("/images/{name}.png", response_class=Response, responses=PNG | answers(404, 405, 422))
     async def picture(request: Request, name: str, v: str | None = None) -> Response:
         """Send the stored bytes of a picture, by its key or the token of an unstored one."""
         entry = await service.picture(name) if _PICTURE_NAME.fullmatch(name) else None
@@ -184,7 +191,7 @@ def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) ->
             raise HTTPException(404, "no such picture: never made, or no longer stored; ask for it with POST /generate")
         return picture_response(name, entry, request.headers, v, private=private)
 
-    @router.get("/images/{key}/thumbnail.webp", response_class=Response)
+    @router.get("/images/{key}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 422))
     async def thumbnail(key: str) -> Response:
         """Send a small WebP of a stored picture."""
         small = await service.thumbnail(key) if _PICTURE_NAME.fullmatch(key) else None

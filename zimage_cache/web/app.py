@@ -1,14 +1,18 @@
 """One application: our routes first, then the Gradio page on `/`, the guard in front of both."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
+from functools import cache
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.routing import Route
 
 import zimage_cache
 from zimage_cache.service.pool import Pool
@@ -61,7 +65,7 @@ def create_app(
     app = FastAPIOffline(redoc_url=None, title="Z-Image", version=zimage_cache.__version__, lifespan=lifespan)
     add_error_responses(app)
     add_api(app, service, private=credentials is not None)
-    add_jobs_api(app, tickets)
+    add_jobs_api(app, service, tickets)
     # For a server that ends jobs before it waits for their streams.
     app.state.end_jobs = tickets.close
     add_prompt_api(app, service)
@@ -71,5 +75,20 @@ def create_app(
     add_history_api(app, service)
     # Gradio grants cross-origin access to everybody unless its parent application rules on it: nobody gets it.
     app.add_middleware(CORSMiddleware, allow_origins=[])
+    _write_schema_once(app)
     app.add_middleware(Guard, checks=checks(allowed_hosts, credentials))
     return mount_page(app, service)
+
+
+def _write_schema_once(app: FastAPI) -> None:
+    """Answer `/openapi.json` with the same bytes each time: FastAPI would write out the whole schema for each asker."""
+
+    @cache
+    def written() -> bytes:
+        return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    async def schema(_request: Request) -> Response:
+        return Response(written(), media_type="application/json")
+
+    # Before FastAPI's own, which it has from its birth.
+    app.router.routes.insert(0, Route("/openapi.json", schema, include_in_schema=False))

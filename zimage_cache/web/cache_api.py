@@ -5,29 +5,36 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 from starlette.exceptions import HTTPException
 
 from zimage_cache.cache.listing import Listed
-from zimage_cache.request import MAX_TEXT, Integer, Number, invalid_request
+from zimage_cache.request import Integer, Number, invalid_request
 from zimage_cache.service.curator import Held
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.statistics import Counts
 from zimage_cache.units import bytes_in, seconds_in
 from zimage_cache.web.body import json_body
+from zimage_cache.web.errors import WITH_BODY, answers
 from zimage_cache.web.routes import add_routes
 
 MOST_LISTED: Final = 500
+MOST_SOUGHT: Final = 1000  # characters: looking for them costs their number times that of each prompt
 _LISTED: Final = 50
+_CURSOR: Final = r"^[0-9]{1,12}(\.[0-9]{1,17})?~[0-9a-f]{64}$"
 _Key = Annotated[str, Path(description="The 64 hex digits of a stored picture.")]
 
 
-def _from_text(read: Any) -> BeforeValidator:  # noqa: ANN401 - one of the readers of `units`
-    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+def _from_text(read: Any, kind: str, unit: str) -> tuple[BeforeValidator, WithJsonSchema]:  # noqa: ANN401 - of `units`
+    text = {"type": "string", "pattern": rf"^\d{{1,15}}(\.\d{{1,9}})?\s*{unit}$"}
+    return (
+        BeforeValidator(lambda value: read(value) if isinstance(value, str) else value),
+        WithJsonSchema({"anyOf": [{"type": kind, "minimum": 0}, text]}),
+    )
 
 
-_Seconds = Annotated[Annotated[Number, Field(ge=0)], _from_text(seconds_in)]
-_Bytes = Annotated[Annotated[Integer, Field(ge=0)], _from_text(bytes_in)]
+_Seconds = Annotated[Annotated[Number, Field(ge=0)], *_from_text(seconds_in, "number", "[smhd]?")]
+_Bytes = Annotated[Annotated[Integer, Field(ge=0)], *_from_text(bytes_in, "integer", "([kKmMgGtT][iI]?[bB]|[bB]?)")]
 
 _COUNTS: Final[dict[str, Any]] = {each.name: (each.type, ...) for each in fields(Counts)}
 Span = create_model("Span", __doc__=Counts.__doc__, since=(datetime, ...), hit_ratio=(float | None, ...), **_COUNTS)
@@ -130,18 +137,18 @@ def _add_overview(router: APIRouter, service: ImageService) -> None:
         """Tell what the cache holds and did: over its lifetime, and since this process began."""
         return Stats.model_validate(service.curator.overview())
 
-    @router.get("/entries")
+    @router.get("/entries", responses=answers(422))
     def entries(
-        query: Annotated[str, Query(max_length=MAX_TEXT, description="Part of the prompt.")] = "",
+        query: Annotated[str, Query(max_length=MOST_SOUGHT, description="Part of the prompt.")] = "",
         limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = _LISTED,
-        cursor: Annotated[str | None, Query(max_length=200, description="Of the page before.")] = None,
+        cursor: Annotated[str | None, Query(pattern=_CURSOR, description="Of the page before.")] = None,
     ) -> StoredPictures:
         """List stored pictures, newest first."""
         page = service.curator.entries(query, limit, cursor)
         now = datetime.now(UTC)
         return StoredPictures(entries=[_stored(listed, now) for listed in page.items], cursor=page.cursor)
 
-    @router.post("/prune", openapi_extra=_prune_schema())
+    @router.post("/prune", responses=answers(*WITH_BODY), openapi_extra=_prune_schema())
     def prune(body: Annotated[PruneBody, Depends(_prune_body)]) -> PrunedAnswer:
         """Remove old pictures, and pictures over a size, pinned ones never."""
         pruned = service.curator.prune(older_than=body.older_than, to_bytes=body.to_bytes, dry_run=body.dry_run)
@@ -149,7 +156,7 @@ def _add_overview(router: APIRouter, service: ImageService) -> None:
 
 
 def _add_entry(router: APIRouter, service: ImageService) -> None:
-    @router.get("/{key}")
+    @router.get("/{key}", responses=answers(404, 405, 422))
     def entry(key: _Key) -> StoredPicture:
         """Tell about one stored picture what a list tells; nothing is counted or touched."""
         listed = service.curator.entry(key)
@@ -157,19 +164,19 @@ def _add_entry(router: APIRouter, service: ImageService) -> None:
             raise _missing(key)
         return _stored(listed, datetime.now(UTC))
 
-    @router.delete("/{key}")
+    @router.delete("/{key}", responses=answers(404, 405, 422))
     def delete(key: _Key) -> Deleted:
         """Remove a stored picture, pinned or not; copies in `output_image/` stay."""
         _require(there=service.curator.delete(key), key=key)
         return Deleted(key=key)
 
-    @router.post("/{key}/pin")
+    @router.post("/{key}/pin", responses=answers(404, 405, 413, 422))
     def pin(key: _Key) -> Pinned:
         """Keep a stored picture until it is deleted by name."""
         _require(there=service.curator.pin(key), key=key)
         return Pinned(key=key, pinned=True)
 
-    @router.post("/{key}/unpin")
+    @router.post("/{key}/unpin", responses=answers(404, 405, 413, 422))
     def unpin(key: _Key) -> Pinned:
         """Let a stored picture go like any other."""
         _require(there=service.curator.unpin(key), key=key)

@@ -2,23 +2,33 @@
 
 import logging
 from http import HTTPStatus
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
-from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 
 from zimage_cache import errors
+from zimage_cache.request import broken_rule
 from zimage_cache.web.request_id import HEADER, current_request_id
 
 _log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS: Final = 5
 _NO_THREAD: Final = "can't start new thread"
 _LONGEST: Final = 1000
-_PAGE_API: Final = "/gradio_api"
+# On every answer: a type is what it says it is, and no other site learns addresses of ours or embeds what is ours.
+STAMPS: Final = MappingProxyType(
+    {
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+)
+_NOWHERE: Final = "there is nothing at this address; /docs lists what there is"
 STATUS: Final[dict[str, int]] = {
     "invalid_request": 422,
     "unauthorized": 401,
@@ -30,6 +40,7 @@ STATUS: Final[dict[str, int]] = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "queue_full": 503,
+    "busy": 503,
     "loading": 503,
     "model_missing": 503,
     "model_corrupt": 503,
@@ -41,8 +52,44 @@ STATUS: Final[dict[str, int]] = {
     "out_of_memory": 507,
     "generation_failed": 500,
 }
-_WAITING_HELPS: Final = frozenset({"queue_full", "loading", "overloaded"})
-_HTTP_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
+_DOCUMENTED: Final = {"bad_request": 400, "internal_error": 500, **STATUS}
+# What any route may answer, and one that reads a body.
+ANY_ROUTE: Final = (400, 401, 403, 500)
+WITH_BODY: Final = (413, 415, 422, 503)
+_WAITING_HELPS: Final = frozenset({"queue_full", "loading", "busy", "overloaded"})
+_HTTP_CODES: Final = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+class ErrorDetail(BaseModel):
+    """Why there is no answer: a word for programs, words for people, and the field or parameter at fault."""
+
+    code: str
+    message: str
+    request_id: str
+    field: str | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """What every error answers."""
+
+    error: ErrorDetail
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe to OpenAPI that a route may answer with these errors."""
+    return {
+        status: {
+            "model": ErrorAnswer,
+            "description": ", ".join(f"`{code}`" for code, its in _DOCUMENTED.items() if its == status),
+        }
+        for status in statuses
+    }
 
 
 def error_response(
@@ -51,7 +98,7 @@ def error_response(
     """Write the one shape of all errors."""
     body = error_body(code, message, field=field, request_id=current_request_id())
     extra = {"Retry-After": str(RETRY_AFTER_SECONDS)} if code in _WAITING_HELPS else {}
-    return JSONResponse({"error": body}, STATUS.get(code, 500), headers=extra | (headers or {}))
+    return JSONResponse({"error": body}, _DOCUMENTED.get(code, 500), headers=extra | (headers or {}))
 
 
 def error_body(code: str, message: str, *, field: str | None, request_id: str) -> dict[str, str]:
@@ -75,17 +122,8 @@ def add_error_responses(app: FastAPI) -> None:
 
 
 def add_page_error_responses(page: FastAPI) -> None:
-    """Answer what the mounted *page* does not know either in our shape, but not its own API, which has its own."""
-
-    async def unknown(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-        if request.scope["path"].startswith(_PAGE_API) or error.status_code not in _HTTP_CODES:
-            return await http_exception_handler(request, error)
-        if error.status_code == HTTPStatus.NOT_FOUND:
-            return error_response("not_found", "there is nothing at this address; /docs lists what there is")
-        return await _http(request, error)
-
-    page.add_exception_handler(HTTPException, unknown)
+    """Answer what the mounted *page* does not know either in our shape."""
+    page.add_exception_handler(HTTPException, _http)
 
 
 async def _ours(_request: Request, error: Exception) -> JSONResponse:
@@ -96,14 +134,15 @@ async def _ours(_request: Request, error: Exception) -> JSONResponse:
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
-    return error_response(code, error.detail, headers=dict(error.headers or {}))
+    nowhere = error.detail == HTTPStatus.NOT_FOUND.phrase  # the frameworks' own words
+    return error_response(code, _NOWHERE if nowhere else error.detail, headers=dict(error.headers or {}))
 
 
 async def _unfit(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     first = error.errors()[0]
     field = str(first["loc"][-1])
-    return error_response("invalid_request", f"{field}: {first['msg']}", field=field)
+    return error_response("invalid_request", f"{field}: {broken_rule(cast('ErrorDetails', first))}", field=field)
 
 
 async def _without_thread(_request: Request, error: Exception) -> JSONResponse:
@@ -116,7 +155,7 @@ async def _without_thread(_request: Request, error: Exception) -> JSONResponse:
 
 async def _foreign(_request: Request, _error: Exception) -> JSONResponse:
     # The server logs the traceback under the same request id. This answer passes the guard by: it stamps itself.
-    stamps = {HEADER: current_request_id(), "X-Content-Type-Options": "nosniff"}
+    stamps = {HEADER: current_request_id(), **STAMPS}
     return error_response(
         "internal_error", "something unforeseen went wrong; the server's log says what", headers=stamps
     )

@@ -9,15 +9,16 @@ from urllib.parse import quote
 from fastapi import APIRouter, FastAPI, Path, Query, Request
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from zimage_cache import png
-from zimage_cache.errors import Cancelled
 from zimage_cache.history import History, Picture, known_fields
+from zimage_cache.history.search import MAX_QUERY
 from zimage_cache.request import MAX_TEXT
 from zimage_cache.service.service import ImageService
-from zimage_cache.web.pictures import cache_control, image_url, png_response
+from zimage_cache.web.body import read_body
+from zimage_cache.web.errors import WITH_BODY, answers
+from zimage_cache.web.pictures import PNG, WEBP, cache_control, image_url, png_response
 from zimage_cache.web.routes import add_routes
 
 _MOST: Final = 200
@@ -73,14 +74,17 @@ def add_history_api(app: FastAPI, service: ImageService) -> None:
 
 
 def _add_listing(router: APIRouter, history: History) -> None:
-    @router.get("/history")
+    @router.get("/history", responses=answers(422, 503))
     async def pictures(
-        query: Annotated[str, Query(description='Words, "several words", seed:42, size:1024x768, model:turbo.')] = "",
+        query: Annotated[
+            str,
+            Query(max_length=MAX_QUERY, description='Words, "several words", seed:42, size:1024x768, model:turbo.'),
+        ] = "",
         similar: Annotated[
             str | None, Query(max_length=MAX_TEXT, description="Instead: pictures with prompts like this one.")
         ] = None,
         limit: Annotated[int, Query(ge=1, le=_MOST)] = 50,
-        cursor: str | None = None,
+        cursor: Annotated[str | None, Query(pattern=r"^-?[0-9]{1,15}_[0-9]{1,18}$")] = None,
     ) -> HistoryPage:
         """List your own pictures, newest first; those whose files are gone are not among them."""
         if similar is not None:
@@ -91,7 +95,7 @@ def _add_listing(router: APIRouter, history: History) -> None:
 
 
 def _add_pictures(router: APIRouter, history: History) -> None:
-    @router.get("/history/{id}.png", response_class=Response)
+    @router.get("/history/{id}.png", response_class=Response, responses=PNG | answers(404, 405, 422, 503))
     async def picture(request: Request, id_: Annotated[str, Path(alias="id")], v: str | None = None) -> Response:
         """Send a picture's file as it is now."""
         found = await _found(history, id_)
@@ -101,7 +105,7 @@ def _add_pictures(router: APIRouter, history: History) -> None:
         answer = _headers(found, v) | {"Content-Disposition": f"inline; filename*=UTF-8''{_file_name(found)}"}
         return png_response(content, request.headers, answer)
 
-    @router.get("/history/{id}/thumbnail.webp", response_class=Response)
+    @router.get("/history/{id}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 422, 503))
     async def thumbnail(id_: Annotated[str, Path(alias="id")], v: str | None = None) -> Response:
         """Send a small WebP of a picture."""
         found = await _found(history, id_)
@@ -110,17 +114,21 @@ def _add_pictures(router: APIRouter, history: History) -> None:
             raise _missing()
         return Response(small, media_type="image/webp", headers=_headers(found, v))
 
-    @router.delete("/history/{id}", status_code=204)
+    @router.delete("/history/{id}", status_code=204, responses=answers(404, 405, 422, 503))
     async def delete(id_: Annotated[str, Path(alias="id")]) -> None:
         """Delete a picture from `output_image/`: its file, thumbnail and row. The cache is not touched."""
         await asyncio.to_thread(history.delete, await _found(history, id_))
 
 
 def _add_png_info(router: APIRouter, service: ImageService) -> None:
-    @router.post("/png-info", openapi_extra={"requestBody": {"required": True, "content": _PNG_BODY}})
+    @router.post(
+        "/png-info",
+        responses=answers(*WITH_BODY),
+        openapi_extra={"requestBody": {"required": True, "content": _PNG_BODY}},
+    )
     async def png_info(request: Request) -> PngInfo:
         """Read the parameters a PNG carries: ours, A1111's or ComfyUI's. At most 20 MiB, stored nowhere."""
-        found = await asyncio.to_thread(png.describe, await _png(request))
+        found = await read_body(request, "image/png", png.describe)
         entry = await service.picture(found.key) if found.key else None
         return PngInfo(
             parameters=known_fields(found.parameters),
@@ -128,16 +136,6 @@ def _add_png_info(router: APIRouter, service: ImageService) -> None:
             cached=entry is not None,
             image_url=image_url(entry.record.key, entry) if entry else None,
         )
-
-
-async def _png(request: Request) -> bytes:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "image/png":
-        raise HTTPException(415, f"send a PNG with Content-Type: image/png, got {media_type or 'none'!a}")
-    try:
-        return await request.body()
-    except ClientDisconnect:
-        raise Cancelled("the client hung up in the middle of its request") from None
 
 
 async def _found(history: History, id_: str) -> Picture:

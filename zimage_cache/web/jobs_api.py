@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.sse import format_sse_event
@@ -11,10 +11,11 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from zimage_cache.errors import ZImageError
+from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets
 from zimage_cache.web.api import MAX_IDEMPOTENCY_KEY, Image, asker, unless_disconnected
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
-from zimage_cache.web.errors import error_body
+from zimage_cache.web.errors import WITH_BODY, answers, error_body
 from zimage_cache.web.request_id import current_request_id
 from zimage_cache.web.routes import EventStream, add_routes
 
@@ -23,6 +24,23 @@ _LOOK_SECONDS: Final = 0.3
 # Proxies cut what is silent for a while, the strictest after ten seconds.
 _HEARTBEAT_SECONDS: Final = 8.0
 _RECONNECT_MS: Final = 1000
+_EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "content": {
+            EventStream.TYPE: {
+                "itemSchema": {
+                    "type": "object",
+                    "required": ["data"],
+                    "properties": {
+                        "event": {"type": "string"},
+                        "data": {"type": "string"},
+                        "retry": {"type": "integer"},
+                    },
+                }
+            }
+        }
+    }
+}
 _UNKEPT: Final = {"Cache-Control": "no-store"}
 
 
@@ -60,20 +78,26 @@ class JobState(BaseModel):
     error: JobError | None
 
 
-def add_jobs_api(app: FastAPI, tickets: Tickets[Image]) -> None:
+def add_jobs_api(app: FastAPI, service: ImageService, tickets: Tickets[Image]) -> None:
     """Add the routes to *app*, and a 405 for every other method on them; mount the page afterwards.
 
     A job's id is all it takes to follow and to end it, and is told to nobody but who asked.
     """
     router = APIRouter(prefix="/jobs")
-    _add_open(router, tickets)
+    _add_open(router, service, tickets)
     _add_state(router, tickets)
     _add_events(router, tickets)
     add_routes(app, router)
 
 
-def _add_open(router: APIRouter, tickets: Tickets[Image]) -> None:
-    @router.post("", status_code=202, response_model_exclude_unset=True, openapi_extra=body_schema())
+def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image]) -> None:
+    @router.post(
+        "",
+        status_code=202,
+        response_model_exclude_unset=True,
+        responses=answers(*WITH_BODY, 404),
+        openapi_extra=body_schema(service),
+    )
     async def ask(
         request: Request,
         response: Response,
@@ -101,13 +125,13 @@ def _add_open(router: APIRouter, tickets: Tickets[Image]) -> None:
 
 
 def _add_state(router: APIRouter, tickets: Tickets[Image]) -> None:
-    @router.get("/{job_id}", response_model_exclude_unset=True)
+    @router.get("/{job_id}", response_model_exclude_unset=True, responses=answers(404, 405, 422))
     async def state(job_id: str, response: Response) -> JobState:
         """Tell how a job stands; one that ended is remembered for ten minutes."""
         response.headers.update(_UNKEPT)
         return job_state(_found(tickets, job_id))
 
-    @router.delete("/{job_id}", status_code=204)
+    @router.delete("/{job_id}", status_code=204, responses=answers(404, 405, 422))
     async def leave(job_id: str) -> None:
         """Cancel a job, or forget one that ended. What it shares with others goes on for them."""
         if not tickets.drop(job_id):
@@ -124,6 +148,7 @@ def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
     @router.get(
         "/{job_id}/events",
         response_class=EventStream,
+        responses=_EVENTS | answers(404, 405, 422),
         response_description="`event: state` with a JobState as its `data:`, again and again until the job ends",
     )
     async def events(ticket: Annotated[Ticket[Image], Depends(listened)]) -> EventStream:
@@ -131,7 +156,8 @@ def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
 
         `preview` is left out of a message where it is the same as in the message before.
         """
-        return EventStream(_messages(ticket), headers=_UNKEPT | {"X-Accel-Buffering": "no"})
+        headers = _UNKEPT | {"X-Accel-Buffering": "no"}
+        return EventStream(_messages(ticket), headers=headers, media_type=EventStream.TYPE)
 
 
 def job_state(ticket: Ticket[Image]) -> JobState:

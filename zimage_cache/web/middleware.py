@@ -7,27 +7,34 @@ import asyncio
 import base64
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zimage_cache.web import request_id
-from zimage_cache.web.errors import error_response
+from zimage_cache.web.bodies import Bodies, Body, BodyDropped
+from zimage_cache.web.errors import STAMPS, error_response
 
 MAX_BODY_BYTES: Final = 2**20
+# Of all bodies together, those of pictures apart from the others, which they would crowd out.
+MAX_ARRIVING_BYTES: Final = 32 * 2**20
+MAX_ARRIVING_PICTURES: Final = 64 * 2**20
 # What people drop on the page is a picture, not JSON.
 _LARGER_BODIES: Final = MappingProxyType({"/png-info": 20 * 2**20})
+_HOST: Final = re.compile(r"(?:\[(?P<literal>[^\]@]{1,100})\]|(?P<name>[^:@\[\]/?#\s]{0,255}))(?::\d{0,5})?", re.ASCII)
+_SHOWN: Final = 100
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 _OPEN: Final = frozenset({"/health", "/ready"})
-# Gradio answers these although this program takes no files through it and publishes no monitoring.
-_CLOSED: Final = ("/gradio_api/upload", "/monitoring", "/gradio_api/monitoring", "/gradio_api/proxy")
+# What is not read on is not kept twice: an answer is handed to the connection in pieces of so many bytes.
+_PIECE: Final = 2**18
 # Gradio's page needs inline scripts and evaluates its templates; everything else stays with this server.
 _PAGE_POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -48,6 +55,10 @@ class Refusal:
 Check = Callable[[Scope, Headers], Refusal | None]
 
 
+_BUSY: Final = Refusal("busy", "too many bodies are arriving at once; try again in a few seconds")
+_STOPPING: Final = Refusal("cancelled", "the server is stopping")
+
+
 class BodyTooLarge(Exception):
     """A body without a truthful Content-Length turned out too large."""
 
@@ -55,18 +66,33 @@ class BodyTooLarge(Exception):
 class Guard:
     """Runs *checks* in order, then the application; stamps every answer.
 
-    Adds to each answer its request id, `nosniff`, and on pages a content security policy.
+    Adds to each answer its request id, `nosniff`, and on pages a content security policy. Nothing here speaks
+    WebSocket: such connections are closed before anything looks at them.
     """
 
-    def __init__(self, app: ASGIApp, checks: Iterable[Check], max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        checks: Iterable[Check],
+        max_body_bytes: int = MAX_BODY_BYTES,
+        max_arriving_bytes: int = MAX_ARRIVING_BYTES,
+        max_arriving_pictures: int = MAX_ARRIVING_PICTURES,
+    ) -> None:
         self._app = app
         self._checks = list(checks)
         self._max_body_bytes = max_body_bytes
+        self.bodies = Bodies(max_arriving_bytes)
+        self._pictures = Bodies(max_arriving_pictures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._answer(_origin_form(scope), receive, send)
+        elif scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         stamped = _Stamped(send, request_id.begin(headers.get(request_id.HEADER)))
         refusal = next(filter(None, (check(scope, headers) for check in self._checks)), None)
@@ -74,30 +100,46 @@ class Guard:
             await _refuse(refusal)(scope, receive, stamped)
             return
         limit = max_body_bytes(scope, self._max_body_bytes)
-        try:
-            await self._app(scope, self._bounded(receive, limit), stamped)
-        except BodyTooLarge:
-            await _refuse(_too_large(limit))(scope, receive, stamped)
-        except asyncio.CancelledError:
-            # Only a stopping server cancels a whole request, one that outlived its patience: an end, no error.
-            if not stamped.started:
-                await _refuse(Refusal("cancelled", "the server is stopping"))(scope, receive, stamped)
-            elif not stamped.complete:
-                await stamped({"type": "http.response.body"})
+        bodies = self._pictures if scope["path"] in _LARGER_BODIES else self.bodies
+        with bodies.counted(scope) as body:
+            try:
+                await self._app(scope, _bounded(receive, limit, bodies, body), stamped)
+            except BodyTooLarge:
+                await _refuse(_too_large(limit))(scope, receive, stamped)
+            except BodyDropped:
+                await _refuse(_BUSY)(scope, receive, stamped)
+            except asyncio.CancelledError:
+                # Otherwise only a stopping server cancels a whole request, one that outlived its patience: no error.
+                if not stamped.started:
+                    await _refuse(_BUSY if body.dropped else _STOPPING)(scope, receive, stamped)
+                elif not stamped.complete:
+                    await stamped({"type": "http.response.body"})
 
-    @staticmethod
-    def _bounded(receive: Receive, limit: int) -> Receive:
-        received = 0
 
-        async def bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise BodyTooLarge
-            return message
+def _bounded(receive: Receive, limit: int, bodies: Bodies, body: Body) -> Receive:
+    received = 0
 
-        return bounded
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        size = len(message.get("body", b""))
+        received += size
+        if received > limit:
+            raise BodyTooLarge
+        bodies.add(body, size, more=message.get("more_body", False))
+        return message
+
+    return bounded
+
+
+def _origin_form(scope: Scope) -> Scope:
+    """Serve `GET http://name/path` as `GET /path` of that name, whatever `Host` says (RFC 9112, 3.2.2)."""
+    if not scope["path"].lower().startswith(("http://", "https://")):
+        return scope
+    raw_path: bytes = scope["raw_path"]
+    name, _, rest = raw_path.partition(b"://")[2].partition(b"/")
+    headers = [(b"host", name), *(header for header in scope["headers"] if header[0] != b"host")]
+    return {**scope, "path": unquote(f"/{rest.decode()}"), "raw_path": b"/" + rest, "headers": headers}
 
 
 def checks(allowed_hosts: Iterable[str], credentials: tuple[str, str] | None) -> list[Check]:
@@ -107,7 +149,7 @@ def checks(allowed_hosts: Iterable[str], credentials: tuple[str, str] | None) ->
         allowed_hosts: Names this server answers to beside loopback names, its own name and IP literals.
         credentials: User and password everything but `/health` and `/ready` asks for; None = open.
     """
-    rules = [body_size, closed_paths, host_rule(allowed_hosts), same_origin]
+    rules = [body_size, host_rule(allowed_hosts), same_origin]
     return [*rules, auth_rule(*credentials)] if credentials else rules
 
 
@@ -122,18 +164,15 @@ def body_size(scope: Scope, headers: Headers) -> Refusal | None:
     return _too_large(limit) if not length.isdecimal() or int(length) > limit else None
 
 
-def closed_paths(scope: Scope, _headers: Headers) -> Refusal | None:
-    """Hide what Gradio would offer and this program does not."""
-    return Refusal("not_found", "there is nothing here") if scope["path"].startswith(_CLOSED) else None
-
-
 def host_rule(allowed_hosts: Iterable[str]) -> Check:
     """Answer only to our own names: a foreign name in `Host` is how DNS rebinding looks."""
     names = _LOOPBACK | {socket.gethostname().lower()} | {name.lower() for name in allowed_hosts}
 
     def check(_scope: Scope, headers: Headers) -> Refusal | None:
-        name = _host_name(headers.get("host", ""))
-        if name in names or _is_ip(name):
+        # The second one is what Gradio takes its own addresses from.
+        given = [headers.get("host", ""), *headers.getlist("x-forwarded-host")]
+        name = next((name for name in map(_host_name, given) if name not in names and not _is_ip(name)), None)
+        if name is None:
             return None
         return Refusal("forbidden", f"this server does not answer to the name {name!a}; allow it with --allowed-host")
 
@@ -182,13 +221,20 @@ class _Stamped:
             self.started = True
             headers = MutableHeaders(scope=message)
             headers[request_id.HEADER] = self._identifier
-            headers["X-Content-Type-Options"] = "nosniff"
-            headers["Referrer-Policy"] = "same-origin"
+            headers.update(STAMPS)
             if headers.get("content-type", "").startswith("text/html"):
                 headers["Content-Security-Policy"] = _PAGE_POLICY
         elif message["type"] == "http.response.body":
             self.complete = not message.get("more_body", False)
+            await self._send_rest(message)
+            return
         await self._send(message)
+
+    async def _send_rest(self, message: Message) -> None:
+        body = message.get("body", b"")
+        for start in range(0, len(body) - _PIECE, _PIECE):
+            await self._send({**message, "body": body[start : start + _PIECE], "more_body": True})
+        await self._send({**message, "body": body[max(0, (len(body) - 1) // _PIECE * _PIECE) :]})
 
 
 def _refuse(refusal: Refusal) -> ASGIApp:
@@ -200,10 +246,9 @@ def _too_large(limit: int) -> Refusal:
 
 
 def _host_name(host: str) -> str:
-    """Strip the port, and the brackets of an IPv6 literal."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+    """Strip the port, and the brackets of an IPv6 literal; what is no name and port is returned whole."""
+    found = _HOST.fullmatch(host)
+    return (found["literal"] or found["name"] or "" if found else host[:_SHOWN]).lower()
 
 
 def _authority(origin: str) -> str | None:

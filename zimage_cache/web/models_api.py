@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from zimage_cache.generator.protocol import Status
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api import DeviceState
+from zimage_cache.web.errors import answers
 from zimage_cache.web.routes import add_routes
 
 
@@ -58,14 +59,14 @@ def add_models_api(app: FastAPI, service: ImageService) -> None:
         """List the models requests may name, and how each is."""
         return Models(models=[described(name) for name in service.models])
 
-    @router.post("/models/{name}/load", status_code=202)
+    @router.post("/models/{name}/load", status_code=202, responses=answers(404, 405, 413, 422))
     async def load(name: str) -> Model:
         """Begin to bring a model into memory, fetching it first if need be; look at `GET /models` for how it goes."""
         described(name)
         service.load(name)
         return described(name)
 
-    @router.post("/models/{name}/unload")
+    @router.post("/models/{name}/unload", responses=answers(404, 405, 413, 422))
     async def unload(name: str) -> Model:
         """Free a model's memory, after the picture it draws; a download that its load waits for is stopped."""
         described(name)

@@ -2,13 +2,22 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
 from zimage_cache.entry import Entry
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
+# How OpenAPI is told of routes that send pictures.
+PNG: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"image/png": _BYTES}},
+    206: {"description": "The bytes asked for.", "content": {"image/png": _BYTES}},
+    304: {"description": "The asker has it."},
+    416: {"description": "There are no such bytes."},
+}
+WEBP: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"image/webp": _BYTES}}}
 _YEAR: Final = 31_536_000
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from zimage_cache.request import MAX_SEED, Text, as_integer, invalid_request
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.body import body_schema, json_body
+from zimage_cache.web.errors import WITH_BODY, answers
 from zimage_cache.web.routes import add_routes
 
 MOST_WILDCARDS: Final = 500
@@ -55,7 +56,7 @@ def add_prompt_api(app: FastAPI, service: ImageService) -> None:
     """Add the route to *app*, and a 405 for every other method on it; mount the page afterwards."""
     router = APIRouter()
 
-    @router.post("/prompt-info", openapi_extra=body_schema(PromptBody))
+    @router.post("/prompt-info", responses=answers(*WITH_BODY), openapi_extra=body_schema(service, PromptBody))
     async def prompt_info(request: Request) -> PromptInfo:
         """Expand `{red|blue}` and `__wildcards__`, and count tokens. Draws nothing, stores nothing."""
         body = _parsed(await json_body(request))

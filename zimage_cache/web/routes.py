@@ -1,13 +1,15 @@
 """How a router joins the application whose mount on `/` answers everything that is left over."""
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final, cast
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+from zimage_cache.web.errors import ANY_ROUTE, answers
 
 
 class EventStream(StreamingResponse):
@@ -17,7 +19,8 @@ class EventStream(StreamingResponse):
     is longer than some proxies wait.
     """
 
-    media_type = "text/event-stream"
+    # Not `media_type`: FastAPI would describe errors of such a route by it too.
+    TYPE: Final = "text/event-stream"
 
 
 def add_routes(app: FastAPI, router: APIRouter) -> None:
@@ -34,14 +37,18 @@ def add_routes(app: FastAPI, router: APIRouter) -> None:
             router.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
             methods.add("HEAD")
         allowed.setdefault(route.path, set()).update(methods)
-    app.include_router(router)
+    app.include_router(router, responses=answers(*ANY_ROUTE))
     for path, methods in allowed.items():
-        _refuse_others(app, path, methods)
+        # An ASGI application, which Starlette takes, but does not say so.
+        app.add_route(path, cast("Any", Refuse(methods)), include_in_schema=False)
 
 
-def _refuse_others(app: FastAPI, path: str, methods: set[str]) -> None:
-    async def refuse(request: Request) -> Response:
-        allow = ", ".join(sorted(methods))
-        raise HTTPException(405, f"{request.method} is not possible here; use {allow}", {"Allow": allow})
+class Refuse:
+    """Answers 405. No function: those Starlette asks for `GET` alone, this also for methods no standard knows."""
 
-    app.add_api_route(path, refuse, methods=sorted(_METHODS - methods), include_in_schema=False)
+    def __init__(self, methods: Iterable[str]) -> None:
+        self._allow = ", ".join(sorted(methods))
+
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        message = f"{scope['method'][:20]} is not possible here; use {self._allow}"
+        raise HTTPException(405, message, {"Allow": self._allow})

@@ -2,40 +2,83 @@
 
 import contextlib
 import logging
+import resource
 import socket
+from asyncio import Protocol
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 
 import uvicorn
 from fastapi import FastAPI
 
+from zimage_cache.web.connections import Bounds, Connections
+
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS: Final = 5
+_TICKS_A_SECOND: Final = 10  # uvicorn's
+_BACKLOG: Final = 2048
+_ACCEPTED_AT_ONCE: Final = 64
+_MOST_CONNECTIONS: Final = 10_000
+_OTHER_FILES: Final = 256
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 _THIS_MACHINE: Final = ("127.", "::1")
 
 
-def run(app: FastAPI, listening: socket.socket, *, open_to_all: bool) -> None:
-    """Serve *app* until SIGINT or SIGTERM; jobs end then, other requests in flight get a few seconds to finish."""
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_SECONDS
-    )
+def run(app: FastAPI, listening: socket.socket, *, open_to_all: bool, max_connections: int = 0) -> None:
+    """Serve *app* until SIGINT or SIGTERM; jobs end then, other requests in flight get a few seconds to finish.
+
+    Args:
+        app: The application.
+        listening: Where.
+        open_to_all: Whether it asks for no password.
+        max_connections: Most of them; 0 = as many as the system's bound on open files allows.
+    """
+    room = raise_open_files()
+    most = min(max_connections or room, room)
     # uvicorn ends cleanly on Ctrl+C and then raises it once more, for programs that have something left to do.
     with contextlib.suppress(KeyboardInterrupt):
-        _Announcing(config, listening, end_jobs=app.state.end_jobs, open_to_all=open_to_all).run(sockets=[listening])
+        Server(app, listening, Bounds(connections=most), open_to_all=open_to_all).run(sockets=[listening])
 
 
-class _Announcing(uvicorn.Server):
+class Server(uvicorn.Server):
+    """uvicorn's server, with bounds on its connections; says where it listens, and ends jobs before it stops.
+
+    Args:
+        app: The application.
+        listening: Where.
+        bounds: On its connections.
+        open_to_all: Whether it asks for no password.
+        grace_seconds: How long requests in flight may take when it stops.
+    """
+
+    connections: Connections
+
     def __init__(
         self,
-        config: uvicorn.Config,
+        app: FastAPI,
         listening: socket.socket,
+        bounds: Bounds,
         *,
-        end_jobs: Callable[[], Awaitable[None]],
         open_to_all: bool,
+        grace_seconds: int = _GRACE_SECONDS,
     ) -> None:
-        super().__init__(config)
-        self._end_jobs = end_jobs
+        self.connections = Connections(bounds)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                # Both named, so that nothing else is taken where it happens to be installed.
+                loop="asyncio",
+                http=cast("type[Protocol]", self.connections.protocol),
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=grace_seconds,
+                # asyncio tries so many connections in a row, and logs each that fails.
+                backlog=_ACCEPTED_AT_ONCE,
+            )
+        )
+        self._end_jobs: Callable[[], Awaitable[None]] = app.state.end_jobs
         self._host, self._port = listening.getsockname()[:2]
         self._open_to_all = open_to_all
 
@@ -43,6 +86,8 @@ class _Announcing(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:
             return
+        for listening in sockets or []:
+            listening.listen(_BACKLOG)  # as many as asyncio accepts at once would be too few to wait
         anywhere = self._host in _ANYWHERE
         _say(f"Running on local URL: http://{_bracketed('127.0.0.1' if anywhere else self._host)}:{self._port}")
         if anywhere:
@@ -50,10 +95,27 @@ class _Announcing(uvicorn.Server):
         if self._open_to_all and not self._host.startswith(_THIS_MACHINE):
             _log.warning("everybody who reaches this address may use it; ask for a password with --auth user:password")
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_SECOND == 0:
+            self.connections.sweep()
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # First: every open page holds a stream that ends with its job, and uvicorn waits for all that is open.
         await self._end_jobs()
         await super().shutdown(sockets)
+
+
+def raise_open_files() -> int:
+    """Raise this process's bound on open files as far as it may; return how many of them connections may take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS has a lower bound of its own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    if soft == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    # What is left is for files of pictures, databases and models.
+    return min(_MOST_CONNECTIONS, soft - min(soft // 2, _OTHER_FILES))
 
 
 def lan_address() -> str:

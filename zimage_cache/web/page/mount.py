@@ -13,6 +13,7 @@ from zimage_cache.web.errors import add_page_error_responses
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
 from zimage_cache.web.page.form import ASPECTS, defaults, offer, style_choices
+from zimage_cache.web.page.open_routes import OpenRoutes
 from zimage_cache.web.page.part import add_part
 from zimage_cache.web.page.strings import messages, strings, translations
 from zimage_cache.web.page.swatches import swatch_rules
@@ -30,6 +31,7 @@ _STYLES: Final = (
     *("swatches.css", "sizes.css", "viewer.css", "tabs.css", "history.css", "drop.css", "similar.css"),
     "layout.css",  # last: what the width and height of the screen change
 )
+_MOST_SESSIONS: Final = 10  # Gradio's own bound is 10,000, at 80 to 230 KiB each
 
 
 def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
@@ -50,6 +52,7 @@ def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
     for route in mounted.routes:
         if isinstance(route, Mount) and isinstance(route.app, gr.routes.App):
             add_page_error_responses(route.app)
+            route.app = OpenRoutes(route.app)
     return mounted
 
 
@@ -64,8 +67,9 @@ def build_page(service: ImageService, words: gr.I18n) -> gr.Blocks:
             with gr.Tab(words("tab_history"), elem_id="zi-tab-history"):
                 add_part("history")
         add_part("drop")
-    # No event of the page runs in Python: its scripts ask our own routes.
+    # No event of the page runs in Python: its scripts ask our own routes. Nobody can open a session either.
     page.queue(api_open=False)
+    page.state_session_capacity = _MOST_SESSIONS
     return page
 
 

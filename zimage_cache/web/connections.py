@@ -1,0 +1,249 @@
+"""Connections, bounded in number and in patience, so that no slow or silent one keeps others out.
+
+uvicorn has one time-out, for a connection between two requests. Here are the others: until the head of a request has
+arrived, until its body has, until its answer was taken. A request that waits for a picture or follows a job has none.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from zimage_cache.web.errors import RETRY_AFTER_SECONDS, STAMPS, error_body
+
+MAX_HEAD: Final = 2**14
+# Bytes read at once. h11 measures a head only while it is incomplete: of one read whole, this is the bound.
+_READ: Final = 2**14
+# Each piece of a chunked body costs 15 microseconds, whatever its size.
+_FEW_PIECES: Final = 500
+_SMALL_PIECE: Final = 256
+
+
+class Phase(Enum):
+    """What a connection is waiting for: a head, its body, or an answer."""
+
+    HEAD = auto()
+    BODY = auto()
+    ANSWER = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How many connections there may be, and how long each may take.
+
+    Args:
+        connections: All together. One more, and the one that has waited longest for a head goes, then for a body.
+        head_seconds: From the first moment, or from the answer before, until the head of a request is there.
+        body_seconds: From the head until the body is there; *body_rate* more bytes are worth one more second.
+        body_rate: Bytes a second.
+        answer_seconds: How long a client may take nothing of what has been sent to it.
+    """
+
+    connections: int = 1000
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    body_rate: int = 2**16
+    answer_seconds: float = 60.0
+
+
+class Connections:
+    """All connections of one server.
+
+    Threads: the event loop's only.
+    """
+
+    def __init__(self, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bounds = bounds
+        self._clock = clock
+        # By phase, with the moment it began; dictionaries keep their order: the longest is first.
+        self._waiting: dict[Phase, dict[Connection, float]] = {phase: {} for phase in Phase}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    def of(self, phase: Phase) -> "list[Connection]":
+        """List the connections in *phase*, the longest first."""
+        return list(self._waiting[phase])
+
+    def protocol(self, **options: Any) -> "Connection":  # noqa: ANN401 - what uvicorn passes to its own protocol
+        """Make the protocol of a new connection; uvicorn calls it."""
+        return Connection(self, **options)
+
+    def add(self, connection: "Connection") -> None:
+        """Take a new connection in; where there are too many, the one that can best be spared ends."""
+        self.note(connection)
+        if len(self) > self._bounds.connections:
+            spared = self._spared_for(connection)
+            self.remove(spared)
+            if spared is connection:
+                spared.end(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many connections are open; try again later")
+            else:
+                spared.transport.abort()
+
+    def note(self, connection: "Connection") -> None:
+        """Note what a connection waits for now."""
+        phase = connection.phase
+        if connection not in self._waiting[phase]:
+            self.remove(connection)
+            self._waiting[phase][connection] = self._clock()
+
+    def remove(self, connection: "Connection") -> None:
+        """Forget a connection that ends."""
+        for waiting in self._waiting.values():
+            waiting.pop(connection, None)
+
+    def sweep(self) -> None:
+        """End the connections that have taken too long."""
+        now = self._clock()
+        for phase, waiting in self._waiting.items():
+            for connection, since in list(waiting.items()):
+                if now > self._until(connection, phase, since):
+                    self.remove(connection)
+                    connection.give_up()
+
+    def now(self) -> float:
+        """Return the moment."""
+        return self._clock()
+
+    def _until(self, connection: "Connection", phase: Phase, since: float) -> float:
+        bounds = self._bounds
+        if connection.full_since is not None:
+            return connection.full_since + bounds.answer_seconds
+        if phase is Phase.ANSWER:
+            return float("inf")
+        if connection.transport.get_write_buffer_size():
+            return since + bounds.answer_seconds
+        if phase is Phase.HEAD:
+            return since + bounds.head_seconds
+        return since + bounds.body_seconds + connection.arrived / bounds.body_rate
+
+    def _spared_for(self, newest: "Connection") -> "Connection":
+        """Choose the one that has waited longest for a head, else for a body, else one of the greediest address."""
+        for phase in (Phase.HEAD, Phase.BODY):
+            for connection in self._waiting[phase]:
+                if connection is not newest:
+                    return connection
+        answered = self.of(Phase.ANSWER)
+        addresses = Counter(connection.address for connection in answered)
+        greediest, number = addresses.most_common(1)[0]
+        if number <= addresses[newest.address] + 1:
+            return newest
+        return next(connection for connection in answered if connection.address == greediest)
+
+
+class Connection(H11Protocol):
+    """uvicorn's protocol, which tells `Connections` what it waits for; bodies in tiny pieces are refused."""
+
+    transport: Any
+    full_since: float | None = None  # since when the client takes so little that sending waits
+
+    def __init__(self, connections: Connections, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        super().__init__(**options)
+        self.conn = self._pieces = _Pieces()
+        self._connections = connections
+
+    @property
+    def phase(self) -> Phase:
+        """What it waits for."""
+        if self.conn.their_state is h11.SEND_BODY:
+            return Phase.BODY
+        cycle = self._cycle
+        return Phase.HEAD if cycle is None or cycle.response_complete else Phase.ANSWER
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of the present body."""
+        return self._pieces.bytes
+
+    @property
+    def address(self) -> str:
+        """The client's, without its port."""
+        return self.client[0] if self.client else ""
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's, which says less than it has
+        transport.max_size = _READ
+        super().connection_made(transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._note()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._note()
+
+    def pause_writing(self) -> None:
+        self.full_since = self._connections.now()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.full_since = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, for people who read its code
+        self.end(HTTPStatus.BAD_REQUEST, "bad_request", "this is no valid HTTP; the connection ends")
+
+    def give_up(self) -> None:
+        """End it after it took too long."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        elif self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self.transport.close()  # silent, or idle: there is no question to answer
+        else:
+            self.end(HTTPStatus.REQUEST_TIMEOUT, "timed_out", "the request did not arrive in time")
+
+    def end(self, status: HTTPStatus, code: str, message: str) -> None:
+        """Answer without the application, and end; in the middle of another answer, only end."""
+        cycle = self._cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abort()
+            return
+        self.transport.write(_answer(status, code, message))
+        self.transport.close()
+
+    @property
+    def _cycle(self) -> RequestResponseCycle | None:
+        return self.cycle  # None before the first request, which uvicorn does not say
+
+    def _note(self) -> None:
+        if not self.transport.is_closing():
+            self._connections.note(self)
+
+
+class _Pieces(h11.Connection):
+    """A connection of h11's that refuses a body in very many very small pieces."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEAD)
+        self.bytes = self._number = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        event = super().next_event()
+        if type(event) is h11.Request:
+            self.bytes = self._number = 0
+        elif type(event) is h11.Data:
+            self.bytes += len(event.data)
+            self._number += 1
+            if self._number > _FEW_PIECES + self.bytes // _SMALL_PIECE:
+                raise h11.RemoteProtocolError("a body in tiny pieces")
+        return event
+
+
+def _answer(status: HTTPStatus, code: str, message: str) -> bytes:
+    body = json.dumps({"error": error_body(code, message, field=None, request_id="-")})
+    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
+    lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{n}: {v}" for n, v in (headers | retry | dict(STAMPS)).items())]
+    return "\r\n".join([*lines, "", body]).encode()
