@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.waiting import wait_until
 from zimage_cache.web.connections import Bounds, Phase
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +65,7 @@ def test_what_does_not_come_is_not_waited_for(serve, sent, answer):
         connection.sendall(sent)
         said = last_words(connection)
     assert (error(said) if said else None) == answer
-    house.until(lambda: len(house.server.connections) == 0)
+    wait_until(lambda: len(house.server.connections) == 0)
 
 
 def test_drops_do_not_keep_a_connection_alive(serve):
@@ -79,7 +80,7 @@ def test_drops_do_not_keep_a_connection_alive(serve):
                 return True
             return False
 
-        house.until(has_ended)
+        wait_until(has_ended)
 
 
 def test_a_body_on_its_way_has_time(serve):
@@ -118,16 +119,16 @@ def test_answers_that_are_not_taken(serve):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", house.port))
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 50)
-        house.until(lambda: len(house.server.connections) >= 1)
+        wait_until(lambda: len(house.server.connections) >= 1)
         sweep(house)
-        house.until(lambda: len(house.server.connections) == 0)
+        wait_until(lambda: len(house.server.connections) == 0)
 
 
 def test_silent_ones_make_room(serve):
     """Where there are too many, the one that has been silent longest goes, and the newest is answered."""
     house = serve(web={"bounds": Bounds(connections=5)})
     silent = [connect(house) for _ in range(5)]
-    house.until(lambda: len(house.server.connections) == 5)
+    wait_until(lambda: len(house.server.connections) == 5)
     assert house.raw("GET", "/health").status == 200
     assert last_words(silent[0]) == b""
     silent[1].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -142,7 +143,7 @@ def test_half_bodies_make_room(serve):
     halves = [connect(house) for _ in range(3)]
     for half in halves:
         half.sendall(HEAD + b"Content-Length: 100\r\n\r\nhalf")
-    house.until(lambda: len(house.server.connections.of(Phase.BODY)) == 3)
+    wait_until(lambda: len(house.server.connections.of(Phase.BODY)) == 3)
     assert house.raw("GET", "/health").status == 200
     assert last_words(halves[0]) == b""
     for half in halves:
@@ -153,7 +154,7 @@ def test_one_address_leaves_room_for_others(serve, gate):
     """Where all wait for answers, one more of their address is refused in words; another address gets a place."""
     house = serve(gate := gate(), web={"bounds": Bounds(connections=3)})
     waiting = [house.ask_and_hold(seed=seed) for seed in range(3)]
-    house.until(lambda: len(house.server.connections.of(Phase.ANSWER)) == 3)
+    wait_until(lambda: len(house.server.connections.of(Phase.ANSWER)) == 3)
     refused = last_words(connect(house))
     assert error(refused) == (503, "busy")
     assert b"Retry-After" in refused

@@ -54,8 +54,8 @@ STATUS: Final[dict[str, int]] = {
 }
 _DOCUMENTED: Final = {"bad_request": 400, "internal_error": 500, **STATUS}
 # What any route may answer, and one that reads a body.
-ANY_ROUTE: Final = (400, 401, 403, 500)
-WITH_BODY: Final = (413, 415, 422, 503)
+ANY_ROUTE: Final = (400, 401, 403, 500, 503)
+WITH_BODY: Final = (413, 415, 422)
 _WAITING_HELPS: Final = frozenset({"queue_full", "loading", "busy", "overloaded"})
 _HTTP_CODES: Final = {
     400: "bad_request",
