@@ -33,10 +33,9 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # Pages behind the address bar, made anew with each window: half a second of a core for each test. Chromium takes the
-    # last list only, so this one repeats what of Playwright's matters here.
-    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,WebUIOmniboxFullPopup,PaintHolding,OptimizationHints,"
-    "DestroyProfileOnBrowserClose,MediaRouter",
+    # What Chromium draws behind its address bar, anew for each window: half a second of a core. It takes the last such
+    # list only, so this one repeats what of Playwright's matters here.
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,WebUIOmniboxFullPopup,PaintHolding,OptimizationHints",
 )
 # Playwright's own five seconds are short on a machine that is busy with something else.
 expect.set_options(timeout=20_000)
