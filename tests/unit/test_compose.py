@@ -17,6 +17,7 @@ from zimage_cache import compose
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.errors import SettingsError
+from zimage_cache.faults import Faults
 from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, Device
 from zimage_cache.generator.fake import FakeGenerator
@@ -237,9 +238,9 @@ def test_the_bounds_of_the_cache_are_the_settings(tmp_path, monkeypatch):
             "cache_min_free": "7KiB",
         }
     )
-    disks = []
+    disks, faults = [], Faults()
     monkeypatch.setattr(compose, "DiskTier", lambda root, **bounds: disks.append(bounds) or DiskTier(root, **bounds))
-    compose.make_cache(settings)
+    compose.make_cache(settings, faults)
 
     assert disks == [
         {
@@ -248,6 +249,7 @@ def test_the_bounds_of_the_cache_are_the_settings(tmp_path, monkeypatch):
             "ttl_seconds": 86400.0,
             "min_free_bytes": 7 * 2**10,
             "policy": "lru",
+            "faults": faults,
         }
     ]
 

@@ -260,8 +260,8 @@ class Flights:
             return
         holds = f"the queue holds {places.capacity} pictures, {places.taken} are in it"
         if new <= places.capacity - places.taken:
-            holds += f", and of the free places {room} are for one asker"
-            raise QueueFull(f"{holds}; this request needs {new}: try again later, or with fewer pictures")
+            mine = f"of the free places {room} are for one asker; this request needs {new}"
+            raise QueueFull(f"{holds}, and {mine}: try again later, or with fewer pictures")
         raise QueueFull(f"{holds} and this request needs {new} more; try again later")
 
     def _seat(self, plan: Plan) -> Seat:
