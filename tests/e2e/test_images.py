@@ -2,9 +2,12 @@
 
 import hashlib
 import io
+import threading
 
 import pytest
 from PIL import Image
+
+from zimage_cache.cache.disk import DiskTier
 
 YEAR = "max-age=31536000"
 
@@ -140,6 +143,23 @@ def test_a_thumbnail(house, shown):
     with Image.open(io.BytesIO(answer.content)) as small:
         assert (small.format, small.size) == ("WEBP", (64, 64))
     assert house.client.get("/images/" + "0" * 64 + "/thumbnail.webp").status_code == 404
+
+
+def test_a_thumbnail_of_what_is_not_stored_yet(serve, monkeypatch):
+    """A picture is handed out before it is written; so is its thumbnail. One that is never stored has one too."""
+    written = threading.Event()
+    put = DiskTier.put
+    monkeypatch.setattr(DiskTier, "put", lambda *arguments: written.wait(60) and put(*arguments))
+    house = serve()
+    made = house.image(seed=1)
+    assert house.studio.stored == set()
+    small = house.client.get(f"/images/{made['key']}/thumbnail.webp")
+    written.set()
+    assert (small.status_code, small.headers["content-type"]) == (200, "image/webp")
+    assert house.stored() == {made["key"]}
+    unstored = house.image(seed=2, cache="bypass")["image_url"].partition("?")[0].removesuffix(".png")
+    answer = house.client.get(f"{unstored}/thumbnail.webp")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
 
 
 KEY = "0123456789abcdef" * 4

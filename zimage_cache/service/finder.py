@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from zimage_cache.cache import thumbs
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry, Source
 from zimage_cache.service.flights import Landing, Plan
@@ -76,9 +77,12 @@ class Finder:
         """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
         return self._shelf.get(name) or await self._read(partial(self.peek, name))
 
-    async def thumbnail(self, key: str) -> bytes | None:
-        """Return a small WebP of a stored picture."""
-        return None if self._cache is None else await self._read(partial(self._cache.thumbnail, key))
+    async def thumbnail(self, name: str) -> bytes | None:
+        """Return a small WebP of the picture called *name*, stored or not; drawn anew where it is not stored yet."""
+        # The shelf first: a picture leaves it only after the cache has it.
+        if (entry := self._shelf.get(name)) is not None:
+            return await self._read(partial(thumbs.draw, entry.png))
+        return None if self._cache is None else await self._read(partial(self._cache.thumbnail, name))
 
     def _recall(self, key: str) -> Landing | None:
         # The shelf first: a picture leaves it only after the cache has it.

@@ -335,9 +335,9 @@ class ImageService:
         """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
         return await self._finder.entry(name)
 
-    async def thumbnail(self, key: str) -> bytes | None:
-        """Return a small WebP of a stored picture."""
-        return await self._finder.thumbnail(key)
+    async def thumbnail(self, name: str) -> bytes | None:
+        """Return a small WebP of the picture called *name*: its key, or the token of an unstored one."""
+        return await self._finder.thumbnail(name)
 
     def _worker(self, model: str | None) -> Worker:
         try:

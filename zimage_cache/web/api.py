@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from zimage_cache.cache.layout import is_key
 from zimage_cache.entry import Record, Source
 from zimage_cache.errors import Cancelled
 from zimage_cache.generator.protocol import GeneratorState, Status
@@ -193,11 +194,12 @@ def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) ->
 
     @router.get("/images/{key}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 422))
     async def thumbnail(key: str) -> Response:
-        """Send a small WebP of a stored picture."""
+        """Send a small WebP of a picture, by its key or the token of an unstored one."""
         small = await service.thumbnail(key) if _PICTURE_NAME.fullmatch(key) else None
         if small is None:
             raise HTTPException(404, "no such picture")
-        return Response(small, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"})
+        kept = "private, max-age=3600" if is_key(key) else "no-store"
+        return Response(small, media_type="image/webp", headers={"Cache-Control": kept})
 
     @router.get("/images/{rest:path}", include_in_schema=False)
     async def nothing(rest: str) -> Response:
