@@ -151,6 +151,24 @@ async def test_bodies_together_are_bounded():
     assert guard.bodies.held == 0
 
 
+async def test_requests_without_bodies_do_not_make_room_for_bodies():
+    """A picture that is being sent, and a job that is being followed, outlast any number of bodies."""
+    more = asyncio.Event()
+
+    async def app(scope, receive, send):
+        if scope["method"] == "GET":
+            await more.wait()
+        await echo(scope, receive, send)
+
+    guard = Guard(app, [], max_arriving_bytes=10)
+    async with asyncio.timeout(60):
+        download = asyncio.create_task(ask(guard, method="GET"))
+        await asyncio.sleep(0)
+        assert (await ask(guard, b"x" * 6, b"x" * 5))[0] == 503
+        more.set()
+        assert (await download)[0] == 200
+
+
 async def test_a_body_counts_until_it_is_parsed():
     """What waits for a picture no longer holds the bytes it was asked for with."""
     counted = []
