@@ -59,6 +59,19 @@ async def test_bodies_are_bounded_as_they_arrive():
     assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
 
 
+@pytest.mark.parametrize("bounds", [{"max_body_bytes": 10}, {"max_arriving_bytes": 10}])
+async def test_a_body_that_goes_too_far_ends_an_answer_that_has_begun(bounds):
+    """Such as a stream that looks whether its client is still there: the answer just ends, no second one begins."""
+
+    async def app(_scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await receive()
+
+    status, _, body = await ask(Guard(app, [], **bounds), b"123456", b"123456")
+    assert (status, body) == (200, b"")
+
+
 async def test_checks_run_in_order_and_the_first_refusal_counts():
     """The application never sees what a check refused."""
     reached = []
