@@ -119,7 +119,7 @@ async def test_start_and_stop_pass():
 
 @pytest.mark.parametrize("kind", ["websocket", "webtransport"])
 async def test_what_is_not_http_is_closed(kind):
-    """Nothing of ours speaks it: whoever comes that way gets past no check, for there is nothing behind."""
+    """Nothing of ours speaks it: no check is passed that way, for there is nothing behind."""
     reached, sent = [], []
 
     async def app(scope, _receive, _send):
