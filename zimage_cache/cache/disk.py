@@ -220,8 +220,10 @@ class DiskTier:
         if not is_key(key):
             return False
         with self._trouble.changing():
-            if self._store.pinned(key) or self._store.whole_record(key) is None:
-                return self._store.whole_record(key) is not None
+            if self._store.whole_record(key) is None:
+                return False
+            if self._store.pinned(key):
+                return True
             with self._inventory.changing(key):
                 return self._store.pin(key)
 
