@@ -41,7 +41,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
 
     Args:
         stream: Where the lines go; None = standard error.
-        clock: Seconds on a clock that nobody sets.
+        clock: Seconds, never going back.
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -115,7 +115,7 @@ class LimitedStream:
 
     Args:
         stream: Where they go. Everything but `write` is its own.
-        clock: Seconds on a clock that nobody sets.
+        clock: Seconds, never going back.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:

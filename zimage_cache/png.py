@@ -41,7 +41,7 @@ _LARGEST = 2**63 - 1
 # What a head may hold: tools write a handful of chunks. Text of more characters is not looked at.
 MAX_CHUNKS = 200
 MAX_HEAD_BYTES = 2**22
-MAX_TEXT_CHARACTERS = 2**18
+MAX_TEXT_CHARACTERS = 2**19
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = (b"IDAT", b"IEND")
 # What looks like one setting may be the end of a prompt; three of them are not.

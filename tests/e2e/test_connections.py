@@ -218,7 +218,7 @@ def test_uploads_held_open_cost_a_bounded_number_of_bytes(serve):
 
 @pytest.mark.parametrize("limit", [64, 256])
 def test_few_open_files(tmp_path, limit):
-    """Where the system allows few open files, more silent connections than that keep nobody out, and log nothing."""
+    """Where the system allows few open files, more silent connections than that keep no other out, and log nothing."""
     command = [sys.executable, "app.py", "--workspace", str(tmp_path), "--port", "0", "--model", "demo"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ZIMAGE_")}
     shell = ["bash", "-c", f'ulimit -n {limit}; exec "$@"', "bash", *command, "--no-preload"]

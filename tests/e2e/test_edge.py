@@ -340,7 +340,7 @@ def test_the_page_takes_no_other_method(house, expect_error):
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_what_gradio_would_offer_and_we_do_not(house, expect_error, method, path):
-    """Nothing is fetched for anybody, no file is taken, no session begun: it looks as if it were not there."""
+    """No address is fetched, no file is taken, no session begun: it looks as if it were not there."""
     answer = house.raw(method, path, b"{}" if method == "POST" else b"", JSON)
     if method != "HEAD":
         expect_error(answer, 404, "not_found")

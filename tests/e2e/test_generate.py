@@ -397,6 +397,6 @@ def test_health_names_trouble_that_lasts(serve, monkeypatch):
 
 
 def test_health_says_that_the_cache_is_off(serve):
-    """Nothing is wrong, but whoever wonders why each picture is drawn anew finds it here."""
+    """Nothing is wrong, but `/health` tells why each picture is drawn anew."""
     (told,) = serve(caching=False).client.get("/health").json()["troubles"]
     assert told["code"] == "cache_off"

@@ -1,6 +1,7 @@
 """`generate_body`: a request's body, read without surprises. Each rule over HTTP: `tests/e2e/test_bad_input.py`."""
 
 import json
+import threading
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -8,7 +9,7 @@ from starlette.requests import Request
 
 from zimage_cache.errors import Cancelled, InvalidRequest
 from zimage_cache.request import CacheMode, ImageRequest
-from zimage_cache.web.body import GenerateBody, body_schema, generate_body
+from zimage_cache.web.body import GenerateBody, body_schema, generate_body, read_body
 
 pytestmark = pytest.mark.anyio
 
@@ -52,6 +53,16 @@ async def test_a_client_that_hangs_up():
     """Half a body and gone is nobody's error."""
     with pytest.raises(Cancelled):
         await generate_body(request(b'{"prompt": ', hangs_up=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "on_the_loop"), [({"at_once": 4}, 4, True), ({"at_once": 4}, 5, False), ({}, 1, False)]
+)
+async def test_only_small_json_is_parsed_on_the_event_loop(options, size, on_the_loop):
+    """The rest has a thread, and so has every PNG: 15 KB of one may unpack to 14 MB of text."""
+    body = request(b"x" * size, media_type="image/png")
+    thread = await read_body(body, "image/png", lambda _body: threading.current_thread(), **options)
+    assert (thread is threading.current_thread()) == on_the_loop
 
 
 @pytest.mark.parametrize("body", ['{"seed": 1, "seed": 2}', '{"a": [{"b": 1, "b": 1}]}'])

@@ -1322,7 +1322,7 @@ def test_a_write_that_one_batch_makes_no_room_for_is_stored(root, entry, bytes_b
 
 
 def test_a_write_waits_for_no_scan(root, entry, monkeypatch):
-    """With a cold index and too much on the disk, a write looks at no folder, and evicts nobody on hearsay."""
+    """With a cold index and too much on the disk, a write looks at no folder, and evicts nothing by the index alone."""
     tier = _lowered(root, entry, 40, max_entries=5)
     looks = []
     monkeypatch.setattr(files, "listing", lambda folder: looks.append(folder) or iter(()))
@@ -1384,7 +1384,7 @@ def test_a_write_meets_a_bounded_number_of_strangers(root, entry, monkeypatch):
 
 
 def test_a_scan_that_failed_is_made_again_soon(root, entry, monkeypatch):
-    """Nobody is evicted before a scan has come to its end, so the next one is due at once."""
+    """Nothing is evicted before a scan has come to its end, so the next one is due at once."""
     tier = _lowered(root, entry, 3, max_entries=1)
     with monkeypatch.context() as trouble:
         trouble.setattr(os, "scandir", _raiser(errno.EIO))

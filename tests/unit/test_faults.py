@@ -41,7 +41,7 @@ def test_a_test_ends_it():
 
 
 def test_the_thread_makes_the_tests():
-    """Without anybody asking; and it stops at once, also while a fault stands."""
+    """Without a call from outside; and it stops at once, also while a fault stands."""
     faults, tested = Faults(seconds=0.001), threading.Event()
     with no_thread_left(""):
         faults.start()

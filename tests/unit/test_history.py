@@ -721,7 +721,7 @@ def test_a_read_only_disk_still_shows_everything(folder, entry, read_only):
 
 
 def test_a_changed_file_is_shown_although_that_cannot_be_noted(folder, entry, read_only):
-    """Somebody edited a picture before the disk became read-only: its new state is what is listed."""
+    """A picture was edited before the disk became read-only: its new state is what is listed."""
     history = History(folder)
     path = history.add(entry(1))
     path.write_bytes(entry(2).png)

@@ -59,6 +59,19 @@ async def test_bodies_are_bounded_as_they_arrive():
     assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
 
 
+@pytest.mark.parametrize("bounds", [{"max_body_bytes": 10}, {"max_arriving_bytes": 10}])
+async def test_a_body_that_goes_too_far_ends_an_answer_that_has_begun(bounds):
+    """Such as a stream that looks whether its client is still there: the answer just ends, no second one begins."""
+
+    async def app(_scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await receive()
+
+    status, _, body = await ask(Guard(app, [], **bounds), b"123456", b"123456")
+    assert (status, body) == (200, b"")
+
+
 async def test_checks_run_in_order_and_the_first_refusal_counts():
     """The application never sees what a check refused."""
     reached = []
@@ -106,7 +119,7 @@ async def test_start_and_stop_pass():
 
 @pytest.mark.parametrize("kind", ["websocket", "webtransport"])
 async def test_what_is_not_http_is_closed(kind):
-    """Nothing of ours speaks it: whoever comes that way gets past no check, for there is nothing behind."""
+    """Nothing of ours speaks it: no check is passed that way, for there is nothing behind."""
     reached, sent = [], []
 
     async def app(scope, _receive, _send):
@@ -149,6 +162,24 @@ async def test_bodies_together_are_bounded():
         assert await slow[1] == 200
         assert await upload(11, ends=True) == 503
     assert guard.bodies.held == 0
+
+
+async def test_requests_without_bodies_do_not_make_room_for_bodies():
+    """A picture that is being sent, and a job that is being followed, outlast any number of bodies."""
+    more = asyncio.Event()
+
+    async def app(scope, receive, send):
+        if scope["method"] == "GET":
+            await more.wait()
+        await echo(scope, receive, send)
+
+    guard = Guard(app, [], max_arriving_bytes=10)
+    async with asyncio.timeout(60):
+        download = asyncio.create_task(ask(guard, method="GET"))
+        await asyncio.sleep(0)
+        assert (await ask(guard, b"x" * 6, b"x" * 5))[0] == 503
+        more.set()
+        assert (await download)[0] == 200
 
 
 async def test_a_body_counts_until_it_is_parsed():

@@ -43,7 +43,7 @@ def test_what_is_given_back_is_there_again():
 
 @pytest.mark.parametrize("user", ["", "ann"])
 def test_no_limit(user):
-    """Capacity 0 bounds nobody."""
+    """Capacity 0 is no bound."""
     shares = Shares(0)
     for _ in range(1000):
         shares.take(user)
@@ -57,7 +57,7 @@ def test_this_process_itself_takes_what_is_free():
 
 @given(steps=st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), max_size=60), capacity=st.integers(1, 12))
 def test_never_more_than_there_is(steps, capacity):
-    """Whoever takes and gives back in whatever order: the whole is never exceeded while room is asked for first."""
+    """In whatever order users take and give back: the whole is never exceeded while room is asked for first."""
     shares, held = Shares(capacity), dict.fromkeys("abc", 0)
     for taking, user in steps:
         if taking and shares.room(user):

@@ -51,7 +51,7 @@ class DiskTier:
     Args:
         root: The folder; made on the first write.
         max_bytes: Bound on the bytes of records, pictures and thumbnails together; 0 = no limit. Until `scan` is
-            through, what the index says and this process has met counts, and nobody is evicted. See `attended`.
+            through, what the index says and this process has met counts, and nothing is evicted. See `attended`.
         max_entries: Bound on the number of entries; 0 = no limit.
         ttl_seconds: Age, from the moment it was drawn, above which an entry is a miss; 0 = none.
         min_free_bytes: Bytes of the file system to leave to others; 0 = none.
@@ -220,8 +220,10 @@ class DiskTier:
         if not is_key(key):
             return False
         with self._trouble.changing():
-            if self._store.pinned(key) or self._store.whole_record(key) is None:
-                return self._store.whole_record(key) is not None
+            if self._store.whole_record(key) is None:
+                return False
+            if self._store.pinned(key):
+                return True
             with self._inventory.changing(key):
                 return self._store.pin(key)
 
@@ -357,7 +359,10 @@ class DiskTier:
         return True
 
     def relieve(self) -> bool:
-        """Evict one batch of what is over the bounds; return whether another may follow. Nobody goes on hearsay."""
+        """Evict one batch of what is over the bounds; return whether another may follow.
+
+        Before the first scan is through, nothing goes: the index alone may be wrong.
+        """
         with self._trouble.reading():
             if self._inventory.learned and self._ledger.over(self._bounds):
                 return bool(self._evict_some(_BATCH)) and self._ledger.over(self._bounds)

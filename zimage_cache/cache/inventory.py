@@ -52,7 +52,7 @@ class Inventory:
         self._strangers.add(key)
 
     def meet_strangers(self, most: int | None = None) -> None:
-        """Look at what another process or a person has changed; whoever holds the lock looks in our place.
+        """Look at what another process or a person has changed; where a key is locked, its holder looks.
 
         Args:
             most: How many keys to look at; None = all there are now.

@@ -239,8 +239,7 @@ class Store:
 
     def there(self, key: str) -> bool:
         """Tell whether anything is on disk of *key*."""
-        presence = self.look(key)
-        return presence.changed > 0
+        return self.look(key).changed > 0
 
     def survey(self, stopped: Callable[[], bool] = lambda: False) -> dict[str, Presence]:
         """Look at everything, unlocked; keys that change meanwhile may be seen half. Nothing when *stopped*."""

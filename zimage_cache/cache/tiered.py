@@ -80,7 +80,7 @@ class ResultCache:
     """Pictures by key, in memory and on disk. No method raises a `CacheError`: trouble is counted and logged.
 
     `delete`, `clear`, `prune`, `pin` and `unpin` raise `CacheUnavailable` where the disk refuses: what they were asked
-    for did not happen, or not all of it, and whoever asked must not be told otherwise.
+    for did not happen, or not all of it, and the caller must not be told otherwise.
 
     Args:
         memory: Holds copies of what is on disk, and what could not be written there.

@@ -203,7 +203,7 @@ class Index:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with closing(connect(self._path, _PATIENCE_SECONDS)) as database:
             try:
-                with contextlib.suppress(sqlite3.OperationalError):  # somebody writes now, or the disk is read-only
+                with contextlib.suppress(sqlite3.OperationalError):  # locked, or the disk is read-only
                     database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is read from the files again
                 if _version(database) != _VERSION:

@@ -103,7 +103,7 @@ class Flights:
 
     Args:
         capacity: Most runs that may wait for or hold a generator; 0 = no limit. One user gets a part of them only: see
-            `Shares`. A run counts as that of the user who started it, whoever joins or leaves it.
+            `Shares`. A run counts as that of the user who started it, also after others joined and that one left.
         over: Told of every run that leaves the map, stored, failed or cancelled; instant, called under the lock.
     """
 

@@ -18,5 +18,10 @@ class Pool(ThreadPoolExecutor):
         super().__init__(threads, name)
         # Each waits for all the others, so that none takes the work of two.
         together = threading.Barrier(threads)
-        for waiting in [self.submit(together.wait) for _ in range(threads)]:
-            waiting.result()
+        try:
+            for waiting in [self.submit(together.wait) for _ in range(threads)]:
+                waiting.result()
+        except RuntimeError:
+            together.abort()  # those that were made would wait for ever, and the end of the process for them
+            self.shutdown(wait=False)
+            raise

@@ -51,7 +51,6 @@ class Bodies:
     def counted(self, scope: Scope) -> Iterator[Body]:
         """Count the body of the request that the current task answers."""
         body = Body()
-        self._arriving[body] = None
         scope[_RELEASE] = lambda: self._release(body)
         try:
             yield body
@@ -68,6 +67,8 @@ class Bodies:
         body.size += size
         if not more:
             self._arriving.pop(body, None)
+        elif body.size:  # not a request without a body, such as a download that is never asked to receive one
+            self._arriving[body] = None
         while self.held > self._most:
             first = next(iter(self._arriving), body)
             self._release(first)

@@ -105,15 +105,12 @@ class Guard:
             try:
                 await self._app(scope, _bounded(receive, limit, bodies, body), stamped)
             except BodyTooLarge:
-                await _refuse(_too_large(limit))(scope, receive, stamped)
+                await _end(_too_large(limit), scope, receive, stamped)
             except BodyDropped:
-                await _refuse(_BUSY)(scope, receive, stamped)
+                await _end(_BUSY, scope, receive, stamped)
             except asyncio.CancelledError:
                 # Otherwise only a stopping server cancels a whole request, one that outlived its patience: no error.
-                if not stamped.started:
-                    await _refuse(_BUSY if body.dropped else _STOPPING)(scope, receive, stamped)
-                elif not stamped.complete:
-                    await stamped({"type": "http.response.body"})
+                await _end(_BUSY if body.dropped else _STOPPING, scope, receive, stamped)
 
 
 def _bounded(receive: Receive, limit: int, bodies: Bodies, body: Body) -> Receive:
@@ -232,13 +229,22 @@ class _Stamped:
 
     async def _send_rest(self, message: Message) -> None:
         body = message.get("body", b"")
-        for start in range(0, len(body) - _PIECE, _PIECE):
+        last = max(0, len(body) - 1) // _PIECE * _PIECE
+        for start in range(0, last, _PIECE):
             await self._send({**message, "body": body[start : start + _PIECE], "more_body": True})
-        await self._send({**message, "body": body[max(0, (len(body) - 1) // _PIECE * _PIECE) :]})
+        await self._send({**message, "body": body[last:]})
 
 
 def _refuse(refusal: Refusal) -> ASGIApp:
     return error_response(refusal.code, refusal.message, headers=refusal.headers)
+
+
+async def _end(refusal: Refusal, scope: Scope, receive: Receive, stamped: _Stamped) -> None:
+    """Say why a request ends, unless its answer has begun: then only end that."""
+    if not stamped.started:
+        await _refuse(refusal)(scope, receive, stamped)
+    elif not stamped.complete:
+        await stamped({"type": "http.response.body"})
 
 
 def _too_large(limit: int) -> Refusal:

@@ -31,7 +31,6 @@ _STYLES: Final = (
     *("swatches.css", "sizes.css", "viewer.css", "tabs.css", "history.css", "drop.css", "similar.css"),
     "layout.css",  # last: what the width and height of the screen change
 )
-_MOST_SESSIONS: Final = 10  # Gradio's own bound is 10,000, at 80 to 230 KiB each
 
 
 def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
@@ -67,9 +66,8 @@ def build_page(service: ImageService, words: gr.I18n) -> gr.Blocks:
             with gr.Tab(words("tab_history"), elem_id="zi-tab-history"):
                 add_part("history")
         add_part("drop")
-    # No event of the page runs in Python: its scripts ask our own routes. Nobody can open a session either.
+    # No event of the page runs in Python: its scripts ask our own routes.
     page.queue(api_open=False)
-    page.state_session_capacity = _MOST_SESSIONS
     return page
 
 
