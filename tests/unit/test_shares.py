@@ -31,6 +31,15 @@ def test_a_new_user_finds_a_place(capacity):
     assert shares.room("bob")
 
 
+@given(capacity=st.integers(8, 200))
+def test_the_largest_request_is_admitted_where_nothing_waits(capacity):
+    """Also where it needs more than one asker's share of so few places; an asker who comes second gets a share."""
+    shares = Shares(capacity, 8)
+    assert shares.room("ann") >= 8
+    shares.take("ann")
+    assert shares.room("ann") == Shares(capacity).room("ann") - 1
+
+
 def test_what_is_given_back_is_there_again():
     """For the same user and for others; nothing is kept of users who hold nothing."""
     shares = Shares(4)

@@ -17,7 +17,7 @@ from zimage_cache.entry import Entry, Source
 from zimage_cache.errors import GenerationFailed, QueueFull, ZImageError
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Step
-from zimage_cache.request import Recipe
+from zimage_cache.request import MAX_PICTURES, Recipe
 from zimage_cache.service.shares import Shares
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Flights:
         self._idle = threading.Condition(self._lock)
         self._runs: dict[str, Run] = {}
         self._under_way = 0  # more than the map has, where a fresh run took the place of one that is being stored
-        self._places = Shares(capacity)
+        self._places = Shares(capacity, MAX_PICTURES)
         self._closed: ZImageError | None = None
 
     @property

@@ -14,14 +14,17 @@ class Shares:
 
     Args:
         capacity: How many places there are; 0 = no limit.
+        request: As many as one request may need: that many the first asker of all gets at once, also of few places,
+            or such a request would never be admitted.
 
     A caller without a name (`""`) is this process itself, not one asker among several: it may take what is free.
 
     Threads: none; its owner has the lock.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, request: int = 1) -> None:
         self.capacity = capacity
+        self._request = request
         self._held: Counter[str] = Counter()
 
     @property
@@ -37,7 +40,8 @@ class Shares:
         if not user:
             return max(0, free)
         held = self._held[user]
-        return max(0, min(free, math.ceil((free + held) * _MOST) - held))
+        share = math.ceil((free + held) * _MOST) - held
+        return max(0, min(free, share if self.taken else max(share, self._request)))
 
     def take(self, user: str) -> None:
         """Count one place more; whether there is room was asked before."""
