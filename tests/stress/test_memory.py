@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.stress
+pytestmark = [pytest.mark.stress, pytest.mark.timeout(1200)]
 WORKER = Path(__file__).with_name("memory_worker.py")
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ def test_a_miss_leaves_nothing_behind(tmp_path, rounds):
 
     In a process of its own: what other tests leave running makes and drops objects at any time.
     """
-    count = rounds(1000)
+    count = rounds(500)
     command = [sys.executable, str(WORKER), str(tmp_path), str(count)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     seen = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
