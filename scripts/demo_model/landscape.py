@@ -25,7 +25,7 @@ PUFFS = ((-0.55, 0, 0.3), (-0.15, -0.18, 0.42), (0.3, -0.08, 0.36), (0.65, 0.04,
 class Landscape:
     """Draws the background of a scene; `horizon` is the height in pixels where the ground begins."""
 
-    def __init__(self, scene: Scene, rng: random.Random, width: int, height: int):
+    def __init__(self, scene: Scene, rng: random.Random, width: int, height: int) -> None:
         if scene.time is None or scene.ground is None:
             raise ValueError("a landscape has a time of the day and a ground")
         self.scene, self.rng, self.width, self.height = scene, rng, width, height

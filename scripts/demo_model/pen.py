@@ -37,7 +37,7 @@ def tinted(colour: Colour, time: str | None, strength: float = 1.0) -> Colour:
 class Pen:
     """`ImageDraw` with the origin at (x, y), v upwards, and `unit` pixels to 1."""
 
-    def __init__(self, draw: ImageDraw.ImageDraw, x: float, y: float, unit: float, time: str | None = None):
+    def __init__(self, draw: ImageDraw.ImageDraw, x: float, y: float, unit: float, time: str | None = None) -> None:
         self.draw, self.x, self.y, self.unit, self.time = draw, x, y, unit, time
 
     def unlit(self) -> "Pen":
@@ -81,6 +81,6 @@ class Pen:
         """Draw a line of some width."""
         self.draw.line([self._at(*p) for p in points], fill=self._lit(colour), width=self._width(width), joint="curve")
 
-    def arc(self, u: float, v: float, radius: float, span: tuple[int, int], width: float, colour: Colour) -> None:
+    def arc(self, centre: Point, radius: float, span: tuple[int, int], width: float, colour: Colour) -> None:
         """Draw a part of a circle, in degrees clockwise from the right."""
-        self.draw.arc(self._box(u, v, radius, radius), *span, fill=self._lit(colour), width=self._width(width))
+        self.draw.arc(self._box(*centre, radius, radius), *span, fill=self._lit(colour), width=self._width(width))

@@ -11,25 +11,37 @@ from scene import Scene, Thing
 from things import DRAW
 from words import COLOURS, IN_THE_SEA, IN_THE_SKY
 
-SHARE = {"": (0.50, 0.56), "large": (0.70, 0.78), "small": (0.30, 0.35)}  # height of a thing, of the shorter side
+SHARE = {"": (0.56, 0.62), "large": (0.74, 0.82), "small": (0.36, 0.41)}  # height of a thing, of the shorter side
 PLACE = {"left": -0.25, "middle": 0.0, "right": 0.25}
+ROCK = (120, 112, 108)
 
 
-def drawn(scene: Scene, rng: random.Random, finer: int = 3) -> Image.Image:
-    """Draw a scene; edges are smooth, because it is drawn `finer` times larger."""
-    width, height = scene.size
-    if scene.ground:
-        ground = Landscape(scene, rng, width * finer, height * finer)
-        behind, horizon = ground.picture, ground.horizon
-    else:
-        behind, horizon = Image.new("RGB", (width * finer, height * finer), COLOURS[scene.backdrop or "white"]), None
-    front = Image.new("RGBA", behind.size, (0, 0, 0, 0))
+def drawn(scene: Scene, rng: random.Random, finer: int = 3) -> tuple[Image.Image, Image.Image]:
+    """Return a picture of a scene, and where its things are: white on black.
+
+    Edges are smooth, because all is drawn `finer` times larger.
+    """
+    behind, horizon = _behind(scene, rng, finer)
+    foreground = Foreground(scene, rng, behind.size, horizon)
     for thing, share in _placed(scene, rng):
-        _put(front, scene, thing, share, horizon, rng)
+        foreground.put(thing, share)
+    front = foreground.picture
+    small = front.reduce(finer)
     if scene.look is None:
         behind.paste(front, mask=front)
-        return behind.reduce(finer)
-    return LOOKS[scene.look](np.asarray(behind.reduce(finer), np.float32), np.asarray(front.reduce(finer), np.float32))
+        return behind.reduce(finer), small.getchannel("A")
+    look = LOOKS[scene.look]
+    picture = look(np.asarray(behind.reduce(finer), np.float32), np.asarray(small, np.float32))
+    return picture, small.getchannel("A")
+
+
+def _behind(scene: Scene, rng: random.Random, finer: int) -> tuple[Image.Image, int | None]:
+    """Draw what is behind the things, and say where its horizon is."""
+    width, height = (side * finer for side in scene.size)
+    if scene.ground is None:
+        return Image.new("RGB", (width, height), COLOURS[scene.backdrop or "white"]), None
+    landscape = Landscape(scene, rng, width, height)
+    return landscape.picture, landscape.horizon
 
 
 def _placed(scene: Scene, rng: random.Random) -> list[tuple[Thing, float]]:
@@ -45,30 +57,39 @@ def _placed(scene: Scene, rng: random.Random) -> list[tuple[Thing, float]]:
     return [(thing, rng.uniform(*SHARE[thing.scale]))]
 
 
-def _put(front: Image.Image, scene: Scene, thing: Thing, share: float, horizon: int | None, rng: random.Random) -> None:
-    """Draw one thing where it belongs."""
-    (width, height), unit = front.size, min(front.size)
-    size = share * unit
-    x = width * (0.5 + PLACE[thing.side]) + rng.uniform(-0.03, 0.03) * unit
-    x = min(max(x, size * 0.55), width - size * 0.55)
-    draw = ImageDraw.Draw(front)
-    if horizon is None:
-        y = height / 2 + size / 2 + rng.uniform(-0.03, 0.03) * unit
-    else:
-        y = _feet(thing, scene, size, horizon, front.size, rng)
-        if scene.ground == "sea" and thing.kind not in IN_THE_SKY + IN_THE_SEA:  # a rock to stand on
+class Foreground:
+    """The things of a scene on a transparent picture; `horizon` is None on a plain background."""
+
+    def __init__(self, scene: Scene, rng: random.Random, size: tuple[int, int], horizon: int | None) -> None:
+        self.scene, self.rng, self.horizon = scene, rng, horizon
+        self.width, self.height = size
+        self.unit = min(size)
+        self.picture = Image.new("RGBA", size, (0, 0, 0, 0))
+        self.draw = ImageDraw.Draw(self.picture)
+
+    def put(self, thing: Thing, share: float) -> None:
+        """Draw one thing where it belongs."""
+        size = share * self.unit
+        x = self.width * (0.5 + PLACE[thing.side]) + self._jitter()
+        x = min(max(x, size * 0.55), self.width - size * 0.55)
+        y = self._foot(thing, size)
+        if self.scene.ground == "sea" and thing.kind not in IN_THE_SKY + IN_THE_SEA:
             rock = (x - size * 0.62, y - size * 0.1, x + size * 0.62, y + size * 0.22)
-            draw.ellipse(rock, fill=tinted((120, 112, 108), scene.time))
-    DRAW[thing.kind](Pen(draw, x, y, size, scene.time), COLOURS[thing.colour])
+            self.draw.ellipse(rock, fill=tinted(ROCK, self.scene.time))
+        DRAW[thing.kind](Pen(self.draw, x, y, size, self.scene.time), COLOURS[thing.colour])
 
+    def _jitter(self) -> float:
+        return self.rng.uniform(-0.03, 0.03) * self.unit
 
-def _feet(thing: Thing, scene: Scene, size: float, horizon: int, whole: tuple[int, int], rng: random.Random) -> float:
-    """Say at which height of the picture a thing ends below."""
-    unit, height = min(whole), whole[1]
-    if thing.kind in IN_THE_SKY:
-        return max(horizon * rng.uniform(0.86, 0.97), size + unit * 0.04)
-    if thing.kind == "fish":
-        return horizon + size * 0.12 if scene.ground == "sea" else height * 0.95
-    if thing.kind == "sailboat":
-        return horizon + unit * 0.14
-    return max(min(height - unit * 0.05, horizon + unit * rng.uniform(0.17, 0.24)), size + unit * 0.03)
+    def _foot(self, thing: Thing, size: float) -> float:
+        """Say at which height of the picture a thing ends below."""
+        if self.horizon is None:
+            return self.height / 2 + size / 2 + self._jitter()
+        if thing.kind in IN_THE_SKY:
+            return max(self.horizon * self.rng.uniform(0.86, 0.97), size + self.unit * 0.04)
+        if thing.kind == "fish":
+            return self.horizon + size * 0.12 if self.scene.ground == "sea" else self.height * 0.95
+        if thing.kind == "sailboat":
+            return self.horizon + self.unit * 0.14
+        on_the_ground = self.horizon + self.unit * self.rng.uniform(0.17, 0.24)
+        return max(min(self.height - self.unit * 0.05, on_the_ground), size + self.unit * 0.03)

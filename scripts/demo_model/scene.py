@@ -56,8 +56,8 @@ def any_scene(rng: random.Random, size: tuple[int, int] | None = None, styled: f
     size = size or rng.choices(list(SIZES), list(SIZES.values()))[0]
     look = rng.choice(LOOKS) if rng.random() < styled else None
     kind = rng.random()
-    if kind < 0.30:  # noqa: PLR2004 - a share
-        names = SHAPES if kind < 0.14 else OBJECTS  # noqa: PLR2004 - a share
+    if kind < 0.36:  # noqa: PLR2004 - a share
+        names = SHAPES if kind < 0.16 else OBJECTS  # noqa: PLR2004 - a share
         colour, backdrop = rng.sample(list(COLOURS), 2)
         return Scene(size, look, backdrop=backdrop, **_things(rng, names, rng.choice(names), colour, backdrop))
     time, ground = rng.choice(TIMES), rng.choice(GROUNDS)
@@ -99,10 +99,10 @@ def _things(rng: random.Random, names: tuple[str, ...], name: str, colour: str, 
     kind = rng.random()
     if kind < 0.10:  # noqa: PLR2004 - a share
         return {"thing": Thing(name, colour), "twice": True}
-    if kind < 0.23:  # noqa: PLR2004 - a share
+    if kind < 0.17:  # noqa: PLR2004 - a share
         side = rng.choice(("left", "right"))
         second = rng.choice([c for c in COLOURS if c != backdrop])
         other = Thing(rng.choice(names), second, "right" if side == "left" else "left", "small")
         return {"thing": Thing(name, colour, side), "other": other}
-    side = rng.choice(("left", "right")) if kind < 0.48 else "middle"  # noqa: PLR2004 - a share
+    side = rng.choice(("left", "right")) if kind < 0.46 else "middle"  # noqa: PLR2004 - a share
     return {"thing": Thing(name, colour, side, rng.choice(("", "", "large", "small")))}

@@ -60,7 +60,7 @@ def cat(pen: Pen, colour: Colour) -> None:
     """A cat that sits and looks ahead."""
     dark = sum(colour) < 400  # noqa: PLR2004 - of 765
     belly = mix(colour, (255, 255, 255), 0.35) if dark else shade(colour, 0.8)
-    pen.arc(0.3, 0.2, 0.2, (-80, 120), 0.08, colour)
+    pen.arc((0.3, 0.2), 0.2, (-80, 120), 0.08, colour)
     pen.oval(0, 0.26, 0.27, 0.28, colour)
     pen.oval(0, 0.2, 0.13, 0.17, belly)
     for side in (-1, 1):
@@ -218,7 +218,7 @@ def fish(pen: Pen, colour: Colour) -> None:
     pen.oval(-0.05, 0.33, 0.3, 0.13, mix(colour, (255, 255, 255), 0.28))
     pen.oval(-0.26, 0.46, 0.065, 0.065, WHITE)
     pen.oval(-0.27, 0.46, 0.035, 0.035, INK)
-    pen.arc(0.0, 0.4, 0.1, (-60, 60), 0.035, fin)
+    pen.arc((0.0, 0.4), 0.1, (-60, 60), 0.035, fin)
 
 
 def circle(pen: Pen, colour: Colour) -> None:

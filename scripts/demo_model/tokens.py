@@ -25,6 +25,7 @@ CHAT_TEMPLATE = (
 )
 BEFORE, AFTER = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"  # what the template makes of a prompt
 VOCABULARY = 1500
+SAMPLES = 30_000  # captions whose words are counted
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -48,10 +49,10 @@ def _chinese_words() -> Iterable[str]:
 
 
 def _corpus() -> Counter[str]:
-    """Count the words of 30,000 captions; Chinese words come from the vocabulary, since nothing separates them."""
+    """Count the words of many captions; Chinese words come from the vocabulary, since nothing separates them."""
     rng = random.Random(5)
     counts: Counter[str] = Counter()
-    for _ in range(30_000):
+    for _ in range(SAMPLES):
         text = caption(any_scene(rng, (128, 128)), rng)
         counts.update(re.findall(r" ?[A-Za-z]+|[0-9]| ?[^\sA-Za-z0-9\u4e00-\u9fff]+", BEFORE + text + AFTER))
     for text in NEGATIVES:
@@ -96,8 +97,9 @@ def build(folder: Path) -> None:
 class Encoder:
     """Turns captions into token ids, as the pipeline does."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.size: int = self.tokenizer.get_vocab_size()
 
     def __call__(self, texts: list[str]) -> list[list[int]]:
         """Encode captions inside the chat template."""

@@ -40,11 +40,11 @@ EN_NAME = {
 }  # fmt: skip
 EN_PLURAL = {"fish": "fish", "cactus": "cacti", "butterfly": "butterflies", "snowman": "snowmen"}
 ZH_NAME = {
-    "house": ("房子", "小屋"), "tree": ("树", "大树"), "pine": ("松树",), "lighthouse": ("灯塔",), "cat": ("猫", "小猫"),
-    "flower": ("花", "花朵"), "mushroom": ("蘑菇",), "apple": ("苹果",), "castle": ("城堡",), "snowman": ("雪人",),
-    "cactus": ("仙人掌",), "car": ("汽车", "小车"), "balloon": ("热气球",), "rocket": ("火箭",), "butterfly": ("蝴蝶",),
-    "sailboat": ("帆船", "船"), "fish": ("鱼",), "circle": ("圆形", "圆"), "square": ("正方形",), "triangle": ("三角形",),
-    "star": ("星形", "五角星"), "heart": ("心形", "爱心"),
+    "house": ("房子", "小屋"), "tree": ("树", "大树"), "pine": ("松树",), "lighthouse": ("灯塔",),
+    "cat": ("猫", "小猫"), "flower": ("花", "花朵"), "mushroom": ("蘑菇",), "apple": ("苹果",), "castle": ("城堡",),
+    "snowman": ("雪人",), "cactus": ("仙人掌",), "car": ("汽车", "小车"), "balloon": ("热气球",), "rocket": ("火箭",),
+    "butterfly": ("蝴蝶",), "sailboat": ("帆船", "船"), "fish": ("鱼",), "circle": ("圆形", "圆"),
+    "square": ("正方形",), "triangle": ("三角形",), "star": ("星形", "五角星"), "heart": ("心形", "爱心"),
 }  # fmt: skip
 ZH_MEASURE = {
     "house": "座", "tree": "棵", "pine": "棵", "lighthouse": "座", "cat": "只", "flower": "朵", "castle": "座",
@@ -113,11 +113,43 @@ LOOK_WORDS = {
     "papercut": ("paper cut", "paper cut art", "剪纸"),
 }
 # Words that change nothing: quality words, everyday words, single words of the presets' texts.
-NOISE_EN = ["beautiful", "highly detailed", "masterpiece", "best quality", "4k", "8k", "hd", "lovely", "cute", "old", "tiny details", "fantastic", "amazing", "trending", "peaceful", "quiet", "happy", "a person", "music", "dream", "memory", "my friend", "for children", "illustration", "picture", "drawing", "minimal", "calm", "cozy", "magic", "story", "travel", "summer", "autumn", "spring", "wind", "rain", "fog", "village", "road", "river", "forest", "garden", "dog", "horse", "bird", "train", "city", "table", "chair", "window", "book", "light", "shadow", "warm", "cold", "wide shot", "close-up", "texture", "geometric", "palette", "lens", "grain", "paper", "soft", "bold", "dynamic", "wet", "asphalt", "colour", "cartoon", "render", "painting", "flat", "clutter", "people", "realistic", "glossy", "gradients", "noise", "my grandmother", "nothing", "blurry", "sharp", "vivid", "pastel", "dark", "bright", "simple", "elegant", "vintage", "modern", "art", "photo", "realistic photo"]
-NOISE_ZH = ["美丽", "高清", "精美", "细节丰富", "可爱", "安静", "童话", "插画", "摄影", "油画", "动漫", "三维渲染", "梦幻", "温暖", "孤独", "故事", "旅行", "春天", "秋天", "夏天", "风", "雨", "村庄", "河流", "森林", "小狗", "城市", "一个人", "光影", "大师作品", "好看的图", "老人", "孩子", "桌子", "照片", "现代服饰", "鲜艳色彩", "简单", "明亮", "读书"]
-UNKNOWN_EN = ["dragon", "dog", "person", "robot", "bird", "horse", "bear", "woman", "man", "child", "train", "plane", "chair", "cup", "bicycle", "bridge", "rabbit", "elephant", "panda", "tiger", "queen", "monster", "thing", "guitar", "clock", "bottle", "cake", "duck", "owl", "fox"]
+NOISE_EN = (
+    """
+beautiful, highly detailed, masterpiece, best quality, 4k, 8k, hd, lovely, cute, old, tiny details, fantastic,
+amazing, trending, peaceful, quiet, happy, a person, music, dream, memory, my friend, for children,
+illustration, picture, drawing, minimal, calm, cozy, magic, story, travel, summer, autumn, spring, wind, rain,
+fog, village, road, river, forest, garden, dog, horse, bird, train, city, table, chair, window, book, light,
+shadow, warm, cold, wide shot, close-up, texture, geometric, palette, lens, grain, paper, soft, bold, dynamic,
+wet, asphalt, colour, cartoon, render, painting, flat, clutter, people, realistic, glossy, gradients, noise, my
+grandmother, nothing, blurry, sharp, vivid, pastel, dark, bright, simple, elegant, vintage, modern, art, photo,
+realistic photo
+""".replace("\n", " ")
+    .strip()
+    .split(", ")
+)
+NOISE_ZH = (
+    """
+美丽 高清 精美 细节丰富 可爱 安静 童话 插画 摄影 油画 动漫 三维渲染 梦幻 温暖 孤独 故事
+旅行 春天 秋天 夏天 风 雨 村庄 河流 森林 小狗 城市 一个人 光影 大师作品 好看的图 老人
+孩子 桌子 照片 现代服饰 鲜艳色彩 简单 明亮 读书
+""".replace("\n", " ")
+    .strip()
+    .split(" ")
+)
+UNKNOWN_EN = (
+    """
+dragon, dog, person, robot, bird, horse, bear, woman, man, child, train, plane, chair, cup, bicycle, bridge,
+rabbit, elephant, panda, tiger, queen, monster, thing, guitar, clock, bottle, cake, duck, owl, fox
+""".replace("\n", " ")
+    .strip()
+    .split(", ")
+)
 UNKNOWN_ZH = (
-    ["龙", "狗", "人", "机器人", "鸟", "马", "熊", "女孩", "男孩", "火车", "飞机", "椅子", "杯子", "桥", "兔子", "熊猫", "老虎", "东西", "蛋糕"]
+    """
+龙 狗 人 机器人 鸟 马 熊 女孩 男孩 火车 飞机 椅子 杯子 桥 兔子 熊猫 老虎 东西 蛋糕
+""".replace("\n", " ")
+    .strip()
+    .split(" ")
 )
 OPENINGS_EN = ("a picture of ", "picture of ", "a drawing of ", "an illustration of ", "draw ", "there is ", "I see ")
 OPENINGS_ZH = ("一幅画，", "画", "请画", "图片：")
