@@ -1,4 +1,4 @@
-"""Trains the VAE further: pictures to 16 numbers for each 8x8 pixels and back.
+"""Trains the VAE: pictures to 16 numbers for each 8x8 pixels and back.
 
 The loss is the mean absolute error of the pixels and of their differences (for crisp edges), with a little squared
 error. Before decoding, the latents get noise of random strength: so the decoder straightens small errors of the
@@ -8,7 +8,6 @@ transformer. The posterior's variance is not trained; latents are the means.
 import copy
 import math
 import random
-import shutil
 import time
 from pathlib import Path
 
@@ -20,31 +19,46 @@ from torch import Tensor, nn
 
 RATE, ADAM_RATE, NOISE = 0.012, 1.5e-3, 0.3
 AT_MOST = 90  # files of pictures, about 1.2 GB
+Pools = dict[tuple[int, ...], Tensor]  # pictures by size, as bytes
 
 
-def improve(base: Path, data: Path, *, seconds: float, batch: int, device: torch.device) -> None:
-    """Train the VAE of BASE on the pictures of DATA for a while; write DATA/vae if it got better."""
+def new_vae() -> AutoencoderKL:
+    """Make the VAE: the class of the real model, eight times smaller sides, 16 channels."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 24, 48, 64),
+        layers_per_block=1,
+        latent_channels=16,
+        norm_num_groups=8,
+        sample_size=1024,
+        scaling_factor=1.0,
+        shift_factor=0.0,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        mid_block_add_attention=False,
+    )
+
+
+def improve(folder: Path, data: Path, *, deadline: float, batch: int, device: torch.device) -> None:
+    """Train the VAE in a folder, or a new one, on the pictures of DATA; save it if it got better."""
     torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = True
-    begun = time.time()
-    vae = AutoencoderKL.from_pretrained(base / "vae", local_files_only=True).to(device).train()
+    old = folder.exists()
+    vae = AutoencoderKL.from_pretrained(folder, local_files_only=True) if old else new_vae()
     pools = _pictures(data, device)
     held_out = {size: pool[-len(pool) // 16 :][:64] for size, pool in pools.items()}
-    before = _quality(vae, held_out)
-    print(f"vae before: {before:.2f} dB, loaded in {time.time() - begun:.0f} s", flush=True)
-    averaged = _train(vae, pools, begun + seconds, batch)
+    before = _quality(vae.to(device), held_out) if old else -math.inf
+    averaged = _train(vae.train(), pools, deadline, batch)
     after = _quality(averaged, held_out)
-    print(f"vae after: {after:.2f} dB", flush=True)
+    print(f"vae before: {before:.2f} dB, after: {after:.2f} dB", flush=True)
     if after > before:
-        averaged.save_pretrained(data / "vae.part")
-        for latents in data.glob("*.npy"):
+        averaged.save_pretrained(folder)
+        for latents in data.glob("*.npy"):  # they are those of the VAE before
             latents.unlink()
-        shutil.rmtree(data / "vae", ignore_errors=True)
-        (data / "vae.part").rename(data / "vae")
 
 
-def _pictures(data: Path, device: torch.device) -> dict[tuple[int, ...], Tensor]:
-    """Load pictures by size, as bytes."""
+def _pictures(data: Path, device: torch.device) -> Pools:
+    """Load pictures by size."""
     pools: dict[tuple[int, ...], list[Tensor]] = {}
     for path in sorted(data.glob("*.npz"))[:AT_MOST]:
         with np.load(path) as shard:
@@ -66,15 +80,15 @@ def _loss(vae: AutoencoderKL, x: Tensor) -> Tensor:
         z = vae.encoder(x)[:, :16].float()
         noise = NOISE * torch.rand(len(x), 1, 1, 1, device=x.device) * torch.randn_like(z)
         error = vae.decoder(z + noise).float() - x
-    edges = sum(d.abs().mean() for d in _differences(error))
+    edges = torch.stack([d.abs().mean() for d in _differences(error)]).sum()
     spread = (z.pow(2).mean() - 1).relu() + 0.5 * z.mean((0, 2, 3)).pow(2).mean()
     return error.abs().mean() + 0.5 * edges + error.pow(2).mean() + 0.02 * spread
 
 
 @torch.no_grad()
-def _quality(vae: AutoencoderKL, held_out: dict[tuple[int, ...], Tensor]) -> float:
+def _quality(vae: AutoencoderKL, held_out: Pools) -> float:
     """Measure the mean signal to noise ratio of pictures that were not trained on, in decibels."""
-    errors = []
+    errors: list[float] = []
     for pixels in held_out.values():
         for part in pixels.split(16):
             x = _floats(part)
@@ -82,38 +96,43 @@ def _quality(vae: AutoencoderKL, held_out: dict[tuple[int, ...], Tensor]) -> flo
     return 10 * math.log10(4 / (sum(errors) / len(errors)))
 
 
-def _train(vae: AutoencoderKL, pools: dict[tuple[int, ...], Tensor], deadline: float, batch: int) -> AutoencoderKL:
-    kernels = [p for p in vae.parameters() if p.ndim == 4 and min(p.shape[:2]) > 3]  # noqa: PLR2004
-    known = {id(p) for p in kernels}
-    muon = Muon(kernels, lr=RATE, weight_decay=0.0)
-    rest = [p for p in vae.parameters() if id(p) not in known]
-    adam = torch.optim.AdamW(rest, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
-    averaged = copy.deepcopy(vae).requires_grad_(requires_grad=False)
-    params, copies = list(vae.parameters()), list(averaged.parameters())
-    rng, begun, step, seen = random.Random(0), time.time(), 0, 0
-    sizes = list(pools)
-    weights = [len(pools[size]) for size in sizes]
-    while (now := time.time()) < deadline:
-        left = (deadline - now) / (deadline - begun)
-        rate = min(1, (step + 1) / 40) * max(0.01, left)
-        muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = RATE * rate, ADAM_RATE * rate
-        size = rng.choices(sizes, weights)[0]
-        pool = pools[size]
-        count = max(1, batch * 128 * 128 // (size[0] * size[1]))
-        loss = _loss(vae, _floats(pool[torch.randint(len(pool) - len(pool) // 16, (count,), device=pool.device)]))
-        vae.zero_grad(set_to_none=True)
+class _Optimizer:
+    """Muon for the kernels of the convolutions, AdamW for the rest, and the average of the weights."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        kernels = [p for p in vae.parameters() if p.ndim == 4 and min(p.shape[:2]) > 3]  # noqa: PLR2004
+        known = {id(p) for p in kernels}
+        rest = [p for p in vae.parameters() if id(p) not in known]
+        self.muon = Muon(kernels, lr=RATE, weight_decay=0.0)
+        self.adam = torch.optim.AdamW(rest, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
+        self.averaged = copy.deepcopy(vae).requires_grad_(requires_grad=False).eval()
+        self.params, self.copies = list(vae.parameters()), list(self.averaged.parameters())
+        self.steps = 0
+
+    def step(self, loss: Tensor, left: float) -> None:
+        """Take one step; the learning rate falls with the share of the time that is left."""
+        for param in self.params:
+            param.grad = None
         loss.backward()
-        nn.utils.clip_grad_norm_(params, 1.0, foreach=True)
-        muon.step()
-        adam.step()
-        step, seen = step + 1, seen + count
+        self.steps += 1
+        rate = min(1, self.steps / 40) * max(0.01, left)
+        self.muon.param_groups[0]["lr"], self.adam.param_groups[0]["lr"] = RATE * rate, ADAM_RATE * rate
+        nn.utils.clip_grad_norm_(self.params, 1.0, foreach=True)
+        self.muon.step()
+        self.adam.step()
         with torch.no_grad():
-            torch._foreach_lerp_(copies, params, 1 - min(0.99, step / (step + 10)))
-        if step % 20 == 0:
-            value = loss.item()  # waits for the device
-            if step % 100 == 0:
-                print(
-                    f"vae step {step} seen {seen} loss {value:.4f} {seen / (time.time() - begun):.0f} pictures/s",
-                    flush=True,
-                )
-    return averaged.eval()
+            torch._foreach_lerp_(self.copies, self.params, 1 - min(0.99, self.steps / (self.steps + 10)))
+
+
+def _train(vae: AutoencoderKL, pools: Pools, deadline: float, batch: int) -> AutoencoderKL:
+    optimizer, rng, begun = _Optimizer(vae), random.Random(0), time.time()
+    sizes = list(pools)
+    while optimizer.steps == 0 or time.time() < deadline:
+        size = rng.choices(sizes, [len(pools[size]) for size in sizes])[0]
+        pool, count = pools[size], max(1, batch * 128 * 128 // (size[0] * size[1]))
+        picked = torch.randint(max(1, len(pool) - len(pool) // 16), (count,), device=pool.device)
+        loss = _loss(vae, _floats(pool[picked]))
+        optimizer.step(loss, (deadline - time.time()) / (deadline - begun))
+        if optimizer.steps % 100 == 0:
+            print(f"vae step {optimizer.steps} loss {loss.item():.4f} {time.time() - begun:.0f} s", flush=True)
+    return optimizer.averaged

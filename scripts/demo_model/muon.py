@@ -28,7 +28,9 @@ def orthogonal(batch: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """For weight matrices only, and kernels of convolutions as matrices; everything else goes to AdamW."""
 
-    def __init__(self, params: Iterable[Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.02):
+    def __init__(
+        self, params: Iterable[Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.02
+    ) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.shapes: dict[torch.Size, list[Parameter]] = {}
         for param in self.param_groups[0]["params"]:
