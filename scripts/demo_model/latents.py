@@ -14,7 +14,7 @@ from scene import SIZES
 from torch import Tensor
 
 LENGTHS = (32, 64)  # captions are padded to one of these, as the transformer does
-AT_ONCE = 64 * 128 * 128 * 8  # pixels encoded at once
+AT_ONCE = 32 * 128 * 128  # pixels encoded at once
 
 
 def encode(folder: Path, vae: AutoencoderKL, device: torch.device) -> None:
@@ -57,7 +57,22 @@ def _latents(vae: AutoencoderKL, pixels: NDArray[np.uint8], device: torch.device
         return vae.encoder(x)[:, :16].to(torch.float16)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Batch:
+    """Latents, where in them the things are (0..1), and captions as tokens with a mask."""
+
+    latents: Tensor
+    things: Tensor
+    tokens: Tensor
+    mask: Tensor
+
+    @property
+    def captions(self) -> tuple[Tensor, Tensor]:
+        """The tokens and their mask."""
+        return self.tokens, self.mask
+
+
+@dataclass(frozen=True)
 class Bucket:
     """Pictures of one size with captions of one padded length."""
 
@@ -65,47 +80,60 @@ class Bucket:
     length: int
     share: float
     latents: Tensor
+    things: Tensor
     tokens: Tensor
     lengths: Tensor
     pairs: Tensor  # which picture, which of its captions
 
-    def sample(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw latents, tokens and their mask at random."""
+    def sample(self, count: int) -> Batch:
+        """Draw pictures with captions at random."""
         chosen = self.pairs[torch.randint(len(self.pairs), (count,), device=self.pairs.device)].long()
         picture, which = chosen.unbind(1)
         mask = torch.arange(self.length, device=chosen.device) < self.lengths[picture, which].long()[:, None]
-        return self.latents[picture].float(), self.tokens[picture, which, : self.length].long(), mask
+        tokens = self.tokens[picture, which, : self.length].long()
+        return Batch(self.latents[picture].float(), self.things[picture].float() / 255, tokens, mask)
 
 
 def load(folder: Path, device: torch.device) -> list[Bucket]:
     """Put all encoded shards on the device, sorted into buckets."""
     shards: dict[tuple[int, int], list[tuple[NDArray[np.generic], ...]]] = {}
     with ThreadPoolExecutor(8) as pool:
-        for latents, tokens, lengths in pool.map(_shard, sorted(folder.glob("*.npy"))):
-            size = (latents.shape[3] * 8, latents.shape[2] * 8)
-            shards.setdefault(size, []).append((latents, tokens, lengths))
+        for arrays in pool.map(_shard, sorted(folder.glob("*.npy"))):
+            height, width = arrays[0].shape[2:]
+            shards.setdefault((width * 8, height * 8), []).append(arrays)
     buckets = []
     for size, parts in shards.items():
-        arrays = (np.concatenate(column) for column in zip(*parts, strict=True))
-        latents, tokens, lengths = (torch.from_numpy(array).to(device) for array in arrays)
-        tokens = tokens.to(torch.int16)
+        columns = (torch.from_numpy(np.concatenate(column)).to(device) for column in zip(*parts, strict=True))
+        latents, things, tokens, lengths = columns
         for low, high in zip((0, *LENGTHS), LENGTHS, strict=False):
             pairs = ((lengths > low) & (lengths <= high)).nonzero().to(torch.int32)
             share = SIZES.get(size, 0) * len(pairs) / max(1, int((lengths > 0).sum()))
             if len(pairs):
-                buckets.append(Bucket(size, high, share, latents, tokens, lengths, pairs))
+                buckets.append(Bucket(size, high, share, latents, things, tokens, lengths, pairs))
     return buckets
 
 
 def _shard(path: Path) -> tuple[NDArray[np.generic], ...]:
     with np.load(path.with_suffix(".npz")) as shard:
-        return np.load(path), shard["tokens"].astype(np.int16), shard["lengths"]
+        return np.load(path), shard["things"], shard["tokens"].astype(np.int16), shard["lengths"]
 
 
 def moments(buckets: list[Bucket]) -> tuple[float, float]:
     """Return the mean and the standard deviation of all latents."""
     every = torch.cat([bucket.latents[:2000].float().flatten() for bucket in buckets])
     return float(every.mean()), float(every.std())
+
+
+def padded(texts: list[list[int]], length: int) -> tuple[Tensor, Tensor]:
+    """Return token ids padded to one length, and the mask of those that are not padding."""
+    tokens = torch.tensor([ids + [0] * (length - len(ids)) for ids in texts])
+    return tokens, torch.arange(length) < torch.tensor([[len(ids)] for ids in texts])
+
+
+def batch_sizes(buckets: list[Bucket], batch: int) -> list[int]:
+    """Choose a batch size for each bucket, so that every step works on about as many tokens."""
+    tokens = [-(-b.size[0] * b.size[1] // 256 // 32) * 32 + b.length for b in buckets]
+    return [max(1, round(batch * 96 / n)) for n in tokens]
 
 
 def pick(buckets: list[Bucket], batches: list[int], rng: random.Random) -> int:

@@ -6,17 +6,17 @@ has the same size and every caption the same padded length, so plain tensors do:
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own custom
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from torch import Tensor, nn
+from torch._dynamo import maybe_mark_dynamic
 from transformers import AutoTokenizer, Qwen3Config, Qwen3Model
 
 BF16 = torch.bfloat16
 WIDTH, HEADS, LAYERS = 192, 4, 5
-TEXT_WIDTH, TEXT_LAYERS = 128, 3  # the pipeline reads the states before the last layer: two layers work
+TEXT_WIDTH, TEXT_LAYERS = 128, 2  # the pipeline reads the states before the last layer: one layer works
 CELL = 32  # the transformer pads pictures and captions to multiples of this many tokens
 
 
@@ -49,7 +49,7 @@ def new_text_encoder(vocabulary: int) -> Qwen3Model:
     config = Qwen3Config(
         vocab_size=vocabulary,
         hidden_size=TEXT_WIDTH,
-        intermediate_size=192,
+        intermediate_size=2 * TEXT_WIDTH,
         num_hidden_layers=TEXT_LAYERS,
         num_attention_heads=2,
         num_key_value_heads=1,
@@ -106,7 +106,7 @@ def _block(
 class Batched:
     """The training forward: `model(x, t, tokens, mask)`."""
 
-    def __init__(self, transformer: ZImageTransformer2DModel, text_encoder: Qwen3Model, *, compiled: bool):
+    def __init__(self, transformer: ZImageTransformer2DModel, text_encoder: Qwen3Model, *, compiled: bool) -> None:
         self.transformer, self.text_encoder = transformer, text_encoder
         self.block = torch.compile(_block) if compiled else _block
         config = transformer.config
@@ -116,7 +116,7 @@ class Batched:
         self.tables = [table.to(transformer.device) for table in tables]
         self.angles: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}
 
-    def _run(self, block: Any, x: Tensor, condition: Tensor | None, angles: tuple[Tensor, Tensor]) -> Tensor:
+    def _run(self, block: nn.Module, x: Tensor, condition: Tensor | None, angles: tuple[Tensor, Tensor]) -> Tensor:
         a, f = block.attention, block.feed_forward
         if condition is None:
             modulation = (x.new_ones(x.shape[0], 1, x.shape[2]),) * 4
@@ -131,9 +131,9 @@ class Batched:
             f.w2.weight,
         )
         for tensor in (x, *modulation):  # one program for every batch size and number of tokens
-            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+            maybe_mark_dynamic(tensor, 0)
         for tensor, dimension in ((x, 1), (angles[0], 0), (angles[1], 0)):
-            torch._dynamo.maybe_mark_dynamic(tensor, dimension)
+            maybe_mark_dynamic(tensor, dimension)
         return self.block(x, modulation, angles, (*(n.weight for n in norms), *(m.to(BF16) for m in matrices)))
 
     def _positions(self, length: int, height: int, width: int) -> list[tuple[Tensor, Tensor]]:
@@ -163,7 +163,7 @@ class Batched:
         return h.float()
 
     def __call__(self, x: Tensor, t: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Predict picture minus noise. x: batch of noisy latents; t: 0 is noise, 1 the picture; tokens, mask: captions."""
+        """Predict picture minus noise. x: noisy latents; t: 0 is noise, 1 the picture; tokens, mask: captions."""
         m = self.transformer
         batch, channels, height, width = x.shape
         h, w, length = height // 2, width // 2, tokens.shape[1]
