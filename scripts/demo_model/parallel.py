@@ -3,13 +3,18 @@
 On a CPU, two processes of one thread are faster than one process of two threads.
 """
 
+import signal
+import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
+
+PATIENCE = timedelta(days=1)  # training may be paused with SIGSTOP
 
 
 class Group:
@@ -47,7 +52,7 @@ class Group:
 
 def _work(rank: int, size: int, meeting: Path, function: Callable[..., None], *arguments: object) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=size)
+    dist.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=size, timeout=PATIENCE)
     function(*arguments, Group(rank, size))
     dist.destroy_process_group()
 
@@ -58,4 +63,5 @@ def together(size: int, meeting: Path, function: Callable[..., None], *arguments
         function(*arguments, Group())
         return
     meeting.unlink(missing_ok=True)
-    torch.multiprocessing.spawn(_work, (size, meeting.resolve(), function, *arguments), nprocs=size)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an orderly exit ends the daemons too
+    torch.multiprocessing.spawn(_work, (size, meeting.resolve(), function, *arguments), nprocs=size, daemon=True)

@@ -98,11 +98,12 @@ class Trainer:
     @torch.no_grad()
     def heed(self) -> float:
         """Say how much larger the loss is with the captions of other pictures: 0 if the model ignores the words."""
-        batch, state = self.buckets[0].sample(self.batches[0]), torch.get_rng_state()
-        right = self.loss(batch)
-        torch.set_rng_state(state)  # the same noise
-        wrong = self.loss(replace(batch, tokens=batch.tokens.roll(1, 0), mask=batch.mask.roll(1, 0)))
-        return float(wrong - right)
+        batch, losses = self.buckets[0].sample(self.batches[0]), []
+        for one in (batch, replace(batch, tokens=batch.tokens.roll(1, 0), mask=batch.mask.roll(1, 0))):
+            with torch.random.fork_rng():
+                torch.manual_seed(self.learner.steps)  # the same noise for both
+                losses.append(float(self.loss(one)))
+        return losses[1] - losses[0]
 
     def _levels(self, count: int) -> Tensor:
         """Draw noise levels between 0 and 1, spread evenly over the batch."""
