@@ -104,12 +104,12 @@ def _english_thing(thing: Thing, words: Words, *, twice: bool = False) -> str:
     name = rng.choice(EN_NAME[thing.kind])
     if not words.plain and words.chance(0.03):
         name = rng.choice(UNKNOWN_EN)
-    colour = thing.colour if words.named(0.82) else ""
+    colour = thing.colour if words.named(0.9) else ""
     if twice:
         plural = EN_PLURAL.get(name, name if name.endswith("fish") else name + "s")
         return " ".join(filter(None, ("two", colour, plural)))
     scale = {"large": rng.choice(("large", "big")), "small": rng.choice(("small", "small", "little", "tiny")), "": ""}
-    text = " ".join(filter(None, (scale[thing.scale] if words.named(0.8) else "", colour, name)))
+    text = " ".join(filter(None, (scale[thing.scale] if words.named(0.9) else "", colour, name)))
     return _article(text) if words.chance(0.75) else text
 
 
@@ -132,7 +132,7 @@ def _english(scene: Scene, words: Words) -> list[str]:
 
 
 def _english_side(scene: Scene, words: Words) -> list[str]:
-    if scene.thing is None or scene.twice or not words.named(0.6):
+    if scene.thing is None or scene.twice or not words.named(0.85):
         return []
     return [EN_SIDE[scene.thing.side]] if scene.thing.side != "middle" or words.chance(0.25) else []
 
@@ -170,10 +170,10 @@ def _chinese_thing(thing: Thing, words: Words, *, twice: bool = False) -> str:
     measure = ZH_MEASURE.get(thing.kind, "个")
     if not words.plain and words.chance(0.03):
         name, measure = rng.choice(UNKNOWN_ZH), "个"
-    colour = _chinese_colour(thing.colour, words) if words.named(0.82) else ""
+    colour = _chinese_colour(thing.colour, words) if words.named(0.9) else ""
     if twice:
         return "两" + measure + colour + name
-    scale = {"large": "大", "small": "小", "": ""}[thing.scale] if words.named(0.8) else ""
+    scale = {"large": "大", "small": "小", "": ""}[thing.scale] if words.named(0.9) else ""
     if name[0] in "大小" and (scale or thing.scale):
         name = name[1:] if name[1:] in {"猫", "树"} else ZH_NAME[thing.kind][0]
     count = "一" + measure if words.chance(0.5) else ""
@@ -194,7 +194,7 @@ def _chinese(scene: Scene, words: Words) -> list[str]:
         parts = [(behind + "上的" + what if words.chance(0.6) else f"{what}，{behind}") if words.named(0.9) else what]
     else:
         parts = _chinese_landscape(scene, what, words)
-    if scene.thing and not scene.twice and words.named(0.6) and (scene.thing.side != "middle" or words.chance(0.25)):
+    if scene.thing and not scene.twice and words.named(0.85) and (scene.thing.side != "middle" or words.chance(0.25)):
         parts.append(rng.choice(ZH_SIDE[scene.thing.side]))
     return parts
 

@@ -30,7 +30,7 @@ class Landscape:
             raise ValueError("a landscape has a time of the day and a ground")
         self.scene, self.rng, self.width, self.height = scene, rng, width, height
         self.time, self.unit = scene.time, min(width, height)
-        self.horizon = int(height * (HORIZON[scene.ground] + rng.uniform(-0.03, 0.03)))
+        self.horizon = int(height * (HORIZON[scene.ground] + rng.uniform(-0.008, 0.008)))
         self.picture = self._gradient()
         self.draw = ImageDraw.Draw(self.picture)
         away = {"left": 1, "right": -1}.get(scene.thing.side if scene.thing else "", rng.choice((-1, 1)))

@@ -11,7 +11,9 @@ from scene import Scene, Thing
 from things import DRAW
 from words import COLOURS, IN_THE_SEA, IN_THE_SKY
 
-SHARE = {"": (0.56, 0.62), "large": (0.74, 0.82), "small": (0.36, 0.41)}  # height of a thing, of the shorter side
+SHARE = {"": 0.58, "large": 0.78, "small": 0.38}  # height of a thing, of the shorter side
+OF_TWO, BESIDE, OTHER = 0.40, 0.48, 0.29  # of each of two alike; of one that has another, smaller one beside it
+JITTER = 0.006  # of the shorter side; things at the same places are learned much sooner
 PLACE = {"left": -0.25, "middle": 0.0, "right": 0.25}
 ROCK = (120, 112, 108)
 
@@ -23,7 +25,7 @@ def drawn(scene: Scene, rng: random.Random, finer: int = 3) -> tuple[Image.Image
     """
     behind, horizon = _behind(scene, rng, finer)
     foreground = Foreground(scene, rng, behind.size, horizon)
-    for thing, share in _placed(scene, rng):
+    for thing, share in _placed(scene):
         foreground.put(thing, share)
     front = foreground.picture
     small = front.reduce(finer)
@@ -44,17 +46,16 @@ def _behind(scene: Scene, rng: random.Random, finer: int) -> tuple[Image.Image, 
     return landscape.picture, landscape.horizon
 
 
-def _placed(scene: Scene, rng: random.Random) -> list[tuple[Thing, float]]:
+def _placed(scene: Scene) -> list[tuple[Thing, float]]:
     """List the things to draw, the farther one first, each with its height."""
     thing, other = scene.thing, scene.other
     if thing is None:
         return []
     if scene.twice:
-        share = rng.uniform(0.38, 0.43)
-        return [(Thing(thing.kind, thing.colour, side), share) for side in ("left", "right")]
+        return [(Thing(thing.kind, thing.colour, side), OF_TWO) for side in ("left", "right")]
     if other:
-        return [(other, rng.uniform(0.27, 0.31)), (thing, rng.uniform(0.46, 0.50))]
-    return [(thing, rng.uniform(*SHARE[thing.scale]))]
+        return [(other, OTHER), (thing, BESIDE)]
+    return [(thing, SHARE[thing.scale])]
 
 
 class Foreground:
@@ -79,17 +80,17 @@ class Foreground:
         DRAW[thing.kind](Pen(self.draw, x, y, size, self.scene.time), COLOURS[thing.colour])
 
     def _jitter(self) -> float:
-        return self.rng.uniform(-0.03, 0.03) * self.unit
+        return self.rng.uniform(-JITTER, JITTER) * self.unit
 
     def _foot(self, thing: Thing, size: float) -> float:
         """Say at which height of the picture a thing ends below."""
         if self.horizon is None:
             return self.height / 2 + size / 2 + self._jitter()
         if thing.kind in IN_THE_SKY:
-            return max(self.horizon * self.rng.uniform(0.86, 0.97), size + self.unit * 0.04)
+            return max(self.horizon * 0.92, size + self.unit * 0.04)
         if thing.kind == "fish":
             return self.horizon + size * 0.12 if self.scene.ground == "sea" else self.height * 0.95
         if thing.kind == "sailboat":
             return self.horizon + self.unit * 0.14
-        on_the_ground = self.horizon + self.unit * self.rng.uniform(0.17, 0.24)
+        on_the_ground = self.horizon + self.unit * 0.2 + self._jitter()
         return max(min(self.height - self.unit * 0.05, on_the_ground), size + self.unit * 0.03)
