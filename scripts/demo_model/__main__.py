@@ -1,0 +1,5 @@
+"""`python scripts/demo_model COMMAND`."""
+
+from commands import main
+
+main()

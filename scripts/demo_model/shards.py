@@ -1,0 +1,82 @@
+"""Renders training pictures with all processors into files of 256 pictures of one size, each with several captions."""
+
+import os
+import random
+import time
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from captions import caption
+from numpy.typing import NDArray
+from picture import drawn
+from scene import SIZES, Scene, any_scene
+from tokens import Encoder
+
+LONGEST = 64  # tokens of a caption; longer ones are dropped (length 0)
+IN_SHARD = 256
+CELL = 8  # pixels along the side of one latent
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to render, and where to."""
+
+    folder: Path
+    tokenizer: Path
+    pictures: int
+    deadline: float  # seconds since the epoch
+    captions: int  # for each picture
+    seed: int
+    square: bool = False  # all pictures 128x128
+    styled: float = 0.42  # share of the pictures that have another look
+
+
+def render(order: Order, processes: int) -> int:
+    """Draw as many pictures as ordered, or as there is time for; return how many were drawn now."""
+    order.folder.mkdir(parents=True, exist_ok=True)
+    tasks = [(order, number) for number in range(-(-order.pictures // IN_SHARD))]
+    if processes == 1:
+        return sum(map(_shard, tasks))
+    with get_context("spawn").Pool(processes) as pool:
+        return sum(pool.imap_unordered(_shard, tasks))
+
+
+def _shard(task: tuple[Order, int]) -> int:
+    """Draw one file of pictures; past the deadline, or where the file is there already, do nothing."""
+    order, number = task
+    path = order.folder / f"{number:06d}.npz"
+    if time.time() > order.deadline or path.exists():
+        return 0
+    rng = random.Random(f"{order.seed} {number}")
+    size = (128, 128) if order.square else rng.choices(list(SIZES), list(SIZES.values()))[0]
+    count = IN_SHARD if size[0] * size[1] <= 192 * 128 else IN_SHARD // 4
+    scenes = [any_scene(rng, size, order.styled) for _ in range(count)]
+    drawings = [drawn(scene, rng, 2 if max(size) > 192 else 3) for scene in scenes]  # noqa: PLR2004 - pixels
+    tokens, lengths = _captions(scenes, rng, Encoder(order.tokenizer), order.captions)
+    pixels = np.stack([np.asarray(picture) for picture, _ in drawings])
+    things = np.stack([np.asarray(mask.reduce(CELL)) for _, mask in drawings])
+    _write(path, pixels=pixels, things=things, tokens=tokens, lengths=lengths)
+    return count
+
+
+def _captions(
+    scenes: list[Scene], rng: random.Random, encoder: Encoder, each: int
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Say in tokens what is in the scenes, each in several ways; a caption that is too long has length 0."""
+    tokens = np.zeros((len(scenes), each, LONGEST), np.uint16)
+    lengths = np.zeros((len(scenes), each), np.uint8)
+    for i, scene in enumerate(scenes):
+        for j, ids in enumerate(encoder([caption(scene, rng) for _ in range(each)])):
+            if len(ids) <= LONGEST:
+                tokens[i, j, : len(ids)], lengths[i, j] = ids, len(ids)
+    return tokens, lengths
+
+
+def _write(path: Path, **arrays: NDArray[np.generic]) -> None:
+    """Write a file that is either complete or not there."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.savez(file, **arrays)
+    part.replace(path)
