@@ -49,7 +49,7 @@ class Bounds:
     connections: int = 1000
     head_seconds: float = 10.0
     body_seconds: float = 30.0
-    body_rate: int = 2**16
+    body_rate: int = 2**14
     answer_seconds: float = 60.0
 
 
