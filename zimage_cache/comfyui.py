@@ -4,7 +4,7 @@ Graphs are anybody's: nodes are known by their class where that tells something,
 elsewhere, and what cannot be found is left out.
 """
 
-import math
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -32,6 +32,7 @@ _WHOLE: Final = frozenset({"seed", "steps", "width", "height"})
 _TEXT_NAMES: Final = ("text", "prompt", "text_g", "t5xxl", "clip_l", "string", "value")
 _TEXT_LINKS: Final = ("conditioning", "conditioning_1", "conditioning_to", "positive", *_TEXT_NAMES)
 _MOST_NODES: Final = 200
+_LARGEST: Final = sys.float_info.max
 
 
 def read_workflow(text: str) -> dict[str, Any]:
@@ -70,7 +71,8 @@ def _is_node(node: object) -> bool:
 def _numbers(graph: Mapping[str, _Node], sampler: _Node) -> Iterator[tuple[str, int | float]]:
     for field, (links, names) in _NUMBERS.items():
         value = _first(graph, sampler, links, names)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        # Compared, not converted: no float holds an integer of hundreds of digits. NaN is not below anything.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
             continue
         if field not in _WHOLE:
             yield field, float(value)

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
@@ -11,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.normal_form import nfc
 
 MAX_TEXT = 8000
 MAX_SEED = 2**32 - 1
@@ -219,8 +219,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         canonical = {
-            "prompt": unicodedata.normalize("NFC", self.prompt),
-            "negative_prompt": unicodedata.normalize("NFC", self.negative_prompt) if self.guidance_scale else "",
+            "prompt": nfc(self.prompt),
+            "negative_prompt": nfc(self.negative_prompt) if self.guidance_scale else "",
             "guidance_scale": float(self.guidance_scale) + 0.0,
             "shift": float(self.shift) + 0.0,
             "sampler": str(self.sampler),

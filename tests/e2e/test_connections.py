@@ -16,6 +16,7 @@ import pytest
 
 from tests.waiting import wait_until
 from zimage_cache.web.connections import Bounds, Phase
+from zimage_cache.web.middleware import max_body_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 HASTY = Bounds(head_seconds=0.2, body_seconds=0.2, body_rate=2**30, answer_seconds=0.2)
@@ -91,6 +92,13 @@ def test_a_body_on_its_way_has_time(serve):
         sweep(house)
         connection.sendall(b"x")
         assert error(last_words(connection)) == (422, "invalid_request")
+
+
+def test_a_slow_line_is_no_attack():
+    """Who sends the largest picture at 20 kB/s, the upstream of a weak mobile line, is not cut off."""
+    bounds = Bounds()
+    largest = max_body_bytes({"path": "/png-info"})
+    assert bounds.body_seconds + largest / bounds.body_rate > largest / 20_000
 
 
 def test_those_who_wait_are_never_cut(serve, gate):

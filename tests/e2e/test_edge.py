@@ -6,6 +6,7 @@ import logging
 import re
 import socket
 
+import gradio
 import pytest
 
 from tests.waiting import wait_until
@@ -30,6 +31,7 @@ JSON = {"Content-Type": "application/json"}
         "[::1]",
         "[::1]:7860",
         "[2001:db8::7]:443",
+        "[fe80::1%25eth0]",
         socket.gethostname(),
         f"{socket.gethostname()}:7860",
         "gallery.example",
@@ -66,6 +68,8 @@ def test_names_this_server_answers_to(house, path, host):
         "user@localhost",
         "[::1]@evil.example",
         "[::1]x",
+        "[127.0.0.1]",
+        "[fe80::1%<b>]",
     ],
 )
 def test_foreign_names(house, expect_error, path, host):
@@ -350,6 +354,30 @@ def test_what_gradio_would_offer_and_we_do_not(house, expect_error, method, path
 def test_the_page_reads_no_file_its_address_names(house):
     """Gradio would look for a stored state by a name in the address."""
     assert 'deep_link_state":"none' in house.client.get("/?deep_link=../../x").text.replace(" ", "")
+
+
+def test_the_page_has_no_other_address_than_its_own(house):
+    """Gradio would take the address it tells its scripts from a header."""
+    answer = house.client.get("/", headers={"X-Gradio-Server": "http://elsewhere.example"})
+    assert "elsewhere.example" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/assets/" + "a" * 300, "/static/" + "a/" * 4000])
+def test_names_that_no_file_can_have(house, expect_error, path):
+    """Not there, like any other file that is not; no file system is asked."""
+    expect_error(house.raw("GET", path), 404, "not_found")
+
+
+def test_what_nobody_foresaw_on_the_page(house, expect_error, monkeypatch, caplog):
+    """An error in Gradio is answered in our shape, too."""
+
+    def broken(*_args, **_kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gradio.route_utils, "get_root_url", broken)
+    with caplog.at_level(logging.ERROR):
+        expect_error(house.raw("GET", "/"), 500, "internal_error")
+        wait_until(lambda: "ZeroDivisionError" in caplog.text)
 
 
 def test_monitors_may_ask_for_the_head_alone(house):

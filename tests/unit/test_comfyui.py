@@ -97,6 +97,13 @@ def test_unknown_samplers_and_values_that_are_none():
     assert found == {k: v for k, v in FOUND.items() if k not in {"sampler", "steps", "guidance_scale", "seed"}}
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1e308 * 10])
+def test_numbers_that_no_float_holds(value):
+    """A number of hundreds of digits is left out like any other that is none; the rest of the graph counts."""
+    graph = SIMPLE | {"3": node("KSampler", **SIMPLE["3"]["inputs"] | {"seed": value, "cfg": value})}
+    assert read_workflow(json.dumps(graph)) == {k: v for k, v in FOUND.items() if k not in {"guidance_scale", "seed"}}
+
+
 @pytest.mark.parametrize(
     "text",
     [

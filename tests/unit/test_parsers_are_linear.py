@@ -23,6 +23,7 @@ from zimage_cache import png
 from zimage_cache.comfyui import read_workflow
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.history.search import conditions, pieces
+from zimage_cache.normal_form import nfc
 from zimage_cache.request import shown
 from zimage_cache.template import parse, weighted
 from zimage_cache.units import bytes_in, seconds_in
@@ -103,6 +104,10 @@ CASES: dict[str, tuple[Callable[[Any], object], Callable[[int], Any], int]] = {
     "blanks": (parse_json, lambda n: b" " * n, 50_000),
     "UTF-32": (parse_json, lambda n: ('"' + "é" * n + '"').encode("utf-32"), 10_000),
     "a long prompt": (generate, lambda n: json.dumps({"prompt": "x" * n}).encode(), 10_000),
+    "combining signs out of order": (nfc, lambda n: "a" + "\u0345" * n + "\u0334" * n, 250),
+    "combining signs in turns": (nfc, lambda n: "a" + "\u0301\u0316" * n, 250),
+    "signs to be composed": (nfc, lambda n: "e\u0301" * n, 250),
+    "signs to be decomposed": (nfc, lambda n: "\u0344" * n, 500),
     "a wrong value": (lambda n: shown("\ud800" * n), lambda n: n, 500),
     "PNG: chunks": (described, lambda n: file(*[(b"tEXt", b"a\0b")] * n), 2000),
     "PNG: foreign chunks": (described, lambda n: file(*[(b"abCd", b"")] * n), 2000),

@@ -5,6 +5,7 @@ import gc
 import logging
 import threading
 import weakref
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -438,6 +439,22 @@ async def test_one_user_does_not_take_all_tickets(studio, desk, gate, monkeypatc
         tickets.drop(ticket.id)
     await until(lambda: len(tickets._tasks) == 5)  # noqa: SLF001 - a dropped job leaves a moment later, unseen
     await tickets.open(asked(), user="ann")
+
+
+async def test_one_user_does_not_take_all_streams(studio, desk, gate, monkeypatch):
+    """One more listener is refused, whatever job it is of; another user finds room, and one who leaves makes some."""
+    monkeypatch.setattr(tickets_module, "MOST_LISTENERS", 4)
+    tickets = desk(studio(gate(evaluation=2)), patience=60)
+    ticket = await tickets.open(asked())
+    with ExitStack() as listening:
+        for _ in range(2):
+            listening.enter_context(tickets.listening(ticket, "ann"))
+        with tickets.listening(ticket, "ann"), pytest.raises(QueueFull, match="3 streams"):
+            listening.enter_context(tickets.listening(ticket, "ann"))
+        with tickets.listening(ticket, "ann"), tickets.listening(ticket, "bob"):
+            pass
+    with tickets.listening(ticket, "ann"):
+        pass
 
 
 async def test_previews_are_made_while_somebody_listens(studio, desk, gate):

@@ -1,12 +1,12 @@
 """What people type to find a picture: words, "several words", `seed:42`, `size:1024x768`, `model:turbo`."""
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.normal_form import nfc
 
 MAX_QUERY: Final = 1000
 _MOST_TERMS: Final = 30
@@ -47,7 +47,7 @@ def conditions(query: str, *, full_text: bool) -> list[Condition]:
 def normal(text: str) -> str:
     """Return text as it is stored and looked for: NFC, nothing an encoder refuses, no NUL, which ends SQL's text."""
     clean = text.encode("utf-8", "replace").decode().replace("\0", " ")
-    return unicodedata.normalize("NFC", clean)
+    return nfc(clean)
 
 
 def pieces(text: str) -> frozenset[str]:

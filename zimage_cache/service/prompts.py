@@ -1,7 +1,6 @@
 """What becomes of a prompt before it is asked for: chance's picks, and how many tokens the model will read of it."""
 
 import asyncio
-import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Final
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.generator.protocol import ImageGenerator
+from zimage_cache.normal_form import nfc
 from zimage_cache.service.pool import Pool
 from zimage_cache.service.resolve import styled
 from zimage_cache.wildcards import Wildcards, expand
@@ -82,8 +82,7 @@ class Prompts:
 
     async def _count(self, generator: ImageGenerator, text: str) -> int | None:
         # As a recipe has it.
-        text = unicodedata.normalize("NFC", text)
-        counting = asyncio.get_running_loop().run_in_executor(self._counting, generator.count_tokens, text)
+        counting = asyncio.get_running_loop().run_in_executor(self._counting, generator.count_tokens, nfc(text))
         with suppress(TimeoutError):
             # Cancels what has not begun: behind a slow first count no queue builds up.
             return await asyncio.wait_for(counting, self._count_seconds)

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zimage_cache.errors import InvalidRequest
@@ -54,13 +54,10 @@ def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, drawn_s
     prompt, negative_prompt = styled(request.style, request.prompt, request.negative_prompt)
     choices = {field: asked[field] for field in _CHOICES}
     first = drawn_seed if request.seed == DRAW else request.seed
-    return [
-        Resolved(
-            Recipe(prompt=prompt, negative_prompt=negative_prompt, seed=seed, **choices),
-            asked | {"seed": seed},
-        )
-        for seed in ((first + i) % (MAX_SEED + 1) for i in range(n))
-    ]
+    recipe = Recipe(prompt=prompt, negative_prompt=negative_prompt, seed=first, **choices)
+    # The others are made of the first, whose text is canonical already.
+    seeds = ((first + i) % (MAX_SEED + 1) for i in range(n))
+    return [Resolved(replace(recipe, seed=seed), asked | {"seed": seed}) for seed in seeds]
 
 
 def _check_sides(asked: dict[str, Any], profile: ModelProfile) -> None:

@@ -25,6 +25,7 @@ GRACE_SECONDS: Final = 15.0
 KEPT_SECONDS: Final = 600.0
 MOST_ACTIVE: Final = 1000
 MOST_KEPT: Final = 1000
+MOST_LISTENERS: Final = 256  # each is told anew several times a second
 _PATIENCE_SECONDS: Final = 1.0
 _KEEPER_SECONDS: Final = 0.5
 _log = logging.getLogger(__name__)
@@ -254,6 +255,7 @@ class Tickets(Generic[T]):
         self._clock = clock
         self._active: dict[str, Ticket[T]] = {}
         self._places = Shares(MOST_ACTIVE)
+        self._listeners = Shares(MOST_LISTENERS)
         # By when they are forgotten; all are kept equally long, so the oldest is always the first to go.
         self._ended: OrderedDict[str, tuple[float, Ticket[T]]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -339,12 +341,23 @@ class Tickets(Generic[T]):
         return True
 
     @contextmanager
-    def listening(self, ticket: Ticket[T]) -> Iterator[None]:
-        """Count a listener of *ticket* while the block lasts."""
+    def listening(self, ticket: Ticket[T], user: str = "") -> Iterator[None]:
+        """Count a listener of *ticket*, who is *user*, while the block lasts.
+
+        Raises:
+            QueueFull: There are too many listeners, or too many of this user's.
+        """
+        if not self._listeners.room(user):
+            most = f"{self._listeners.taken} streams of events, as many as may be"
+            raise QueueFull(
+                f"there are {most}, or as many as one asker may have of {MOST_LISTENERS}; ask for its state"
+            )
+        self._listeners.take(user)
         try:
             with ticket.listened():
                 yield
         finally:
+            self._listeners.give_back(user)
             if ticket.awaits_return and (self._keeper is None or self._keeper.done()):
                 self._keeper = asyncio.create_task(self._keep())
 

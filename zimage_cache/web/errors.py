@@ -122,8 +122,9 @@ def add_error_responses(app: FastAPI) -> None:
 
 
 def add_page_error_responses(page: FastAPI) -> None:
-    """Answer what the mounted *page* does not know either in our shape."""
+    """Answer what the mounted *page* does not know, and what it does not survive, in our shape."""
     page.add_exception_handler(HTTPException, _http)
+    page.add_exception_handler(Exception, _foreign)
 
 
 async def _ours(_request: Request, error: Exception) -> JSONResponse:

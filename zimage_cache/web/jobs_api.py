@@ -139,10 +139,10 @@ def _add_state(router: APIRouter, tickets: Tickets[Image]) -> None:
 
 
 def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
-    async def listened(job_id: str) -> AsyncIterator[Ticket[Image]]:
+    async def listened(request: Request, job_id: str) -> AsyncIterator[Ticket[Image]]:
         ticket = _found(tickets, job_id)
         # Here, not in the stream: this ends with the answer, a stream broken off whenever it is collected.
-        with tickets.listening(ticket):
+        with tickets.listening(ticket, asker(request)):
             yield ticket
 
     @router.get(
@@ -154,6 +154,7 @@ def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
     async def events(ticket: Annotated[Ticket[Image], Depends(listened)]) -> EventStream:
         """Tell of every change until the job ends; made for a browser's `EventSource`.
 
+        One address may have 167 such streams, all together 256; one more is refused with `queue_full`.
         `preview` is left out of a message where it is the same as in the message before.
         """
         headers = _UNKEPT | {"X-Accel-Buffering": "no"}

@@ -28,7 +28,8 @@ MAX_ARRIVING_BYTES: Final = 32 * 2**20
 MAX_ARRIVING_PICTURES: Final = 64 * 2**20
 # What people drop on the page is a picture, not JSON.
 _LARGER_BODIES: Final = MappingProxyType({"/png-info": 20 * 2**20})
-_HOST: Final = re.compile(r"(?:\[(?P<literal>[^\]@]{1,100})\]|(?P<name>[^:@\[\]/?#\s]{0,255}))(?::\d{0,5})?", re.ASCII)
+_IPV6: Final = r"[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]{1,45}(?:%[\w.~%-]{1,50})?"
+_HOST: Final = re.compile(rf"(?:\[(?P<literal>{_IPV6})\]|(?P<name>[^:@\[\]/?#\s]{{0,255}}))(?::\d{{0,5}})?", re.ASCII)
 _SHOWN: Final = 100
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})

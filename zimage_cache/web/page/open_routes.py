@@ -13,6 +13,7 @@ from zimage_cache.web.routes import Refuse
 # As a browser asks for them while the page is used: the page itself, and its scripts, fonts and pictures.
 OPEN: Final = frozenset({"/", "/theme.css", "/favicon.ico", "/robots.txt"})
 OPEN_BELOW: Final = ("/static/", "/assets/")
+_LONGEST: Final = 200  # characters: no file of the page has such a name, and some that are longer no file system takes
 _READING: Final = frozenset({"GET", "HEAD"})
 _refuse = Refuse(_READING)
 
@@ -31,10 +32,12 @@ class OpenRoutes:
         elif scope["method"] not in _READING:
             await _refuse(scope, receive, send)
         else:
-            # Without its query, by which Gradio reads files of its own; the page's scripts read it in the browser.
-            await self._gradio({**scope, "query_string": b""}, receive, send)
+            # Without its query, by which Gradio reads files of its own; the page's scripts read it in the browser. And
+            # without a header in which Gradio looks for its own address.
+            headers = [header for header in scope["headers"] if header[0] != b"x-gradio-server"]
+            await self._gradio({**scope, "query_string": b"", "headers": headers}, receive, send)
 
 
 def is_open(path: str) -> bool:
     """Tell whether the page needs what Gradio has at *path*."""
-    return path in OPEN or path.startswith(OPEN_BELOW)
+    return path in OPEN or (path.startswith(OPEN_BELOW) and len(path) <= _LONGEST and path.isascii())
