@@ -182,6 +182,39 @@ async def test_requests_without_bodies_do_not_make_room_for_bodies():
         assert (await download)[0] == 200
 
 
+async def test_bodies_of_the_greediest_address_go():
+    """Who holds many bytes makes room, not who has been sending few for longer, nor a request without a body."""
+    guard, more = Guard(echo, [], max_arriving_bytes=10), asyncio.Event()
+
+    async def upload(size, address):
+        arriving = iter([{"type": "http.request", "body": b"x" * size, "more_body": True}])
+        sent = []
+
+        async def receive():
+            if message := next(arriving, None):
+                return message
+            await more.wait()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "client": (address, 1)}
+        await guard(scope, receive, send)
+        return sent[0]["status"]
+
+    async with asyncio.timeout(60):
+        asking = []
+        for held, (size, address) in enumerate([(0, "greedy"), (3, "honest"), (3, "greedy"), (3, "greedy")]):
+            asking.append(asyncio.create_task(upload(size, address)))
+            while guard.bodies.held < 3 * held:  # noqa: ASYNC110 - bytes have no event
+                await asyncio.sleep(0)
+        asking.append(asyncio.create_task(upload(3, "greedy")))
+        assert await asking[2] == 503
+        more.set()
+        assert [await asking[nth] for nth in (0, 1, 3, 4)] == [200] * 4
+
+
 async def test_a_body_counts_until_it_is_parsed():
     """What waits for a picture no longer holds the bytes it was asked for with."""
     counted = []

@@ -1,10 +1,11 @@
-"""The bytes of all request bodies together, bounded: where they become too many, the slowest body goes.
+"""The bytes of all request bodies together, bounded: where they become too many, one of the greediest address goes.
 
 A body counts from its first byte until it has been read and parsed. One body at its bound is no harm; a hundred of
 them, held open on purpose, would be memory that nothing else can use.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -19,9 +20,10 @@ class BodyDropped(Exception):
 
 
 class Body:
-    """One body and the task that waits for it; `dropped` once it had to go for others."""
+    """One body, from where it comes, and the task that waits for it; `dropped` once it had to go for others."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self.address = address
         self.size = 0
         self.dropped = False
         self._task = asyncio.current_task()
@@ -50,7 +52,8 @@ class Bodies:
     @contextmanager
     def counted(self, scope: Scope) -> Iterator[Body]:
         """Count the body of the request that the current task answers."""
-        body = Body()
+        client = scope.get("client")
+        body = Body(client[0] if client else "")
         scope[_RELEASE] = lambda: self._release(body)
         try:
             yield body
@@ -61,7 +64,7 @@ class Bodies:
         """Count *size* more bytes; *more* are to come.
 
         Raises:
-            BodyDropped: There are too many, and no other body has been arriving for longer.
+            BodyDropped: There are too many, and this one is to go.
         """
         self.held += size
         body.size += size
@@ -70,11 +73,19 @@ class Bodies:
         elif body.size:  # not a request without a body, such as a download that is never asked to receive one
             self._arriving[body] = None
         while self.held > self._most:
-            first = next(iter(self._arriving), body)
-            self._release(first)
-            if first is body:
+            spared = self._spared_for(body)
+            self._release(spared)
+            if spared is body:
                 raise BodyDropped
-            first.drop()
+            spared.drop()
+
+    def _spared_for(self, newest: Body) -> Body:
+        """Choose the first of the address whose bodies hold the most; where none is arriving, *newest* itself."""
+        held: Counter[str] = Counter()
+        for body in self._arriving:
+            held[body.address] += body.size
+        greediest = max(held, key=held.__getitem__, default="")
+        return next((body for body in self._arriving if body.address == greediest), newest)
 
     def _release(self, body: Body) -> None:
         self._arriving.pop(body, None)
