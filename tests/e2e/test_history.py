@@ -1,11 +1,16 @@
 """`/history`: one's own pictures over HTTP: listed, searched, fetched, deleted, and nothing else of the disk."""
 
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from PIL import Image
 
 from tests.waiting import wait_until
+from zimage_cache.history import Page
+from zimage_cache.web.connections import Phase
 
 
 @pytest.fixture
@@ -189,3 +194,24 @@ def test_the_schema_tells_the_routes(house):
     assert {each["name"] for each in paths["/history"]["get"]["parameters"]} == {"query", "similar", "limit", "cursor"}
     assert paths["/history/{id}"]["delete"]["parameters"][0]["name"] == "id"
     assert list(paths["/png-info"]["post"]["requestBody"]["content"]) == ["image/png"]
+
+
+def test_two_searches_run_at_a_time(serve, monkeypatch):
+    """However many ask, the work of two at most slows everything else; the others wait."""
+    house, go_on, begun = serve(), threading.Event(), threading.Semaphore(0)
+
+    def slow(*_args, **_kwargs):
+        begun.release()
+        assert go_on.wait(60)
+        return Page([], None)
+
+    monkeypatch.setattr(house.studio.service.history, "page", slow)
+    with ThreadPoolExecutor(12) as pool:
+        searches = [pool.submit(httpx.get, f"{house.client.base_url}/history", timeout=60) for _ in range(12)]
+        assert all(begun.acquire(timeout=60) for _ in range(2))
+        wait_until(lambda: len(house.server.connections.of(Phase.ANSWER)) == 12)
+        try:
+            assert not begun.acquire(blocking=False)
+        finally:
+            go_on.set()
+        assert [search.result().status_code for search in searches] == [200] * 12

@@ -22,6 +22,7 @@ from zimage_cache.web.pictures import PNG, WEBP, cache_control, image_url, png_r
 from zimage_cache.web.routes import add_routes
 
 _MOST: Final = 200
+_MOST_SEARCHES: Final = 2  # at the same moment
 _ID = re.compile(r"[1-9]\d{0,17}")
 # Nobody has a name here yet: all pictures are nobody's, and everybody's.
 _OWNER: Final = ""
@@ -74,6 +75,9 @@ def add_history_api(app: FastAPI, service: ImageService) -> None:
 
 
 def _add_listing(router: APIRouter, history: History) -> None:
+    # A search of long prompts keeps the interpreter busy, whichever thread it is in: no number of them at once.
+    searching = asyncio.Semaphore(_MOST_SEARCHES)
+
     @router.get("/history", responses=answers(422, 503))
     async def pictures(
         query: Annotated[
@@ -87,10 +91,11 @@ def _add_listing(router: APIRouter, history: History) -> None:
         cursor: Annotated[str | None, Query(pattern=r"^-?[0-9]{1,15}_[0-9]{1,18}$")] = None,
     ) -> HistoryPage:
         """List your own pictures, newest first; those whose files are gone are not among them."""
-        if similar is not None:
-            found = await asyncio.to_thread(history.similar, similar, limit=limit, owner=_OWNER)
-            return HistoryPage(pictures=list(map(_shown, found)))
-        page = await asyncio.to_thread(history.page, query, limit=limit, cursor=cursor, owner=_OWNER)
+        async with searching:
+            if similar is not None:
+                found = await asyncio.to_thread(history.similar, similar, limit=limit, owner=_OWNER)
+                return HistoryPage(pictures=list(map(_shown, found)))
+            page = await asyncio.to_thread(history.page, query, limit=limit, cursor=cursor, owner=_OWNER)
         return HistoryPage(pictures=list(map(_shown, page.pictures)), cursor=page.cursor)
 
 
