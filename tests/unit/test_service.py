@@ -177,8 +177,10 @@ async def test_32_at_once_cost_one_generation(studio, gate):
 async def test_the_leader_looks_once_more(studio):
     """Stored between the first look and the start of the run: found by the second look, nothing is drawn."""
     made = studio()
-    await made.service.render(asked())
+    [outcome] = await made.service.render(asked())
     await made.landed()
+    # The right to draw it is given back a moment later; until then the next one waits as if for another process.
+    (await until(lambda: made.cache.generation(outcome.entry.record.key))).release()
     made.memory.clear()  # memory is looked at apart, before
     get, looks = made.cache.get, []
 
