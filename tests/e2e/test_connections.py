@@ -226,7 +226,7 @@ def test_uploads_held_open_cost_a_bounded_number_of_bytes(serve):
 
 @pytest.mark.parametrize("limit", [64, 256])
 def test_few_open_files(tmp_path, limit):
-    """Where few open files are allowed, more silent connections than that keep no other out, and log one fault."""
+    """Where few open files are allowed, more silent connections than that keep no other out, and log a few lines."""
     command = [sys.executable, "app.py", "--workspace", str(tmp_path), "--port", "0", "--model", "demo"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ZIMAGE_")}
     shell = ["bash", "-c", f'ulimit -n {limit}; exec "$@"', "bash", *command, "--no-preload"]
@@ -243,8 +243,7 @@ def test_few_open_files(tmp_path, limit):
     finally:
         server.send_signal(signal.SIGTERM)
         _, err = server.communicate(timeout=60)
-    assert err.count("socket.accept()") <= 1, err
-    assert err.count("\n") < 60, err  # that one with its traceback
+    assert err.count("\n") < 20, err
 
 
 def test_the_soft_bound_on_open_files_is_raised():
