@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import os
 import signal
 import threading
@@ -30,6 +31,9 @@ from zimage_cache.service.service import ImageService
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+# Of the files outside `browser/`, those that take ten seconds and more: they come early, for one that came last would
+# keep one process busy while the others have ended.
+_LONG = ("test_checks", "test_download", "test_bench_scripts", "test_pipeline", "test_zimage", "test_connections")
 _REPORTED = ("torch", "diffusers", "transformers", "gradio", "pillow", "filelock", "pydantic")
 
 
@@ -41,6 +45,16 @@ def pytest_configure() -> None:
     """Take SIGINT back where a script started the tests in its background; processes that tests start inherit it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: (item.path.parent.name != "browser", item.path.stem not in _LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what lives as long as the process out of every later collection: each looks at far fewer objects then."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

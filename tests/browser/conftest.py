@@ -242,7 +242,7 @@ def open_page(chromium: Browser, watch: Watch) -> Iterator[Callable[..., Page]]:
     """Open pages, each in a fresh profile; at the end none may have logged an error or asked another host."""
     contexts: list[BrowserContext] = []
 
-    def open_(url: str, *, clock: bool = False, **options: object) -> Page:
+    def open_(url: str, *, clock: bool = False, script: str = "", **options: object) -> Page:
         context = chromium.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 860}, **options})
         contexts.append(context)
         context.set_default_timeout(20_000)
@@ -250,6 +250,7 @@ def open_page(chromium: Browser, watch: Watch) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         if clock:  # goes as usual until a test moves it
             page.clock.install()
+        page.add_init_script(script)
         page.goto(url)
         # The seed is drawn last: once it is there, the page is wired.
         page.wait_for_function("document.querySelector('#zi-seed input')?.value")

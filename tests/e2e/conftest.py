@@ -5,6 +5,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from http.client import HTTPConnection
 from typing import Any, NamedTuple
 
@@ -116,13 +117,25 @@ def serve(studio) -> Iterator[Callable[..., House]]:
 
 
 @pytest.fixture(scope="session")
-def house(studio_class, tmp_path_factory) -> Iterator[House]:
+def open_house(studio_class, tmp_path_factory) -> Callable[..., AbstractContextManager[House]]:
+    """Give a maker of houses for several tests that leave them as they were."""
+
+    @contextlib.contextmanager
+    def open_(web: dict[str, Any] | None = None, **options: Any) -> Iterator[House]:
+        studio = studio_class(tmp_path_factory.mktemp("house"), FakeGenerator(), **options)
+        studio.start()
+        house = House(studio, **(web or {}))
+        yield house
+        house.close()
+
+    return open_
+
+
+@pytest.fixture(scope="session")
+def house(open_house) -> Iterator[House]:
     """One house for all tests that leave it as it was."""
-    studio = studio_class(tmp_path_factory.mktemp("house"), FakeGenerator())
-    studio.start()
-    house = House(studio, allowed_hosts=["gallery.example"])
-    yield house
-    house.close()
+    with open_house(web={"allowed_hosts": ["gallery.example"]}) as house:
+        yield house
 
 
 @pytest.fixture

@@ -5,20 +5,16 @@ import json
 import pytest
 
 
-@pytest.fixture
-def asked(serve, tmp_path):
+@pytest.fixture(scope="module")
+def asked(open_house, tmp_path_factory):
     """Give a house with two wildcards, and what it answers."""
-    folder = tmp_path / "wildcards"
+    folder = tmp_path_factory.mktemp("wildcards")
     (folder / "scene").mkdir(parents=True)
     (folder / "color.txt").write_text("red\nblue\n", "utf-8")
     (folder / "scene" / "天气.txt").write_text("雨\n", "utf-8")
     (folder / "me.txt").write_text("__me__\n", "utf-8")
-    house = serve(wildcards=folder)
-
-    def ask(**fields):
-        return house.client.post("/prompt-info", json=fields)
-
-    return ask
+    with open_house(wildcards=folder) as house:
+        yield lambda **fields: house.client.post("/prompt-info", json=fields)
 
 
 def test_a_prompt_is_expanded_and_counted(asked):

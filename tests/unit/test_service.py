@@ -444,6 +444,7 @@ async def test_with_the_cache_off_people_still_get_their_copies(studio):
     assert first.entry.record.key not in {first.name, second.name}
     assert await made.service.picture(second.name) is second.entry
     assert [known.entry for known in (await made.service.lookup(asked())).pictures] == [None]
+    await made.landed()  # until then a picture that is being written has a thumbnail
     assert await made.service.thumbnail(first.entry.record.key) is None
     made.close()
     assert made.copies == [first.entry.png, second.entry.png]

@@ -76,8 +76,9 @@ class NotFetched(Exception):
 
 
 def _modelscope(order: Order) -> Offer:
-    from modelscope import snapshot_download  # noqa: PLC0415 - either client takes a second to import
-    from modelscope_hub import HubApi  # noqa: PLC0415 - see above
+    # The part of ModelScope that fetches: `modelscope.snapshot_download` calls it, and imports torch before that.
+    from modelscope_hub import HubApi  # noqa: PLC0415 - either client takes a while to import
+    from modelscope_hub.compat import snapshot_download  # noqa: PLC0415 - see above
 
     endpoint = HubApi().resolve_endpoint_for_read(order.repo_id)
     listed = HubApi(endpoint=endpoint).list_repo_files(order.repo_id, "model")
@@ -86,14 +87,14 @@ def _modelscope(order: Order) -> Offer:
     target = Path(order.folder or Path(order.model_cache) / "models" / flat / "snapshots" / "master")
 
     def fetch(names: list[str]) -> Path:
-        cache = {"cache_dir": order.model_cache, "local_dir": str(target)}
-        return Path(snapshot_download(order.repo_id, endpoint=endpoint, allow_patterns=names, **cache))
+        place: dict[str, Any] = {"cache_dir": order.model_cache, "local_dir": str(target)}
+        return Path(snapshot_download(order.repo_id, endpoint=endpoint, allow_patterns=names, **place))
 
     return Offer(files, target, fetch)
 
 
 def _huggingface(order: Order) -> Offer:
-    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - either client takes a second to import
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - either client takes a while to import
 
     info = HfApi().model_info(order.repo_id, files_metadata=True)
     files = [

@@ -6,9 +6,11 @@ zimage.access = (() => {
   const repairs = [];
   let due = 0;
 
+  // What the repairs themselves change is no reason for another round: a repair that always writes would run for ever.
   function repair() {
     due = 0;
     for (const [selector, act] of repairs) for (const element of document.querySelectorAll(selector)) act(element);
+    observer.takeRecords();
   }
 
   const soon = () => void (due ||= requestAnimationFrame(repair));
@@ -58,7 +60,8 @@ zimage.access = (() => {
   }
 
   const watched = { childList: true, characterData: true, attributeFilter: ["class", "name"], subtree: true };
-  new MutationObserver(changed).observe(document.documentElement, watched);
+  const observer = new MutationObserver(changed);
+  observer.observe(document.documentElement, watched);
   always(GROUP, group);
   always('.gradio-container input[type="range"]', slider);
   always("#zi-stop", stop);
