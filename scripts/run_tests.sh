@@ -34,6 +34,8 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -E "$@"; fi; }
 set_up test
 [ "${CI:-}" != true ] || install_browser
 cd "$ROOT"
+# Where it is set, each of the many processes that the tests start would compile the program anew.
+unset PYTHONDONTWRITEBYTECODE
 workers='-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder'
 for argument; do [ "$argument" = --full ] || workers=''; done
 # shellcheck disable=SC2086 # words without spaces
