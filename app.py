@@ -1,3 +1,3 @@
-from zimage_cache.cli import serve
+from zimage_cache.cli.main import serve
 
 serve()

@@ -49,15 +49,15 @@ from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.errors import ZImageError
-from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, Device, find_device
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
 from zimage_cache.generator.plan import Offload, Plan, make_plan
-from zimage_cache.generator.profiles import DEMO, TURBO
-from zimage_cache.generator.protocol import ModelProfile, Step
+from zimage_cache.generator.protocol import Step
 from zimage_cache.generator.zimage import ZImageGenerator
 from zimage_cache.history import History
-from zimage_cache.request import ImageRequest, Recipe
+from zimage_cache.models.profiles import DEMO, TURBO
+from zimage_cache.models.store import demo_folder
+from zimage_cache.request import ImageRequest, ModelProfile, Recipe
 from zimage_cache.service.service import ImageService
 
 # The published configurations (several public copies agree); only what differs from the classes' defaults.
@@ -420,7 +420,7 @@ def serving(service: ImageService) -> Iterator[Callable[[], float]]:
     from fastapi import FastAPI  # noqa: PLC0415
 
     from zimage_cache.compose import listen  # noqa: PLC0415
-    from zimage_cache.web.api import add_api  # noqa: PLC0415
+    from zimage_cache.web.api.generate import add_api  # noqa: PLC0415
 
     app = FastAPI()
     add_api(app, service, private=False)

@@ -21,11 +21,11 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from transformers import AutoTokenizer, Qwen3Config, Qwen3Model
 
-from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import find_device
-from zimage_cache.generator.profiles import DEMO
 from zimage_cache.generator.residency import Residency
 from zimage_cache.generator.zimage import ZImageGenerator
+from zimage_cache.models.profiles import DEMO
+from zimage_cache.models.store import demo_folder
 from zimage_cache.request import Recipe
 
 MIB = 2**20

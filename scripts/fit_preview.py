@@ -14,7 +14,7 @@ import torch
 from diffusers import ZImagePipeline
 from numpy.typing import NDArray
 
-from zimage_cache.generator.demo import demo_folder
+from zimage_cache.models.store import demo_folder
 
 SIDE = 128
 CELL = 8

@@ -27,7 +27,7 @@ from zimage_cache.history import History
 from zimage_cache.request import Recipe
 from zimage_cache.service.service import ImageService
 
-# Read when torch and gradio are imported, which is later: as `zimage_cache.cli` sets them for the server.
+# Read when torch and gradio are imported, which is later: as `zimage_cache.cli.main` sets them for the server.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 

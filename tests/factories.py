@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from zimage_cache import png
 from zimage_cache.entry import Entry
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.fake import FAKE_IDENTITY, FAKE_PROFILE, FakeGenerator
+from zimage_cache.metadata import png
 from zimage_cache.request import ImageRequest, Recipe
 from zimage_cache.service.flights import Plan
 

@@ -18,15 +18,15 @@ from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.errors import GeneratorError, SettingsError
 from zimage_cache.faults import Faults
 from zimage_cache.generator.device import CPU, Device, find_device, find_mates
-from zimage_cache.generator.download import Downloader
-from zimage_cache.generator.model_store import SLIM, search_roots
-from zimage_cache.generator.profiles import KNOWN, ModelChoice, model_choice
-from zimage_cache.generator.progress import Tell
 from zimage_cache.generator.protocol import ImageGenerator
 from zimage_cache.generator.residency import Residency
 from zimage_cache.generator.zimage import Fetch, ZImageGenerator
 from zimage_cache.history import History
 from zimage_cache.log_lines import JsonLines, LimitedHandler, TextLines, limit_standard_error
+from zimage_cache.models.download import Downloader
+from zimage_cache.models.profiles import KNOWN, ModelChoice, model_choice
+from zimage_cache.models.progress import Tell
+from zimage_cache.models.store import SLIM, search_roots
 from zimage_cache.service.service import ImageService
 from zimage_cache.settings import Settings
 from zimage_cache.web.request_id import RequestIdFilter

@@ -1,4 +1,4 @@
-"""What was asked (`ImageRequest`) and what determines the pixels (`Recipe`). Knows no model and no cache."""
+"""What can be asked of a model (`ModelProfile`), what was asked (`ImageRequest`), what makes the pixels (`Recipe`)."""
 
 import json
 import sys
@@ -80,6 +80,23 @@ Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT)]
 Side = Annotated[int, Field(strict=True, ge=64, le=2048, multiple_of=16), as_integer]
 Steps = Annotated[int, Field(strict=True, ge=1, le=50), as_integer]
 Guidance = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=20), as_number]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelProfile:
+    """What a model is asked for by default and what it can do: sizes in pixels, steps in solver steps."""
+
+    name: str
+    title: str
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    min_side: int
+    max_side: int
+    note: str = ""
+    examples: tuple[str, ...] = ()
+    weights_bytes: int = 20_500_000_000  # in bfloat16: decides what of it stays on the card
 
 
 class ImageRequest(BaseModel):

@@ -158,5 +158,5 @@ OPENINGS_ZH = ("一幅画，", "画", "请画", "图片：")
 def presets() -> dict[str, dict[str, str]]:
     """Read the page's style presets: from the package, or from a copy beside this file."""
     beside = Path(__file__).with_name("styles.toml")
-    package = Path(__file__).parents[2] / "zimage_cache" / "styles.toml"
+    package = Path(__file__).parents[2] / "zimage_cache" / "prompts" / "styles.toml"
     return tomllib.loads((beside if beside.exists() else package).read_text(encoding="utf-8"))

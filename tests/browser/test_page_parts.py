@@ -7,14 +7,14 @@ from typing import get_args
 import pytest
 
 from zimage_cache.entry import Source
-from zimage_cache.generator.profiles import KNOWN
 from zimage_cache.generator.protocol import Status
-from zimage_cache.png import Tool
+from zimage_cache.metadata.png import Tool
+from zimage_cache.models.profiles import KNOWN
+from zimage_cache.prompts.styles import styles
 from zimage_cache.request import CacheMode
-from zimage_cache.styles import styles
+from zimage_cache.web.api.jobs import JobState
 from zimage_cache.web.body import GenerateBody
 from zimage_cache.web.errors import STATUS
-from zimage_cache.web.jobs_api import JobState
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.form import style_choices
 from zimage_cache.web.page.strings import LANGUAGES, strings

@@ -9,9 +9,8 @@ from playwright.sync_api import Page, expect
 
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.fake import FakeGenerator
-from zimage_cache.generator.profiles import BASE, DEMO, TURBO
-from zimage_cache.generator.protocol import ModelProfile
-from zimage_cache.request import ImageRequest
+from zimage_cache.models.profiles import BASE, DEMO, TURBO
+from zimage_cache.request import ImageRequest, ModelProfile
 from zimage_cache.service.resolve import resolve
 from zimage_cache.web.page.form import ASPECTS, size_classes
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from zimage_cache.styles import styles
+from zimage_cache.prompts.styles import styles
 from zimage_cache.web.page.swatches import swatch_rules, swatches
 
 from .conftest import Fake

@@ -30,8 +30,8 @@ PREFIXED: Final = frozenset({"service/prompts:_expanded_part"})
 # These pass on what was said elsewhere, where it is read; the last one also what the hubs' own clients say.
 PASSED_ON: Final = frozenset(
     {
-        *("generator/download:_run", "generator/progress:add", "generator/zimage:_hear", "generator/zimage:_loaded"),
-        *("generator/zimage:_read", "generator/zimage:generate", "generator/hubs:reason", "service/tickets:leave"),
+        *("models/download:_run", "models/progress:add", "generator/zimage:_hear", "generator/zimage:_loaded"),
+        *("generator/zimage:_read", "generator/zimage:generate", "models/hubs:reason", "service/tickets:leave"),
         *("web/errors:_http", "web/errors:_ours", "web/middleware:_refuse"),
     }
 )

@@ -9,12 +9,12 @@ import pytest
 
 from tests.factories import recipe
 from zimage_cache.errors import Cancelled
-from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.fake import FakeGenerator
-from zimage_cache.generator.profiles import DEMO
 from zimage_cache.generator.protocol import ImageGenerator, Pixels, Status, Step
 from zimage_cache.generator.zimage import ZImageGenerator
+from zimage_cache.models.profiles import DEMO
+from zimage_cache.models.store import demo_folder
 from zimage_cache.request import Recipe, Sampler
 
 RED_ON_BLUE = recipe(

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from tests.waiting import wait_until
-from zimage_cache import cli, compose, png
+from zimage_cache import compose
 from zimage_cache.cache.check import check
+from zimage_cache.cli import main as cli
 from zimage_cache.entry import Entry
 from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.metadata import png
 from zimage_cache.request import ImageRequest
 from zimage_cache.service.resolve import resolve
 from zimage_cache.settings import Settings, load

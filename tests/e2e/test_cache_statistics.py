@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.waiting import wait_until
-from zimage_cache import cli
+from zimage_cache.cli import main as cli
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.request import Recipe
 from zimage_cache.service.statistics import FIELD, Answer, Counts
-from zimage_cache.web.metrics import COUNTERS
+from zimage_cache.web.api.metrics import COUNTERS
 
 NAMES = [each.name for each in fields(Counts)]
 BURSTS = 666

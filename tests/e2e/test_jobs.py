@@ -14,7 +14,7 @@ from tests.waiting import Clock, wait_until
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.service import tickets as tickets_module
-from zimage_cache.web import jobs_api
+from zimage_cache.web.api import jobs as jobs_api
 
 COMPACT = {"separators": (",", ":"), "ensure_ascii": False}
 ASK = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4, "seed": 7}

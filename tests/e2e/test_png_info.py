@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from zimage_cache import png
+from zimage_cache.metadata import png
 
 PIXELS = np.zeros((16, 16, 3), np.uint8)
 HEADERS = {"Content-Type": "image/png"}

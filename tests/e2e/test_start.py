@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from zimage_cache.generator.demo import demo_folder
+from zimage_cache.models.store import demo_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,12 +9,12 @@ import torch
 
 from tests.factories import recipe
 from zimage_cache.errors import Cancelled, OutOfMemory
-from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, cuda_devices, find_device
 from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.plan import Offload, Plan, make_plan
-from zimage_cache.generator.profiles import DEMO
 from zimage_cache.generator.zimage import ZImageGenerator
+from zimage_cache.models.profiles import DEMO
+from zimage_cache.models.store import demo_folder
 from zimage_cache.request import Sampler
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]

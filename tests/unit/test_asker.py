@@ -3,7 +3,7 @@
 import pytest
 from fastapi import Request
 
-from zimage_cache.web.api import asker
+from zimage_cache.web.api.generate import asker
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.factories import recipe
-from zimage_cache import png
 from zimage_cache.entry import Entry
 from zimage_cache.errors import ModelMissing, OutOfMemory
 from zimage_cache.fingerprint import canonical_text, key_of
 from zimage_cache.generator.fake import FAKE_IDENTITY, FakeGenerator
+from zimage_cache.metadata import png
 from zimage_cache.service.audit import Verdict, audit, recipe_in
 
 RECIPE = recipe(prompt="a 红 circle", height=80, seed=0, sampler="heun", shift=2.5, max_sequence_length=256)

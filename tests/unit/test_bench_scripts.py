@@ -14,7 +14,7 @@ import torch
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.plan import Plan
-from zimage_cache.generator.profiles import DEMO
+from zimage_cache.models.profiles import DEMO
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY = replace(DEMO, width=64, height=64, steps=2)

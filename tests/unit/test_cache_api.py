@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from zimage_cache.web.cache_api import add_cache_api
 
 from tests.factories import asked
 from zimage_cache.cache.listing import Listing, Pruned
 from zimage_cache.request import ImageRequest
-from zimage_cache.web.cache_api import add_cache_api
 from zimage_cache.web.errors import add_error_responses
 
 pytestmark = pytest.mark.anyio

@@ -17,12 +17,14 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from zimage_cache import cli, client, compose
+from zimage_cache import compose
 from zimage_cache.cache.check import check
+from zimage_cache.cli import client
+from zimage_cache.cli import main as cli
 from zimage_cache.errors import ModelMissing, ServerError
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
-from zimage_cache.generator.profiles import DEMO, TURBO
+from zimage_cache.models.profiles import DEMO, TURBO
 from zimage_cache.request import ImageRequest
 from zimage_cache.settings import Settings
 
@@ -151,7 +153,7 @@ EVERY = pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_needs_nothing_heavy():
     """`zimage --help` answers at once: no library of the web, the GPU or a hub is imported for it."""
     script = (
-        "import sys; from zimage_cache.cli import main; main(['generate', '--help'], standalone_mode=False);"
+        "import sys; from zimage_cache.cli.main import main; main(['generate', '--help'], standalone_mode=False);"
         "print(sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     told = subprocess.run(

@@ -16,19 +16,21 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from zimage_cache import cli, cli_cache, compose
+from zimage_cache import compose
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tiered import ResultCache
-from zimage_cache.client import Client
+from zimage_cache.cli import cache as cli_cache
+from zimage_cache.cli import main as cli
+from zimage_cache.cli.client import Client
 from zimage_cache.entry import Entry
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.service.lifetime import Lifetime
 from zimage_cache.service.statistics import Answer, Statistics
 
 ROOT = Path(__file__).parents[2]
-ZIMAGE = [sys.executable, "-c", "from zimage_cache.cli import main; main()", "cache"]
+ZIMAGE = [sys.executable, "-c", "from zimage_cache.cli.main import main; main()", "cache"]
 
 
 def environment() -> dict[str, str]:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from zimage_cache import cli, cli_history, png
+from zimage_cache.cli import history as cli_history
+from zimage_cache.cli import main as cli
+from zimage_cache.metadata import png
 
 
 @pytest.fixture(autouse=True)

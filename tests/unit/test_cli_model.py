@@ -9,10 +9,10 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from zimage_cache import cli_model
-from zimage_cache.cli import main
-from zimage_cache.client import Client
-from zimage_cache.generator.demo import demo_folder
+from zimage_cache.cli import models as cli_model
+from zimage_cache.cli.client import Client
+from zimage_cache.cli.main import main
+from zimage_cache.models.store import demo_folder
 from zimage_cache.settings import Settings
 
 VAE = "vae/diffusion_pytorch_model.safetensors"

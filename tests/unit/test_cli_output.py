@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from zimage_cache.cli_output import counted, print_answer, print_table, shortened
+from zimage_cache.cli.output import counted, print_answer, print_table, shortened
 
 
 def test_a_prompt_is_shown_on_one_line_of_bounded_length():

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from zimage_cache import client as client_module
-from zimage_cache.client import Client, local_url
+from zimage_cache.cli import client as client_module
+from zimage_cache.cli.client import Client, local_url
 from zimage_cache.errors import ServerError
 
 URL = "http://127.0.0.1:7860"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zimage_cache import png
-from zimage_cache.comfyui import read_workflow
+from zimage_cache.metadata import png
+from zimage_cache.metadata.comfyui import read_workflow
 
 
 def node(kind, **inputs):

@@ -18,10 +18,10 @@ from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.errors import SettingsError
 from zimage_cache.faults import Faults
-from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, Device
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import Status
+from zimage_cache.models.store import demo_folder
 from zimage_cache.request import ImageRequest
 from zimage_cache.settings import Settings, load
 

@@ -13,13 +13,12 @@ import pytest
 from filelock import FileLock
 
 from zimage_cache.errors import Cancelled, ModelMissing, SettingsError
-from zimage_cache.generator.demo import demo_folder
-from zimage_cache.generator.download import Downloader
-from zimage_cache.generator.hubs import PATTERNS, SOURCES
-from zimage_cache.generator.manifest import manifest_path, read_manifest
-from zimage_cache.generator.model_store import check_folder, copies
-from zimage_cache.generator.progress import Progress
-from zimage_cache.generator.verify import verify
+from zimage_cache.models.download import Downloader
+from zimage_cache.models.hubs import PATTERNS, SOURCES
+from zimage_cache.models.manifest import manifest_path, read_manifest
+from zimage_cache.models.progress import Progress
+from zimage_cache.models.store import check_folder, copies, demo_folder
+from zimage_cache.models.verify import verify
 
 BIG = "transformer/diffusion_pytorch_model.safetensors"
 SMALL = "vae/config.json"
@@ -197,7 +196,7 @@ def test_the_client_ends_with_its_parent(site, repo, trouble, tmp_path):
     site.hub.troubles[BIG] = trouble(hold=True)
     order = {"source": "modelscope", "repo_id": repo, "model_cache": str(tmp_path / "mc"), "only": []}
     environ = {**os.environ, "MODELSCOPE_ENDPOINT": site.hub.url}
-    command = [sys.executable, "-m", "zimage_cache.generator.hubs", json.dumps(order)]
+    command = [sys.executable, "-m", "zimage_cache.models.hubs", json.dumps(order)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ
     ) as child:

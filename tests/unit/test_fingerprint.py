@@ -21,9 +21,9 @@ from zimage_cache.fingerprint import (
     key_of,
 )
 from zimage_cache.generator.fake import FAKE_PROFILE
+from zimage_cache.prompts.styles import styles
 from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest, Recipe, Sampler
 from zimage_cache.service.resolve import resolve
-from zimage_cache.styles import styles
 from zimage_cache.web.body import GenerateBody
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden_keys.json").read_text("utf-8"))

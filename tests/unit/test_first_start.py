@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.waiting import wait_until
-from zimage_cache.generator.demo import demo_folder
+from zimage_cache.models.store import demo_folder
 
 ROOT = Path(__file__).parents[2]
 BIG = "transformer/diffusion_pytorch_model.safetensors"

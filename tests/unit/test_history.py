@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 
 from tests.waiting import wait_until
-from zimage_cache import png
 from zimage_cache.database import Snapshot
 from zimage_cache.errors import HistoryUnavailable, InvalidRequest
 from zimage_cache.faults import Faults
 from zimage_cache.history import History, files, index
+from zimage_cache.metadata import png
 
 NAME = re.compile(r"image_\d{8}_\d{6}_[0-9a-f]{8}(_\d+)?\.png")
 

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from zimage_cache.generator.hubs import NotFetched, reason
+from zimage_cache.models.hubs import NotFetched, reason
 
 
 def wrapped(cause: BaseException) -> Exception:

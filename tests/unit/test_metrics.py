@@ -14,8 +14,8 @@ from tests.factories import asked
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.request import CacheMode
 from zimage_cache.service.statistics import FIELD, Answer, Counts
+from zimage_cache.web.api.metrics import COUNTERS, add_metrics
 from zimage_cache.web.errors import add_error_responses
-from zimage_cache.web.metrics import COUNTERS, add_metrics
 
 pytestmark = pytest.mark.anyio
 ASK = asked()

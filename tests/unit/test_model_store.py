@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from zimage_cache.errors import ModelCorrupt, ModelMissing
-from zimage_cache.generator.demo import demo_folder
-from zimage_cache.generator.model_store import check_folder, components, copies, find_model, findings, search_roots
+from zimage_cache.models.store import check_folder, components, copies, demo_folder, find_model, findings, search_roots
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
 DOTTED = "some-one/Z-Image.v1.5"

@@ -19,19 +19,19 @@ from typing import Any
 import pytest
 
 import zimage_cache
-from zimage_cache import png
-from zimage_cache.comfyui import read_workflow
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.history.search import conditions, pieces
+from zimage_cache.metadata import png
+from zimage_cache.metadata.comfyui import read_workflow
 from zimage_cache.normal_form import nfc
+from zimage_cache.prompts.template import parse, weighted
+from zimage_cache.prompts.wildcards import Wildcards, _pattern, expand
 from zimage_cache.request import shown
-from zimage_cache.template import parse, weighted
 from zimage_cache.units import bytes_in, seconds_in
+from zimage_cache.web.api.pictures import _matches, _span
 from zimage_cache.web.body import GenerateBody, parse_json
 from zimage_cache.web.middleware import _authority, _host_name
-from zimage_cache.web.pictures import _matches, _span
 from zimage_cache.web.request_id import begin
-from zimage_cache.wildcards import Wildcards, _pattern, expand
 
 LONGER = 16
 MOST = 64  # times: 16 for the length, a square would be 256; this is as far from the one as from the other

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from zimage_cache.web.pictures import image_url, picture_response
+from zimage_cache.web.api.pictures import image_url, picture_response
 
 
 def test_the_address_carries_the_digest(entry):

@@ -18,11 +18,11 @@ from transformers import PreTrainedModel
 
 from tests.factories import recipe
 from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, GeneratorError, ModelCorrupt, OutOfMemory
-from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.embeddings import Embeddings
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
 from zimage_cache.generator.plan import Offload, Plan, make_plan
+from zimage_cache.models.store import demo_folder
 from zimage_cache.request import Sampler
 
 COLOURS = {
@@ -159,7 +159,7 @@ def test_the_text_encoder_reads_a_prompt_once(pipeline):
     guided = replace(QUICK, negative_prompt="green", guidance_scale=2.0)
     calls = []
     for _ in range(2):
-        loaded = LoadedPipeline(demo_folder(), CPU, make_plan(CPU), embeddings=known, revision="demo")
+        loaded = LoadedPipeline(demo_folder(), CPU, make_plan(CPU), embeddings=known)
         models(loaded).text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
         assert np.array_equal(draw(loaded, guided), draw(pipeline, guided))
         assert np.array_equal(draw(loaded, replace(guided, seed=2)), draw(pipeline, replace(guided, seed=2)))

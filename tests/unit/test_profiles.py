@@ -3,8 +3,8 @@
 import pytest
 
 from zimage_cache.errors import ModelCorrupt, ModelMissing, SettingsError
-from zimage_cache.generator.demo import demo_folder
-from zimage_cache.generator.profiles import BASE, DEMO, KNOWN, TURBO, model_choice
+from zimage_cache.models.profiles import BASE, DEMO, KNOWN, TURBO, model_choice
+from zimage_cache.models.store import demo_folder
 
 
 def test_turbo_has_the_contracts_values():

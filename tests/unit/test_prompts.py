@@ -8,8 +8,8 @@ import pytest
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.prompts.styles import style
 from zimage_cache.service.prompts import Described, Prompts
-from zimage_cache.styles import style
 
 pytestmark = pytest.mark.anyio
 

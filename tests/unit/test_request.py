@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from tests.factories import recipe
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.prompts.styles import styles
 from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, CacheMode, ImageRequest, Recipe, Sampler
-from zimage_cache.styles import styles
 
 ACCEPTED = [
     ("prompt", "a", "a"),

@@ -5,10 +5,9 @@ from collections import Counter
 import pytest
 
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.generator.protocol import ModelProfile
-from zimage_cache.request import MAX_SEED, MAX_TEXT, ImageRequest
+from zimage_cache.prompts.styles import styles
+from zimage_cache.request import MAX_SEED, MAX_TEXT, ImageRequest, ModelProfile
 from zimage_cache.service.resolve import draw_seed, resolve
-from zimage_cache.styles import styles
 
 PROFILE = ModelProfile(
     name="tiny",

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from zimage_cache.errors import Cancelled, ModelCorrupt
-from zimage_cache.generator.demo import demo_folder
-from zimage_cache.generator.model_store import INDEX
-from zimage_cache.generator.revision import content_revision, sha256_of
+from zimage_cache.models.revision import content_revision, sha256_of
+from zimage_cache.models.store import INDEX, demo_folder
 
 
 class CountingHash:

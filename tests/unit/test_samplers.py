@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.factories import recipe
-from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.plan import make_plan
 from zimage_cache.generator.samplers import scheduler_for, sigmas_of
+from zimage_cache.models.store import demo_folder
 from zimage_cache.request import Sampler
 
 RECIPE = recipe(

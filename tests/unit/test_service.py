@@ -16,7 +16,6 @@ from PIL import Image
 
 from tests.factories import asked, fake, identity
 from tests.waiting import Clock, until
-from zimage_cache import png
 from zimage_cache.entry import Source
 from zimage_cache.errors import (
     Cancelled,
@@ -34,6 +33,7 @@ from zimage_cache.fingerprint import fingerprint
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.history import History
+from zimage_cache.metadata import png
 from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest
 from zimage_cache.service import identities
 from zimage_cache.service import service as service_module

@@ -9,12 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from tests.factories import recipe
 from zimage_cache.generator import pipeline as pipeline_module
-from zimage_cache.generator import slim as slim_module
-from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU
-from zimage_cache.generator.profiles import DEMO
-from zimage_cache.generator.slim import slim_copy
 from zimage_cache.generator.zimage import ZImageGenerator
+from zimage_cache.models import slim as slim_module
+from zimage_cache.models.profiles import DEMO
+from zimage_cache.models.slim import slim_copy
+from zimage_cache.models.store import demo_folder
 
 WEIGHTS = Path("transformer") / "diffusion_pytorch_model.safetensors"
 RECIPE = recipe(prompt="a large red circle on a blue background", guidance_scale=1.0)

@@ -9,7 +9,7 @@ import pytest
 # Weights without an end: whoever waits for their hash waits for ever.
 ENDLESS = """
 import io, pathlib, sys, threading, time
-from zimage_cache.generator.demo import demo_folder
+from zimage_cache.models.store import demo_folder
 
 begun = threading.Event()
 real = pathlib.Path.open
@@ -54,7 +54,7 @@ print("closed", flush=True)
 """
 
 INTERRUPTED = """
-from zimage_cache.generator.revision import content_revision
+from zimage_cache.models.revision import content_revision
 
 def tell(_progress):
     print("hashing", flush=True)

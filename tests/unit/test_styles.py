@@ -5,8 +5,8 @@ import unicodedata
 import pytest
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.prompts.styles import style, styles
 from zimage_cache.request import MAX_TEXT
-from zimage_cache.styles import style, styles
 
 ALL = pytest.mark.parametrize("preset", styles().values(), ids=lambda preset: preset.name)
 

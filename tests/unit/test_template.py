@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.template import Alternatives, Bounds, Option, Wildcard, parse
+from zimage_cache.prompts.template import Alternatives, Bounds, Option, Wildcard, parse
 
 MILLION = 10**6
 SIGNS = st.lists(st.sampled_from(["{", "}", "|", "_", "__", "\\", "$$", "2", "-", "::", "a", "*", "/", " "])).map(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zimage_cache import png
 from zimage_cache.cache import thumbs
 from zimage_cache.errors import CorruptEntry
+from zimage_cache.metadata import png
 
 DIGEST, OTHER = "ab" * 32, "cd" * 32
 

@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from zimage_cache.errors import ModelCorrupt, ModelMissing
-from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.plan import make_plan
 from zimage_cache.generator.tokens import TokenCounter
+from zimage_cache.models.store import demo_folder
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_nothing_heavy_is_imported_before_the_first_count():
     script = """
 import sys
 from zimage_cache.generator.zimage import ZImageGenerator
-from zimage_cache.generator.demo import demo_folder
+from zimage_cache.models.store import demo_folder
 from zimage_cache.generator.tokens import TokenCounter
 assert not {"torch", "transformers"} & sys.modules.keys()
 assert TokenCounter(demo_folder).count("red") > 0

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from zimage_cache.generator import model_store, revision
-from zimage_cache.generator import verify as verify_module
-from zimage_cache.generator.demo import demo_folder
-from zimage_cache.generator.hubs import HubFile
-from zimage_cache.generator.manifest import linked_hashes
-from zimage_cache.generator.model_store import Problem, findings
-from zimage_cache.generator.progress import Progress
-from zimage_cache.generator.verify import verify
+from zimage_cache.models import revision, store
+from zimage_cache.models import verify as verify_module
+from zimage_cache.models.hubs import HubFile
+from zimage_cache.models.manifest import linked_hashes
+from zimage_cache.models.progress import Progress
+from zimage_cache.models.store import Problem, demo_folder, findings
+from zimage_cache.models.verify import verify
 
 VAE = "vae/diffusion_pytorch_model.safetensors"
 
@@ -99,7 +98,7 @@ def test_a_file_the_system_refuses_is_told_as_that(copy, offered, monkeypatch):
     def refuse(path, **_options):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(model_store, "safe_open", refuse)
+    monkeypatch.setattr(store, "safe_open", refuse)
     monkeypatch.setattr(verify_module, "sha256_of", refuse)
     found = verify(copy, offered)
     assert {finding.problem for finding in found} == {Problem.UNREADABLE}

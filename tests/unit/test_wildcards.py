@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zimage_cache import wildcards as module
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.wildcards import MAX_FILE_BYTES, Wildcards, expand
+from zimage_cache.prompts import wildcards as module
+from zimage_cache.prompts.wildcards import MAX_FILE_BYTES, Wildcards, expand
 
 NONE = Wildcards(None)
 SIGNS = st.sampled_from(["{", "}", "|", "__", "\\", "2$$", "-", "3::", "a", "b", " "])

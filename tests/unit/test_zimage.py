@@ -23,13 +23,13 @@ from zimage_cache.errors import (
     SettingsError,
 )
 from zimage_cache.generator import pipeline as pipeline_module
-from zimage_cache.generator.demo import demo_folder
 from zimage_cache.generator.device import CPU, Device
 from zimage_cache.generator.pipeline import LoadedPipeline
-from zimage_cache.generator.profiles import DEMO
-from zimage_cache.generator.progress import Progress
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.generator.zimage import ZImageGenerator
+from zimage_cache.models.profiles import DEMO
+from zimage_cache.models.progress import Progress
+from zimage_cache.models.store import demo_folder
 
 H200 = Device("cuda:0", "NVIDIA H200", (9, 0), 150_000_000_000)
 T4 = Device("cuda:0", "Tesla T4", (7, 5), 15_600_000_000)
@@ -64,7 +64,7 @@ def test_start_up_imports_no_torch(tmp_path):
 import sys
 from pathlib import Path
 from zimage_cache.generator.device import CPU, find_device
-from zimage_cache.generator.profiles import model_choice
+from zimage_cache.models.profiles import model_choice
 from zimage_cache.generator.zimage import ZImageGenerator
 find_device()
 choice = model_choice("demo")

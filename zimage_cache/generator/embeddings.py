@@ -16,9 +16,8 @@ MAX_TEXTS: Final = 512
 
 
 class TextKey(NamedTuple):
-    """All that determines a text's embeddings: the model's content, its number format, the cut, the text."""
+    """All that determines a text's embeddings within one model: its number format, the cut, the text."""
 
-    revision: str
     weights: str
     max_sequence_length: int
     text: str

@@ -10,8 +10,8 @@ import numpy as np
 
 from zimage_cache.errors import Cancelled
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
-from zimage_cache.generator.protocol import Drawing, GeneratorState, ModelProfile, Pixels, Status, Step
-from zimage_cache.request import Recipe
+from zimage_cache.generator.protocol import Drawing, GeneratorState, Pixels, Status, Step
+from zimage_cache.request import ModelProfile, Recipe
 
 FAKE_PROFILE = ModelProfile(
     name="fake",

@@ -66,8 +66,7 @@ class LoadedPipeline:
         plan: In which number format, and what stays on the device. Where the weights do not fit, less of them does:
             `plan` then says how it came out, with the same `precision`.
         engine: How the transformer is computed.
-        embeddings: Remembers what the text encoder answers; may outlive this pipeline.
-        revision: Names the model's content in *embeddings*.
+        embeddings: Remembers what the text encoder of *folder* answers; may outlive this pipeline.
 
     Raises:
         ModelCorrupt: diffusers cannot make a pipeline of these files.
@@ -84,13 +83,11 @@ class LoadedPipeline:
         engine: Engine = DEFAULT_ENGINE,
         *,
         embeddings: Embeddings | None = None,
-        revision: str = "",
     ) -> None:
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self._device = torch.device(device.torch_name)
         self._embeddings = Embeddings() if embeddings is None else embeddings
-        self._revision = revision
         failure = None
         try:
             self._load(folder, device, plan)
@@ -223,7 +220,7 @@ class LoadedPipeline:
 
     def _embed(self, text: str, max_sequence_length: int) -> torch.Tensor:
         """Return what the text encoder makes of *text*, shape (tokens, width), asking it only if nobody did before."""
-        key = TextKey(self._revision, self.plan.weights, max_sequence_length, text)
+        key = TextKey(self.plan.weights, max_sequence_length, text)
         found = self._embeddings.get(key)
         if found is None:
             self._bring(self._reader.text_encoder)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.request import Recipe
+from zimage_cache.request import ModelProfile, Recipe
 
 Pixels = NDArray[np.uint8]
 
@@ -36,23 +36,6 @@ class GeneratorState:
     share: float | None = None
     detail: str = ""
     device: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelProfile:
-    """What a model is asked for by default and what it can do: sizes in pixels, steps in solver steps."""
-
-    name: str
-    title: str
-    width: int
-    height: int
-    steps: int
-    guidance_scale: float
-    min_side: int
-    max_side: int
-    note: str = ""
-    examples: tuple[str, ...] = ()
-    weights_bytes: int = 20_500_000_000  # in bfloat16: decides what of it stays on the card
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, ModelProfile, Status, Step
-from zimage_cache.request import Recipe
+from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, Status, Step
+from zimage_cache.request import ModelProfile, Recipe
 
 _log = logging.getLogger(__name__)
 _LONGEST_NAP: Final = 60.0

@@ -27,14 +27,14 @@ from zimage_cache.errors import (
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.complaints import listening
 from zimage_cache.generator.device import CPU, Device
-from zimage_cache.generator.model_store import newer_than_here
 from zimage_cache.generator.plan import make_plan
-from zimage_cache.generator.progress import Progress, Tell
-from zimage_cache.generator.protocol import Drawing, GeneratorState, ModelProfile, Status, Step
-from zimage_cache.generator.revision import HASHING, content_revision
+from zimage_cache.generator.protocol import Drawing, GeneratorState, Status, Step
 from zimage_cache.generator.thrift import PlanBook, draw
 from zimage_cache.generator.tokens import IMPORTING, TokenCounter
-from zimage_cache.request import Recipe
+from zimage_cache.models.progress import Progress, Tell
+from zimage_cache.models.revision import HASHING, content_revision
+from zimage_cache.models.store import newer_than_here
+from zimage_cache.request import ModelProfile, Recipe
 
 if TYPE_CHECKING:
     from zimage_cache.generator.embeddings import Embeddings
@@ -266,7 +266,7 @@ class ZImageGenerator:
         """Return the folder to read: a copy in the precision drawn with, if it is wanted; it is tied to the content."""
         if self._slim is None or self._book.plan.dtype == "float32":
             return folder
-        from zimage_cache.generator.slim import slim_copy  # noqa: PLC0415 - brings torch
+        from zimage_cache.models.slim import slim_copy  # noqa: PLC0415 - brings torch
 
         place = self._slim / f"{self._model.replace('/', '--')}-{self._book.plan.dtype}"
         return slim_copy(folder, place, naming.result()[1].revision, self._book.plan.dtype, self._hear)

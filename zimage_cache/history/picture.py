@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from zimage_cache import png
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.history.files import Stamp, moment_of, open_plain
+from zimage_cache.metadata import png
 from zimage_cache.request import ImageRequest
 
 _FIELDS = frozenset(ImageRequest.model_fields) | {"model"}

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from zimage_cache import png
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import Drawing
 from zimage_cache.history import History
+from zimage_cache.metadata import png
 from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.pace import Pace
 from zimage_cache.service.shelf import Shelf

@@ -10,9 +10,9 @@ from typing import Final
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.generator.protocol import ImageGenerator
 from zimage_cache.normal_form import nfc
+from zimage_cache.prompts.wildcards import Wildcards, expand
 from zimage_cache.service.pool import Pool
 from zimage_cache.service.resolve import styled
-from zimage_cache.wildcards import Wildcards, expand
 
 COUNT_SECONDS: Final = 1.0
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.generator.protocol import ModelProfile
-from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, ImageRequest, Recipe
-from zimage_cache.styles import style
+from zimage_cache.prompts.styles import style
+from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, ImageRequest, ModelProfile, Recipe
 
 DRAW = -1
 _PROFILED = ("width", "height", "steps", "guidance_scale")

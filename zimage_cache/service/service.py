@@ -15,9 +15,9 @@ from zimage_cache.entry import Entry
 from zimage_cache.errors import Cancelled, InvalidRequest, NotCached, TimedOut
 from zimage_cache.faults import Faults
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
-from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, ModelProfile, Status
+from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, Status
 from zimage_cache.history import History
-from zimage_cache.request import CacheMode, ImageRequest, Recipe
+from zimage_cache.request import CacheMode, ImageRequest, ModelProfile, Recipe
 from zimage_cache.service.claims import Claims
 from zimage_cache.service.curator import Curator
 from zimage_cache.service.finder import Finder, Known

@@ -18,16 +18,16 @@ import zimage_cache
 from zimage_cache.service.pool import Pool
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import Tickets
-from zimage_cache.web.api import add_api, image_of
-from zimage_cache.web.cache_api import add_cache_api
+from zimage_cache.web.api.cache import add_cache_api
+from zimage_cache.web.api.generate import add_api, image_of
+from zimage_cache.web.api.history import add_history_api
+from zimage_cache.web.api.jobs import add_jobs_api
+from zimage_cache.web.api.metrics import add_metrics
+from zimage_cache.web.api.models import add_models_api
+from zimage_cache.web.api.prompts import add_prompt_api
 from zimage_cache.web.errors import add_error_responses
-from zimage_cache.web.history_api import add_history_api
-from zimage_cache.web.jobs_api import add_jobs_api
-from zimage_cache.web.metrics import add_metrics
 from zimage_cache.web.middleware import Guard, checks
-from zimage_cache.web.models_api import add_models_api
 from zimage_cache.web.page.mount import mount_page
-from zimage_cache.web.prompt_api import add_prompt_api
 
 _THREADS: Final = 8
 

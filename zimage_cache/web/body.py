@@ -16,9 +16,9 @@ from starlette.requests import ClientDisconnect
 
 from zimage_cache import foreign_json
 from zimage_cache.errors import Cancelled, InvalidRequest
+from zimage_cache.prompts.styles import Style, styles
 from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, ImageRequest, as_integer
 from zimage_cache.service.service import ImageService
-from zimage_cache.styles import Style, styles
 from zimage_cache.web.bodies import release_body
 
 _T = TypeVar("_T")

@@ -6,8 +6,7 @@ from typing import Any, Final
 
 import gradio as gr
 
-from zimage_cache.generator.protocol import ModelProfile
-from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, Sampler
+from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, ModelProfile, Sampler
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.form import SAMPLERS

@@ -2,9 +2,8 @@
 
 from typing import Any, Final
 
-from zimage_cache.generator.protocol import ModelProfile
-from zimage_cache.request import ImageRequest, Sampler
-from zimage_cache.styles import styles
+from zimage_cache.prompts.styles import styles
+from zimage_cache.request import ImageRequest, ModelProfile, Sampler
 
 Size = tuple[int, int]
 

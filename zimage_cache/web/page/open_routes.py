@@ -8,7 +8,7 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from zimage_cache.web.routes import Refuse
+from zimage_cache.web.api.routes import Refuse
 
 # As a browser asks for them while the page is used: the page itself, and its scripts, fonts and pictures.
 OPEN: Final = frozenset({"/", "/theme.css", "/favicon.ico", "/robots.txt"})

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.statistics import BUCKETS, Answer, Counts, Waits
-from zimage_cache.web.routes import add_routes
+from zimage_cache.web.api.routes import add_routes
 
 # The counters without labels: the metric, what it says, and which of the counts it shows.
 COUNTERS: Final = (

@@ -38,7 +38,7 @@ class Style:
 @cache
 def styles() -> dict[str, Style]:
     """Return all presets by name, in the order of the data file."""
-    text = files("zimage_cache").joinpath("styles.toml").read_text("utf-8")
+    text = files("zimage_cache.prompts").joinpath("styles.toml").read_text("utf-8")
     return {name: Style(name=name, **fields) for name, fields in tomllib.loads(text).items()}
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from zimage_cache.generator.hubs import HubFile
-from zimage_cache.generator.model_store import Finding, Problem, damaged, findings
-from zimage_cache.generator.progress import Meter, Tell, silent
-from zimage_cache.generator.revision import sha256_of
+from zimage_cache.models.hubs import HubFile
+from zimage_cache.models.progress import Meter, Tell, silent
+from zimage_cache.models.revision import sha256_of
+from zimage_cache.models.store import Finding, Problem, damaged, findings
 
 
 def verify(folder: Path, offered: Iterable[HubFile] = (), tell: Tell = silent) -> list[Finding]:

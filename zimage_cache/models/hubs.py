@@ -1,4 +1,4 @@
-"""The two hubs' own clients, run in a program of their own: `python -m zimage_cache.generator.hubs ORDER`.
+"""The two hubs' own clients, run in a program of their own: `python -m zimage_cache.models.hubs ORDER`.
 
 A program, not a thread: a download takes hours, and both clients use threads that nobody can stop, so that a server
 told to end would wait for them. A child can be ended at any instant, and what has arrived is resumed next time. It

@@ -15,19 +15,19 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
-from zimage_cache.cli_output import as_json_option, print_answer, print_json
-from zimage_cache.client import Client, local_url
+from zimage_cache.cli.client import Client, local_url
+from zimage_cache.cli.output import as_json_option, print_answer, print_json
 from zimage_cache.errors import GeneratorError, ModelCorrupt, ModelMissing, ServerError, SettingsError
-from zimage_cache.generator.download import Downloader
-from zimage_cache.generator.hubs import HubFile, bytes_below
-from zimage_cache.generator.manifest import linked_hashes, manifest_path, read_manifest
-from zimage_cache.generator.model_store import SLIM, Finding, copies, find_model
-from zimage_cache.generator.progress import Progress, Tell
-from zimage_cache.generator.verify import verify
+from zimage_cache.models.download import Downloader
+from zimage_cache.models.hubs import HubFile, bytes_below
+from zimage_cache.models.manifest import linked_hashes, manifest_path, read_manifest
+from zimage_cache.models.progress import Progress, Tell
+from zimage_cache.models.store import SLIM, Finding, copies, find_model
+from zimage_cache.models.verify import verify
 from zimage_cache.settings import Settings
 
 if TYPE_CHECKING:
-    from zimage_cache.generator.profiles import ModelChoice
+    from zimage_cache.models.profiles import ModelChoice
 
 _GB: Final = 10**9
 _POLL_SECONDS: Final = 0.5
@@ -61,7 +61,7 @@ class _Copy:
 @as_json_option
 def list_models(settings: Settings, *, as_json: bool) -> None:
     """List the known models: where each lies, how large it is, and whether it is complete."""
-    from zimage_cache.generator.profiles import KNOWN  # noqa: PLC0415 - brings numpy, which `--help` can do without
+    from zimage_cache.models.profiles import KNOWN  # noqa: PLC0415 - brings numpy, which `--help` can do without
 
     names = dict.fromkeys([*KNOWN, *([settings.model] if settings.model else [])])
     found = [_look(name, settings) for name in names]
@@ -207,7 +207,7 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = MappingProxyType(
 
 
 def _choice(name: str | None, settings: Settings) -> "ModelChoice":
-    from zimage_cache.generator.profiles import model_choice  # noqa: PLC0415 - brings numpy
+    from zimage_cache.models.profiles import model_choice  # noqa: PLC0415 - brings numpy
 
     return model_choice(name or settings.model or "turbo")
 

@@ -22,8 +22,8 @@ from zimage_cache.cache.layout import Layout, key_in
 from zimage_cache.cache.listing import Listed
 from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.cache.told import Told
-from zimage_cache.cli_output import as_json_option, counted, legible, print_answer, print_json, print_table, shortened
-from zimage_cache.client import Client, local_url
+from zimage_cache.cli.client import Client, local_url
+from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, print_json, print_table, shortened
 from zimage_cache.errors import InvalidRequest, NotCached
 from zimage_cache.service.curator import held_by, overview
 from zimage_cache.service.lifetime import Lifetime

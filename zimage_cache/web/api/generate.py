@@ -23,10 +23,10 @@ from zimage_cache.request import CacheMode
 from zimage_cache.service.finder import Known
 from zimage_cache.service.job import Outcome
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
+from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, answers
-from zimage_cache.web.pictures import PNG, WEBP, image_url, picture_response
-from zimage_cache.web.routes import add_routes
 
 T = TypeVar("T")
 

@@ -22,11 +22,11 @@ from filelock import FileLock, Timeout
 
 import zimage_cache
 from zimage_cache.errors import Cancelled, ModelCorrupt, ModelMissing, SettingsError
-from zimage_cache.generator.hubs import SOURCES, HubFile, NotFetched, Order, bytes_below
-from zimage_cache.generator.manifest import Manifest, hub_files, manifest_path, read_manifest, write_manifest
-from zimage_cache.generator.model_store import Finding, Problem, check_folder, copies
-from zimage_cache.generator.progress import Progress, Tell, silent
-from zimage_cache.generator.revision import digests_of
+from zimage_cache.models.hubs import SOURCES, HubFile, NotFetched, Order, bytes_below
+from zimage_cache.models.manifest import Manifest, hub_files, manifest_path, read_manifest, write_manifest
+from zimage_cache.models.progress import Progress, Tell, silent
+from zimage_cache.models.revision import digests_of
+from zimage_cache.models.store import Finding, Problem, check_folder, copies
 
 _log = logging.getLogger(__name__)
 _TICK: Final = 0.3
@@ -223,7 +223,7 @@ class Downloader:
 @contextmanager
 def _child(order: Order, environ: Mapping[str, str]) -> Iterator["queue.Queue[dict[str, Any]]"]:
     """Start the hubs' client; gives the queue of its answers, and ends it at the end."""
-    command = [sys.executable, "-m", "zimage_cache.generator.hubs", json.dumps(asdict(order))]
+    command = [sys.executable, "-m", "zimage_cache.models.hubs", json.dumps(asdict(order))]
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
     with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
         command, env=dict(environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

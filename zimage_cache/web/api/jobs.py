@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 from zimage_cache.errors import ZImageError
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets
-from zimage_cache.web.api import MAX_IDEMPOTENCY_KEY, Image, asker, unless_disconnected
+from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, asker, unless_disconnected
+from zimage_cache.web.api.routes import EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, answers, error_body
 from zimage_cache.web.request_id import current_request_id
-from zimage_cache.web.routes import EventStream, add_routes
 
 # Short against a step of any card, and nothing is sent where nothing changed.
 _LOOK_SECONDS: Final = 0.3

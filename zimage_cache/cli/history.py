@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.progress import track
 
-from zimage_cache.cli_output import as_json_option, counted, legible, print_answer, shortened
+from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, shortened
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.settings import Settings
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.template import MAX_DEPTH, Alternatives, Bounds, Parts, Wildcard, parse, weighted
+from zimage_cache.prompts.template import MAX_DEPTH, Alternatives, Bounds, Parts, Wildcard, parse, weighted
 
 MAX_EXPANDED: Final = 8000  # characters
 MAX_PICKS: Final = 1000

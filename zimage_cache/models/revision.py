@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from zimage_cache.errors import Cancelled, ModelCorrupt
-from zimage_cache.generator.model_store import INDEX, components
-from zimage_cache.generator.progress import Meter, Tell, silent
+from zimage_cache.models.progress import Meter, Tell, silent
+from zimage_cache.models.store import INDEX, components
 
 HASHING: Final = "hashing the files"
 _HASHERS: Final = 4

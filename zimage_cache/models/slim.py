@@ -19,8 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from zimage_cache.generator.model_store import INDEX, components
-from zimage_cache.generator.progress import Meter, Tell, silent
+from zimage_cache.models.progress import Meter, Tell, silent
+from zimage_cache.models.store import INDEX, components
 
 _log = logging.getLogger(__name__)
 _PART: Final = "transformer"

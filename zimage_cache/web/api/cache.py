@@ -14,9 +14,9 @@ from zimage_cache.service.curator import Held
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.statistics import Counts
 from zimage_cache.units import bytes_in, seconds_in
+from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import json_body
 from zimage_cache.web.errors import WITH_BODY, answers
-from zimage_cache.web.routes import add_routes
 
 MOST_LISTED: Final = 500
 MOST_SOUGHT: Final = 1000  # characters: looking for them costs their number times that of each prompt

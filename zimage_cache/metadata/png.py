@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from zimage_cache import foreign_json
-from zimage_cache.comfyui import read_workflow
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.metadata.comfyui import read_workflow
 
 PARAMETERS = "parameters"
 ZIMAGE = "zimage"
@@ -151,28 +151,6 @@ def describe(file: bytes | IO[bytes]) -> Description:
         width,
         height,
     )
-
-
-def read_text(png: bytes) -> dict[str, str]:
-    """Return the text chunks before the pixels, by keyword; the pixels themselves are not decoded.
-
-    Compressed text is bounded by Pillow: 1 MiB a chunk, 64 MiB a file.
-
-    Raises:
-        InvalidRequest: It is no PNG, or its head is damaged.
-    """
-    return _head(png)[0]
-
-
-def read_parameters(png: bytes) -> dict[str, Any]:
-    """Return what a picture was asked for, under the names of our request's fields; empty when it does not say.
-
-    Values are what the file claims: unchecked.
-
-    Raises:
-        InvalidRequest: It is no PNG, or its head is damaged.
-    """
-    return describe(png).parameters
 
 
 def _head(file: bytes | IO[bytes]) -> tuple[dict[str, str], tuple[int, int]]:

@@ -6,9 +6,9 @@ from starlette.exceptions import HTTPException
 
 from zimage_cache.generator.protocol import Status
 from zimage_cache.service.service import ImageService
-from zimage_cache.web.api import DeviceState
+from zimage_cache.web.api.generate import DeviceState
+from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.errors import answers
-from zimage_cache.web.routes import add_routes
 
 
 class Model(BaseModel):

@@ -12,9 +12,9 @@ from pydantic import ByteSize
 from pydantic.fields import FieldInfo
 
 from zimage_cache import settings as settings_module
+from zimage_cache.prompts.styles import styles
 from zimage_cache.request import ImageRequest
 from zimage_cache.settings import Settings, flag_of
-from zimage_cache.styles import styles
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Loaded = tuple[Settings, dict[str, str]]

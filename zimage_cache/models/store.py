@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -50,6 +51,14 @@ class Problem(StrEnum):
     CORRUPT = "corrupt"
     UNREADABLE = "unreadable"
     REFUSED = "refused"
+
+
+def demo_folder() -> Path:
+    """Return the folder of the embedded model: a complete `ZImagePipeline`, 8.7 MB, never downloaded.
+
+    The package is installed unpacked (torch could not load from a zip either), so its resources are plain files.
+    """
+    return Path(str(files("zimage_cache") / "generator" / "demo"))
 
 
 @dataclass(frozen=True, slots=True)

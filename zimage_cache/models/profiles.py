@@ -8,9 +8,8 @@ from types import MappingProxyType
 from typing import Final
 
 from zimage_cache.errors import SettingsError
-from zimage_cache.generator.demo import demo_folder
-from zimage_cache.generator.model_store import check_folder, find_model
-from zimage_cache.generator.protocol import ModelProfile
+from zimage_cache.models.store import check_folder, demo_folder, find_model
+from zimage_cache.request import ModelProfile
 
 TURBO: Final = ModelProfile(
     name="turbo",

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from zimage_cache.request import MAX_SEED, Text, as_integer, invalid_request
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import body_schema, json_body
 from zimage_cache.web.errors import WITH_BODY, answers
-from zimage_cache.web.routes import add_routes
 
 MOST_WILDCARDS: Final = 500
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from zimage_cache.generator.hubs import HubFile
+from zimage_cache.models.hubs import HubFile
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 FOLDER: Final = ".zimage"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 import zimage_cache
-from zimage_cache import cli_cache, cli_history, cli_model
 from zimage_cache import settings as settings_module
-from zimage_cache.cli_options import Loaded, with_request, with_settings
-from zimage_cache.cli_output import as_json_option
-from zimage_cache.client import Client, local_url
+from zimage_cache.cli import cache, history, models
+from zimage_cache.cli.client import Client, local_url
+from zimage_cache.cli.options import Loaded, with_request, with_settings
+from zimage_cache.cli.output import as_json_option
 from zimage_cache.errors import InvalidRequest, ModelMissing, SettingsError, ZImageError
 from zimage_cache.request import MAX_PICTURES, CacheMode, ImageRequest
 from zimage_cache.settings import Settings, flag_of
@@ -183,23 +183,23 @@ def config_show(loaded: Loaded, *, as_json: bool) -> None:
         click.echo(f"{name:<{width}}  {json.dumps(row['value'], ensure_ascii=False)}  ({row['from']})")
 
 
-@main.group()
-def model() -> None:
+@main.group("model")
+def model_group() -> None:
     """Look at the weights on disk; fetch, verify, mend and remove them."""
 
 
-@main.group()
-def cache() -> None:
+@main.group("cache")
+def cache_group() -> None:
     """Look at the result cache, and put it in order."""
 
 
-@main.group()
-def history() -> None:
+@main.group("history")
+def history_group() -> None:
     """Look at the pictures in output_image/, and tidy them up."""
 
 
 def _add_commands() -> None:
-    groups = ((model, cli_model.COMMANDS), (cache, cli_cache.COMMANDS), (history, cli_history.COMMANDS))
+    groups = ((model_group, models.COMMANDS), (cache_group, cache.COMMANDS), (history_group, history.COMMANDS))
     for group, commands in groups:
         for name, command in commands.items():
             group.command(name, context_settings=_CONTEXT)(with_settings(_prepared(command)))
@@ -286,7 +286,7 @@ def _with_prompt(fields: Mapping[str, Any], model: str) -> dict[str, Any]:
     Raises:
         InvalidRequest: A field breaks a rule.
     """
-    from zimage_cache.generator.profiles import KNOWN  # noqa: PLC0415 - only this command needs it
+    from zimage_cache.models.profiles import KNOWN  # noqa: PLC0415 - only this command needs it
 
     example = KNOWN[model if model in KNOWN else "turbo"].profile.examples[0]
     complete = {"prompt": example, **fields}

@@ -11,15 +11,15 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from zimage_cache import png
 from zimage_cache.history import History, Picture, known_fields
 from zimage_cache.history.search import MAX_QUERY
+from zimage_cache.metadata import png
 from zimage_cache.request import MAX_TEXT
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.api.pictures import PNG, WEBP, cache_control, image_url, png_response
+from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import read_body
 from zimage_cache.web.errors import WITH_BODY, answers
-from zimage_cache.web.pictures import PNG, WEBP, cache_control, image_url, png_response
-from zimage_cache.web.routes import add_routes
 
 _MOST: Final = 200
 _MOST_SEARCHES: Final = 2  # at the same moment
