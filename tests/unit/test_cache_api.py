@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from zimage_cache.web.cache_api import add_cache_api
 
 from tests.factories import asked
 from zimage_cache.cache.listing import Listing, Pruned
 from zimage_cache.request import ImageRequest
+from zimage_cache.web.api.cache import add_cache_api
 from zimage_cache.web.errors import add_error_responses
 
 pytestmark = pytest.mark.anyio
@@ -154,7 +154,9 @@ async def test_pins_keep_until_deleted_by_name(house, client):
     assert other not in house.stored
 
 
-@pytest.mark.parametrize("body", [{"older_than": 0}, {"older_than": "0s"}, {"to_bytes": "0GiB"}, {"to_bytes": 0.0}])
+@pytest.mark.parametrize(
+    "body", [{"older_than": 0}, {"older_than": "0s"}, {"to_bytes": "0GiB"}, {"to_bytes": 0.0}, {"max_entries": 0}]
+)
 async def test_a_dry_run_only_tells(house, client, body):
     """A dry run says what would go, in entries and bytes, and the same prune then takes just that."""
     await house.draw(asked(1))
@@ -165,10 +167,25 @@ async def test_a_dry_run_only_tells(house, client, body):
     assert house.stored == set()
 
 
+async def test_prune_keeps_so_many_pictures(house, client):
+    """`max_entries` is how many pictures are left, whatever their size."""
+    for seed in (1, 2, 3):
+        await house.draw(asked(seed))
+    assert (await client.post("/cache/prune", json={"max_entries": 2})).json()["entries"] == 1
+    assert len(house.stored) == 2
+
+
 async def test_prune_takes_only_what_is_asked(house, client):
     """Young pictures and a size that is not exceeded leave everything in its place; so do nulls."""
     await house.draw(asked(1))
-    for body in ({}, {"older_than": "7d"}, {"to_bytes": "1GiB"}, {"older_than": None, "to_bytes": None}):
+    for body in (
+        {},
+        {"older_than": "7d"},
+        {"to_bytes": "1GiB"},
+        {"older_than": None, "to_bytes": None},
+        {"max_entries": 1},
+        {"max_entries": None},
+    ):
         assert (await client.post("/cache/prune", json=body)).json()["entries"] == 0
     assert len(house.stored) == 1
 
@@ -184,6 +201,9 @@ async def test_prune_takes_only_what_is_asked(house, client):
         ({"to_bytes": -5}, "to_bytes", "at least 0, got -5"),
         ({"to_bytes": 1.5}, "to_bytes", "got 1.5"),
         ({"to_bytes": False}, "to_bytes", "got false"),
+        ({"max_entries": -1}, "max_entries", "at least 0, got -1"),
+        ({"max_entries": "many"}, "max_entries", 'got "many"'),
+        ({"max_entries": True}, "max_entries", "got true"),
         ({"dry_run": "yes"}, "dry_run", 'got "yes"'),
         ({"dry_run": 1}, "dry_run", "got 1"),
         ({"dryrun": True}, "dryrun", "dryrun"),
@@ -298,7 +318,7 @@ async def test_every_route_is_described(client):
         "/cache/{key}/unpin": {"post"},
     }
     body = document["paths"]["/cache/prune"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(body["properties"]) == {"older_than", "to_bytes", "dry_run"}
+    assert set(body["properties"]) == {"older_than", "to_bytes", "max_entries", "dry_run"}
     for methods in document["paths"].values():
         for described in methods.values():
             assert described["responses"]["200"]["content"]["application/json"]["schema"]

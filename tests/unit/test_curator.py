@@ -90,7 +90,7 @@ def test_without_a_cache_there_is_nothing():
     assert curator.held() == Held()
     assert curator.entries() == Listing([], None)
     assert not curator.delete("0" * 64)
-    assert curator.prune(older_than=0, to_bytes=0, dry_run=False).entries == 0
+    assert curator.prune(older_than=0, to_bytes=0, to_entries=0, dry_run=False).entries == 0
 
 
 def test_prune_says_what_it_takes(curator, cache, entry, bytes_below, tmp_path):
@@ -99,6 +99,6 @@ def test_prune_says_what_it_takes(curator, cache, entry, bytes_below, tmp_path):
         cache.put(entry(seed))
     before = bytes_below(tmp_path / "cache")
     for dry_run, left in ((True, before), (False, 0)):
-        pruned = curator.prune(older_than=None, to_bytes=0, dry_run=dry_run)
+        pruned = curator.prune(older_than=None, to_bytes=0, to_entries=None, dry_run=dry_run)
         assert (pruned.entries, pruned.bytes) == (2, before)
         assert bytes_below(tmp_path / "cache") == left

@@ -89,11 +89,11 @@ class Curator:
         self._cache.unpin(key)
         return True
 
-    def prune(self, *, older_than: float | None, to_bytes: int | None, dry_run: bool) -> Pruned:
-        """Remove what is older than so many seconds, then what goes first until so many bytes are left."""
+    def prune(self, *, older_than: float | None, to_bytes: int | None, to_entries: int | None, dry_run: bool) -> Pruned:
+        """Remove what is older than so many seconds, then what goes first until so many bytes and entries are left."""
         if self._cache is None:
             return Pruned(0, 0)
-        return self._cache.prune(older_than=older_than, to_bytes=to_bytes, dry_run=dry_run)
+        return self._cache.prune(older_than=older_than, to_bytes=to_bytes, to_entries=to_entries, dry_run=dry_run)
 
 
 def held_by(stats: CacheStats) -> Held:

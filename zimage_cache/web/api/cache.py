@@ -76,12 +76,13 @@ class StoredPictures(BaseModel):
 
 
 class PruneBody(BaseModel):
-    """What to remove: what was drawn longer ago than that, then what goes first until so many bytes are left."""
+    """What to remove: what was drawn longer ago than that, then what goes first down to so many bytes and pictures."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     older_than: Annotated[_Seconds | None, Field(description="Seconds, or text such as 7d.", examples=["7d"])] = None
     to_bytes: Annotated[_Bytes | None, Field(description="Bytes, or text such as 1GiB.", examples=["1GiB"])] = None
+    max_entries: Annotated[Integer | None, Field(ge=0, description="Pictures that may be left.")] = None
     dry_run: Annotated[bool, Field(strict=True, description="Only tell what would go.")] = False
 
     @classmethod
@@ -150,8 +151,10 @@ def _add_overview(router: APIRouter, service: ImageService) -> None:
 
     @router.post("/prune", responses=answers(*WITH_BODY), openapi_extra=_prune_schema())
     def prune(body: Annotated[PruneBody, Depends(_prune_body)]) -> PrunedAnswer:
-        """Remove old pictures, and pictures over a size, pinned ones never."""
-        pruned = service.curator.prune(older_than=body.older_than, to_bytes=body.to_bytes, dry_run=body.dry_run)
+        """Remove old pictures, then those of least worth down to a size and a number, pinned ones never."""
+        pruned = service.curator.prune(
+            older_than=body.older_than, to_bytes=body.to_bytes, to_entries=body.max_entries, dry_run=body.dry_run
+        )
         return PrunedAnswer(entries=pruned.entries, bytes=pruned.bytes, dry_run=body.dry_run)
 
 
