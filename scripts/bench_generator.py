@@ -25,9 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import Drawing, Pixels, Step
 from zimage_cache.history import History

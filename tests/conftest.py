@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from tests.factories import picture_entry
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry
 from zimage_cache.faults import Faults
 from zimage_cache.generator.fake import FakeGenerator

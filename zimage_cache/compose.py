@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import zimage_cache
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.errors import GeneratorError, SettingsError
 from zimage_cache.faults import Faults
 from zimage_cache.generator.device import CPU, Device, find_device, find_mates

@@ -8,7 +8,7 @@ import pytest
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.stored import Stored
+from zimage_cache.cache.tier import Stored
 
 
 class Tier(NamedTuple):

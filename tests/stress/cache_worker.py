@@ -11,11 +11,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.factories import picture_entry
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.locks import Generation, Stripes
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.errors import CacheError
 
 KEYS = 12

@@ -6,9 +6,9 @@ import json
 import sys
 from pathlib import Path
 
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.history import History
 from zimage_cache.request import ImageRequest

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.index import NAME
 from zimage_cache.cache.layout import Layout
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tiered import ResultCache
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(900)]
 PNG = b"not a picture, but its digest is right"

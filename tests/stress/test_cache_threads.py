@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.waiting import wait_until
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.eviction import Policy
@@ -19,7 +20,6 @@ from zimage_cache.cache.index import NAME
 from zimage_cache.cache.layout import Layout
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.store import Store
-from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry
 
 pytestmark = pytest.mark.stress

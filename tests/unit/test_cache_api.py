@@ -9,7 +9,8 @@ import pytest
 from fastapi import FastAPI
 
 from tests.factories import asked
-from zimage_cache.cache.listing import Listing, Pruned
+from zimage_cache.cache.disk import Pruned
+from zimage_cache.cache.index import Listing
 from zimage_cache.request import ImageRequest
 from zimage_cache.web.api.cache import add_cache_api
 from zimage_cache.web.errors import add_error_responses

@@ -17,10 +17,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zimage_cache import compose
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.cli import cache as cli_cache
 from zimage_cache.cli import main as cli
 from zimage_cache.cli.client import Client

@@ -5,11 +5,11 @@ from dataclasses import asdict
 
 import pytest
 
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
-from zimage_cache.cache.listing import Listing
+from zimage_cache.cache.index import Listing
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.service.curator import Curator, Held, held_by
 from zimage_cache.service.lifetime import Lifetime
 from zimage_cache.service.shelf import Shelf

@@ -22,7 +22,7 @@ from zimage_cache.cache.layout import Layout
 from zimage_cache.cache.ledger import Ledger
 from zimage_cache.cache.locks import Stripes
 from zimage_cache.cache.store import Store
-from zimage_cache.cache.stored import Stored
+from zimage_cache.cache.tier import Stored
 from zimage_cache.entry import Entry
 from zimage_cache.errors import CacheWriteFailed
 

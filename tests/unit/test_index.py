@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from zimage_cache.cache.index import NAME, Index, Row, Use
-from zimage_cache.cache.tally import Complaints, Tally
+from zimage_cache.cache.trouble import LimitedWarnings, Tally
 from zimage_cache.errors import InvalidRequest
 
 KEYS = [f"{number:064x}" for number in range(100)]
@@ -25,7 +25,7 @@ class Opened:
     def __init__(self, root) -> None:
         self.now = 0.0
         self.tally = Tally()
-        self.index = Index(root, tally=self.tally, complaints=Complaints(), clock=lambda: self.now)
+        self.index = Index(root, tally=self.tally, warnings=LimitedWarnings(), clock=lambda: self.now)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from zimage_cache.cache.eviction import Order
 from zimage_cache.cache.index import Index
 from zimage_cache.cache.ledger import Bounds, Ledger
 from zimage_cache.cache.store import Presence
-from zimage_cache.cache.tally import Complaints, Tally
+from zimage_cache.cache.trouble import LimitedWarnings, Tally
 
 NOW = 2_000_000_000.0
 WHOLE = Presence(record=10, image=90, used=NOW, changed=NOW, stamp=7)
@@ -19,7 +19,7 @@ def make(tmp_path):
     """Give a maker of ledgers; each call is a process of its own."""
 
     def maker(policy="gdsf") -> Ledger:
-        index = Index(tmp_path, tally=Tally(), complaints=Complaints())
+        index = Index(tmp_path, tally=Tally(), warnings=LimitedWarnings())
         return Ledger(index, Order(policy), lambda: NOW)
 
     return maker

@@ -3,7 +3,7 @@
 import pytest
 
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.stored import Stored
+from zimage_cache.cache.tier import Stored
 from zimage_cache.entry import Entry
 
 

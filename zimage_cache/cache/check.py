@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zimage_cache.cache import files, thumbs
 from zimage_cache.cache.store import ORPHAN_SECONDS, ImageMissing, Store
-from zimage_cache.cache.told import Told, nobody
+from zimage_cache.cache.tier import OnProgress, ignore_progress
 from zimage_cache.errors import CacheError, CorruptEntry
 
 
@@ -41,7 +41,11 @@ class Finding:
 
 
 def check(
-    root: Path, *, repair: bool = False, clock: Callable[[], float] = time.time, told: Told = nobody
+    root: Path,
+    *,
+    repair: bool = False,
+    clock: Callable[[], float] = time.time,
+    on_progress: OnProgress = ignore_progress,
 ) -> list[Finding]:
     """Read and verify every entry below *root*, which others may be using meanwhile; blocks for long.
 
@@ -52,12 +56,12 @@ def check(
         root: The cache folder.
         repair: Quarantine what is corrupt, remove what belongs to nothing.
         clock: Seconds since 1970.
-        told: Hears how many keys of how many are done.
+        on_progress: Called with the number of keys done and of all keys.
 
     Returns:
         What is wrong, or was before the repair; nothing when all is well.
     """
-    inspector = _Inspector(Store(root), repair, clock(), told)
+    inspector = _Inspector(Store(root), repair, clock(), on_progress)
     return list(inspector.findings())
 
 
@@ -68,12 +72,12 @@ class _Inspector:
     store: Store
     repair: bool
     now: float
-    told: Told
+    on_progress: OnProgress
 
     def findings(self) -> Iterator[Finding]:
         keys = sorted(self.store.survey())
         for done, key in enumerate(keys):
-            self.told(done, len(keys))
+            self.on_progress(done, len(keys))
             seen = self._examined(key)
             confirmed = seen and self._confirmed(key, seen)
             if confirmed:

@@ -11,21 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from zimage_cache.cache import files, thumbs
 from zimage_cache.cache.eviction import Order, Policy
-from zimage_cache.cache.index import Index
-from zimage_cache.cache.inventory import Inventory
+from zimage_cache.cache.index import Index, Listed, Listing
 from zimage_cache.cache.layout import is_key
-from zimage_cache.cache.ledger import Bounds, Ledger
-from zimage_cache.cache.listing import Listed, Listing, Pruned
+from zimage_cache.cache.ledger import Bounds, Inventory, Ledger
 from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.store import MAX_IMAGE, MAX_RECORD, Store
-from zimage_cache.cache.stored import Stored
-from zimage_cache.cache.tally import Complaints, Tally
-from zimage_cache.cache.told import Told, nobody
-from zimage_cache.cache.trouble import DiskFull, Trouble
+from zimage_cache.cache.tier import OnProgress, Stored, ignore_progress
+from zimage_cache.cache.trouble import DiskFull, LimitedWarnings, Tally, Trouble
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 from zimage_cache.faults import Faults, can_be_written
@@ -43,6 +40,14 @@ _TOUCH_SECONDS = 3600.0
 _DOOMED_SECONDS = 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a clean-up removed, or would: entries, and the bytes of all their files."""
+
+    entries: int
+    bytes: int
+
+
 class DiskTier:
     """Entries in a folder that other processes may be using at the same time.
 
@@ -57,8 +62,8 @@ class DiskTier:
         min_free_bytes: Bytes of the file system to leave to others; 0 = none.
         policy: Who goes first when room is needed, see `eviction`.
         clock: Seconds since 1970.
-        steady: Seconds on a clock that nobody sets.
-        complaints: Where trouble is logged.
+        steady: Monotonic seconds.
+        warnings: Where trouble is logged.
         faults: Where trouble stands while it lasts.
 
     `attended` tells that a caretaker scans the folder and brings it down to the bounds, in small batches. Then a write
@@ -80,7 +85,7 @@ class DiskTier:
         policy: Policy = "gdsf",
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
-        complaints: Complaints | None = None,
+        warnings: LimitedWarnings | None = None,
         faults: Faults | None = None,
     ) -> None:
         self.root = root
@@ -94,10 +99,10 @@ class DiskTier:
         self._clock = clock
         self._steady = steady
         self._store = Store(root)
-        complaints = complaints or Complaints()
-        index = Index(root, tally=self.tally, complaints=complaints, clock=steady)
+        warnings = warnings or LimitedWarnings()
+        index = Index(root, tally=self.tally, warnings=warnings, clock=steady)
         self._ledger = Ledger(index, Order(policy), clock)
-        self._trouble = Trouble(root, self.tally, complaints, steady, faults=faults or Faults(), works=self._writable)
+        self._trouble = Trouble(root, self.tally, warnings, steady, faults=faults or Faults(), works=self._writable)
         self._inventory = Inventory(self._store, self._ledger, clock)
         self._scanning = threading.Lock()
         self._doomed: dict[str, float] = {}
@@ -169,18 +174,18 @@ class DiskTier:
             # What is not there needs no lock, which a read-only disk refuses.
             return self._store.there(key) and bool(self._remove([key], pinned=True))
 
-    def clear(self, *, pinned: bool = False, told: Told = nobody) -> int:
+    def clear(self, *, pinned: bool = False, on_progress: OnProgress = ignore_progress) -> int:
         """Remove everything, also what other processes wrote; return how many entries that were.
 
         Args:
             pinned: Also what is pinned.
-            told: Hears how many keys of how many are done.
+            on_progress: Called with the number of keys done and of all keys.
 
         Raises:
             CacheWriteFailed: Counted and logged already; some may be gone.
         """
         with self._trouble.changing():
-            return len(self._remove(self._store.survey(), pinned=pinned, told=told))
+            return len(self._remove(self._store.survey(), pinned=pinned, on_progress=on_progress))
 
     def prune(
         self,
@@ -189,7 +194,7 @@ class DiskTier:
         to_bytes: int | None = None,
         to_entries: int | None = None,
         dry_run: bool = False,
-        told: Told = nobody,
+        on_progress: OnProgress = ignore_progress,
     ) -> Pruned:
         """Remove what nobody pinned.
 
@@ -198,7 +203,7 @@ class DiskTier:
             to_bytes: Then, in the order of eviction, as many as bring the folder down to so many bytes.
             to_entries: And to so many entries.
             dry_run: Only say what would go.
-            told: Hears how many keys of how many are done.
+            on_progress: Called with the number of keys done and of all keys.
 
         Raises:
             CacheWriteFailed: Counted and logged already; some may be gone.
@@ -207,7 +212,7 @@ class DiskTier:
         chosen = dict(self._ledger.surplus(older_than, to_bytes, to_entries))
         if not dry_run:
             with self._trouble.changing():
-                removed = self._remove(chosen, told=told)
+                removed = self._remove(chosen, on_progress=on_progress)
             chosen = {key: each for key, each in chosen.items() if key in removed}
         return Pruned(sum(each.whole for each in chosen.values()), sum(each.bytes for each in chosen.values()))
 
@@ -435,7 +440,9 @@ class DiskTier:
             return True
         return 0 < self.max_bytes < (image_bytes + record_bytes) * _LARGEST_SHARE
 
-    def _remove(self, keys: Collection[str], *, pinned: bool = False, told: Told = nobody) -> set[str]:
+    def _remove(
+        self, keys: Collection[str], *, pinned: bool = False, on_progress: OnProgress = ignore_progress
+    ) -> set[str]:
         """Remove entries and what is left of some; return the keys of the entries.
 
         Raises:
@@ -443,7 +450,7 @@ class DiskTier:
         """
         removed: set[str] = set()
         for done, key in enumerate(keys):
-            told(done, len(keys))
+            on_progress(done, len(keys))
             try:
                 with self._inventory.changing(key):
                     if pinned or not self._store.pinned(key):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zimage_cache.cache.stored import Signature
+from zimage_cache.cache.tier import Signature
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 
 # Never through a planted link; never waiting for the writer of a FIFO.

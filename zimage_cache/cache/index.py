@@ -11,14 +11,14 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from filelock import FileLock
 
 from zimage_cache.cache.layout import is_key
-from zimage_cache.cache.listing import Listed, Listing
-from zimage_cache.cache.tally import Complaints, Tally
+from zimage_cache.cache.trouble import LimitedWarnings, Tally
 from zimage_cache.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -54,6 +54,45 @@ CREATE TABLE IF NOT EXISTS entries (
 );
 CREATE INDEX IF NOT EXISTS newest ON entries (created DESC, key DESC) WHERE prompt IS NOT NULL;
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One stored entry, as lists show it.
+
+    Args:
+        key: Its fingerprint.
+        prompt: As asked.
+        created: Seconds since 1970.
+        bytes: Of record, picture and thumbnail together.
+        gpu_seconds: What drawing it took.
+        frequency: How often it was drawn or served, as far as is remembered.
+        pinned: Whether it stays until somebody deletes it by name.
+        seed: Of the picture.
+        width: In pixels.
+        height: In pixels.
+        model: Which drew it.
+    """
+
+    key: str
+    prompt: str
+    created: float
+    bytes: int
+    gpu_seconds: float
+    frequency: int
+    pinned: bool
+    seed: int
+    width: int
+    height: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of a list, newest first; `cursor` asks for the next one, None on the last."""
+
+    items: list[Listed]
+    cursor: str | None
 
 
 class Row(NamedTuple):
@@ -109,7 +148,7 @@ class Use(NamedTuple):
 
 
 # What of a row tells whether it is still right: bytes, whole, stamp, pinned.
-Told = tuple[int, bool, int, bool]
+Known = tuple[int, bool, int, bool]
 
 _NUMBERS = 9  # so many numbers follow the key
 _FIELDS = ", ".join(Row._fields)
@@ -127,8 +166,8 @@ class Index:
     Args:
         root: The cache folder; nothing is made there before the first call.
         tally: Counts `index_errors`.
-        complaints: Where trouble is logged.
-        clock: Seconds on a clock that nobody sets.
+        warnings: Where trouble is logged.
+        clock: Monotonic seconds.
 
     Threads: any, one at a time. All calls may block for the disk, and for another process for a second at most.
     """
@@ -138,13 +177,13 @@ class Index:
         root: Path,
         *,
         tally: Tally,
-        complaints: Complaints,
+        warnings: LimitedWarnings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = root / NAME
         self.behind = True  # rows may be missing or wrong: the files have to be looked at
         self._tally = tally
-        self._complaints = complaints
+        self._warnings = warnings
         self._clock = clock
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -175,7 +214,7 @@ class Index:
 
         return self._attempt(read) or []
 
-    def told(self) -> dict[str, Told]:
+    def told(self) -> dict[str, Known]:
         """Return what was said of each key that is there."""
         sql = "SELECT key, bytes, whole, stamp, pinned FROM entries WHERE bytes > 0"
         found = self._attempt(lambda connection: connection.execute(sql).fetchall())
@@ -304,7 +343,7 @@ class Index:
 
     def _complain(self, error: Exception) -> None:
         self._tally.add("index_errors")
-        self._complaints.warn("index", f"{self.path}: {error}; going on without what it says")
+        self._warnings.warn("index", f"{self.path}: {error}; going on without what it says")
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, bool]:

@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-from zimage_cache.cache.stored import Stored
+from zimage_cache.cache.tier import Stored
 
 # What Python needs for a record, however small the PNG beside it is.
 _LEAST_WEIGHT: Final = 8192

@@ -18,7 +18,7 @@ from zimage_cache.cache import files, thumbs
 from zimage_cache.cache.layout import Layout, key_in, writer_of
 from zimage_cache.cache.locks import Stripes
 from zimage_cache.cache.quarantine import Quarantine
-from zimage_cache.cache.stored import Signature, Stored
+from zimage_cache.cache.tier import Signature, Stored
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 

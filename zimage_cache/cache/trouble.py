@@ -3,24 +3,109 @@
 Nothing here decides what a failure means for the caller, except that one of reading never reaches the caller.
 """
 
+import logging
 import os
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from zimage_cache.cache import files
-from zimage_cache.cache.backoff import Backoff
-from zimage_cache.cache.tally import Complaints, Tally
 from zimage_cache.errors import CacheError, CacheWriteFailed
 from zimage_cache.faults import Faults, cause_of
 
+_log = logging.getLogger("zimage_cache.cache")
+_QUIET_SECONDS: Final = 60.0
+# The first failures may concern one picture; from here on the disk itself is at fault.
+_TOLERATED: Final = 3
+_SHORTEST: Final = 1.0
+_LONGEST: Final = 60.0
 # What lasting trouble means, by its cause.
 FAULTS: Final = {
     "disk_full": "the disk of the cache is full: pictures are drawn and delivered, but new ones are not stored",
     "read_only": "the cache's folder cannot be changed: what is stored is served, nothing is stored or deleted",
     "unwritable": "the cache's disk fails: pictures are drawn and delivered, but new ones are not stored",
 }
+
+
+class Tally:
+    """Counts events by name. Threads: any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, event: str) -> None:
+        """Count one *event*."""
+        with self._lock:
+            self._counts[event] += 1
+
+    def __getitem__(self, event: str) -> int:
+        return self._counts[event]
+
+
+class LimitedWarnings:
+    """Logs one WARNING per kind of trouble and minute; what was left out is said with the next one.
+
+    Args:
+        clock: Monotonic seconds.
+
+    Threads: any.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: dict[str, float] = {}
+        self._swallowed: Counter[str] = Counter()
+
+    def warn(self, kind: str, message: str) -> None:
+        """Log *message*, unless the same *kind* was logged within the last minute."""
+        with self._lock:
+            now = self._clock()
+            if now - self._last.get(kind, -_QUIET_SECONDS) < _QUIET_SECONDS:
+                self._swallowed[kind] += 1
+                return
+            self._last[kind] = now
+            swallowed = self._swallowed.pop(kind, 0)
+        again = f" ({swallowed} more like it since the last warning)" if swallowed else ""
+        _log.warning("cache trouble [%s]: %s%s", kind, message, again)
+
+
+class Backoff:
+    """Pauses after repeated failure: 1 s after the third in a row, twice as long after each further one, up to 60 s.
+
+    Args:
+        clock: Monotonic seconds.
+
+    Threads: any.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._until = 0.0
+
+    @property
+    def pausing(self) -> bool:
+        """Whether it is too early to try again."""
+        return self._failures >= _TOLERATED and self._clock() < self._until
+
+    def failed(self) -> None:
+        """Say that it went wrong."""
+        with self._lock:
+            self._failures += 1
+            doublings = min(self._failures - _TOLERATED, 16)
+            self._until = self._clock() + min(_LONGEST, _SHORTEST * 2.0**doublings)
+
+    def succeeded(self) -> None:
+        """Say that it works."""
+        with self._lock:
+            self._failures = 0
 
 
 class DiskFull(CacheWriteFailed):
@@ -33,8 +118,8 @@ class Trouble:
     Args:
         root: The folder, for messages.
         tally: Where they are counted.
-        complaints: Where they are logged.
-        steady: Seconds on a clock that nobody sets.
+        warnings: Where they are logged.
+        steady: Monotonic seconds.
         faults: Where they stand while they last.
         works: Tells whether the folder can be written again; may raise `OSError` for no.
     """
@@ -43,7 +128,7 @@ class Trouble:
         self,
         root: Path,
         tally: Tally,
-        complaints: Complaints,
+        warnings: LimitedWarnings,
         steady: Callable[[], float],
         *,
         faults: Faults,
@@ -51,7 +136,7 @@ class Trouble:
     ) -> None:
         self._root = root
         self._tally = tally
-        self._complaints = complaints
+        self._warnings = warnings
         self._backoff = Backoff(steady)
         self._faults = faults
         self._works = works
@@ -59,7 +144,7 @@ class Trouble:
     def note(self, event: str, kind: str, message: str) -> None:
         """Count one *event*, and log it as trouble of a *kind*."""
         self._tally.add(event)
-        self._complaints.warn(kind, message)
+        self._warnings.warn(kind, message)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.check import check
+from zimage_cache.cache.index import Listed
 from zimage_cache.cache.layout import Layout, key_in
-from zimage_cache.cache.listing import Listed
-from zimage_cache.cache.tiered import ResultCache
-from zimage_cache.cache.told import Told
+from zimage_cache.cache.tier import OnProgress
 from zimage_cache.cli.client import Client, local_url
 from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, print_json, print_table, shortened
 from zimage_cache.errors import InvalidRequest, NotCached
@@ -122,8 +122,8 @@ def show(settings: Settings, key: str, *, as_json: bool) -> None:
 @click.option("--repair", is_flag=True, help="Quarantine what is damaged, remove what belongs to nothing.")
 def check_files(settings: Settings, *, repair: bool, as_json: bool) -> None:
     """Read and verify everything; status 1, and one line a finding, when something is wrong."""
-    with _counting(f"verifying {settings.cache_folder}") as told:
-        findings = check(settings.cache_folder, repair=repair, told=told)
+    with _counting(f"verifying {settings.cache_folder}") as on_progress:
+        findings = check(settings.cache_folder, repair=repair, on_progress=on_progress)
     if as_json:
         rows = [asdict(finding) | {"path": str(finding.path)} for finding in findings]
         print_json({"findings": rows, "repaired": repair})
@@ -158,9 +158,9 @@ def prune(
     if older_than is None and to_bytes is None and max_entries is None:
         older_than, to_bytes = settings.cache_ttl or None, settings.cache_max_bytes or None
         max_entries = settings.cache_max_entries or None
-    with _opened(settings) as cache, _counting("looking at the cache", "removing") as told:
+    with _opened(settings) as cache, _counting("looking at the cache", "removing") as on_progress:
         pruned = cache.prune(
-            older_than=older_than, to_bytes=to_bytes, to_entries=max_entries, dry_run=dry_run, told=told
+            older_than=older_than, to_bytes=to_bytes, to_entries=max_entries, dry_run=dry_run, on_progress=on_progress
         )
     if as_json:
         print_json({**asdict(pruned), "dry_run": dry_run})
@@ -176,8 +176,8 @@ def clear(settings: Settings, *, pinned: bool, yes: bool, as_json: bool) -> None
     """Remove every stored picture that is not pinned; your copies in output_image/ stay."""
     if not yes and sys.stdin.isatty():
         click.confirm(f"Remove the pictures in {settings.cache_folder}?", abort=True, err=True)
-    with _opened(settings) as cache, _counting("removing") as told:
-        removed = cache.clear(pinned=pinned, told=told)
+    with _opened(settings) as cache, _counting("removing") as on_progress:
+        removed = cache.clear(pinned=pinned, on_progress=on_progress)
     print_answer({"entries": removed}, f"removed {counted(removed)}", as_json=as_json)
 
 
@@ -376,7 +376,7 @@ def _bar() -> Progress:
 
 
 @contextmanager
-def _counting(words: str, then: str | None = None) -> Iterator[Told]:
+def _counting(words: str, then: str | None = None) -> Iterator[OnProgress]:
     """Draw a bar on a terminal, moving without measure until the first count comes, *then* under other words."""
     with _bar() as bar:
         task = bar.add_task(escape(words), total=None)

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from zimage_cache.cache.listing import Listed, Listing, Pruned
-from zimage_cache.cache.tiered import CacheStats, ResultCache
+from zimage_cache.cache.cache import CacheStats, ResultCache
+from zimage_cache.cache.disk import Pruned
+from zimage_cache.cache.index import Listed, Listing
 from zimage_cache.service.shelf import Shelf
 from zimage_cache.service.statistics import Period, Statistics
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from zimage_cache.cache import thumbs
-from zimage_cache.cache.tiered import ResultCache
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.entry import Entry, Source
 from zimage_cache.service.flights import Landing, Plan
 from zimage_cache.service.pool import Pool

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from zimage_cache.cache.tiered import ResultCache
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.entry import Entry
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import Drawing

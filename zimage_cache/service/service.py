@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.locks import Generation
-from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry
 from zimage_cache.errors import Cancelled, InvalidRequest, NotCached, TimedOut
 from zimage_cache.faults import Faults

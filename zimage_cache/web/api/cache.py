@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 from starlette.exceptions import HTTPException
 
-from zimage_cache.cache.listing import Listed
+from zimage_cache.cache.index import Listed
 from zimage_cache.request import Integer, Number, invalid_request
 from zimage_cache.service.curator import Held
 from zimage_cache.service.service import ImageService

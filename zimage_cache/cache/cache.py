@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from zimage_cache.cache import thumbs
 from zimage_cache.cache.caretaker import Caretaker
-from zimage_cache.cache.disk import DiskTier
+from zimage_cache.cache.disk import DiskTier, Pruned
+from zimage_cache.cache.index import Listed, Listing
 from zimage_cache.cache.layout import is_key
-from zimage_cache.cache.listing import Listed, Listing, Pruned
 from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.stored import Stored
-from zimage_cache.cache.tally import Tally
-from zimage_cache.cache.told import Told, nobody
+from zimage_cache.cache.tier import OnProgress, Stored, ignore_progress
+from zimage_cache.cache.trouble import Tally
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import CacheUnavailable, CacheWriteFailed, CorruptEntry
 
@@ -161,15 +160,15 @@ class ResultCache:
         self._memory.delete(key)
         return deleted or remembered
 
-    def clear(self, *, pinned: bool = False, told: Told = nobody) -> int:
+    def clear(self, *, pinned: bool = False, on_progress: OnProgress = ignore_progress) -> int:
         """Remove everything from both tiers; return how many entries the disk had.
 
         Args:
             pinned: Also what is pinned.
-            told: Hears how many keys of how many are done.
+            on_progress: Called with the number of keys done and of all keys.
         """
         with _refused("not all of the cache can be removed"):
-            removed = self._disk.clear(pinned=pinned, told=told)
+            removed = self._disk.clear(pinned=pinned, on_progress=on_progress)
         self._memory.clear()
         return removed
 
@@ -180,7 +179,7 @@ class ResultCache:
         to_bytes: int | None = None,
         to_entries: int | None = None,
         dry_run: bool = False,
-        told: Told = nobody,
+        on_progress: OnProgress = ignore_progress,
     ) -> Pruned:
         """Remove what nobody pinned from both tiers; blocks for a look at the whole disk.
 
@@ -189,14 +188,18 @@ class ResultCache:
             to_bytes: Then, in the order of eviction, as many as bring the disk down to so many bytes.
             to_entries: And to so many entries.
             dry_run: Only say what would go.
-            told: Hears how many keys of how many are done, once it removes.
+            on_progress: Called with the number of keys done and of all keys, once it removes.
 
         Returns:
             What went, or would go.
         """
         with _refused("not all of that can be removed"):
             return self._disk.prune(
-                older_than=older_than, to_bytes=to_bytes, to_entries=to_entries, dry_run=dry_run, told=told
+                older_than=older_than,
+                to_bytes=to_bytes,
+                to_entries=to_entries,
+                dry_run=dry_run,
+                on_progress=on_progress,
             )
 
     def pin(self, key: str) -> bool:

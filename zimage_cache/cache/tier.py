@@ -1,9 +1,16 @@
-"""What the tiers hand each other: an entry and which version of its record it was read from."""
+"""What all tiers share: the values they exchange, and how they report progress."""
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 from zimage_cache.entry import Entry
+
+OnProgress = Callable[[int, int], object]  # called with the number of keys done and the number of all keys
+
+
+def ignore_progress(_done: int, _total: int) -> None:
+    """Do nothing."""
 
 
 class Signature(NamedTuple):

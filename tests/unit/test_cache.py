@@ -12,11 +12,11 @@ from PIL import Image
 
 from tests.waiting import Clock, wait_until
 from zimage_cache.cache import thumbs
+from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.layout import Layout
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.entry import Entry, Source
 from zimage_cache.errors import CacheUnavailable
 from zimage_cache.faults import Faults
