@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.factories import picture_entry
-from zimage_cache.cache.cache import ResultCache
+from zimage_cache.cache.cache import NoCache, ResultCache
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
@@ -172,7 +172,7 @@ class Studio:
         self.generator = generator
         faults = Faults()
         self.memory, self.disk = MemoryTier(2**26), DiskTier(root / "cache", max_bytes=0, faults=faults)
-        self.cache = ResultCache(self.memory, self.disk) if caching else None
+        self.cache = ResultCache(self.memory, self.disk) if caching else NoCache()
         history = History(root / "output_image", faults=faults)
         generators = {each.profile.name: each for each in (generator, *others)}
         self.service = ImageService(generators, self.cache, history, faults=faults, **options)
@@ -180,8 +180,7 @@ class Studio:
 
     def start(self) -> None:
         """Start what a server starts."""
-        if self.cache is not None:
-            self.cache.start()
+        self.cache.start()
         self.service.start()
         self._open = True
 
@@ -191,8 +190,7 @@ class Studio:
             self.generator.before_step.open()
         if self._open:
             self.service.close()
-            if self.cache is not None:
-                self.cache.close()
+            self.cache.close()
         self._open = False
 
     async def landed(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import zimage_cache
-from zimage_cache.cache.cache import ResultCache
+from zimage_cache.cache.cache import AnyCache, NoCache, ResultCache
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.errors import GeneratorError, SettingsError
@@ -167,7 +167,7 @@ def make_service(
     """
     _require_folders(settings)
     faults = Faults()
-    cache = make_cache(settings, faults) if settings.caching else None
+    cache = make_cache(settings, faults) if settings.caching else NoCache()
     residency = Residency(settings.max_models, settings.idle_unload)
     first = residency.add(generator, _interrupt(generator))
     residents = [first, *(residency.add(other, _interrupt(other)) for other in others)]
@@ -267,10 +267,9 @@ def serve(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _running(
-    service: ImageService, cache: ResultCache | None, residency: Residency, generators: Sequence[ZImageGenerator]
+    service: ImageService, cache: AnyCache, residency: Residency, generators: Sequence[ZImageGenerator]
 ) -> Iterator[None]:
-    if cache is not None:
-        cache.start()
+    cache.start()
     service.history.start()
     service.start()
     residency.start()
@@ -282,8 +281,7 @@ def _running(
         residency.stop()
         service.close()
         service.history.close()
-        if cache is not None:
-            cache.close()
+        cache.close()
 
 
 def _require_folders(settings: Settings) -> None:

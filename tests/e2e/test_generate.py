@@ -296,7 +296,8 @@ def test_lookup_tells_without_doing(serve):
     image = first.image()
     first.close()
     house = serve()
-    before = house.studio.cache.stats()
+    cache = house.studio.cache
+    before = cache.counts()["hits_disk"]
     body = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4}
     found = house.client.post("/lookup", json=body | {"seed": 7, "n": 2}).json()
     assert set(found) == {"images", "eta_seconds"}
@@ -312,9 +313,9 @@ def test_lookup_tells_without_doing(serve):
     assert len(found["images"][1]["key"]) == 64
     (drawn,) = house.client.post("/lookup", json=body).json()["images"]
     assert drawn == {"key": None, "cached": False, "age_seconds": None, "image_url": None}
-    after = house.studio.cache.stats()
-    assert (after.hits_memory, after.hits_disk, after.memory_entries) == (0, 0, 0)
-    assert (before.hits_disk, house.studio.generator.recipes) == (0, [])
+    after = cache.counts()
+    assert (after["hits_memory"], after["hits_disk"], cache.held().memory_entries) == (0, 0, 0)
+    assert (before, house.studio.generator.recipes) == (0, [])
     assert house.image()["source"] == "disk"
 
 

@@ -71,8 +71,8 @@ def full(root: Path, number: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         stored = cache.put(entry)
         hit = cache.get(entry.record.key)
-        stats = cache.stats()
-        answers.append([stored, hit is not None and hit.entry == entry, stats.write_errors, stats.disk_entries])
+        errors, entries = cache.counts()["write_errors"], cache.held().disk_entries
+        answers.append([stored, hit is not None and hit.entry == entry, errors, entries])
         answers[-1].append(len(list((root / "tmp").iterdir())))
     _say(answers=answers)
 
@@ -115,10 +115,10 @@ def mix(root: Path, number: int) -> None:
             wrong.append(repr(error))
         done += 1
     cache.close()
-    stats = cache.stats()
-    hits = stats.hits_memory + stats.hits_disk
-    counts = {name: getattr(stats, name) for name in ("corrupt", "read_errors", "index_errors", "evictions", "writes")}
-    _say(wrong=wrong, done=done, hits=hits, **counts)
+    counts = cache.counts()
+    hits = counts["hits_memory"] + counts["hits_disk"]
+    told = {name: counts[name] for name in ("corrupt", "read_errors", "index_errors", "evictions", "writes")}
+    _say(wrong=wrong, done=done, hits=hits, **told)
 
 
 def _act(cache: ResultCache, disk: DiskTier, act: str, looks: list, rng: random.Random) -> list[str]:
@@ -129,7 +129,7 @@ def _act(cache: ResultCache, disk: DiskTier, act: str, looks: list, rng: random.
         case "delete" | "thumbnail" | "peek" | "pin" | "unpin":
             getattr(cache, act)(key)
         case "evict":
-            cache.prune(to_bytes=int(cache.stats().disk_bytes * 0.8))
+            cache.prune(to_bytes=int(cache.held().disk_bytes * 0.8))
         case "list":
             return [f"listed {item}" for item in cache.entries("circle").items if item.prompt != "a 红 circle"]
         case "check":

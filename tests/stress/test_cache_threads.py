@@ -63,13 +63,13 @@ def test_threads_put_get_delete_evict(tmp_path, entry, rounds, bytes_below):
         thread.join()
     cache.close()
 
-    stats = cache.stats()
+    held, counts = cache.held(), cache.counts()
     assert wrong == []
-    assert stats.write_errors >= len(failed)  # eight at once may find every victim busy
-    assert (stats.corrupt, stats.read_errors) == (0, 0)
-    assert stats.evictions > 0
-    assert stats.disk_bytes == bytes_below(tmp_path) <= bound
-    assert stats.disk_entries == len(list((tmp_path / "keys").iterdir()))
+    assert counts["write_errors"] >= len(failed)  # eight at once may find every victim busy
+    assert (counts["corrupt"], counts["read_errors"]) == (0, 0)
+    assert counts["evictions"] > 0
+    assert held.disk_bytes == bytes_below(tmp_path) <= bound
+    assert held.disk_entries == len(list((tmp_path / "keys").iterdir()))
     assert check(tmp_path) == []
 
 
@@ -175,9 +175,9 @@ class CacheMachine(RuleBasedStateMachine):
         for disk in (*self.disks, *self.disks):  # the second time they hear of what the others have met
             disk.keep_up()
         for cache in self.caches:
-            stats = cache.stats()
-            assert stats.disk_bytes == type(self).bytes_below(self.root) <= self.bound
-            assert (stats.disk_entries, stats.pinned) == (len(self.model), len(self.pinned))
+            held = cache.held()
+            assert held.disk_bytes == type(self).bytes_below(self.root) <= self.bound
+            assert (held.disk_entries, held.pinned) == (len(self.model), len(self.pinned))
 
     def teardown(self) -> None:
         for disk in self.disks:

@@ -1,4 +1,4 @@
-"""Tests of cache.tiered."""
+"""Both tiers together, and the cache that is switched off."""
 
 import errno
 import hashlib
@@ -12,9 +12,10 @@ from PIL import Image
 
 from tests.waiting import Clock, wait_until
 from zimage_cache.cache import thumbs
-from zimage_cache.cache.cache import ResultCache
+from zimage_cache.cache.cache import Held, NoCache, ResultCache
 from zimage_cache.cache.check import check
-from zimage_cache.cache.disk import DiskTier
+from zimage_cache.cache.disk import DiskTier, Pruned
+from zimage_cache.cache.index import Listing
 from zimage_cache.cache.layout import Layout
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.entry import Entry, Source
@@ -56,8 +57,8 @@ def _fail(number):
 
 
 def _hits(cache: ResultCache) -> tuple[int, int]:
-    stats = cache.stats()
-    return stats.hits_memory, stats.hits_disk
+    counts = cache.counts()
+    return counts["hits_memory"], counts["hits_disk"]
 
 
 def test_memory_then_disk(make, entry):
@@ -75,14 +76,14 @@ def test_memory_then_disk(make, entry):
 
 def test_misses_are_not_counted(cache, entry):
     """A miss is `None` and raises no counter: the service counts those."""
-    before = cache.stats()
+    before = cache.held(), cache.counts()
 
     assert cache.get(entry(1).record.key) is None
     assert cache.get("../etc/passwd") is None
     assert cache.peek("x") is None
     assert cache.thumbnail("y") is None
     assert cache.delete("z") is False
-    assert cache.stats() == before
+    assert (cache.held(), cache.counts()) == before
 
 
 def test_peek_leaves_no_trace(make, entry):
@@ -93,7 +94,7 @@ def test_peek_leaves_no_trace(make, entry):
     assert cache.peek(entry(1).record.key) == entry(1)
 
     assert _hits(cache) == (0, 0)
-    assert cache.stats().memory_entries == 0
+    assert cache.held().memory_entries == 0
 
 
 @pytest.mark.parametrize("which", ["record", "image"])
@@ -106,8 +107,8 @@ def test_deletion_by_hand_counts_at_once(root, cache, entry, which):
 
     assert cache.peek(entry(1).record.key) is None
     assert cache.get(entry(1).record.key) is None
-    assert cache.stats().memory_entries == 0
-    assert cache.stats().corrupt == 0
+    assert cache.held().memory_entries == 0
+    assert cache.counts()["corrupt"] == 0
 
 
 @pytest.mark.parametrize("method", ["delete", "clear"])
@@ -158,7 +159,7 @@ def test_disk_that_does_not_answer_is_no_witness(cache, entry, monkeypatch, numb
     assert cache.get(entry(1).record.key).source is Source.MEMORY
 
     monkeypatch.undo()
-    assert cache.stats().read_errors == 1
+    assert cache.counts()["read_errors"] == 1
 
 
 def test_failed_write_lives_in_memory(cache, entry, monkeypatch):
@@ -168,12 +169,12 @@ def test_failed_write_lives_in_memory(cache, entry, monkeypatch):
 
     assert cache.get(entry(1).record.key).source is Source.MEMORY
     assert cache.peek(entry(1).record.key) == entry(1)
-    stats = cache.stats()
-    assert (stats.write_errors, stats.writes, stats.disk_entries, stats.disk_bytes) == (1, 0, 0, 0)
+    held, counts = cache.held(), cache.counts()
+    assert (counts["write_errors"], counts["writes"], held.disk_entries, held.disk_bytes) == (1, 0, 0, 0)
 
     monkeypatch.undo()
     assert cache.put(entry(1)) is True
-    assert cache.stats().disk_entries == 1
+    assert cache.held().disk_entries == 1
 
 
 def test_failed_write_hides_the_replaced_one(cache, entry, monkeypatch):
@@ -214,7 +215,7 @@ def test_a_failed_change_says_so(cache, entry, monkeypatch):
     assert [cache.delete(none), cache.pin(none), cache.unpin(none), cache.unpin(known)] == [False] * 4
 
     monkeypatch.undo()
-    assert cache.stats().write_errors == 5
+    assert cache.counts()["write_errors"] == 5
     assert cache.get(known).entry == entry(1)
 
 
@@ -244,7 +245,7 @@ def test_a_clean_up_that_breaks_off_says_how_far_it_came(cache, disk, entry, mon
         cache.prune(to_bytes=0)
     monkeypatch.undo()
     disk.keep_up()
-    assert 0 < cache.stats().disk_entries < 4
+    assert 0 < cache.held().disk_entries < 4
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_oversized_is_kept_nowhere(make, entry):
     assert cache.put(entry(1)) is False
 
     assert cache.get(entry(1).record.key) is None
-    assert (cache.stats().oversized, cache.stats().write_errors) == (1, 0)
+    assert (cache.counts()["oversized"], cache.counts()["write_errors"]) == (1, 0)
 
 
 def test_memory_without_room_reads_the_disk(make, entry):
@@ -327,7 +328,7 @@ def test_memory_hits_keep_an_entry_on_disk(make, entry):
     """Being served from memory counts as use: eviction from disk takes what nobody asks for."""
     cache = make()
     cache.put(entry(0))
-    bounded = make(disk=int(cache.stats().disk_bytes * 4.5))
+    bounded = make(disk=int(cache.held().disk_bytes * 4.5))
     for seed in range(1, 5):
         bounded.put(entry(seed))
     for seed in range(5, 8):
@@ -336,7 +337,7 @@ def test_memory_hits_keep_an_entry_on_disk(make, entry):
 
     assert bounded.get(entry(1).record.key) is not None
     assert bounded.get(entry(2).record.key) is None
-    assert bounded.stats().evictions >= 3
+    assert bounded.counts()["evictions"] >= 3
     cache.clear()
 
 
@@ -347,7 +348,7 @@ def test_corrupt_entry_heals(root, cache, entry):
     restarted = ResultCache(MemoryTier(0), DiskTier(root, max_bytes=0))
 
     assert restarted.get(entry(1).record.key) is None
-    assert restarted.stats().corrupt == 1
+    assert restarted.counts()["corrupt"] == 1
     assert restarted.put(entry(1))
     assert restarted.get(entry(1).record.key).entry == entry(1)
 
@@ -383,9 +384,9 @@ def test_thumbnail_goes_with_its_entry(root, cache, entry, bytes_below):
     """It is counted in the bytes, gone after a deletion by any means, and made anew for a replacement."""
     key = entry(1).record.key
     cache.put(entry(1, look=1))
-    without = cache.stats().disk_bytes
+    without = cache.held().disk_bytes
     first = cache.thumbnail(key)
-    assert without < cache.stats().disk_bytes == bytes_below(root)
+    assert without < cache.held().disk_bytes == bytes_below(root)
 
     cache.put(entry(1, look=2))
     assert cache.thumbnail(key) != first
@@ -396,7 +397,7 @@ def test_thumbnail_goes_with_its_entry(root, cache, entry, bytes_below):
     cache.thumbnail(key)
     assert cache.delete(key)
     assert cache.thumbnail(key) is None
-    assert cache.stats().disk_bytes == bytes_below(root) == 0
+    assert cache.held().disk_bytes == bytes_below(root) == 0
 
 
 def test_thumbnail_of_what_is_not_on_disk(cache, entry, monkeypatch):
@@ -432,7 +433,7 @@ def test_start_learns_in_the_background(make, entry):
     cache.start()
     wait_until(lambda: cache.learned)
 
-    assert cache.stats().disk_entries == 3
+    assert cache.held().disk_entries == 3
     cache.close()
     assert cache.get(entry(1).record.key)
     assert cache.put(entry(9))
@@ -467,7 +468,7 @@ def test_pins_and_lists_reach_through(make, entry):
 
     assert cache.pin(key)
     assert [item.pinned for item in cache.entries("circle").items].count(True) == 1
-    assert cache.stats().pinned == 1
+    assert cache.held().pinned == 1
     assert cache.prune(to_bytes=0, dry_run=True) == cache.prune(to_bytes=0)
     assert [cache.get(entry(seed).record.key) is not None for seed in range(3)] == [False, True, False]
     assert cache.show(key).seed == 1
@@ -485,7 +486,7 @@ def test_deleting_what_is_gone_already(root, cache, entry):
     Layout(root).record(entry(1).record.key).unlink()
 
     assert cache.delete(entry(1).record.key) is False
-    assert cache.stats().memory_entries == 0
+    assert cache.held().memory_entries == 0
 
 
 def test_too_old_for_memory_too(root, entry):
@@ -498,7 +499,7 @@ def test_too_old_for_memory_too(root, entry):
 
     assert cache.get(entry(1).record.key) is None
     assert cache.peek(entry(1).record.key) is None
-    assert (cache.stats().expired, cache.stats().memory_entries) == (1, 0)
+    assert (cache.counts()["expired"], cache.held().memory_entries) == (1, 0)
     now[0] -= 61
     assert cache.get(entry(1).record.key).source is Source.DISK
 
@@ -514,18 +515,18 @@ def test_hits_in_memory_are_told_to_others(make, cache, disk, entry):
 
     assert theirs.entries().items
     assert theirs.show(entry(2).record.key).frequency == 6
-    assert theirs.prune(to_bytes=mine.stats().disk_bytes // 4 + 100).entries == 3
+    assert theirs.prune(to_bytes=mine.held().disk_bytes // 4 + 100).entries == 3
     assert theirs.get(entry(2).record.key)
 
 
 def test_victim_age(cache, disk, entry):
     """It says how long the last victim had not been used; nothing before the first."""
     cache.put(entry(0))
-    assert cache.stats().victim_age_seconds is None
+    assert cache.held().victim_age_seconds is None
     disk.max_entries = 1
     cache.put(entry(1))
 
-    assert 0 <= cache.stats().victim_age_seconds < 3600
+    assert 0 <= cache.held().victim_age_seconds < 3600
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, errno.EMFILE])
@@ -556,4 +557,54 @@ def test_nothing_raises_in_any_trouble(cache, disk, entry, monkeypatch, number):
     monkeypatch.undo()
     assert cache.put(entry(3)) is True
     assert cache.get(entry(1).record.key).entry == entry(1)
-    assert cache.stats().corrupt == 0
+    assert cache.counts()["corrupt"] == 0
+
+
+def test_what_is_held_is_what_lies_there(cache, entry, bytes_below, root):
+    """Bytes, entries and pins are those of the folder and of memory."""
+    entries = [entry(seed) for seed in range(3)]
+    for each in entries:
+        cache.put(each)
+    assert cache.pin(entries[0].record.key)
+    held = cache.held()
+    assert (held.disk_entries, held.memory_entries, held.pinned) == (3, 3, 1)
+    assert held.disk_bytes == bytes_below(root)
+    assert held.memory_bytes == sum(len(each.png) for each in entries)
+
+
+def test_prune_says_what_it_takes(cache, entry, bytes_below, root):
+    """Entries and bytes are those that went, or would; a dry run takes none."""
+    for seed in range(2):
+        cache.put(entry(seed))
+    before = bytes_below(root)
+    for dry_run, left in ((True, before), (False, 0)):
+        assert cache.prune(to_bytes=0, dry_run=dry_run) == Pruned(2, before)
+        assert bytes_below(root) == left
+
+
+def test_switched_off_it_holds_nothing(entry):
+    """Every look-up misses, what is put is gone, every list is empty; each key may be generated."""
+    off = NoCache()
+    off.start()
+    key = entry(1).record.key
+    assert off.put(entry(1))
+    assert [off.get(key), off.recall(key), off.peek(key), off.thumbnail(key), off.show(key)] == [None] * 5
+    assert [off.delete(key), off.pin(key), off.unpin(key)] == [False] * 3
+    assert (off.held(), off.entries(), off.prune(to_bytes=0), off.clear()) == (
+        Held(),
+        Listing([], None),
+        Pruned(0, 0),
+        0,
+    )
+    assert off.counts()["writes"] == 0
+    rights = [off.generation(key), off.generation(key)]
+    assert None not in rights
+    for right in rights:
+        right.release()
+    off.close()
+
+
+def test_the_switched_off_cache_has_every_method():
+    """What the service may call on one cache it may call on the other."""
+    methods = {name for name in vars(ResultCache) if not name.startswith("_")}
+    assert methods <= {name for name in vars(NoCache) if not name.startswith("_")}

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.factories import asked
+from zimage_cache.cache.cache import Held
 from zimage_cache.cache.disk import Pruned
 from zimage_cache.cache.index import Listing
 from zimage_cache.request import ImageRequest
@@ -274,14 +275,13 @@ async def test_without_a_cache_there_is_nothing(studio):
 
 
 class Slow:
-    """A curator that remembers which thread it was asked in."""
+    """A cache that remembers which thread it was called in."""
 
-    def __init__(self, overview: dict[str, Any]) -> None:
+    def __init__(self) -> None:
         self.threads: list[int] = []
-        self._overview = overview
 
     def __getattr__(self, name: str) -> Any:
-        answers = {"overview": self._overview, "entries": Listing([], None), "prune": Pruned(0, 0)}
+        answers = {"held": Held(), "entries": Listing([], None), "prune": Pruned(0, 0)}
 
         def answer(*_arguments: object, **_options: object) -> Any:
             self.threads.append(threading.get_ident())
@@ -292,8 +292,8 @@ class Slow:
 
 async def test_no_route_waits_in_the_event_loop(house):
     """Everything that may wait for the disk does so in other threads than the loop's."""
-    slow = Slow(house.service.curator.overview())
-    house.service.curator = slow
+    slow = Slow()
+    house.service.cache = slow
     async with client_of(house.service) as client:
         answers = [
             await client.get("/cache/stats"),
@@ -302,7 +302,7 @@ async def test_no_route_waits_in_the_event_loop(house):
             *[await client.request(method, path.format(KEY)) for method, path in CHANGES],
         ]
     assert [answer.status_code for answer in answers] == [200] * 6
-    assert len(slow.threads) == 6
+    assert len(slow.threads) == 7  # unpinning looks first
     assert threading.get_ident() not in slow.threads
 
 

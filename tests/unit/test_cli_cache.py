@@ -100,7 +100,7 @@ def refused(result: Result, status: int, words: str) -> None:
 
 def test_the_commands_are_those_of_the_contract():
     """Names that scripts use."""
-    assert set(cli.cache.commands) == {
+    assert set(cli.cache_group.commands) == {
         "stats",
         "list",
         "show",

@@ -69,7 +69,7 @@ async def test_each_number_is_the_one_the_statistics_have(studio, scrape):
         assert seen[f"{name}_total"] == getattr(counts, field), name
     for operation in ("read", "write", "index"):
         assert seen[f"zimage_cache_errors_total,operation={operation}"] == getattr(counts, f"{operation}_errors")
-    held = service.curator.held()
+    held = service.cache.held()
     for tier in ("memory", "disk"):
         assert seen[f"zimage_cache_bytes,tier={tier}"] == getattr(held, f"{tier}_bytes") > 0
         assert seen[f"zimage_cache_entries,tier={tier}"] == getattr(held, f"{tier}_entries") == 2

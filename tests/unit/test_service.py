@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.factories import asked, fake, identity
 from tests.waiting import Clock, until
+from zimage_cache.cache.cache import NoCache
 from zimage_cache.entry import Source
 from zimage_cache.errors import (
     Cancelled,
@@ -130,11 +131,24 @@ async def test_a_deletion_elsewhere_counts_at_once(studio):
     assert made.stored == {outcome.name}
 
 
+async def test_a_deletion_reaches_what_is_not_stored(studio, monkeypatch):
+    """A picture that could not be written is deleted as well, and is not served afterwards."""
+    made = studio()
+    monkeypatch.setattr(made.cache, "put", lambda _entry: False)
+    (drawn,) = await made.service.render(asked())
+    await made.landed()
+    key = drawn.entry.record.key
+    assert await made.service.picture(key) is not None
+    assert made.service.delete(key)
+    assert await made.service.picture(key) is None
+    assert not made.service.delete(key)
+
+
 async def test_each_model_has_a_worker_of_its_own(tmp_path, gate):
     """Two models draw at the same time, the first is the default, and neither finds the other's pictures."""
     door = gate()
     one, other = [fake(name, before_step=door) for name in ("one", "other")]
-    service = service_module.ImageService({"one": one, "other": other}, None, History(tmp_path))
+    service = service_module.ImageService({"one": one, "other": other}, NoCache(), History(tmp_path))
     service.start()
     jobs = [await service.ask(asked(), model=model) for model in (None, "other", "one")]
     await door.arrival()
@@ -377,7 +391,7 @@ async def test_bypass_leaves_no_trace(studio):
     assert await made.service.picture(first.entry.record.key) is None
     made.close()
     assert [path for path in made.root.rglob("*") if path.is_file()] == []
-    assert made.cache.stats().memory_entries == 0
+    assert made.cache.held().memory_entries == 0
 
 
 async def test_bypass_ignores_what_is_stored_and_leaves_it_alone(studio):
@@ -783,13 +797,13 @@ async def test_a_lookup_leaves_no_trace(studio):
     second = studio(start=False)
     second.service.start()
     second.disk.scan()
-    before = second.cache.stats()
+    before = second.cache.held(), second.cache.counts()
     found = await second.service.lookup(asked(), n=2)
     assert [known.entry for known in found.pictures] == [outcome.entry, None]
     assert found.pictures[1].key == fingerprint_of(asked(8), second)
     assert [known.key for known in (await second.service.lookup(asked(-1), n=2)).pictures] == [None, None]
     assert await second.service.picture(outcome.name) == outcome.entry
-    assert second.cache.stats() == before
+    assert (second.cache.held(), second.cache.counts()) == before
     assert image.stat().st_mtime == 1e9
     assert await sources(second.service, asked()) == [Source.DISK]
     assert image.stat().st_mtime > 1e9

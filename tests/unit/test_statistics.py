@@ -9,11 +9,12 @@ from dataclasses import asdict, fields
 import pytest
 
 from tests.factories import asked
+from zimage_cache.cache.cache import Held
 from zimage_cache.entry import Source
 from zimage_cache.errors import NotCached, OutOfMemory
 from zimage_cache.request import CacheMode
 from zimage_cache.service.lifetime import Lifetime
-from zimage_cache.service.statistics import BUCKETS, CACHE_COUNTS, FIELD, Answer, Counts, Statistics
+from zimage_cache.service.statistics import BUCKETS, CACHE_COUNTS, FIELD, Answer, Counts, Statistics, overview
 
 ASK = asked()
 
@@ -278,3 +279,17 @@ class TestService:
         # The history, which lives in the same file, sets it aside; nothing is deleted.
         assert [record.levelname for record in caplog.records if str(database) in record.getMessage()] == ["WARNING"]
         assert database.with_name("zimage.sqlite3.damaged").exists()
+
+
+def test_the_overview_has_one_moment_of_everything(tmp_path):
+    """What is held, the lifetime and this process, and the database they are in, also when this look makes it."""
+    lifetime = Lifetime(tmp_path / "zimage.sqlite3")
+    statistics = Statistics(lifetime, clock=lambda: 0.0)
+    assert overview(Held(), statistics)["database"] is None
+    statistics.delivered(Answer.DISK, seconds=0.1, saved=1.5)
+    told = overview(Held(disk_entries=3), statistics)
+    assert told["database"] == lifetime.id is not None
+    assert told["now"] == asdict(Held(disk_entries=3))
+    assert told["lifetime"] == told["this_process"]
+    assert (told["lifetime"]["since"], told["lifetime"]["hits_disk"]) == ("1970-01-01T00:00:00+00:00", 1)
+    assert told["lifetime"]["hit_ratio"] == 1.0

@@ -1,6 +1,7 @@
 """Both tiers as one: memory over disk, where the disk is the truth and memory a copy of it."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from zimage_cache.cache.layout import is_key
 from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tier import OnProgress, Stored, ignore_progress
-from zimage_cache.cache.trouble import Tally
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import CacheUnavailable, CacheWriteFailed, CorruptEntry
 
@@ -30,49 +30,25 @@ def _refused(words: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheStats:
-    """One moment of the cache: counts since this process started it, and what it holds now.
+class Held:
+    """What a cache holds now.
 
     Args:
-        hits_memory: Entries served from memory.
-        hits_disk: Entries read from disk, verified and served.
-        writes: Entries committed to disk.
-        write_errors: Changes of the disk that failed.
-        read_errors: Reads that failed for reasons that are not the file's; misses, unless memory had the entry.
-        corrupt: Entries found damaged and moved to quarantine.
-        evictions: Entries removed from disk to make room.
-        expired: Look-ups that found only an entry that was too old, and entries swept for that.
-        write_backoffs: Writes not even tried, because the disk had failed again and again.
-        index_errors: Times the index was of no use; nobody noticed.
-        scrubbed: Entries verified in the background.
-        oversized: Entries not stored because they are over a quarter of the bound.
         memory_bytes: PNG bytes in memory.
         memory_entries: Entries in memory.
         disk_bytes: Bytes of records, pictures and thumbnails on disk.
         disk_entries: Entries on disk.
-        pinned: Of these, how many are pinned.
-        victim_age_seconds: How long ago the last evicted entry had last been used; None before the first. Short: the
-            bound is small for what people ask for.
+        pinned: Entries on disk that are only removed when deleted by key.
+        victim_age_seconds: Seconds between the last use and the eviction of the entry that this process evicted last;
+            None before the first. A small value means that the bound is small for what is asked for.
     """
 
-    hits_memory: int
-    hits_disk: int
-    writes: int
-    write_errors: int
-    read_errors: int
-    corrupt: int
-    evictions: int
-    expired: int
-    write_backoffs: int
-    index_errors: int
-    scrubbed: int
-    oversized: int
-    memory_bytes: int
-    memory_entries: int
-    disk_bytes: int
-    disk_entries: int
-    pinned: int
-    victim_age_seconds: float | None
+    memory_bytes: int = 0
+    memory_entries: int = 0
+    disk_bytes: int = 0
+    disk_entries: int = 0
+    pinned: int = 0
+    victim_age_seconds: float | None = None
 
 
 class ResultCache:
@@ -85,13 +61,14 @@ class ResultCache:
         memory: Holds copies of what is on disk, and what could not be written there.
         disk: Holds everything else.
 
-    Threads: any. All but `recall` and `stats` may block for the disk: not for an event loop.
+    Threads: any. All but `recall`, `held` and `counts` may block for the disk: not for an event loop.
     """
+
+    enabled = True
 
     def __init__(self, memory: MemoryTier, disk: DiskTier) -> None:
         self._memory = memory
         self._disk = disk
-        self._tally = Tally()
         # One maker of a thumbnail at a time for each; the first digit of the key tells which.
         self._makers = [threading.Lock() for _ in range(_MAKERS)]
         self._caretaker = Caretaker(disk)
@@ -118,7 +95,7 @@ class ResultCache:
         if (hit := self.recall(key)) is not None:
             return hit
         if (stored := self._disk.get(key)) is not None:
-            self._tally.add("hits_disk")
+            self._disk.tally.add("hits_disk")
             self._memory.put(stored)
             return Hit(stored.entry, Source.DISK)
         return None
@@ -127,7 +104,7 @@ class ResultCache:
         """Look *key* up in memory alone: two looks at names of files, some microseconds, so that an event loop may."""
         if (stored := self._remembered(self._memory.get(key))) is None:
             return None
-        self._tally.add("hits_memory")
+        self._disk.tally.add("hits_memory")
         self._disk.touch(key)
         return Hit(stored.entry, Source.MEMORY)
 
@@ -245,22 +222,9 @@ class ResultCache:
         with self._makers[int(key[0], 16)]:
             return self._disk.thumbnail(key) or self._make_thumbnail(key)
 
-    def stats(self) -> CacheStats:
-        """Say how it is now; never blocks for the disk."""
-        disk = self._disk.tally
-        return CacheStats(
-            hits_memory=self._tally["hits_memory"],
-            hits_disk=self._tally["hits_disk"],
-            writes=disk["writes"],
-            write_errors=disk["write_errors"],
-            read_errors=disk["read_errors"],
-            corrupt=disk["corrupt"],
-            evictions=disk["evictions"],
-            expired=disk["expired"],
-            write_backoffs=disk["write_backoffs"],
-            index_errors=disk["index_errors"],
-            scrubbed=disk["scrubbed"],
-            oversized=disk["oversized"],
+    def held(self) -> Held:
+        """Return what both tiers hold now; never blocks for the disk."""
+        return Held(
             memory_bytes=self._memory.bytes,
             memory_entries=len(self._memory),
             disk_bytes=self._disk.bytes,
@@ -268,6 +232,10 @@ class ResultCache:
             pinned=self._disk.pinned,
             victim_age_seconds=self._disk.victim_age,
         )
+
+    def counts(self) -> Counter[str]:
+        """Return how often each event happened since this process began, by name; never blocks for the disk."""
+        return self._disk.tally.counts()
 
     def _remembered(self, stored: Stored | None) -> Stored | None:
         """Pass a copy on if the disk still has the same; forget it otherwise."""
@@ -287,3 +255,59 @@ class ResultCache:
         except CacheWriteFailed:
             return webp
         return webp
+
+
+class NoCache:
+    """A cache that is switched off: it holds nothing, stores nothing, and has the methods of `ResultCache`."""
+
+    enabled = False
+    learned = True
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def get(self, _key: str) -> Hit | None:
+        return None
+
+    recall = get
+
+    def peek(self, _key: str) -> Entry | None:
+        return None
+
+    def put(self, _entry: Entry) -> bool:
+        """Store nothing, which is no failure: return True."""
+        return True
+
+    def delete(self, _key: str) -> bool:
+        return False
+
+    pin = unpin = delete
+
+    def clear(self, *, pinned: bool = False, on_progress: OnProgress = ignore_progress) -> int:  # noqa: ARG002
+        return 0
+
+    def prune(self, **_bounds: object) -> Pruned:
+        return Pruned(0, 0)
+
+    def entries(self, _query: str = "", _limit: int = 50, _cursor: str | None = None) -> Listing:
+        return Listing([], None)
+
+    def show(self, _key: str) -> Listed | None:
+        return None
+
+    def generation(self, _key: str) -> Generation | None:
+        """Give the right to generate to every caller: no other process shares results."""
+        return Generation(None)
+
+    def thumbnail(self, _key: str) -> bytes | None:
+        return None
+
+    def held(self) -> Held:
+        return Held()
+
+    def counts(self) -> Counter[str]:
+        return Counter()
+
+
+AnyCache = ResultCache | NoCache

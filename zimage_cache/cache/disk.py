@@ -255,7 +255,7 @@ class DiskTier:
             return Generation.take(self._store.layout.locks, key)
         except CacheError as error:
             self._trouble.note("write_errors", f"lock {files.kind(error)}", str(error))
-            return Generation.free(key)
+            return Generation(None)
 
     def page(self, query: str, limit: int, cursor: str | None) -> Listing:
         """List entries, newest first; blocks for a scan when the index does not know them all.

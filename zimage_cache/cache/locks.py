@@ -123,11 +123,6 @@ class Generation:
         return cls(lock)
 
     @classmethod
-    def free(cls, _key: str) -> Self:
-        """Give the right where nobody else can be excluded."""
-        return cls(None)
-
-    @classmethod
     def sweep(cls, folder: Path) -> None:
         """Remove what killed holders left: the kernel freed their locks, but nobody removes the files."""
         for entry in files.listing(folder):

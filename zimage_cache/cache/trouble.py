@@ -43,6 +43,11 @@ class Tally:
         with self._lock:
             self._counts[event] += 1
 
+    def counts(self) -> Counter[str]:
+        """Return a copy of all counts; an event that never happened counts 0."""
+        with self._lock:
+            return self._counts.copy()
+
     def __getitem__(self, event: str) -> int:
         return self._counts[event]
 

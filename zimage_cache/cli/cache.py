@@ -25,9 +25,8 @@ from zimage_cache.cache.tier import OnProgress
 from zimage_cache.cli.client import Client, local_url
 from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, print_json, print_table, shortened
 from zimage_cache.errors import InvalidRequest, NotCached
-from zimage_cache.service.curator import held_by, overview
 from zimage_cache.service.lifetime import Lifetime
-from zimage_cache.service.statistics import Statistics
+from zimage_cache.service.statistics import Statistics, overview
 from zimage_cache.settings import Settings
 from zimage_cache.units import bytes_in, seconds_in, shown_bytes, shown_seconds
 
@@ -326,7 +325,7 @@ def _overview(settings: Settings) -> dict[str, Any]:
         return answer
     with _opened(settings) as cache, _busy("looking at the cache"):
         cache.prune(dry_run=True)  # which looks at every file
-        return overview(held_by(cache.stats()), statistics)
+        return overview(cache.held(), statistics)
 
 
 # What they print

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from zimage_cache.cache import thumbs
-from zimage_cache.cache.cache import ResultCache
+from zimage_cache.cache.cache import AnyCache
 from zimage_cache.entry import Entry, Source
 from zimage_cache.service.flights import Landing, Plan
 from zimage_cache.service.pool import Pool
@@ -30,14 +30,14 @@ class Finder:
     """Finds entries by their keys.
 
     Args:
-        cache: None = switched off: only the shelf holds anything.
+        cache: Where stored pictures are.
         shelf: Pictures on their way to the cache, and, by their tokens, those that never get there.
 
     Threads: coroutines run on one event loop, whose reads of the disk go to threads of our own. `look` and
     `peek` block for the disk, in any thread.
     """
 
-    def __init__(self, cache: ResultCache | None, shelf: Shelf) -> None:
+    def __init__(self, cache: AnyCache, shelf: Shelf) -> None:
         self._cache = cache
         self._shelf = shelf
         self._readers = Pool(_READERS, "reader")
@@ -48,7 +48,7 @@ class Finder:
 
     async def get(self, plans: Sequence[Plan]) -> dict[str, Landing]:
         """Find what answers *plans*, by their keys; what is found counts as used."""
-        if self._cache is None or not plans:
+        if not self._cache.enabled or not plans:
             return {}
         # What memory has is answered right here: going through a thread costs ten times the look-up itself.
         recalled = {plan.key: self._recall(plan.key) for plan in plans}
@@ -65,11 +65,11 @@ class Finder:
 
     def peek(self, key: str) -> Entry | None:
         """Find what is stored under *key*, or lies on the shelf; nothing counts as used."""
-        return self._shelf.get(key) or (None if self._cache is None else self._cache.peek(key))
+        return self._shelf.get(key) or self._cache.peek(key)
 
     async def known(self, pictures: Sequence[Sequence[str]]) -> list[Known]:
         """Tell of each picture what the first of its keys that is stored has; nothing counts as used."""
-        if self._cache is None or not pictures:
+        if not self._cache.enabled or not pictures:
             return [Known(keys[0], None) for keys in pictures]
         return await self._read(lambda: list(map(self._known, pictures)))
 
@@ -82,17 +82,17 @@ class Finder:
         # The shelf first: a picture leaves it only after the cache has it.
         if (entry := self._shelf.get(name)) is not None:
             return await self._read(partial(thumbs.draw, entry.png))
-        return None if self._cache is None else await self._read(partial(self._cache.thumbnail, name))
+        return await self._read(partial(self._cache.thumbnail, name))
 
     def _recall(self, key: str) -> Landing | None:
         # The shelf first: a picture leaves it only after the cache has it.
         if (entry := self._shelf.get(key)) is not None:
             return Landing(entry, Source.MEMORY)
-        hit = None if self._cache is None else self._cache.recall(key)
+        hit = self._cache.recall(key)
         return None if hit is None else Landing(hit.entry, hit.source)
 
     def _look(self, key: str) -> Landing | None:
-        if (landing := self._recall(key)) is not None or self._cache is None:
+        if (landing := self._recall(key)) is not None:
             return landing
         hit = self._cache.get(key)
         return None if hit is None else Landing(hit.entry, hit.source)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from zimage_cache.cache.cache import ResultCache
+from zimage_cache.cache.cache import AnyCache
 from zimage_cache.entry import Entry
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import Drawing
@@ -22,7 +22,7 @@ class Finisher:
     """Finishes drawn runs.
 
     Args:
-        cache: Where pictures are stored; None = nowhere, the cache is switched off.
+        cache: Where pictures are stored.
         versions: Names and versions of the software, for the record.
     """
 
@@ -32,7 +32,7 @@ class Finisher:
         flights: Flights,
         shelf: Shelf,
         pace: Pace,
-        cache: ResultCache | None,
+        cache: AnyCache,
         history: History,
         versions: Mapping[str, str],
     ) -> None:
@@ -54,7 +54,7 @@ class Finisher:
         if not self._flights.resolve(run, entry):
             return
         self._shelf.put(key, entry)  # again: who wants it kept may have joined just now
-        if self._cache is None or self._cache.put(entry):
+        if self._cache.put(entry):
             self._shelf.drop(key, entry)
         self._history.add(entry)
         self._flights.land(run)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from zimage_cache.cache.cache import ResultCache
-from zimage_cache.cache.locks import Generation
+from zimage_cache.cache.cache import AnyCache
 from zimage_cache.entry import Entry
 from zimage_cache.errors import Cancelled, InvalidRequest, NotCached, TimedOut
 from zimage_cache.faults import Faults
@@ -19,7 +18,6 @@ from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenera
 from zimage_cache.history import History
 from zimage_cache.request import CacheMode, ImageRequest, ModelProfile, Recipe
 from zimage_cache.service.claims import Claims
-from zimage_cache.service.curator import Curator
 from zimage_cache.service.finder import Finder, Known
 from zimage_cache.service.finish import Finisher
 from zimage_cache.service.flights import Flights, Plan, Run
@@ -33,7 +31,7 @@ from zimage_cache.service.pool import Pool
 from zimage_cache.service.prompts import Prompts
 from zimage_cache.service.resolve import DRAW, Resolved, draw_seed, pinned_seed, resolve
 from zimage_cache.service.shelf import Shelf
-from zimage_cache.service.statistics import CACHE_COUNTS, Answer, Statistics
+from zimage_cache.service.statistics import Answer, Statistics
 from zimage_cache.service.worker import Worker
 
 SHELF_BYTES = 256 * 2**20
@@ -55,7 +53,7 @@ class ImageService:
 
     Args:
         generators: By the name requests call them; the first is the default.
-        cache: None = switched off: nothing is looked up or stored, `output_image/` is still written.
+        cache: Where results are stored. `NoCache`: nowhere, and `output_image/` is still written.
         history: Gets a copy of every picture; open to whoever has the service.
         queue_size: Runs that may wait for or hold a generator; 0 = no limit. One user gets a part of them only.
         request_timeout: Seconds `render` waits; 0 = no limit.
@@ -73,7 +71,7 @@ class ImageService:
     def __init__(
         self,
         generators: Mapping[str, ImageGenerator],
-        cache: ResultCache | None,
+        cache: AnyCache,
         history: History,
         *,
         queue_size: int = 32,
@@ -87,23 +85,22 @@ class ImageService:
     ) -> None:
         self.default_model = next(iter(generators))
         self.faults = faults or Faults()
-        if cache is None:
+        if not cache.enabled:
             self.faults.begin("cache_off", "the cache is switched off: every picture is drawn anew, and none is stored")
         self._pace = Pace({name: each.state.device or "" for name, each in generators.items()}, database)
         self.statistics = Statistics(
             None if database is None else Lifetime(database),
-            self._cache_counts,
+            cache.counts,
             beside=self._pace.flush,
             faults=self.faults,
         )
         self.history = history
-        self._cache = cache
+        self.cache = cache
         self.prompts = Prompts(wildcards, lambda model: self._worker(model).generator)
         self._timeout = request_timeout or None
         self._shelf = Shelf(SHELF_BYTES)
         self._finder = Finder(cache, self._shelf)
-        self.curator = Curator(cache, self._shelf, self.statistics)
-        self._claims = Claims(Generation.free if cache is None else cache.generation)
+        self._claims = Claims(cache.generation)
         self._flights = Flights(queue_size, self._claims.over)
         self._identities = Identities()
         self._forecast = Forecast(self._pace, self._identities)
@@ -164,7 +161,7 @@ class ImageService:
     @property
     def caching(self) -> bool:
         """Whether results are looked up and stored at all."""
-        return self._cache is not None
+        return self.cache.enabled
 
     @property
     def queue_depth(self) -> int:
@@ -335,6 +332,20 @@ class ImageService:
         """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
         return await self._finder.entry(name)
 
+    def delete(self, key: str) -> bool:
+        """Remove the picture of *key*, stored or waiting to be stored, pinned or not; blocks for the disk.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            CacheUnavailable: The disk refuses.
+        """
+        waiting = self._shelf.get(key)
+        if waiting is not None:
+            self._shelf.drop(key, waiting)
+        return self.cache.delete(key) or waiting is not None
+
     async def thumbnail(self, name: str) -> bytes | None:
         """Return a small WebP of the picture called *name*: its key, or the token of an unstored one."""
         return await self._finder.thumbnail(name)
@@ -364,10 +375,6 @@ class ImageService:
         for outcome in outcomes:
             answer = Answer.BYPASS if bypassed else Answer(outcome.source)
             self.statistics.delivered(answer, seconds=outcome.seconds, saved=outcome.seconds_saved)
-
-    def _cache_counts(self) -> dict[str, int]:
-        stats = None if self._cache is None else self._cache.stats()
-        return {} if stats is None else {name: getattr(stats, name) for name in CACHE_COUNTS}
 
     def _unkept(self, entry: Entry) -> str:
         token = secrets.token_hex(16)

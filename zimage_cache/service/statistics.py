@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from zimage_cache.cache.cache import Held
 from zimage_cache.faults import Faults
 from zimage_cache.service.lifetime import Lifetime, Sums
 
@@ -36,53 +38,52 @@ class Answer(StrEnum):
     ABANDONED = "abandoned"
 
 
+def _counter(help_: str, *, metric: str = "", of_cache: bool = False) -> Any:  # noqa: ANN401 - a number
+    return field(default=0, metadata={"help": help_, "metric": metric, "of_cache": of_cache})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """Sums. The first seven exclude each other: one of them counts each picture that was asked for.
 
-    Args:
-        hits_memory: Pictures answered from memory.
-        hits_disk: Pictures answered from disk.
-        misses: Pictures that this asker's own run drew; drawn seeds and refreshed ones too.
-        shared: Pictures drawn by a run that somebody else had begun.
-        bypasses: Pictures asked for with the cache bypassed or switched off.
-        failures: Pictures not delivered: their call failed or waited too long.
-        abandoned: Pictures whose asker left before the answer.
-        generated: Pictures drawn; each run once, however many waited for it, also when nobody did any more.
-        gpu_seconds: Spent on those.
-        gpu_seconds_saved: What the hits and shared pictures cost whoever had them drawn.
-        writes: Entries committed to disk.
-        evictions: Entries removed from disk to make room.
-        expired: Look-ups that found only an entry that was too old, and entries removed for that.
-        corrupt: Entries found damaged and moved to quarantine.
-        oversized: Pictures too large to be stored.
-        read_errors: Reads of the cache that failed for reasons that are not the file's.
-        write_errors: Changes of the cache that failed.
-        write_backoffs: Writes not even tried, because the disk had failed again and again.
-        index_errors: Times the index of the cache was of no use; nobody noticed.
-        scrubbed: Entries verified in the background.
+    Each field says what it counts; `metric` is the name under which `/metrics` shows it, `of_cache` whether the cache
+    counts it.
     """
 
-    hits_memory: int = 0
-    hits_disk: int = 0
-    misses: int = 0
-    shared: int = 0
-    bypasses: int = 0
-    failures: int = 0
-    abandoned: int = 0
-    generated: int = 0
-    gpu_seconds: float = 0.0
-    gpu_seconds_saved: float = 0.0
-    writes: int = 0
-    evictions: int = 0
-    expired: int = 0
-    corrupt: int = 0
-    oversized: int = 0
-    read_errors: int = 0
-    write_errors: int = 0
-    write_backoffs: int = 0
-    index_errors: int = 0
-    scrubbed: int = 0
+    hits_memory: int = _counter("Pictures answered from memory.")
+    hits_disk: int = _counter("Pictures answered from disk.")
+    misses: int = _counter(
+        "Pictures drawn by a run that their own request began; random seeds and refreshed pictures too."
+    )
+    shared: int = _counter("Pictures drawn by a run that another request had begun.")
+    bypasses: int = _counter("Pictures asked for with the cache bypassed or switched off.")
+    failures: int = _counter("Pictures not delivered: their call failed or waited too long.")
+    abandoned: int = _counter("Pictures whose request was given up before the answer.")
+    generated: int = _counter("Pictures drawn.", metric="zimage_generations")
+    gpu_seconds: float = _counter("GPU-seconds spent on drawing pictures.", metric="zimage_gpu_seconds")
+    gpu_seconds_saved: float = _counter(
+        "GPU-seconds that hits and shared pictures did not cost again.", metric="zimage_gpu_seconds_saved"
+    )
+    writes: int = _counter("Entries committed to disk.", metric="zimage_cache_writes", of_cache=True)
+    evictions: int = _counter("Entries removed from disk to make room.", metric="zimage_cache_evictions", of_cache=True)
+    expired: int = _counter(
+        "Look-ups of entries that were too old, and entries removed for that.",
+        metric="zimage_cache_expired",
+        of_cache=True,
+    )
+    corrupt: int = _counter(
+        "Entries found damaged and moved to quarantine.", metric="zimage_cache_corrupt", of_cache=True
+    )
+    oversized: int = _counter("Pictures too large to be stored.", metric="zimage_cache_oversized", of_cache=True)
+    read_errors: int = _counter("Reads of the cache that failed for reasons that are not the file's.", of_cache=True)
+    write_errors: int = _counter("Changes of the cache that failed.", of_cache=True)
+    write_backoffs: int = _counter(
+        "Writes not tried while the disk keeps failing.", metric="zimage_cache_write_backoffs", of_cache=True
+    )
+    index_errors: int = _counter(
+        "Times the index of the cache could not be used; the answers were right all the same.", of_cache=True
+    )
+    scrubbed: int = _counter("Entries verified in the background.", metric="zimage_cache_scrubbed", of_cache=True)
 
     @property
     def hit_ratio(self) -> float | None:
@@ -105,18 +106,7 @@ FIELD: Final[Mapping[Answer, str]] = {
     Answer.FAILED: "failures",
     Answer.ABANDONED: "abandoned",
 }
-CACHE_COUNTS: Final = (
-    "writes",
-    "evictions",
-    "expired",
-    "corrupt",
-    "oversized",
-    "read_errors",
-    "write_errors",
-    "write_backoffs",
-    "index_errors",
-    "scrubbed",
-)
+CACHE_COUNTS: Final = tuple(each.name for each in fields(Counts) if each.metadata["of_cache"])
 _FRACTIONAL: Final = frozenset({"gpu_seconds", "gpu_seconds_saved"})
 _NAMES: Final = tuple(each.name for each in fields(Counts))
 
@@ -281,6 +271,22 @@ class Statistics:
         while not self._closing.wait(_FLUSH_SECONDS):
             self.flush()
             self._beside()
+
+
+def overview(held: Held, statistics: Statistics) -> dict[str, Any]:
+    """Describe what the cache holds and what was counted, for `/cache/stats` and the command; blocks for the disk."""
+    lifetime = _described(statistics.lifetime())  # first: the database may be made by that
+    return {
+        "database": statistics.database_id,
+        "now": asdict(held),
+        "lifetime": lifetime,
+        "this_process": _described(statistics.this_process()),
+    }
+
+
+def _described(period: Period) -> Mapping[str, Any]:
+    since = None if period.since is None else datetime.fromtimestamp(period.since, UTC).isoformat()
+    return {"since": since, **asdict(period.counts), "hit_ratio": period.counts.hit_ratio}
 
 
 def _minus(counts: Counts, earlier: Counts) -> dict[str, float]:

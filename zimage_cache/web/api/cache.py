@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 from starlette.exceptions import HTTPException
 
+from zimage_cache.cache.cache import Held
 from zimage_cache.cache.index import Listed
 from zimage_cache.request import Integer, Number, invalid_request
-from zimage_cache.service.curator import Held
 from zimage_cache.service.service import ImageService
-from zimage_cache.service.statistics import Counts
+from zimage_cache.service.statistics import Counts, overview
 from zimage_cache.units import bytes_in, seconds_in
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import json_body
@@ -136,7 +136,7 @@ def _add_overview(router: APIRouter, service: ImageService) -> None:
     @router.get("/stats")
     def stats() -> Stats:
         """Tell what the cache holds and did: over its lifetime, and since this process began."""
-        return Stats.model_validate(service.curator.overview())
+        return Stats.model_validate(overview(service.cache.held(), service.statistics))
 
     @router.get("/entries", responses=answers(422))
     def entries(
@@ -145,14 +145,14 @@ def _add_overview(router: APIRouter, service: ImageService) -> None:
         cursor: Annotated[str | None, Query(pattern=_CURSOR, description="Of the page before.")] = None,
     ) -> StoredPictures:
         """List stored pictures, newest first."""
-        page = service.curator.entries(query, limit, cursor)
+        page = service.cache.entries(query, limit, cursor)
         now = datetime.now(UTC)
         return StoredPictures(entries=[_stored(listed, now) for listed in page.items], cursor=page.cursor)
 
     @router.post("/prune", responses=answers(*WITH_BODY), openapi_extra=_prune_schema())
     def prune(body: Annotated[PruneBody, Depends(_prune_body)]) -> PrunedAnswer:
         """Remove old pictures, then those of least worth down to a size and a number, pinned ones never."""
-        pruned = service.curator.prune(
+        pruned = service.cache.prune(
             older_than=body.older_than, to_bytes=body.to_bytes, to_entries=body.max_entries, dry_run=body.dry_run
         )
         return PrunedAnswer(entries=pruned.entries, bytes=pruned.bytes, dry_run=body.dry_run)
@@ -162,7 +162,7 @@ def _add_entry(router: APIRouter, service: ImageService) -> None:
     @router.get("/{key}", responses=answers(404, 405, 422))
     def entry(key: _Key) -> StoredPicture:
         """Tell about one stored picture what a list tells; nothing is counted or touched."""
-        listed = service.curator.entry(key)
+        listed = service.cache.show(key)
         if listed is None:
             raise _missing(key)
         return _stored(listed, datetime.now(UTC))
@@ -170,19 +170,20 @@ def _add_entry(router: APIRouter, service: ImageService) -> None:
     @router.delete("/{key}", responses=answers(404, 405, 422))
     def delete(key: _Key) -> Deleted:
         """Remove a stored picture, pinned or not; copies in `output_image/` stay."""
-        _require(there=service.curator.delete(key), key=key)
+        _require(there=service.delete(key), key=key)
         return Deleted(key=key)
 
     @router.post("/{key}/pin", responses=answers(404, 405, 413, 422))
     def pin(key: _Key) -> Pinned:
         """Keep a stored picture until it is deleted by name."""
-        _require(there=service.curator.pin(key), key=key)
+        _require(there=service.cache.pin(key), key=key)
         return Pinned(key=key, pinned=True)
 
     @router.post("/{key}/unpin", responses=answers(404, 405, 413, 422))
     def unpin(key: _Key) -> Pinned:
         """Let a stored picture go like any other."""
-        _require(there=service.curator.unpin(key), key=key)
+        _require(there=service.cache.show(key) is not None, key=key)
+        service.cache.unpin(key)
         return Pinned(key=key, pinned=False)
 
 

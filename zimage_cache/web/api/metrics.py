@@ -1,6 +1,7 @@
 """`/metrics`: the statistics of this process for Prometheus. A view: nothing is counted here."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from itertools import accumulate
 from typing import Final
 
@@ -16,18 +17,9 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.service.statistics import BUCKETS, Answer, Counts, Waits
 from zimage_cache.web.api.routes import add_routes
 
-# The counters without labels: the metric, what it says, and which of the counts it shows.
-COUNTERS: Final = (
-    ("zimage_generations", "Pictures drawn.", "generated"),
-    ("zimage_gpu_seconds", "GPU-seconds spent on drawing pictures.", "gpu_seconds"),
-    ("zimage_gpu_seconds_saved", "GPU-seconds that hits and shared pictures did not cost again.", "gpu_seconds_saved"),
-    ("zimage_cache_writes", "Entries committed to disk.", "writes"),
-    ("zimage_cache_evictions", "Entries removed from disk to make room.", "evictions"),
-    ("zimage_cache_expired", "Look-ups of entries that were too old, and entries removed for that.", "expired"),
-    ("zimage_cache_corrupt", "Entries found damaged and moved to quarantine.", "corrupt"),
-    ("zimage_cache_oversized", "Pictures too large to be stored.", "oversized"),
-    ("zimage_cache_write_backoffs", "Writes not tried while the disk keeps failing.", "write_backoffs"),
-    ("zimage_cache_scrubbed", "Entries verified in the background.", "scrubbed"),
+# The counters without labels: the metric, what it counts, and the field that it shows.
+COUNTERS: Final = tuple(
+    (each.metadata["metric"], each.metadata["help"], each.name) for each in fields(Counts) if each.metadata["metric"]
 )
 _ENDINGS: Final = [*map(floatToGoString, BUCKETS), "+Inf"]
 
@@ -68,7 +60,7 @@ class _ServiceCollector(Collector):
     def _held(self) -> Iterator[Metric]:
         sizes = GaugeMetricFamily("zimage_cache_bytes", "Bytes held by each tier of the cache.", labels=["tier"])
         entries = GaugeMetricFamily("zimage_cache_entries", "Entries in each tier of the cache.", labels=["tier"])
-        held = self._service.curator.held()
+        held = self._service.cache.held()
         for tier, size, number in (
             ("memory", held.memory_bytes, held.memory_entries),
             ("disk", held.disk_bytes, held.disk_entries),
