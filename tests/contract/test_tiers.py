@@ -1,21 +1,13 @@
 """One suite for every tier: what `ResultCache` relies on, whichever it talks to."""
 
 import threading
-from typing import NamedTuple
 
 import pytest
 
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tier import Stored
-
-
-class Tier(NamedTuple):
-    """A tier, and how an entry is put into it: memory gets what the disk gave, the disk gets the entry itself."""
-
-    tier: MemoryTier | DiskTier
-    put: object
+from zimage_cache.cache.tier import Tier
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -23,11 +15,7 @@ def make(request, tmp_path):
     """Give a maker of tiers with a bound of so many bytes; a disk is checked at the end."""
 
     def maker(max_bytes: int = 0) -> Tier:
-        if request.param == "memory":
-            tier = MemoryTier(max_bytes)
-            return Tier(tier, lambda entry: tier.put(Stored(entry, None)))
-        disk = DiskTier(tmp_path, max_bytes=max_bytes)
-        return Tier(disk, disk.put)
+        return MemoryTier(max_bytes) if request.param == "memory" else DiskTier(tmp_path, max_bytes=max_bytes)
 
     yield maker
     assert check(tmp_path) == []
@@ -35,10 +23,10 @@ def make(request, tmp_path):
 
 def test_gives_back_what_was_put(make, entry):
     """An entry comes back whole, byte for byte and field for field, as often as asked."""
-    tier, put = make()
+    tier = make()
     mine = entry(1)
 
-    put(mine)
+    tier.put(mine)
 
     assert tier.get(mine.record.key).entry == mine
     assert tier.get(mine.record.key).entry == mine
@@ -47,8 +35,8 @@ def test_gives_back_what_was_put(make, entry):
 
 def test_unknown_key_is_a_miss(make, entry):
     """What was never put, and what is no key, is `None`, not an error."""
-    tier, put = make()
-    put(entry(1))
+    tier = make()
+    tier.put(entry(1))
 
     for key in (entry(2).record.key, "../../etc/passwd", "", "A" * 64):
         assert tier.get(key) is None
@@ -58,10 +46,10 @@ def test_unknown_key_is_a_miss(make, entry):
 
 def test_put_replaces(make, entry):
     """The second entry under a key is the one that stays, and the first one's bytes are not counted any more."""
-    tier, put = make()
-    put(entry(1, look=1))
+    tier = make()
+    tier.put(entry(1, look=1))
     alone = tier.bytes
-    put(entry(1, look=2))
+    tier.put(entry(1, look=2))
 
     assert tier.get(entry(1).record.key).entry == entry(1, look=2)
     assert len(tier) == 1
@@ -70,10 +58,10 @@ def test_put_replaces(make, entry):
 
 def test_delete_is_exact(make, entry):
     """Deleting takes one entry, says whether it was there, and gives back its bytes."""
-    tier, put = make()
-    put(entry(1))
+    tier = make()
+    tier.put(entry(1))
     before = tier.bytes
-    put(entry(2))
+    tier.put(entry(2))
 
     assert tier.delete(entry(2).record.key) is True
     assert tier.delete(entry(2).record.key) is False
@@ -85,9 +73,9 @@ def test_delete_is_exact(make, entry):
 
 def test_clear_says_how_many(make, entry):
     """Clearing takes everything and counts it."""
-    tier, put = make()
+    tier = make()
     for seed in range(3):
-        put(entry(seed))
+        tier.put(entry(seed))
 
     assert tier.clear() == 3
     assert tier.clear() == 0
@@ -98,16 +86,16 @@ def test_bound_evicts_the_least_recently_used(make, entry):
     """Within the bound at any time; a `get` saves from eviction, a `peek` does not."""
     size = make()
     size.put(entry(100))
-    one = size.tier.bytes
-    size.tier.clear()
-    tier, put = make(5 * one + one // 2)
+    one = size.bytes
+    size.clear()
+    tier = make(5 * one + one // 2)
     for seed in range(5):
-        put(entry(seed))
+        tier.put(entry(seed))
     tier.get(entry(0).record.key)
     tier.peek(entry(1).record.key)
 
-    put(entry(5))
-    put(entry(6))
+    tier.put(entry(5))
+    tier.put(entry(6))
 
     kept = [seed for seed in range(7) if tier.peek(entry(seed).record.key)]
     assert kept == [0, 3, 4, 5, 6]
@@ -116,7 +104,7 @@ def test_bound_evicts_the_least_recently_used(make, entry):
 
 def test_threads_do_not_disturb_each_other(make, entry, rounds):
     """Started at one barrier, putting, getting and deleting the same keys: every answer is whole, counts are exact."""
-    tier, put = make()
+    tier = make()
     entries = [entry(seed) for seed in range(4)]
     barrier = threading.Barrier(4)
     wrong = []
@@ -127,7 +115,7 @@ def test_threads_do_not_disturb_each_other(make, entry, rounds):
             mine = entries[(number + turn) % 4]
             match (number * turn) % 3:
                 case 0:
-                    put(mine)
+                    tier.put(mine)
                 case 1:
                     tier.delete(mine.record.key)
                 case _:
@@ -145,3 +133,33 @@ def test_threads_do_not_disturb_each_other(make, entry, rounds):
     assert len(tier) == len(left)
     assert tier.clear() == len(left)
     assert tier.bytes == 0
+
+
+def test_put_gives_what_is_kept(make, entry):
+    """What `put` returns is valid for a faster tier, until the entry is replaced or deleted where that is known."""
+    tier = make()
+    first = tier.put(entry(1))
+    assert first.entry == entry(1)
+    assert tier.still(first)
+    second = tier.put(entry(1, look=1))
+    assert tier.still(second)
+    tier.drop(first)
+    assert tier.peek(second.key).entry == second.entry
+    if not tier.instant:  # memory is asked first: it never judges what another tier has
+        assert not tier.still(first)
+        tier.delete(second.key)
+        assert not tier.still(second)
+
+
+def test_a_touch_saves_from_eviction(make, entry):
+    """A hit in a faster tier counts here as well."""
+    size = make()
+    size.put(entry(100))
+    one = size.bytes
+    size.clear()
+    tier = make(5 * one + one // 2)
+    for seed in range(5):
+        tier.put(entry(seed))
+    tier.touch(entry(0).record.key)
+    tier.put(entry(5))
+    assert [seed for seed in range(6) if tier.peek(entry(seed).record.key)] == [0, 2, 3, 4, 5]

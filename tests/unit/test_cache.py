@@ -18,6 +18,7 @@ from zimage_cache.cache.disk import DiskTier, Pruned
 from zimage_cache.cache.index import Listing
 from zimage_cache.cache.layout import Layout
 from zimage_cache.cache.memory import MemoryTier
+from zimage_cache.cache.tier import Stored
 from zimage_cache.entry import Entry, Source
 from zimage_cache.errors import CacheUnavailable
 from zimage_cache.faults import Faults
@@ -580,6 +581,74 @@ def test_prune_says_what_it_takes(cache, entry, bytes_below, root):
     for dry_run, left in ((True, before), (False, 0)):
         assert cache.prune(to_bytes=0, dry_run=dry_run) == Pruned(2, before)
         assert bytes_below(root) == left
+
+
+class Shelf(dict):
+    """A tier beyond the disk, in a dictionary."""
+
+    source = Source.SHARED
+    instant = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.touched = []
+
+    def peek(self, key):
+        return self.get(key)
+
+    def put(self, entry, _signature=None):
+        self[entry.record.key] = Stored(entry, None)
+        return self[entry.record.key]
+
+    def delete(self, key):
+        return self.pop(key, None) is not None
+
+    def drop(self, stored):
+        pass
+
+    def still(self, _stored):
+        return True
+
+    def touch(self, key):
+        self.touched.append(key)
+
+
+def test_a_further_tier_is_asked_last_and_its_hits_are_stored(disk, entry):
+    """What only it has is a hit of its own source, is then on disk and in memory, and is found there."""
+    beyond = Shelf()
+    cache = ResultCache(MemoryTier(0), disk, [beyond])
+    mine = entry(1)
+    beyond.put(mine)
+    key = mine.record.key
+    assert cache.recall(key) is None
+    assert cache.peek(key) == mine
+    assert [cache.get(key).source for _ in range(2)] == [Source.SHARED, Source.MEMORY]
+    assert beyond.touched == [key]
+    assert ResultCache(MemoryTier(0), disk).get(key).source is Source.DISK
+    assert cache.counts()["hits_shared"] == 1
+
+
+def test_a_further_tier_gets_what_is_put_and_loses_what_is_deleted(disk, entry):
+    """Stored and deleted in every tier; a deletion on disk alone voids the copy in memory, not the further one."""
+    beyond = Shelf()
+    cache = ResultCache(MemoryTier(0), disk, [beyond])
+    key = entry(1).record.key
+    assert cache.put(entry(1))
+    assert key in beyond
+    disk.delete(key)
+    assert cache.get(key).source is Source.SHARED
+    assert cache.delete(key)
+    assert (key in beyond, cache.get(key), cache.delete(key)) == (False, None, False)
+
+
+def test_a_further_tiers_hit_is_served_where_the_disk_is_full(disk, entry, monkeypatch):
+    """What cannot be stored is served all the same, and kept in memory no longer than that has room."""
+    beyond = Shelf()
+    cache = ResultCache(MemoryTier(0), disk, [beyond])
+    beyond.put(entry(1))
+    monkeypatch.setattr(os, "fsync", _fail(errno.ENOSPC))
+    assert cache.get(entry(1).record.key).source is Source.SHARED
+    assert cache.counts()["write_errors"] == 1
 
 
 def test_switched_off_it_holds_nothing(entry):

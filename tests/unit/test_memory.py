@@ -18,7 +18,7 @@ def test_bound_is_kept_in_bytes(stored):
     tier = MemoryTier(3 * len(many[0].entry.png) + 100)
 
     for one in many:
-        tier.put(one)
+        tier.put(*one)
 
         assert tier.bytes == sum(len(kept.entry.png) for s in many if (kept := tier.peek(s.key))) <= tier.max_bytes
     assert [one.key for one in many if tier.peek(one.key)] == [one.key for one in many[-3:]]
@@ -30,8 +30,8 @@ def test_larger_than_the_bound_is_not_kept(stored):
     large = Stored(Entry(small.entry.record, small.entry.png * 2), None)
     tier = MemoryTier(len(small.entry.png))
 
-    assert tier.put(small)
-    assert not tier.put(large)
+    assert tier.put(*small)
+    assert not tier.put(*large)
     assert tier.get(small.key) is None
     assert tier.bytes == 0
 
@@ -40,27 +40,27 @@ def test_peek_does_not_rescue(stored):
     """Looking without touching leaves the order of eviction alone, getting changes it."""
     first, second, third = stored(1), stored(2), stored(3)
     tier = MemoryTier(2 * len(first.entry.png) + 100)
-    tier.put(first)
-    tier.put(second)
+    tier.put(*first)
+    tier.put(*second)
 
-    assert tier.peek(first.key) is first
-    tier.put(third)
+    assert tier.peek(first.key) == first
+    tier.put(*third)
 
     assert tier.peek(first.key) is None
-    assert tier.get(second.key) is second
+    assert tier.get(second.key) == second
 
 
 def test_drop_spares_what_replaced_it(stored):
     """Dropping a stale copy does not take the fresh one along that a racing put has just stored."""
     stale, fresh = stored(1), stored(1, look=1)
     tier = MemoryTier(0)
-    tier.put(stale)
-    tier.put(fresh)
+    kept = tier.put(*stale)
+    tier.put(*fresh)
 
-    tier.drop(stale)
+    tier.drop(kept)
 
-    assert tier.get(fresh.key) is fresh
-    tier.drop(fresh)
+    assert tier.get(fresh.key) == fresh
+    tier.drop(tier.peek(fresh.key))
     assert len(tier) == tier.bytes == 0
 
 
@@ -70,7 +70,7 @@ def test_tiny_pictures_count_what_their_records_take(stored):
     tier = MemoryTier(4 * 8192)
 
     for one in tiny:
-        tier.put(one)
+        tier.put(*one)
 
     assert len(tier) == 4
     assert tier.bytes == 4 * len(b"png")
@@ -82,6 +82,6 @@ def test_long_prompts_count(stored):
     tier = MemoryTier(10 * len(wordy[0].entry.png) + 100)
 
     for one in wordy:
-        tier.put(one)
+        tier.put(*one)
 
     assert 0 < len(tier) < 5

@@ -2,9 +2,11 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
+from typing import NamedTuple
 
 from zimage_cache.cache import thumbs
 from zimage_cache.cache.caretaker import Caretaker
@@ -13,8 +15,8 @@ from zimage_cache.cache.index import Listed, Listing
 from zimage_cache.cache.layout import is_key
 from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tier import OnProgress, Stored, ignore_progress
-from zimage_cache.entry import Entry, Hit, Source
+from zimage_cache.cache.tier import OnProgress, Stored, Tier, ignore_progress
+from zimage_cache.entry import Entry, Hit
 from zimage_cache.errors import CacheUnavailable, CacheWriteFailed, CorruptEntry
 
 _MAKERS = 16
@@ -51,24 +53,39 @@ class Held:
     victim_age_seconds: float | None = None
 
 
+class _Step(NamedTuple):
+    """A tier, the faster ones, the nearest of them first, and the slower ones."""
+
+    tier: Tier
+    faster: tuple[Tier, ...]
+    slower: tuple[Tier, ...]
+
+
 class ResultCache:
-    """Pictures by key, in memory and on disk. No method raises a `CacheError`: trouble is counted and logged.
+    """Pictures by key, in several tiers. No method raises a `CacheError`: trouble is counted and logged.
 
     `delete`, `clear`, `prune`, `pin` and `unpin` raise `CacheUnavailable` where the disk refuses: what they were asked
     for did not happen, or not all of it, and the caller must not be told otherwise.
 
+    The disk decides what there is: a copy in memory is served while the disk still has the same. Tiers beyond the disk
+    are asked last; what they have is stored on disk and in memory.
+
     Args:
         memory: Holds copies of what is on disk, and what could not be written there.
         disk: Holds everything else.
+        beyond: Further tiers, the fastest first.
 
     Threads: any. All but `recall`, `held` and `counts` may block for the disk: not for an event loop.
     """
 
     enabled = True
 
-    def __init__(self, memory: MemoryTier, disk: DiskTier) -> None:
+    def __init__(self, memory: MemoryTier, disk: DiskTier, beyond: Sequence[Tier] = ()) -> None:
         self._memory = memory
         self._disk = disk
+        self._beyond = beyond
+        tiers: tuple[Tier, ...] = (memory, disk, *beyond)  # in the order in which they are asked
+        self._steps = [_Step(tier, tiers[:at][::-1], tiers[at + 1 :]) for at, tier in enumerate(tiers)]
         # One maker of a thumbnail at a time for each; the first digit of the key tells which.
         self._makers = [threading.Lock() for _ in range(_MAKERS)]
         self._caretaker = Caretaker(disk)
@@ -91,27 +108,17 @@ class ResultCache:
         self._disk.close()
 
     def get(self, key: str) -> Hit | None:
-        """Look *key* up: memory, after a look at its files, else disk, verified and then kept in memory."""
-        if (hit := self.recall(key)) is not None:
-            return hit
-        if (stored := self._disk.get(key)) is not None:
-            self._disk.tally.add("hits_disk")
-            self._memory.put(stored)
-            return Hit(stored.entry, Source.DISK)
-        return None
+        """Look *key* up in one tier after another; what is found counts as used and is kept in the faster ones."""
+        return self._first_hit(key, self._steps)
 
     def recall(self, key: str) -> Hit | None:
-        """Look *key* up in memory alone: two looks at names of files, some microseconds, so that an event loop may."""
-        if (stored := self._remembered(self._memory.get(key))) is None:
-            return None
-        self._disk.tally.add("hits_memory")
-        self._disk.touch(key)
-        return Hit(stored.entry, Source.MEMORY)
+        """Look *key* up in the instant tiers alone: some microseconds, so that an event loop may."""
+        return self._first_hit(key, takewhile(lambda step: step.tier.instant, self._steps))
 
     def peek(self, key: str) -> Entry | None:
         """Look *key* up just as safely, but count, touch and promote nothing."""
-        stored = self._remembered(self._memory.peek(key)) or self._disk.peek(key)
-        return None if stored is None else stored.entry
+        found = (self._valid(step, step.tier.peek(key)) for step in self._steps)
+        return next((stored.entry for stored in found if stored is not None), None)
 
     def put(self, entry: Entry) -> bool:
         """Store *entry*, replacing an older one; return whether it is on disk.
@@ -122,20 +129,21 @@ class ResultCache:
         try:
             stored = self._disk.put(entry)
         except CacheWriteFailed:
-            self._memory.put(Stored(entry, None))
+            self._memory.put(entry)
             return False
         if stored is None:
             return False
-        self._memory.put(stored)
+        for tier in (self._memory, *self._beyond):
+            tier.put(*stored)
         return True
 
     def delete(self, key: str) -> bool:
-        """Remove *key* from both tiers; return whether either had it."""
-        remembered = self._remembered(self._memory.peek(key)) is not None
+        """Remove *key* from all tiers; return whether one of them had it."""
+        remembered = self._valid(self._steps[0], self._memory.peek(key)) is not None
         with _refused("the picture cannot be deleted"):
-            deleted = self._disk.delete(key)
+            deleted = [tier.delete(key) for tier in (self._disk, *self._beyond)]
         self._memory.delete(key)
-        return deleted or remembered
+        return remembered or any(deleted)
 
     def clear(self, *, pinned: bool = False, on_progress: OnProgress = ignore_progress) -> int:
         """Remove everything from both tiers; return how many entries the disk had.
@@ -237,12 +245,28 @@ class ResultCache:
         """Return how often each event happened since this process began, by name; never blocks for the disk."""
         return self._disk.tally.counts()
 
-    def _remembered(self, stored: Stored | None) -> Stored | None:
-        """Pass a copy on if the disk still has the same; forget it otherwise."""
-        if stored is None or self._disk.still(stored):
-            return stored
-        self._memory.drop(stored)
+    def _first_hit(self, key: str, steps: Iterable[_Step]) -> Hit | None:
+        for step in steps:
+            if (stored := self._valid(step, step.tier.get(key))) is not None:
+                self._disk.tally.add(f"hits_{step.tier.source}")
+                self._promote(step, stored)
+                return Hit(stored.entry, step.tier.source)
         return None
+
+    def _valid(self, step: _Step, stored: Stored | None) -> Stored | None:
+        """Pass on what a tier has, if every slower one says that it is still valid; forget it otherwise."""
+        if stored is None or all(tier.still(stored) for tier in step.slower):
+            return stored
+        step.tier.drop(stored)
+        return None
+
+    def _promote(self, step: _Step, stored: Stored) -> None:
+        """Count a hit in the slower tiers as well, and keep it in the faster ones."""
+        for tier in step.slower:
+            tier.touch(stored.key)
+        with suppress(CacheWriteFailed):  # counted and logged; the tier that has it keeps it
+            for tier in step.faster:
+                stored = tier.put(*stored) or stored
 
     def _make_thumbnail(self, key: str) -> bytes | None:
         if (entry := self.peek(key)) is None:

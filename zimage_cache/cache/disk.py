@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from zimage_cache.cache import files, thumbs
 from zimage_cache.cache.eviction import Order, Policy
@@ -21,9 +22,9 @@ from zimage_cache.cache.layout import is_key
 from zimage_cache.cache.ledger import Bounds, Inventory, Ledger
 from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.store import MAX_IMAGE, MAX_RECORD, Store
-from zimage_cache.cache.tier import OnProgress, Stored, ignore_progress
+from zimage_cache.cache.tier import OnProgress, Signature, Stored, ignore_progress
 from zimage_cache.cache.trouble import DiskFull, LimitedWarnings, Tally, Trouble
-from zimage_cache.entry import Entry, Record
+from zimage_cache.entry import Entry, Record, Source
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 from zimage_cache.faults import Faults, can_be_written
 
@@ -73,6 +74,9 @@ class DiskTier:
 
     Threads: any. Whoever changes files holds the stripe of their key and no other; room is made before, holding none.
     """
+
+    source: Final = Source.DISK
+    instant: Final = False
 
     def __init__(
         self,
@@ -138,7 +142,7 @@ class DiskTier:
         stored = self._found(key)
         return None if stored is None or self._expired(stored.entry.record) else stored
 
-    def put(self, entry: Entry) -> Stored | None:
+    def put(self, entry: Entry, _signature: Signature | None = None) -> Stored | None:
         """Write an entry; blocks for the disk.
 
         Returns:
@@ -290,6 +294,9 @@ class DiskTier:
         with self._trouble.reading():
             return self._store.still(stored)
         return True
+
+    def drop(self, stored: Stored) -> None:
+        """Do nothing: what is on disk is deleted by its key alone."""
 
     def touch(self, key: str) -> None:
         """Make *key* the most recently used, and count that, also after a hit in memory. Others hear of it later.

@@ -5,7 +5,8 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-from zimage_cache.cache.tier import Stored
+from zimage_cache.cache.tier import Signature, Stored
+from zimage_cache.entry import Entry, Source
 
 # What Python needs for a record, however small the PNG beside it is.
 _LEAST_WEIGHT: Final = 8192
@@ -22,6 +23,9 @@ class MemoryTier:
 
     Threads: any; one lock, never held across anything slow.
     """
+
+    source: Final = Source.MEMORY
+    instant: Final = True
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -49,19 +53,20 @@ class MemoryTier:
         with self._lock:
             return self._kept.get(key)
 
-    def put(self, stored: Stored) -> bool:
-        """Keep *stored*, letting the least recently used go; return whether it is kept."""
+    def put(self, entry: Entry, signature: Signature | None = None) -> Stored | None:
+        """Keep *entry*, letting the least recently used go; return what is kept, None for one over the bound."""
+        stored = Stored(entry, signature)
         with self._lock:
             self._forget(stored.key)
             weight = _weight(stored)
             if self._too_much(weight):
-                return False
+                return None
             self._kept[stored.key] = stored
             self._bytes += len(stored.entry.png)
             self._weight += weight
             while self._too_much(self._weight):
                 self._forget(next(iter(self._kept)))
-            return True
+            return stored
 
     def delete(self, key: str) -> bool:
         """Forget *key*; return whether it was kept."""
@@ -73,6 +78,14 @@ class MemoryTier:
         with self._lock:
             if self._kept.get(stored.key) is stored:
                 self._forget(stored.key)
+
+    def still(self, _stored: Stored) -> bool:
+        """Return True: no other tier is asked before memory."""
+        return True
+
+    def touch(self, key: str) -> None:
+        """Make *key* the most recently used."""
+        self.get(key)
 
     def clear(self) -> int:
         """Forget everything; return how many entries that were."""
