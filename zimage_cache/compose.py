@@ -179,7 +179,7 @@ def make_service(
         request_timeout=settings.request_timeout,
         versions=versions(),
         preload=settings.preload,
-        mates={first.profile.name: [residency.add(mate, _interrupt(mate), beside=first) for mate in mates]},
+        peers={first.profile.name: [residency.add(mate, _interrupt(mate), beside=first) for mate in mates]},
         database=settings.database,
         wildcards=settings.workspace / "wildcards",
         faults=faults,

@@ -36,7 +36,7 @@ from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.history import History
 from zimage_cache.metadata import png
 from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest
-from zimage_cache.service import identities
+from zimage_cache.service import model as model_module
 from zimage_cache.service import service as service_module
 
 pytestmark = pytest.mark.anyio
@@ -909,12 +909,12 @@ async def test_who_watches_sees_the_picture_growing(studio, gate):
 
 async def test_two_devices_halve_the_wait(studio, gate):
     """With two of them busy, two waiting pictures end together: the estimate says so, and both draw."""
-    door, mate = gate(evaluation=3), FakeGenerator()
-    made = studio(mates={"fake": [mate]}, preload=True)
-    await until(lambda: mate.loads)
+    door, peer = gate(evaluation=3), FakeGenerator()
+    made = studio(peers={"fake": [peer]}, preload=True)
+    await until(lambda: peer.loads)
     (known,) = await made.service.render(asked(99))
     cost = known.entry.record.gpu_seconds
-    for generator in (made.generator, mate):
+    for generator in (made.generator, peer):
         generator.before_step = door
     drawing = await made.service.ask(asked(1), n=2)
     await door.arrival()
@@ -928,8 +928,8 @@ async def test_two_devices_halve_the_wait(studio, gate):
     door.open()
     await drawing.outcomes()
     await waiting.outcomes()
-    assert {len(made.generator.recipes) + len(mate.recipes)} == {5}
-    assert mate.most_at_once == made.generator.most_at_once == 1
+    assert {len(made.generator.recipes) + len(peer.recipes)} == {5}
+    assert peer.most_at_once == made.generator.most_at_once == 1
 
 
 async def test_a_restart_knows_how_long_pictures_take(studio, tmp_path):
@@ -1076,7 +1076,7 @@ async def test_a_model_that_is_on_its_way_is_loading(studio):
 
 async def test_a_slow_identity_is_loading(studio, monkeypatch):
     """Hashing the files may take minutes: the hasty are told so, and served as soon as it is done."""
-    monkeypatch.setattr(identities, "IDENTITY_SECONDS", 0.01)
+    monkeypatch.setattr(model_module, "IDENTITY_SECONDS", 0.01)
     hashed = threading.Event()
 
     class Hashing(FakeGenerator):

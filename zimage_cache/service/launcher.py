@@ -1,4 +1,4 @@
-"""From what is missing to a worker's queue: a run for each key, the right to draw it, a second look, its place."""
+"""From what is missing to a model's queue: a run for each key, the right to draw it, a second look, its place."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,12 +7,12 @@ from zimage_cache.entry import Source
 from zimage_cache.service.claims import Claims
 from zimage_cache.service.finder import Finder
 from zimage_cache.service.flights import Flights, Landing, Plan, Run, Seat
+from zimage_cache.service.model import Model
 from zimage_cache.service.pool import Pool
-from zimage_cache.service.worker import Worker
 
 
 class Launcher:
-    """Gives askers seats on runs, and brings runs that are new to their worker.
+    """Gives askers seats on runs, and brings runs that are new to their model.
 
     Threads: the event loop's only. What blocks for the disk is done in a thread of our own.
     """
@@ -28,8 +28,8 @@ class Launcher:
         """Wait for the runs on their way to a queue."""
         self._thread.shutdown()
 
-    def seats(self, plans: Sequence[Plan], worker: Worker) -> list[Seat]:
-        """Take a seat for each plan, on a run under way or on a new one that *worker* is to draw.
+    def seats(self, plans: Sequence[Plan], model: Model) -> list[Seat]:
+        """Take a seat for each plan, on a run under way or on a new one that *model* is to draw.
 
         Raises:
             QueueFull: Not all of them find room; then none was taken.
@@ -38,32 +38,32 @@ class Launcher:
         if leading := [seat.run for seat in seats if seat.leads]:
             # In another thread right from here: the leader may leave, the runs belong to all. In one for all of
             # them: they are queued in the order asked for.
-            self._thread.submit(self._launch, worker, leading)
+            self._thread.submit(self._launch, model, leading)
         return seats
 
-    def leave(self, worker: Worker, seat: Seat) -> None:
+    def leave(self, model: Model, seat: Seat) -> None:
         """Give a seat back; a run nobody waits for any more leaves the queue."""
         if self._flights.leave(seat):
-            worker.queue.discard(seat.run)
+            model.queue.discard(seat.run)
 
-    def _launch(self, worker: Worker, runs: Sequence[Run]) -> None:
+    def _launch(self, model: Model, runs: Sequence[Run]) -> None:
         """Look once more (somebody may have stored it since the first look), then queue."""
         for run in runs:
             with self._flights.failing(run):
-                if self._claims.claim(run, partial(self._resume, worker, run)) and not self._found(run):
-                    self._queue(worker, run)
+                if self._claims.claim(run, partial(self._resume, model, run)) and not self._found(run):
+                    self._queue(model, run)
 
-    def _resume(self, worker: Worker, run: Run) -> None:
+    def _resume(self, model: Model, run: Run) -> None:
         """Go on with a run that another process was drawing: it has stored the picture, or failed."""
         with self._flights.failing(run):
             entry = None if run.fresh else self._finder.peek(run.plan.key)
             if entry is None or not self._flights.found(run, Landing(entry, Source.SHARED)):
-                self._queue(worker, run)
+                self._queue(model, run)
 
-    def _queue(self, worker: Worker, run: Run) -> None:
-        worker.queue.put(run, run.plan.user)
+    def _queue(self, model: Model, run: Run) -> None:
+        model.queue.put(run, run.plan.user)
         if run.cancelled.is_set():  # its last waiter left between the join and the put
-            worker.queue.discard(run)
+            model.queue.discard(run)
 
     def _found(self, run: Run) -> bool:
         landing = None if run.fresh else self._finder.look(run.plan)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.generator.protocol import ImageGenerator
 from zimage_cache.normal_form import nfc
 from zimage_cache.prompts.wildcards import Wildcards, expand
+from zimage_cache.service.model import Model
 from zimage_cache.service.pool import Pool
 from zimage_cache.service.resolve import styled
 
@@ -35,7 +35,7 @@ class Prompts:
 
     Args:
         folder: The wildcards'; need not exist, None = there are none.
-        generator: Returns the generator of a model, None = the default, or raises `InvalidRequest`.
+        model: Returns the model of a name, None = the default, or raises `InvalidRequest`.
         count_seconds: How long a count may take. The first one takes longer, for it reads the tokenizer, and goes on
             without its asker: who expands a prompt to draw it must not wait for that.
     """
@@ -43,11 +43,11 @@ class Prompts:
     def __init__(
         self,
         folder: Path | None,
-        generator: Callable[[str | None], ImageGenerator],
+        model: Callable[[str | None], Model],
         count_seconds: float = COUNT_SECONDS,
     ) -> None:
         self._folder = folder
-        self._generator = generator
+        self._model = model
         self._count_seconds = count_seconds
         self._expanding = Pool(1, "wildcards")
         self._counting = Pool(1, "tokens")
@@ -72,17 +72,17 @@ class Prompts:
             InvalidRequest: A prompt cannot be expanded, is too long then or with the style, or there is no such style
                 or model; names the field.
         """
-        generator = self._generator(model)
+        counted_by = self._model(model)
         prompt, negative_prompt, names = await asyncio.get_running_loop().run_in_executor(
             self._expanding, _expanded, self._folder, seed, prompt, negative_prompt
         )
         final, _ = styled(style, prompt, negative_prompt)
-        tokens = await self._count(generator, final) if prompt.strip() else 0
+        tokens = await self._count(counted_by, final) if prompt.strip() else 0
         return Described(prompt, negative_prompt, tokens, names)
 
-    async def _count(self, generator: ImageGenerator, text: str) -> int | None:
+    async def _count(self, model: Model, text: str) -> int | None:
         # As a recipe has it.
-        counting = asyncio.get_running_loop().run_in_executor(self._counting, generator.count_tokens, nfc(text))
+        counting = asyncio.get_running_loop().run_in_executor(self._counting, model.count_tokens, nfc(text))
         with suppress(TimeoutError):
             # Cancels what has not begun: behind a slow first count no queue builds up.
             return await asyncio.wait_for(counting, self._count_seconds)

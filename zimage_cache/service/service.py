@@ -1,8 +1,6 @@
 """The one way to a picture: resolve, fingerprint, look up, and only then, once whoever asks, the generator."""
 
-import asyncio
 import secrets
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from zimage_cache.entry import Entry
 from zimage_cache.errors import Cancelled, InvalidRequest, NotCached, TimedOut
 from zimage_cache.faults import Faults
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
-from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, Status
+from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator
 from zimage_cache.history import History
 from zimage_cache.request import CacheMode, ImageRequest, ModelProfile, Recipe
 from zimage_cache.service.claims import Claims
@@ -22,17 +20,16 @@ from zimage_cache.service.finder import Finder, Known
 from zimage_cache.service.finish import Finisher
 from zimage_cache.service.flights import Flights, Plan, Run
 from zimage_cache.service.forecast import Forecast
-from zimage_cache.service.identities import Identities, loading
 from zimage_cache.service.job import Job, Outcome, Part
 from zimage_cache.service.launcher import Launcher
 from zimage_cache.service.lifetime import Lifetime
+from zimage_cache.service.model import Model
 from zimage_cache.service.pace import Pace
 from zimage_cache.service.pool import Pool
 from zimage_cache.service.prompts import Prompts
 from zimage_cache.service.resolve import DRAW, Resolved, draw_seed, pinned_seed, resolve
 from zimage_cache.service.shelf import Shelf
 from zimage_cache.service.statistics import Answer, Statistics
-from zimage_cache.service.worker import Worker
 
 SHELF_BYTES = 256 * 2**20
 _ENCODERS = 2
@@ -59,7 +56,7 @@ class ImageService:
         request_timeout: Seconds `render` waits; 0 = no limit.
         versions: Names and versions of the software, for the records.
         preload: Load the default model at `start`.
-        mates: The same models on further devices, by the same names.
+        peers: The same models on further devices, by the same names.
         database: Where the lifetime statistics, and how long pictures take, are kept; None = nowhere.
         wildcards: The folder of the files that `prompts` takes wildcards from; None = there are none.
         faults: Where trouble stands while it lasts; the cache and the history have the same.
@@ -78,7 +75,7 @@ class ImageService:
         request_timeout: float = 300.0,
         versions: Mapping[str, str] | None = None,
         preload: bool = False,
-        mates: Mapping[str, Sequence[ImageGenerator]] | None = None,
+        peers: Mapping[str, Sequence[ImageGenerator]] | None = None,
         database: Path | None = None,
         wildcards: Path | None = None,
         faults: Faults | None = None,
@@ -96,18 +93,15 @@ class ImageService:
         )
         self.history = history
         self.cache = cache
-        self.prompts = Prompts(wildcards, lambda model: self._worker(model).generator)
+        self.prompts = Prompts(wildcards, self._model)
         self._timeout = request_timeout or None
         self._shelf = Shelf(SHELF_BYTES)
         self._finder = Finder(cache, self._shelf)
         self._claims = Claims(cache.generation)
         self._flights = Flights(queue_size, self._claims.over)
-        self._identities = Identities()
-        self._forecast = Forecast(self._pace, self._identities)
+        self._forecast = Forecast(self._pace)
         self._launcher = Launcher(self._flights, self._claims, self._finder)
         self._encoders = Pool(_ENCODERS, "encoder")
-        self._unloaders = Pool(len(generators), "unloader")
-        self._loaders: dict[str, threading.Thread] = {}
         self._finisher = Finisher(
             flights=self._flights,
             shelf=self._shelf,
@@ -116,23 +110,23 @@ class ImageService:
             history=history,
             versions=versions or {},
         )
-        self._workers = {
-            name: Worker(
+        self._models = {
+            name: Model(
                 generator,
                 self._flights,
                 self._encoders,
                 self._finish,
                 preload=preload and name == self.default_model,
-                mates=(mates or {}).get(name, ()),
+                peers=(peers or {}).get(name, ()),
             )
             for name, generator in generators.items()
         }
 
     def start(self) -> None:
-        """Start the workers; the default model begins to load."""
+        """Start the models' threads; the default model begins to load."""
         self._pace.recall()
-        for worker in self._workers.values():
-            worker.start()
+        for model in self._models.values():
+            model.start()
         self._claims.start()
         self.statistics.start()
         self.faults.start()
@@ -140,13 +134,13 @@ class ImageService:
     def close(self) -> None:
         """Cancel what is not drawn yet, and store what is."""
         self._flights.close(Cancelled("the server is stopping"))
-        for worker in self._workers.values():
+        for model in self._models.values():
             # A picture may still finish; a load that has not by now is not worth waiting for.
-            worker.stop(_STOP_SECONDS if worker.drawing else _LOAD_SECONDS)
-        self._identities.close()
+            model.stop(_STOP_SECONDS if model.drawing else _LOAD_SECONDS)
         self._launcher.close()
-        for pool in (self._encoders, self._unloaders):
-            pool.shutdown()
+        self._encoders.shutdown()
+        for model in self._models.values():
+            model.close()
         self._finder.close()
         self.prompts.close()
         self._claims.close()
@@ -156,7 +150,7 @@ class ImageService:
     @property
     def models(self) -> list[str]:
         """The names requests may use, the default first."""
-        return list(self._workers)
+        return list(self._models)
 
     @property
     def caching(self) -> bool:
@@ -171,7 +165,7 @@ class ImageService:
     @property
     def queued(self) -> int:
         """Pictures in the models' queues: ready to be drawn, and not taken up yet."""
-        return sum(len(worker.queue) for worker in self._workers.values())
+        return sum(len(model.queue) for model in self._models.values())
 
     @property
     def runs(self) -> list[Run]:
@@ -188,22 +182,15 @@ class ImageService:
 
     def profile(self, model: str | None = None) -> ModelProfile:
         """Return what *model* (None = the default) is asked for by default and can do."""
-        return self._worker(model).generator.profile
+        return self._model(model).profile
 
     def state(self, model: str | None = None) -> GeneratorState:
-        """Return how *model* (None = the default) is now, as the best of its cards.
-
-        One that was told to load, and has not begun, is loading.
-        """
-        worker = self._worker(model)
-        state, loader = worker.state, self._loaders.get(worker.generator.profile.name)
-        if loader is not None and loader.is_alive() and state.status in {Status.SLEEPING, Status.ERROR}:
-            return GeneratorState(Status.LOADING, phase="waiting for its turn", device=state.device)
-        return state
+        """Return the state of *model* (None = the default), that of the best of its devices."""
+        return self._model(model).state
 
     def devices(self, model: str | None = None) -> list[GeneratorState]:
-        """Return how *model* (None = the default) is on each card it is drawn on, the first one first."""
-        return self._worker(model).states
+        """Return the state of *model* (None = the default) on each of its devices, the first one first."""
+        return self._model(model).states
 
     def room(self, user: str) -> int | None:
         """Return how many pictures *user* may add to the queue now; None = without limit."""
@@ -211,31 +198,18 @@ class ImageService:
 
     def ready(self, model: str | None = None, *, user: str = "") -> bool:
         """Tell whether a miss of *user* would be accepted now: asleep and waking up count, for a request waits."""
-        if self.room(user) == 0:
-            return False
-        worker = self._worker(model)
-        match worker.state.status:
-            case Status.LOADING:
-                return not worker.preloading and self._identities.known(worker.generator.profile.name) is not None
-            case status:
-                return status is not Status.ERROR
+        return self.room(user) != 0 and self._model(model).accepts
 
     def load(self, model: str) -> None:
         """Begin to bring *model* into memory, fetching it if need be; its state tells how it goes.
 
         Called on the event loop; a load under way is not begun twice.
         """
-        loader = self._loaders.get(model)
-        if loader is None or not loader.is_alive():
-            # Not of a pool, whose threads a stopping server waits for: a download takes hours.
-            loader = threading.Thread(target=self._worker(model).load, name=f"loader-{model}", daemon=True)
-            self._loaders[model] = loader
-            loader.start()
+        self._model(model).begin_load()
 
     async def unload(self, model: str) -> None:
         """Free the memory of *model*, waiting for the picture it draws; the next request wakes it."""
-        generator = self._worker(model).generator
-        await asyncio.get_running_loop().run_in_executor(self._unloaders, generator.unload)
+        await self._model(model).unload()
 
     async def render(
         self,
@@ -296,21 +270,21 @@ class ImageService:
             GeneratorLoading, ModelMissing, ModelCorrupt, QueueFull: Nothing can be drawn now.
         """
         started = time.monotonic()
-        worker = self._worker(model)
+        drawer = self._model(model)
         bypassed = cache is CacheMode.BYPASS or not self.caching
         drawn = request.seed == DRAW and idempotency_key is None
         seed = draw_seed() if idempotency_key is None else pinned_seed(user, idempotency_key)
-        pictures = resolve(request, worker.generator.profile, n=n, drawn_seed=seed)
-        identity = await self._identities.of(worker, patient=patient)
+        pictures = resolve(request, drawer.profile, n=n, drawn_seed=seed)
+        identity = await drawer.identity(patient=patient)
         fresh = drawn or bypassed or cache == CacheMode.REFRESH
         keep = cache is not CacheMode.BYPASS
-        plans = [_plan(picture, worker, identity, user=user, fresh=fresh, keep=keep) for picture in pictures]
-        parts = await self._parts(plans, worker, cache, patient=patient)
+        plans = [_plan(picture, drawer, identity, user=user, fresh=fresh, keep=keep) for picture in pictures]
+        parts = await self._parts(plans, drawer, cache, patient=patient)
         return Job(
             parts,
             started=started,
-            progress=partial(self._forecast.progress, worker),
-            leave=partial(self._launcher.leave, worker),
+            progress=partial(self._forecast.progress, drawer),
+            leave=partial(self._launcher.leave, drawer),
             name=self._unkept if bypassed else _key,
             delivered=partial(self._delivered, bypassed=bypassed),
             lost=self.statistics.lost,
@@ -318,15 +292,15 @@ class ImageService:
 
     async def lookup(self, request: ImageRequest, *, n: int = 1, model: str | None = None) -> Lookup:
         """Tell what is stored of a request and what the rest would cost; nothing is counted or touched."""
-        worker = self._worker(model)
-        pictures = resolve(request, worker.generator.profile, n=n)
+        drawer = self._model(model)
+        pictures = resolve(request, drawer.profile, n=n)
         if request.seed == DRAW:
             known = [Known(None, None) for _ in pictures]
         else:
-            identity = await self._identities.of(worker, patient=False)
-            known = await self._finder.known([_keys(picture.recipe, worker, identity) for picture in pictures])
+            identity = await drawer.identity(patient=False)
+            known = await self._finder.known([_keys(picture.recipe, drawer, identity) for picture in pictures])
         missing = [p.recipe for p, k in zip(pictures, known, strict=True) if k.entry is None]
-        return Lookup(known, self._forecast.cost(worker, missing))
+        return Lookup(known, self._forecast.cost(drawer, missing))
 
     async def picture(self, name: str) -> Entry | None:
         """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
@@ -350,21 +324,21 @@ class ImageService:
         """Return a small WebP of the picture called *name*: its key, or the token of an unstored one."""
         return await self._finder.thumbnail(name)
 
-    def _worker(self, model: str | None) -> Worker:
+    def _model(self, model: str | None) -> Model:
         try:
-            return self._workers[self.default_model if model is None else model]
+            return self._models[self.default_model if model is None else model]
         except KeyError:
-            offered = ", ".join(self._workers)
+            offered = ", ".join(self._models)
             raise InvalidRequest(f"model: not offered here, got {model!a}; one of {offered}", "model") from None
 
-    async def _parts(self, plans: Sequence[Plan], worker: Worker, cache: CacheMode, *, patient: bool) -> list[Part]:
+    async def _parts(self, plans: Sequence[Plan], model: Model, cache: CacheMode, *, patient: bool) -> list[Part]:
         hits = await self._finder.get([plan for plan in plans if not plan.fresh])
         missing = [plan for plan in plans if plan.key not in hits]
         if missing and cache is CacheMode.ONLY:
             raise NotCached(f"{len(missing)} of {len(plans)} pictures are not stored, and the request says `only`")
-        if missing and worker.preloading and not patient:
-            raise loading(worker)
-        seats = dict(zip((plan.key for plan in missing), self._launcher.seats(missing, worker), strict=True))
+        if missing and model.preloading and not patient:
+            raise model.loading()
+        seats = dict(zip((plan.key for plan in missing), self._launcher.seats(missing, model), strict=True))
         return [hits.get(plan.key) or seats[plan.key] for plan in plans]
 
     def _finish(self, run: Run, drawing: Drawing) -> None:
@@ -382,13 +356,11 @@ class ImageService:
         return token
 
 
-def _plan(
-    picture: Resolved, worker: Worker, identity: GeneratorIdentity, *, user: str, fresh: bool, keep: bool
-) -> Plan:
-    key, *others = _keys(picture.recipe, worker, identity)
+def _plan(picture: Resolved, model: Model, identity: GeneratorIdentity, *, user: str, fresh: bool, keep: bool) -> Plan:
+    key, *others = _keys(picture.recipe, model, identity)
     return Plan(
         key=key,
-        model=worker.generator.profile.name,
+        model=model.name,
         recipe=picture.recipe,
         identity=identity,
         request=picture.request,
@@ -399,9 +371,9 @@ def _plan(
     )
 
 
-def _keys(recipe: Recipe, worker: Worker, identity: GeneratorIdentity) -> tuple[str, ...]:
+def _keys(recipe: Recipe, model: Model, identity: GeneratorIdentity) -> tuple[str, ...]:
     """Name the keys under which this process may have stored *recipe*'s picture, *identity*'s, the usual one, first."""
-    others = (who for who in worker.identities(recipe) if who != identity)
+    others = (who for who in model.identities(recipe) if who != identity)
     return tuple(fingerprint(recipe, who) for who in (identity, *others))
 
 

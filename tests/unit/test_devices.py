@@ -1,17 +1,17 @@
-"""`Cards`: which card draws, which one waits, and when one that failed is tried again."""
+"""`Devices`: which device draws, which one waits, and when one that failed is tried again."""
 
 import pytest
 
 from tests.waiting import Clock
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
-from zimage_cache.service.cards import Cards
+from zimage_cache.service.devices import Devices
 
 ASLEEP, LOADING, HEALTHY, BROKEN = Status.SLEEPING, Status.LOADING, Status.HEALTHY, Status.ERROR
 
 
-def cards(*statuses: Status, clock=None) -> Cards:
-    return Cards([FakeGenerator(state=GeneratorState(status)) for status in statuses], clock or Clock())
+def devices(*statuses: Status, clock=None) -> Devices:
+    return Devices([FakeGenerator(state=GeneratorState(status)) for status in statuses], clock or Clock())
 
 
 @pytest.mark.parametrize(
@@ -30,21 +30,21 @@ def cards(*statuses: Status, clock=None) -> Cards:
     ],
 )
 def test_who_draws(statuses, drawing):
-    """Healthy cards do; without one exactly one card does, so that a run always finds somebody."""
-    made = cards(*statuses)
-    assert [card for card in range(len(statuses)) if made.draws(card)] == drawing
+    """Healthy devices do; without one exactly one device does, so that a run always finds somebody."""
+    made = devices(*statuses)
+    assert [device for device in range(len(statuses)) if made.draws(device)] == drawing
 
 
 def test_of_broken_cards_the_one_that_rested_longest_is_tried():
-    """With nothing but broken cards the runs go round: one that works again is found."""
+    """With nothing but broken devices the runs go round: one that works again is found."""
     clock = Clock()
-    made = cards(BROKEN, BROKEN, BROKEN, clock=clock)
+    made = devices(BROKEN, BROKEN, BROKEN, clock=clock)
     tried = []
     for _ in range(6):
-        (opener,) = (card for card in range(3) if made.draws(card))
-        tried.append(opener)
+        (first,) = (device for device in range(3) if made.draws(device))
+        tried.append(first)
         clock.now += 1
-        made.failed(opener)
+        made.failed(first)
     assert tried == [0, 1, 2, 0, 1, 2]
 
 
@@ -61,15 +61,15 @@ def test_of_broken_cards_the_one_that_rested_longest_is_tried():
     ],
 )
 def test_who_is_loaded_without_a_run(statuses, lacking):
-    """Whoever could draw beside a healthy card; where none is awake, nobody is woken for nothing."""
-    made = cards(*statuses)
-    assert [card for card in range(len(statuses)) if made.wants_loading(card)] == lacking
+    """Whoever could draw beside a healthy device; where none is awake, nobody is woken for nothing."""
+    made = devices(*statuses)
+    assert [device for device in range(len(statuses)) if made.wants_loading(device)] == lacking
 
 
 def test_pauses_double_until_a_picture_is_drawn():
-    """A card that fails again and again is tried ever more rarely; loading alone proves nothing, a picture does."""
+    """A device that fails again and again is tried ever more rarely; loading alone proves nothing, a picture does."""
     clock = Clock()
-    made = cards(HEALTHY, BROKEN, clock=clock)
+    made = devices(HEALTHY, BROKEN, clock=clock)
     pauses = []
     for _ in range(10):
         made.failed(1)
@@ -86,9 +86,9 @@ def test_pauses_double_until_a_picture_is_drawn():
 
 
 def test_the_pause_is_only_before_loading():
-    """A card that failed and sleeps now waits too: it may be the one that breaks while it loads."""
+    """A device that failed and sleeps now waits too: it may be the one that breaks while it loads."""
     clock = Clock()
-    made = cards(HEALTHY, ASLEEP, clock=clock)
+    made = devices(HEALTHY, ASLEEP, clock=clock)
     made.failed(1)
     assert not made.wants_loading(1)
     clock.now += 5
@@ -106,21 +106,21 @@ def test_the_pause_is_only_before_loading():
     ],
 )
 def test_the_model_is_as_well_as_its_best_card(statuses, best, able):
-    """One that draws is enough for healthy; so many pictures at once as there are cards without error."""
-    made = cards(*statuses)
+    """One that draws is enough for healthy; so many pictures at once as there are devices without error."""
+    made = devices(*statuses)
     assert (made.state.status, made.able) == (best, able)
     assert [state.status for state in made.states] == statuses
 
 
 def test_the_first_of_equals_speaks():
-    """Where all are in error, people read the first card's reason."""
+    """Where all are in error, people read the first device's reason."""
     generators = [FakeGenerator(state=GeneratorState(BROKEN, detail=said)) for said in ("first", "second")]
-    assert Cards(generators).state.detail == "first"
+    assert Devices(generators).state.detail == "first"
 
 
 @pytest.mark.parametrize(
     ("statuses", "alone"), [([ASLEEP, HEALTHY], True), ([BROKEN, HEALTHY], False), ([LOADING, HEALTHY], False)]
 )
-def test_lonely_is_who_loaded_for_a_model_that_sleeps(statuses, alone):
+def test_a_device_that_loaded_for_an_unloaded_model_is_found(statuses, alone):
     """Sent to sleep meanwhile is no reason to be awake; the others broken, or waking, is one."""
-    assert cards(*statuses).lonely(1) is alone
+    assert devices(*statuses).model_unloaded(1) is alone

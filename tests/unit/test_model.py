@@ -1,4 +1,4 @@
-"""`Worker`: one thread that loads, draws one run after the other, and never dies."""
+"""`Model`: a thread a device that loads and draws one run after the other, and that no error ends."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, Model
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status, Step
 from zimage_cache.service.flights import Flights, Run
-from zimage_cache.service.worker import Worker, _tell
+from zimage_cache.service.model import Model, _tell
 
 RECIPE = recipe(steps=3)
 
@@ -21,18 +21,18 @@ RECIPE = recipe(steps=3)
 class Line:
     """A worker with its flights and encoders, and a way to put runs in."""
 
-    def __init__(self, generator: FakeGenerator, finish=None, *, preload: bool = False, mates=(), pause=3600.0):
+    def __init__(self, generator: FakeGenerator, finish=None, *, preload: bool = False, peers=(), pause=3600.0):
         self.generator = generator
         self.flights = Flights()
         self.encoders = ThreadPoolExecutor(2)
         finish = finish or self._finish
-        self.worker = Worker(generator, self.flights, self.encoders, finish, preload=preload, mates=mates, pause=pause)
+        self.model = Model(generator, self.flights, self.encoders, finish, preload=preload, peers=peers, pause=pause)
         self.finished: list[int] = []
 
     def add(self, seed: int) -> Run:
         drawn = plan(str(seed), recipe=recipe(steps=3, seed=seed), identity=self.generator.identity())
         run = self.flights.join([drawn])[0].run
-        self.worker.queue.put(run, "ann")
+        self.model.queue.put(run, "ann")
         return run
 
     def _finish(self, run: Run, _drawing) -> None:
@@ -48,13 +48,13 @@ def line():
 
     def make(generator=None, finish=None, **options) -> Line:
         made.append(Line(generator or FakeGenerator(), finish, **options))
-        made[-1].worker.start()
+        made[-1].model.start()
         return made[-1]
 
     with no_thread_left("worker-"):
         yield make
         for each in made:
-            each.worker.stop(60)
+            each.model.stop(60)
             each.encoders.shutdown()
 
 
@@ -156,7 +156,7 @@ def test_loads_first(line):
     made = line(generator, preload=True)
     made.add(1).future.result(60)
     assert generator.loads == 1
-    assert not made.worker.preloading
+    assert not made.model.preloading
 
 
 @pytest.mark.parametrize("error", [ModelCorrupt("truncated"), RuntimeError("driver gone")])
@@ -180,7 +180,7 @@ def test_stopping_before_the_start_is_nothing():
     """A service closed before it was started waits for no thread."""
     with no_thread_left("worker-"):
         made = Line(FakeGenerator())
-        made.worker.stop(60)
+        made.model.stop(60)
         made.encoders.shutdown()
 
 
@@ -198,8 +198,8 @@ class Meeting:
 def test_every_device_draws_from_the_one_queue(line):
     """Three devices draw three pictures at the same moment, each generator one at a time, none twice."""
     generators = [FakeGenerator(before_step=Meeting(1)) for _ in range(3)]
-    made = line(generators[0], preload=True, mates=generators[1:])
-    assert made.worker.lanes == 3
+    made = line(generators[0], preload=True, peers=generators[1:])
+    assert made.model.lanes == 3
     together = Meeting(3)
     for generator in generators:
         generator.before_step = together
@@ -208,7 +208,7 @@ def test_every_device_draws_from_the_one_queue(line):
         run.future.result(60)
     assert sorted(recipe.seed for generator in generators for recipe in generator.recipes) == list(range(1, 10))
     assert [(generator.most_at_once, len(generator.recipes)) for generator in generators] == [(1, 3)] * 3
-    assert made.worker.drawing == []
+    assert made.model.drawing == []
 
 
 def test_the_runs_being_drawn_are_known(line):
@@ -220,10 +220,10 @@ def test_the_runs_being_drawn_are_known(line):
             both.wait(60)
             assert held.wait(60)
 
-    made = line(FakeGenerator(before_step=before_step), preload=True, mates=[FakeGenerator(before_step=before_step)])
+    made = line(FakeGenerator(before_step=before_step), preload=True, peers=[FakeGenerator(before_step=before_step)])
     runs = [made.add(1), made.add(2)]
     both.wait(60)
-    assert set(made.worker.drawing) == set(runs)
+    assert set(made.model.drawing) == set(runs)
     assert {run.step.evaluation for run in runs} == {1}
     held.set()
     for run in runs:
@@ -264,7 +264,7 @@ class Card(FakeGenerator):
 def test_a_further_device_that_cannot_load_is_left_out(line, caplog, preload):
     """It costs a warning and no picture: the first device draws them all."""
     broken = Card(broken=True)
-    made = line(preload=preload, mates=[broken])
+    made = line(preload=preload, peers=[broken])
     with caplog.at_level(logging.WARNING):
         for seed in range(1, 6):
             made.add(seed).future.result(60)
@@ -277,20 +277,20 @@ def test_a_further_device_that_cannot_load_is_left_out(line, caplog, preload):
 @pytest.mark.parametrize("preload", [True, False])
 def test_a_first_device_that_cannot_load_is_left_out_too(line, preload):
     """The next card opens the model; nobody's picture is lost."""
-    broken, mates = Card(broken=True), [Card(), Card()]
-    made = line(broken, preload=preload, mates=mates)
+    broken, peers = Card(broken=True), [Card(), Card()]
+    made = line(broken, preload=preload, peers=peers)
     runs = [made.add(seed) for seed in range(1, 8)]
     for run in runs:
         run.future.result(60)
-    drawn = sorted(recipe.seed for mate in mates for recipe in mate.recipes)
+    drawn = sorted(recipe.seed for peer in peers for recipe in peer.recipes)
     assert drawn == list(range(1, 8))
-    assert (made.worker.state.status, made.worker.states[0].status) == (Status.HEALTHY, Status.ERROR)
+    assert (made.model.state.status, made.model.states[0].status) == (Status.HEALTHY, Status.ERROR)
 
 
 def both_awake(line, **options) -> tuple[Line, Card, Card]:
     first, second = Card(), Card()
-    made = line(first, preload=True, mates=[second], **options)
-    wait_until(lambda: [state.status for state in made.worker.states] == [Status.HEALTHY] * 2)
+    made = line(first, preload=True, peers=[second], **options)
+    wait_until(lambda: [state.status for state in made.model.states] == [Status.HEALTHY] * 2)
     return made, first, second
 
 
@@ -306,7 +306,7 @@ def test_a_device_that_dies_takes_no_further_run(line, number):
     assert sorted({recipe.seed for recipe in other.recipes}) == list(range(1, 9))
     # It may have taken one run before it was known to be broken, and not one after.
     assert dying.asked <= 1
-    assert made.worker.drawing == []
+    assert made.model.drawing == []
 
 
 def test_the_run_a_device_died_under_is_the_next_one_drawn(line, gate):
@@ -335,7 +335,7 @@ def test_a_run_is_moved_once(line):
     first.broken = second.broken = True
     assert isinstance(made.add(1).future.exception(60), DeviceFailed)
     assert first.asked + second.asked == 2
-    wait_until(lambda: made.worker.state.status is Status.ERROR)
+    wait_until(lambda: made.model.state.status is Status.ERROR)
     first.broken = second.broken = False
     assert made.add(2).future.exception(60) is None
 
@@ -350,7 +350,7 @@ def test_a_run_nobody_waits_for_is_not_moved(line, gate):
     made.flights.fail(run, Cancelled("gone"))
     first.broken = second.broken = True
     hold.open()
-    wait_until(lambda: made.worker.drawing == [])
+    wait_until(lambda: made.model.drawing == [])
     assert first.asked + second.asked == 1
 
 
@@ -365,7 +365,7 @@ def test_running_out_of_memory_is_not_the_devices_fault(line):
     first.before_step = second.before_step = full
     assert isinstance(made.add(1).future.exception(60), OutOfMemory)
     assert first.asked + second.asked == 1
-    assert [state.status for state in made.worker.states] == [Status.HEALTHY] * 2
+    assert [state.status for state in made.model.states] == [Status.HEALTHY] * 2
 
 
 def test_a_device_that_failed_is_loaded_again(line, gate):
@@ -405,34 +405,34 @@ def test_a_device_loaded_for_a_model_that_sleeps_is_unloaded_again(line):
             super().unload()
             unloaded.set()
 
-    mate = Slow()
-    made = line(preload=True, mates=[mate])
+    peer = Slow()
+    made = line(preload=True, peers=[peer])
     assert entered.wait(60)
     made.generator.unload()
     may_load.set()
     assert unloaded.wait(60)
-    assert [state.status for state in made.worker.states] == [Status.SLEEPING] * 2
+    assert [state.status for state in made.model.states] == [Status.SLEEPING] * 2
 
 
 def test_further_devices_sleep_until_the_first_wakes(line):
     """Without preload nothing is loaded before somebody asks, on no device."""
-    mate = FakeGenerator()
-    made = line(mates=[mate])
-    assert (made.generator.loads, mate.loads) == (0, 0)
-    made.worker.stop(60)
-    assert mate.loads == 0
+    peer = FakeGenerator()
+    made = line(peers=[peer])
+    assert (made.generator.loads, peer.loads) == (0, 0)
+    made.model.stop(60)
+    assert peer.loads == 0
 
 
 def test_identities_are_those_of_all_devices(line):
     """What a further device drew another way is looked up too, the first device's usual one stays first."""
     other = replace(FakeGenerator().identity(), precision="uint8+tiling")
-    mate = FakeGenerator(draws_as=other)
-    made = line(mates=[mate])
-    assert made.worker.identities(RECIPE) == (made.generator.identity(),)
-    mate.recipes.append(RECIPE)
-    assert made.worker.identities(RECIPE) == (made.generator.identity(),)  # asleep: not asked
-    mate.load()
-    assert made.worker.identities(RECIPE) == (made.generator.identity(), other)
+    peer = FakeGenerator(draws_as=other)
+    made = line(peers=[peer])
+    assert made.model.identities(RECIPE) == (made.generator.identity(),)
+    peer.recipes.append(RECIPE)
+    assert made.model.identities(RECIPE) == (made.generator.identity(),)  # asleep: not asked
+    peer.load()
+    assert made.model.identities(RECIPE) == (made.generator.identity(), other)
 
 
 def test_previews_are_made_for_who_watches(line, gate):

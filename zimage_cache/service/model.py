@@ -1,0 +1,277 @@
+"""What a request names: a model with its devices, its queue, its identity and its state. One thread a device.
+
+A thread loads its device, then draws one run after the other; no error ends it.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+
+from zimage_cache.errors import GeneratorError, GeneratorLoading, ModelCorrupt, ModelMissing, ZImageError
+from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, Status, Step
+from zimage_cache.request import ModelProfile, Recipe
+from zimage_cache.service.devices import FIRST_PAUSE_SECONDS, Devices
+from zimage_cache.service.flights import Flights, Run
+from zimage_cache.service.pool import Pool
+from zimage_cache.service.queue import FairQueue
+
+_log = logging.getLogger(__name__)
+_UNFINISHED = 4
+IDENTITY_SECONDS = 10.0
+
+
+class Model:
+    """Draws the runs of one model, on every device there is for it.
+
+    Args:
+        generator: The first device's: its identity is the model's.
+        flights: Where runs begin and end.
+        encoders: Where *finish* is called, beside the next picture.
+        finish: Called with the pixels of each run.
+        preload: Load at `start`, before the first request.
+        peers: The same model on further devices, each with a thread of its own. The queue is shared, so a slow device
+            delays no run; `Devices` decides which device draws, and when one that failed is loaded again.
+        pause: Seconds before a device that failed is loaded again, the first time.
+
+    Threads: `identity` and `begin_load` on the event loop, all else on any.
+    """
+
+    def __init__(
+        self,
+        generator: ImageGenerator,
+        flights: Flights,
+        encoders: Executor,
+        finish: Callable[[Run, Drawing], None],
+        *,
+        preload: bool,
+        peers: Sequence[ImageGenerator] = (),
+        pause: float = FIRST_PAUSE_SECONDS,
+    ) -> None:
+        self.queue: FairQueue[Run] = FairQueue()
+        self.preloading = preload
+        self.known_identity: GeneratorIdentity | None = None  # once it is known, it is fixed for the process
+        self._generator = generator
+        self._flights = flights
+        self._encoders = encoders
+        self._finish = finish
+        self._devices = Devices((generator, *peers), pause=pause)
+        self._current: list[Run | None] = [None] * (1 + len(peers))
+        self._stopped = False
+        # Pixels are 3 to 12 MB each: a disk slower than the GPU must slow the GPU down, not fill the memory.
+        self._places = threading.Semaphore(_UNFINISHED * (1 + len(peers)))
+        self._threads = [
+            threading.Thread(target=self._work, args=(device,), name=f"worker-{self.name}-{device}", daemon=True)
+            for device in range(1 + len(peers))
+        ]
+        self._loader: threading.Thread | None = None
+        self._hashing = Pool(1, f"identity-{self.name}")
+        self._unloading = Pool(1, f"unloader-{self.name}")
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        return self.profile.name
+
+    @property
+    def profile(self) -> ModelProfile:
+        """What it is asked for by default, and what it can do."""
+        return self._generator.profile
+
+    @property
+    def state(self) -> GeneratorState:
+        """The state of its best device. A model whose load was ordered, and has not begun, is loading."""
+        state = self._devices.state
+        if self._loader is not None and self._loader.is_alive() and state.status in {Status.SLEEPING, Status.ERROR}:
+            return GeneratorState(Status.LOADING, phase="waiting for its turn", device=state.device)
+        return state
+
+    @property
+    def states(self) -> list[GeneratorState]:
+        """The state of each device, the first one first."""
+        return self._devices.states
+
+    @property
+    def accepts(self) -> bool:
+        """Whether a miss would be accepted now: asleep and waking up count, for a request waits."""
+        status = self._devices.state.status
+        if status is Status.LOADING:
+            return not self.preloading and self.known_identity is not None
+        return status is not Status.ERROR
+
+    @property
+    def lanes(self) -> int:
+        """How many pictures it draws at once."""
+        return self._devices.able
+
+    @property
+    def drawing(self) -> list[Run]:
+        """The runs being drawn now."""
+        return [run for run in self._current if run is not None]
+
+    def count_tokens(self, text: str) -> int | None:
+        """Count the tokens of *text*; see `ImageGenerator.count_tokens`."""
+        return self._generator.count_tokens(text)
+
+    async def identity(self, *, patient: bool) -> GeneratorIdentity:
+        """Find out who draws. The first time may take a while (the files are hashed); then it is fixed.
+
+        Raises:
+            GeneratorLoading: It takes longer than the impatient wait, or the model is just being fetched.
+            ModelMissing, ModelCorrupt: There is nothing to hash, and nothing on its way.
+        """
+        while self.known_identity is None:
+            asking = asyncio.get_running_loop().run_in_executor(self._hashing, self._generator.identity)
+            try:
+                limit = None if patient else IDENTITY_SECONDS
+                self.known_identity = await asyncio.wait_for(asyncio.shield(asking), limit)
+            except TimeoutError:
+                raise self.loading() from None
+            except (ModelMissing, ModelCorrupt):  # half here, while it is being fetched
+                # Before its state says "loading", a preload is due already.
+                if self._devices.state.status is not Status.LOADING and not self.preloading:
+                    raise
+                if not patient:
+                    raise self.loading() from None
+                await asyncio.sleep(1)
+        return self.known_identity
+
+    def identities(self, recipe: Recipe) -> tuple[GeneratorIdentity, ...]:
+        """Return the identities under which *recipe* may be stored, on any device; see `ImageGenerator.identities`."""
+        # Only those awake: one that never loaded might have to read all weights first to know its identity.
+        peers = [peer for peer in self._devices.generators[1:] if peer.state.status is Status.HEALTHY]
+        return tuple(dict.fromkeys(who for each in (self._generator, *peers) for who in each.identities(recipe)))
+
+    def loading(self) -> GeneratorLoading:
+        """Make the error that says what the model is busy with."""
+        phase = self._devices.state.phase or "starting"
+        return GeneratorLoading(f"{self.profile.title} is loading ({phase}); try again in a few seconds")
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Take no further run and wait up to *seconds* for the present ones."""
+        self._stopped = True
+        self.queue.close()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(seconds)
+
+    def close(self) -> None:
+        """End what `stop` left: an unload is waited for; hashing is not, its generator is told to stop elsewhere."""
+        self._hashing.shutdown(wait=False, cancel_futures=True)
+        self._unloading.shutdown()
+
+    def begin_load(self) -> None:
+        """Begin to load it, fetching it if need be; `state` tells the progress. A load under way is not begun twice."""
+        if self._loader is None or not self._loader.is_alive():
+            # Not of a pool, whose threads a stopping server waits for: a download takes hours.
+            self._loader = threading.Thread(target=self.load, name=f"loader-{self.name}", daemon=True)
+            self._loader.start()
+
+    async def unload(self) -> None:
+        """Free its memory after the picture that is being drawn; the next request loads it again."""
+        await asyncio.get_running_loop().run_in_executor(self._unloading, self._generator.unload)
+
+    def _work(self, device: int) -> None:
+        if device == 0 and self.preloading:
+            self.load()
+            self.preloading = False
+        devices = self._devices
+        ready, lacking = partial(devices.draws, device), partial(devices.wants_loading, device)
+        while not self._stopped:
+            if lacking():
+                self._follow(device)
+            elif (run := self.queue.take(ready, lacking, devices.pause(device))) is not None:
+                self._start(run, device)
+
+    def load(self) -> None:
+        """Load the first device that can be, from any thread, and have the others follow; blocks until it is done.
+
+        Trouble is logged, and shown as the device's state.
+        """
+        for device in range(len(self._devices.generators)):
+            if self._stopped or self._load(device):
+                return
+
+    def _load(self, device: int) -> bool:
+        """Load one device; trouble is logged, counted, and shown as its state."""
+        generator = self._devices.generators[device]
+        loaded = False
+        try:
+            generator.load()
+            loaded = True
+        except ZImageError as error:
+            _log.warning("load_failed model=%s card=%d error=%s", generator.profile.name, device, error)
+        except Exception:  # noqa: BLE001 - the outermost edge of this thread: the next ask finds a living worker
+            _log.exception("load_failed model=%s card=%d", generator.profile.name, device)
+        if not loaded:
+            self._devices.failed(device)
+        self.queue.wake()
+        return loaded
+
+    def _follow(self, device: int) -> None:
+        """Load a device beside one that is awake; undone where the model was sent to sleep meanwhile."""
+        if self._load(device) and self._devices.model_unloaded(device):
+            self._devices.generators[device].unload()
+
+    def _start(self, run: Run, device: int) -> None:
+        if not self._flights.start(run, time.monotonic()):
+            return
+        self._current[device] = run
+        with self._flights.failing(run):
+            self._draw(run, device)
+        self._current[device] = None
+        self.queue.wake()
+
+    def _draw(self, run: Run, device: int) -> None:
+        try:
+            generator = self._devices.generators[device]
+            drawing = generator.generate(run.plan.recipe, partial(self._hear, run), run.cancelled.is_set)
+        except GeneratorError as error:
+            if not self._devices.broken(device):
+                raise
+            self._devices.failed(device)
+            if not self._devices.others(device) or not self._flights.restart(run):
+                raise
+            _log.warning("run_moved key=%s card=%d error=%s", run.plan.key[:12], device, error)
+            self._put_back(run)
+            return
+        self._devices.drew(device)
+        self._flights.drawn(run)
+        self._places.acquire()
+        self._encoders.submit(self._finish_one, run, drawing)
+
+    def _put_back(self, run: Run) -> None:
+        self.queue.put_back(run, run.plan.user)
+        if run.cancelled.is_set():  # its last waiter left between the restart and this
+            self.queue.discard(run)
+
+    def _hear(self, run: Run, step: Step) -> None:
+        _tell(run, step)
+        if step.evaluation == 0:  # the model is awake: the other devices may follow
+            self.queue.wake()
+
+    def _finish_one(self, run: Run, drawing: Drawing) -> None:
+        try:
+            with self._flights.failing(run):
+                self._finish(run, drawing)
+        finally:
+            self._places.release()
+
+
+def _tell(run: Run, step: Step) -> None:
+    """Let those who wait see how far *run* is, and, if any of them watches, what it looks like."""
+    if step.evaluation == 0:  # also where a picture is tried again
+        run.began, run.preview = time.monotonic(), None
+    if run.watchers and step.preview is not None:
+        run.preview = step.preview()
+    # Without its preview, which would keep the picture's latents.
+    run.step = Step(step.evaluation, step.evaluations)
