@@ -193,7 +193,7 @@ class Studio:
             self.cache.close()
         self._open = False
 
-    async def landed(self) -> None:
+    async def idle(self) -> None:
         """Wait until everything drawn is stored, which is after its askers were answered."""
         assert await asyncio.to_thread(self.service.idle, 60)
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.factories import plan
-from zimage_cache.entry import Source
+from zimage_cache.entry import Hit, Source
 from zimage_cache.errors import OutOfMemory
-from zimage_cache.service.flights import Flights, Landing, Plan, Seat
+from zimage_cache.service.flights import Flights, Plan, RunResult, Seat
 
 pytestmark = pytest.mark.stress
 THREADS = 64
@@ -37,7 +37,7 @@ def draw(flights: Flights, seat: Seat, entry) -> None:
     flights.start(seat.run, 0.0)
     flights.drawn(seat.run)
     flights.resolve(seat.run, entry)
-    flights.land(seat.run)
+    flights.stored(seat.run)
 
 
 def test_one_run_for_a_herd(herd, rounds, entry):
@@ -69,7 +69,7 @@ def test_a_failing_leader_fails_all_and_nobody_after(herd, rounds, entry):
         assert flights.pending == 0
         newcomer = flights.join([PLAN])[0]
         draw(flights, newcomer, entry(1))
-        assert newcomer.run.future.result(0) == Landing(entry(1), Source.GENERATED)
+        assert newcomer.run.future.result(0) == RunResult(entry(1), Source.GENERATED)
 
 
 def test_everybody_joins_and_leaves(herd, rounds):
@@ -186,13 +186,13 @@ def test_one_who_comes_as_the_run_ends(herd, rounds, entry):
             if number == 0:
                 flights.resolve(leader.run, entry(1))
                 stored["a"] = entry(1)
-                flights.land(leader.run)
+                flights.stored(leader.run)
                 return entry(1)
             if "a" in stored:
                 return stored["a"]
             seat = flights.join([PLAN])[0]
             # Who leads looks once more: the picture may have been stored between the look and the join.
-            if seat.leads and not ("a" in stored and flights.found(seat.run, Landing(stored["a"], Source.MEMORY))):
+            if seat.leads and not ("a" in stored and flights.found(seat.run, Hit(stored["a"], Source.MEMORY))):
                 drawn.append(number)
                 draw(flights, seat, entry(1))
             return seat.run.future.result(30).entry

@@ -37,7 +37,7 @@ async def house(studio) -> Any:
 
     async def render(request: ImageRequest) -> str:
         (outcome,) = await drawn(request)
-        await made.landed()
+        await made.idle()
         return outcome.entry.record.key
 
     made.draw = render

@@ -64,7 +64,7 @@ def test_others_wait_until_the_run_is_over(side, end):
 
     match end:
         case "land":
-            mine.flights.land(mine.seat.run)
+            mine.flights.stored(mine.seat.run)
         case "fail":
             mine.flights.fail(mine.seat.run, ValueError())
         case "leave":
@@ -85,7 +85,7 @@ def test_a_picture_handed_out_is_not_yet_stored(side):
     mine.flights.resolve(mine.seat.run, None)
 
     assert theirs.waits()
-    mine.flights.land(mine.seat.run)
+    mine.flights.stored(mine.seat.run)
     assert theirs.resumed.wait(30)
 
 
@@ -114,7 +114,7 @@ def test_left_while_waiting(side):
     mine.claim()
     theirs.claim()
     theirs.flights.leave(theirs.seat)
-    mine.flights.land(mine.seat.run)
+    mine.flights.stored(mine.seat.run)
 
     assert third.claim() or third.resumed.wait(30)
     assert not theirs.resumed.is_set()

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.factories import plan
-from zimage_cache.entry import Source
+from zimage_cache.entry import Hit, Source
 from zimage_cache.errors import Cancelled, GenerationFailed, OutOfMemory, QueueFull
 from zimage_cache.generator.protocol import Step
-from zimage_cache.service.flights import Flights, Landing, Phase, Run
+from zimage_cache.service.flights import Flights, Phase, Run, RunResult
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_leader_may_leave(flights, entry):
     flights.start(other.run, 0.0)
     flights.drawn(other.run)
     flights.resolve(other.run, entry(1))
-    assert other.run.future.result(0) == Landing(entry(1), Source.GENERATED)
+    assert other.run.future.result(0) == RunResult(entry(1), Source.GENERATED)
 
 
 @pytest.mark.parametrize("drawing", [False, True])
@@ -101,7 +101,7 @@ def test_a_picture_drawn_in_spite_of_a_cancel_is_stored(flights, entry):
     newcomer = flights.join([plan()])[0]
     flights.drawn(seat.run)
     assert flights.resolve(seat.run, entry(1))
-    flights.land(seat.run)
+    flights.stored(seat.run)
     assert flights.pending == 1
     assert flights.join([plan()])[0].run is newcomer.run
 
@@ -115,7 +115,7 @@ def test_the_run_stays_until_it_is_stored(flights, entry):
     late = flights.join([plan()])[0]
     assert late.run is seat.run
     assert late.run.future.result(0).entry == entry(1)
-    flights.land(seat.run)
+    flights.stored(seat.run)
     assert flights.join([plan()])[0].leads
 
 
@@ -127,7 +127,7 @@ def test_an_answered_run_is_too_old_for_a_fresh_picture(flights, entry):
     flights.resolve(seat.run, entry(1))
     fresh = flights.join([plan(fresh=True)])[0]
     assert fresh.leads
-    flights.land(seat.run)
+    flights.stored(seat.run)
     assert flights.join([plan()])[0].run is fresh.run
     assert flights.pending == 1
 
@@ -146,16 +146,15 @@ def test_idle_is_when_everything_is_stored(flights, entry):
         assert flights.runs == {}
         assert not flights.idle(0)
         assert not waiting.done()
-        flights.land(answered)
+        flights.stored(answered)
         assert waiting.result(60)
 
 
 def test_a_found_result_ends_the_run(flights, entry):
     """The leader's second look found it: everybody gets it, with the tier it was in, and nothing is drawn."""
     leader, other = flights.join([plan()])[0], flights.join([plan()])[0]
-    landing = Landing(entry(1), Source.DISK)
-    assert flights.found(leader.run, landing)
-    assert other.run.future.result(0) is landing
+    assert flights.found(leader.run, Hit(entry(1), Source.DISK))
+    assert other.run.future.result(0) == RunResult(entry(1), Source.DISK)
     assert flights.pending == 0
     assert not flights.start(leader.run, 0.0)
     assert flights.join([plan()])[0].leads
@@ -166,7 +165,7 @@ def test_a_refresh_on_board_ignores_what_is_found(flights, entry, keep):
     """Whoever insists on a new picture gets one, also when it joined somebody who would take the stored one."""
     leader = flights.join([plan()])[0]
     flights.join([plan(fresh=True, keep=keep)])
-    assert not flights.found(leader.run, Landing(entry(1), Source.DISK))
+    assert not flights.found(leader.run, Hit(entry(1), Source.DISK))
     assert not leader.run.future.done()
     assert flights.start(leader.run, 0.0)
 
@@ -176,7 +175,7 @@ def test_nothing_is_found_for_a_run_nobody_waits_for(flights, entry):
     seat = flights.join([plan()])[0]
     flights.leave(seat)
     newcomer = flights.join([plan()])[0]
-    assert not flights.found(seat.run, Landing(entry(1), Source.DISK))
+    assert not flights.found(seat.run, Hit(entry(1), Source.DISK))
     assert not newcomer.run.future.done()
     assert flights.pending == 1
 
@@ -304,7 +303,7 @@ def test_a_worker_that_finishes_after_the_close_changes_no_answer(flights, entry
     flights.close(Cancelled("stopping"))
     flights.drawn(seat.run)
     assert flights.resolve(seat.run, entry(1))
-    flights.land(seat.run)
+    flights.stored(seat.run)
     assert isinstance(seat.run.future.exception(0), Cancelled)
     assert flights.pending == 0
 
@@ -394,7 +393,7 @@ class Traffic(RuleBasedStateMachine):
         self.flights.drawn(run)
 
     @precondition(lambda self: self.runs(Phase.DRAWN))
-    @rule(data=st.data(), entry=st.just(Landing(None, Source.GENERATED)))
+    @rule(data=st.data(), entry=st.just(RunResult(None, Source.GENERATED)))
     def resolve(self, data, entry):
         run = data.draw(st.sampled_from(self.runs(Phase.DRAWN)))
         assert self.flights.resolve(run, entry.entry) == (run in self.keep)
@@ -406,17 +405,16 @@ class Traffic(RuleBasedStateMachine):
     @rule(data=st.data())
     def land(self, data):
         run = data.draw(st.sampled_from([run for run in self.runs(Phase.DRAWN) if run.future.done()]))
-        self.flights.land(run)
+        self.flights.stored(run)
         self.over(run)
 
     @precondition(lambda self: self.runs(Phase.WAITING))
     @rule(data=st.data())
     def find(self, data):
         run = data.draw(st.sampled_from(self.runs(Phase.WAITING)))
-        landing = Landing(None, Source.DISK)
-        assert self.flights.found(run, landing) == (run not in self.fresh)
+        assert self.flights.found(run, Hit(None, Source.DISK)) == (run not in self.fresh)
         if run not in self.fresh:
-            assert run.future.result(0) is landing
+            assert run.future.result(0) == RunResult(None, Source.DISK)
             self.over(run)
 
     @precondition(lambda self: self.waiters)

@@ -6,9 +6,9 @@ import logging
 import pytest
 
 from tests.factories import plan
-from zimage_cache.entry import Entry, Source
+from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import OutOfMemory
-from zimage_cache.service.flights import Flights, Landing, Seat
+from zimage_cache.service.flights import Flights, Seat
 from zimage_cache.service.job import Job, Outcome, Progress
 from zimage_cache.service.statistics import Answer
 
@@ -24,7 +24,7 @@ class Desk:
         self.delivered: list[Outcome] = []
         self.lost: list[tuple[Answer, int]] = []
 
-    def job(self, *parts: Landing | str, started: float = 0.0) -> Job:
+    def job(self, *parts: Hit | str, started: float = 0.0) -> Job:
         seated = [self.flights.join([plan(part)])[0] if isinstance(part, str) else part for part in parts]
         return Job(
             seated,
@@ -61,7 +61,7 @@ def desk() -> Desk:
 
 async def test_pictures_come_in_the_order_asked_for(desk, entry):
     """Stored and drawn ones mixed, the later drawn first: answered in the order of the seeds, each with its name."""
-    job = desk.job("a", Landing(entry(2), Source.DISK), "c")
+    job = desk.job("a", Hit(entry(2), Source.DISK), "c")
     waiting = asyncio.ensure_future(job.outcomes())
     await asyncio.sleep(0)
     desk.draw("c", entry(3))
@@ -87,7 +87,7 @@ async def test_only_who_led_generated_it(desk, entry):
 async def test_what_was_found_after_all_is_a_hit_for_everybody(desk, entry):
     """The second look found it: leader and others alike report the tier."""
     jobs = [desk.job("a"), desk.job("a")]
-    desk.flights.found(desk.flights.runs["a"], Landing(entry(1), Source.DISK))
+    desk.flights.found(desk.flights.runs["a"], Hit(entry(1), Source.DISK))
     for job in jobs:
         (outcome,) = await job.outcomes()
         assert (outcome.source, outcome.cached) == (Source.DISK, True)
@@ -137,7 +137,7 @@ async def test_a_timeout_leaves_the_shared_run_alone(desk, entry):
 
 async def test_what_is_there_is_told_without_ending_the_job(desk, entry):
     """Pictures are shown as they come, failures as missing; statistics hear of them at the end, once."""
-    job = desk.job("a", Landing(entry(2), Source.DISK), "c")
+    job = desk.job("a", Hit(entry(2), Source.DISK), "c")
     desk.draw("c", entry(3))
     early = job.finished
     assert [outcome and outcome.name for outcome in early] == [None, "name-2", "name-3"]
@@ -146,14 +146,14 @@ async def test_what_is_there_is_told_without_ending_the_job(desk, entry):
     outcomes = await job.outcomes()
     assert outcomes[1:] == early[1:]
     assert (desk.delivered, desk.lost) == (outcomes, [])
-    failed = desk.job("d", Landing(entry(2), Source.DISK))
+    failed = desk.job("d", Hit(entry(2), Source.DISK))
     desk.flights.fail(desk.flights.runs["d"], OutOfMemory("no"))
     assert [outcome and outcome.name for outcome in failed.finished] == [None, "name-2"]
 
 
 async def test_a_job_has_begun_when_a_generator_turned_to_it(desk, entry):
     """Stored pictures and waiting runs are no beginning."""
-    job = desk.job("a", "b", Landing(entry(1), Source.DISK))
+    job = desk.job("a", "b", Hit(entry(1), Source.DISK))
     assert not job.begun
     desk.flights.start(desk.flights.runs["b"], 0.0)
     assert job.begun
@@ -175,7 +175,7 @@ async def test_who_watches_is_counted(desk):
 
 async def test_nothing_to_wait_for_needs_no_wait(desk, entry):
     """All stored: answered at once, even with no time allowed."""
-    job = desk.job(Landing(entry(1), Source.MEMORY))
+    job = desk.job(Hit(entry(1), Source.MEMORY))
     assert job.pending == []
     assert [outcome.source for outcome in await job.outcomes(0.0)] == [Source.MEMORY]
 
@@ -183,7 +183,7 @@ async def test_nothing_to_wait_for_needs_no_wait(desk, entry):
 async def test_one_line_a_picture(desk, entry, caplog):
     """Each picture is logged with its key's first digits, its source and its milliseconds."""
     with caplog.at_level(logging.INFO):
-        await desk.job(Landing(entry(1), Source.MEMORY), Landing(entry(2), Source.DISK)).outcomes()
+        await desk.job(Hit(entry(1), Source.MEMORY), Hit(entry(2), Source.DISK)).outcomes()
     (first, second) = [record.getMessage() for record in caplog.records]
     assert first.startswith(f"picture key={entry(1).record.key[:12]} source=memory ms=")
     assert second.startswith(f"picture key={entry(2).record.key[:12]} source=disk ms=")

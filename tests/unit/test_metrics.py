@@ -59,7 +59,7 @@ async def test_each_number_is_the_one_the_statistics_have(studio, scrape):
     house.generator.before_step = burst
     with pytest.raises(OutOfMemory):
         await service.render(ASK, cache=CacheMode.REFRESH)
-    await house.landed()
+    await house.idle()
     seen = samples((await scrape(service)).text)
     counts = service.statistics.this_process().counts
     assert (counts.misses, counts.hits_memory, counts.bypasses, counts.failures) == (2, 1, 1, 1)
@@ -104,7 +104,7 @@ async def test_scraping_changes_nothing(studio, scrape):
     house = studio()
     service = house.service
     await service.render(ASK)
-    await house.landed()
+    await house.idle()
     before, after = [samples((await scrape(service)).text).items() for _ in range(2)]
     assert {each for each in before if each[0].startswith("zimage")} <= set(after)
 

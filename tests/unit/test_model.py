@@ -38,7 +38,7 @@ class Line:
     def _finish(self, run: Run, _drawing) -> None:
         self.finished.append(run.plan.recipe.seed)
         self.flights.resolve(run, None)
-        self.flights.land(run)
+        self.flights.stored(run)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_unfinished_pictures_are_bounded(line):
         assert released.wait(60)
         finished.append(run)
         made.flights.resolve(run, None)
-        made.flights.land(run)
+        made.flights.stored(run)
 
     made = line(generator, finish)
     runs = [made.add(seed) for seed in range(1, 13)]

@@ -7,7 +7,7 @@ import pytest
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.prompts.styles import styles
 from zimage_cache.request import MAX_SEED, MAX_TEXT, ImageRequest, ModelProfile
-from zimage_cache.service.resolve import draw_seed, resolve
+from zimage_cache.service.resolve import make_random_seed, resolve
 
 PROFILE = ModelProfile(
     name="tiny",
@@ -88,7 +88,7 @@ def test_one_to_eight_pictures(n):
 )
 def test_seeds_count_up_modulo_two_to_the_32(seed, n, seeds):
     """The n pictures have the seeds seed, seed+1, …; where one is to be drawn, the drawn one is the first."""
-    pictures = resolve(asked(seed=seed), PROFILE, n=n, drawn_seed=MAX_SEED - 1)
+    pictures = resolve(asked(seed=seed), PROFILE, n=n, random_seed=MAX_SEED - 1)
     assert [picture.recipe.seed for picture in pictures] == seeds
     assert [picture.request["seed"] for picture in pictures] == seeds
 
@@ -129,6 +129,6 @@ def test_text_is_counted_after_the_style_too(field):
 
 def test_drawn_seeds_are_seeds_and_differ():
     """Drawn seeds lie in the range of seeds and do not repeat themselves."""
-    drawn = Counter(draw_seed() for _ in range(1000))
+    drawn = Counter(make_random_seed() for _ in range(1000))
     assert all(0 <= seed <= MAX_SEED for seed in drawn)
     assert len(drawn) > 990

@@ -122,12 +122,12 @@ async def test_a_deletion_elsewhere_counts_at_once(studio):
     """Somebody removes the record on disk: the copy in memory is no answer any more, the picture is drawn again."""
     made = studio()
     (outcome,) = await made.service.render(asked())
-    await made.landed()
+    await made.idle()
     (made.root / "cache" / "keys" / f"{outcome.name}.json").unlink()
     with pytest.raises(NotCached):
         await made.service.render(asked(), cache=CacheMode.ONLY)
     assert await sources(made.service, asked()) == [Source.GENERATED]
-    await made.landed()
+    await made.idle()
     assert made.stored == {outcome.name}
 
 
@@ -136,7 +136,7 @@ async def test_a_deletion_reaches_what_is_not_stored(studio, monkeypatch):
     made = studio()
     monkeypatch.setattr(made.cache, "put", lambda _entry: False)
     (drawn,) = await made.service.render(asked())
-    await made.landed()
+    await made.idle()
     key = drawn.entry.record.key
     assert await made.service.picture(key) is not None
     assert made.service.delete(key)
@@ -192,7 +192,7 @@ async def test_the_leader_looks_once_more(studio):
     """Stored between the first look and the start of the run: found by the second look, nothing is drawn."""
     made = studio()
     [outcome] = await made.service.render(asked())
-    await made.landed()
+    await made.idle()
     # The right to draw it is given back a moment later; until then the next one waits as if for another process.
     (await until(lambda: made.cache.generation(outcome.entry.record.key))).release()
     made.memory.clear()  # memory is looked at apart, before
@@ -212,7 +212,7 @@ async def test_a_refresh_that_joins_overrules_the_second_look(studio):
     """The leader's second look finds something while a refresh is on board: drawn anew, for both."""
     made = studio()
     await made.service.render(asked())
-    await made.landed()
+    await made.idle()
     made.memory.clear()  # memory is looked at apart, before
     get, looking, answer = made.cache.get, threading.Event(), threading.Event()
 
@@ -260,7 +260,7 @@ async def test_if_one_of_n_fails_the_call_fails_and_the_finished_stay(studio):
     made = studio(failing_at(2, OutOfMemory("too large")))
     with pytest.raises(OutOfMemory, match="too large"):
         await made.service.render(asked(1), n=3)
-    await made.landed()
+    await made.idle()
     assert await sources(made.service, asked(1), cache=CacheMode.ONLY) == [Source.MEMORY]
     with pytest.raises(NotCached):
         await made.service.render(asked(2), cache=CacheMode.ONLY)
@@ -329,7 +329,7 @@ async def test_a_drawn_seed_is_never_answered_from_the_cache(studio, monkeypatch
     """Even when the drawn seed happens to be stored, it is drawn; and it is found again under that seed."""
     made = studio()
     await made.service.render(asked(7))
-    monkeypatch.setattr(service_module, "draw_seed", lambda: 7)
+    monkeypatch.setattr(service_module, "make_random_seed", lambda: 7)
     (outcome,) = await made.service.render(asked(-1))
     assert outcome.source is Source.GENERATED
     assert outcome.entry.record.request["seed"] == 7
@@ -373,7 +373,7 @@ async def test_refresh_draws_anew_and_replaces(studio):
     (new,) = await made.service.render(asked(), cache=CacheMode.REFRESH)
     assert new.source is Source.GENERATED
     assert len(made.generator.recipes) == 2
-    await made.landed()
+    await made.idle()
     (now,) = await made.service.render(asked())
     assert now.entry.record.created == new.entry.record.created > old.entry.record.created
     made.close()
@@ -458,7 +458,7 @@ async def test_with_the_cache_off_people_still_get_their_copies(studio):
     assert first.entry.record.key not in {first.name, second.name}
     assert await made.service.picture(second.name) is second.entry
     assert [known.entry for known in (await made.service.lookup(asked())).pictures] == [None]
-    await made.landed()  # until then a picture that is being written has a thumbnail
+    await made.idle()  # until then a picture that is being written has a thumbnail
     assert await made.service.thumbnail(first.entry.record.key) is None
     made.close()
     assert made.copies == [first.entry.png, second.entry.png]
@@ -585,7 +585,7 @@ async def test_what_another_plan_drew_is_found_again(studio):
     other = identity(precision="uint8+tiling")
     made = studio(generator=FakeGenerator(draws_as=other))
     (drawn,) = await made.service.render(asked())
-    await made.landed()
+    await made.idle()
     (again,) = await made.service.render(asked())
     assert (again.cached, again.name, again.entry.png) == (True, drawn.name, drawn.entry.png)
     assert await sources(made.service, asked(), cache=CacheMode.ONLY) == [Source.MEMORY]
@@ -609,7 +609,7 @@ async def test_the_usual_picture_is_found_first(studio):
     usual.close()
     made = studio(generator=FakeGenerator(draws_as=other))
     await made.service.render(asked(), cache=CacheMode.REFRESH)
-    await made.landed()
+    await made.idle()
     (answer,) = await made.service.render(asked())
     assert (answer.name, answer.entry.record.generator) == (first.name, made.generator.identity())
 
@@ -686,7 +686,7 @@ async def test_what_is_drawn_is_stored_even_if_everybody_left(studio, monkeypatc
     await until(encoding.is_set)
     job.leave()
     released.set()
-    await made.landed()
+    await made.idle()
     assert await sources(made.service, asked()) == [Source.MEMORY]
     assert len(made.generator.recipes) == 1
 

@@ -170,7 +170,7 @@ def test_saving_is_batched(lifetime, monkeypatch):
 
 async def settled(house) -> Counts:
     """Give this process's counts once everything drawn is stored, which is after its askers were answered."""
-    await house.landed()
+    await house.idle()
     return house.service.statistics.this_process().counts
 
 

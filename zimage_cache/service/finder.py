@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from zimage_cache.cache import thumbs
 from zimage_cache.cache.cache import AnyCache
-from zimage_cache.entry import Entry, Source
-from zimage_cache.service.flights import Landing, Plan
+from zimage_cache.entry import Entry, Hit, Source
+from zimage_cache.service.flights import Plan
 from zimage_cache.service.pool import Pool
 from zimage_cache.service.shelf import Shelf
 
@@ -46,22 +46,22 @@ class Finder:
         """Wait for the reads under way; none may begin after that."""
         self._readers.shutdown()
 
-    async def get(self, plans: Sequence[Plan]) -> dict[str, Landing]:
+    async def get(self, plans: Sequence[Plan]) -> dict[str, Hit]:
         """Find what answers *plans*, by their keys; what is found counts as used."""
         if not self._cache.enabled or not plans:
             return {}
         # What memory has is answered right here: going through a thread costs ten times the look-up itself.
         recalled = {plan.key: self._recall(plan.key) for plan in plans}
-        found = {key: landing for key, landing in recalled.items() if landing is not None}
+        found = {key: hit for key, hit in recalled.items() if hit is not None}
         if missing := [plan for plan in plans if plan.key not in found]:
             looked = await self._read(lambda: {plan.key: self.look(plan) for plan in missing})
-            found |= {key: landing for key, landing in looked.items() if landing is not None}
+            found |= {key: hit for key, hit in looked.items() if hit is not None}
         return found
 
-    def look(self, plan: Plan) -> Landing | None:
+    def look(self, plan: Plan) -> Hit | None:
         """Find what answers *plan*, under its own key or one of its others."""
-        landings = map(self._look, (plan.key, *plan.others))
-        return next((landing for landing in landings if landing is not None), None)
+        hits = map(self._look, (plan.key, *plan.others))
+        return next((hit for hit in hits if hit is not None), None)
 
     def peek(self, key: str) -> Entry | None:
         """Find what is stored under *key*, or lies on the shelf; nothing counts as used."""
@@ -84,18 +84,14 @@ class Finder:
             return await self._read(partial(thumbs.draw, entry.png))
         return await self._read(partial(self._cache.thumbnail, name))
 
-    def _recall(self, key: str) -> Landing | None:
+    def _recall(self, key: str) -> Hit | None:
         # The shelf first: a picture leaves it only after the cache has it.
         if (entry := self._shelf.get(key)) is not None:
-            return Landing(entry, Source.MEMORY)
-        hit = self._cache.recall(key)
-        return None if hit is None else Landing(hit.entry, hit.source)
+            return Hit(entry, Source.MEMORY)
+        return self._cache.recall(key)
 
-    def _look(self, key: str) -> Landing | None:
-        if (landing := self._recall(key)) is not None:
-            return landing
-        hit = self._cache.get(key)
-        return None if hit is None else Landing(hit.entry, hit.source)
+    def _look(self, key: str) -> Hit | None:
+        return self._recall(key) or self._cache.get(key)
 
     def _known(self, keys: Sequence[str]) -> Known:
         found = ((key, self.peek(key)) for key in keys)

@@ -57,7 +57,7 @@ class Finisher:
         if self._cache.put(entry):
             self._shelf.drop(key, entry)
         self._history.add(entry)
-        self._flights.land(run)
+        self._flights.stored(run)
 
     def _entry(self, run: Run, drawing: Drawing) -> Entry:
         return Entry.of(

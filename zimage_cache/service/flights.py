@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from zimage_cache.entry import Entry, Source
+from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import GenerationFailed, QueueFull, ZImageError
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Step
@@ -54,8 +54,8 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
-    """What a run came to: the entry, and the tier it was found in after all, or `Source.GENERATED`."""
+class RunResult:
+    """The picture of a run: the entry, and the tier it was found in after all, or `Source.GENERATED`."""
 
     entry: Entry
     source: Source
@@ -82,7 +82,7 @@ class Run:
     watchers: int = 0
     retried: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
-    future: Future[Landing] = field(default_factory=Future)
+    future: Future[RunResult] = field(default_factory=Future)
 
     def __post_init__(self) -> None:
         # A running Future refuses cancel(): no asker's timeout or disconnect can reach the others through it.
@@ -168,13 +168,13 @@ class Flights:
             run.cancelled.set()
             return True
 
-    def found(self, run: Run, landing: Landing) -> bool:
+    def found(self, run: Run, hit: Hit) -> bool:
         """End a run that need not be drawn, unless somebody who joined meanwhile insists on a fresh picture."""
         with self._lock:
             if run.fresh or run.phase is not Phase.WAITING:
                 return False
             self._end(run)
-        self._settle(run, landing)
+        self._settle(run, RunResult(hit.entry, hit.source))
         return True
 
     def start(self, run: Run, now: float) -> bool:
@@ -202,18 +202,18 @@ class Flights:
                 run.phase = Phase.DRAWN
 
     def resolve(self, run: Run, entry: Entry) -> bool:
-        """Give every waiter the picture. Return whether to store it; only then is `land` owed.
+        """Give every waiter the picture. Return whether to store it; only then must `stored` follow.
 
         An asker who comes between the two still shares the run, and may still turn the answer to yes.
         """
-        self._settle(run, Landing(entry, Source.GENERATED))
+        self._settle(run, RunResult(entry, Source.GENERATED))
         with self._lock:
             if not run.keep:
                 self._end(run)
             return run.keep
 
-    def land(self, run: Run) -> None:
-        """Take a finished run off the map: from now on the cache answers for its key."""
+    def stored(self, run: Run) -> None:
+        """Remove a run whose picture is stored: from now on the cache answers for its key."""
         with self._lock:
             self._end(run)
 
@@ -243,13 +243,13 @@ class Flights:
             run.cancelled.set()
             self.fail(run, error)
 
-    def _settle(self, run: Run, result: Landing | ZImageError) -> None:
+    def _settle(self, run: Run, result: RunResult | ZImageError) -> None:
         with self._lock:
             if run.ended:  # by `close`, while its worker was finishing it
                 return
             run.ended = time.monotonic()
         # Outside the lock: this runs the callbacks of whoever waits.
-        if isinstance(result, Landing):
+        if isinstance(result, RunResult):
             run.future.set_result(result)
         else:
             run.future.set_exception(result)

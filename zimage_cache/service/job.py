@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from zimage_cache.entry import Entry, Source
-from zimage_cache.service.flights import Landing, Run, Seat
+from zimage_cache.entry import Entry, Hit, Source
+from zimage_cache.service.flights import Run, Seat
 from zimage_cache.service.statistics import Answer
 
 _log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Progress:
     preview: bytes | None = None
 
 
-Part = Landing | Seat
+Part = Hit | Seat
 
 
 class Job:
@@ -172,13 +172,13 @@ class Job:
         # One asker's timeout or disconnect cannot reach the futures all others wait on: they are running, and refuse to
         # be cancelled. Not asyncio.shield on top: giving it up leaves an error that nobody reads, and is told of.
         # All of them, also those that are over: one that failed already ends the wait for the others.
-        landings = [asyncio.wrap_future(part.run.future) for part in self.parts if isinstance(part, Seat)]
+        results = [asyncio.wrap_future(part.run.future) for part in self.parts if isinstance(part, Seat)]
         try:
             async with asyncio.timeout(limit):
-                await asyncio.gather(*landings)
+                await asyncio.gather(*results)
         finally:
-            for landing in landings:
-                landing.cancel()
+            for result in results:
+                result.cancel()
 
     def _lose(self, answer: Answer) -> None:
         self._end(partial(self._lost, answer, len(self.parts)))
@@ -197,13 +197,13 @@ class Job:
         return outcome
 
     def _made(self, part: Part) -> Outcome:
-        if isinstance(part, Landing):
+        if isinstance(part, Hit):
             return Outcome(part.entry, part.source, self._looked - self._started, self._name(part.entry))
-        landing = part.run.future.result()
-        shared = landing.source is Source.GENERATED and not part.leads
+        result = part.run.future.result()
+        shared = result.source is Source.GENERATED and not part.leads
         seconds = max(0.0, part.run.ended - self._started)
-        return Outcome(landing.entry, Source.SHARED if shared else landing.source, seconds, self._name(landing.entry))
+        return Outcome(result.entry, Source.SHARED if shared else result.source, seconds, self._name(result.entry))
 
 
 def _is_there(part: Part) -> bool:
-    return isinstance(part, Landing) or (part.run.future.done() and part.run.future.exception() is None)
+    return isinstance(part, Hit) or (part.run.future.done() and part.run.future.exception() is None)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from functools import partial
 
-from zimage_cache.entry import Source
+from zimage_cache.entry import Hit, Source
 from zimage_cache.service.claims import Claims
 from zimage_cache.service.finder import Finder
-from zimage_cache.service.flights import Flights, Landing, Plan, Run, Seat
+from zimage_cache.service.flights import Flights, Plan, Run, Seat
 from zimage_cache.service.model import Model
 from zimage_cache.service.pool import Pool
 
@@ -57,7 +57,7 @@ class Launcher:
         """Go on with a run that another process was drawing: it has stored the picture, or failed."""
         with self._flights.failing(run):
             entry = None if run.fresh else self._finder.peek(run.plan.key)
-            if entry is None or not self._flights.found(run, Landing(entry, Source.SHARED)):
+            if entry is None or not self._flights.found(run, Hit(entry, Source.SHARED)):
                 self._queue(model, run)
 
     def _queue(self, model: Model, run: Run) -> None:
@@ -66,5 +66,5 @@ class Launcher:
             model.queue.discard(run)
 
     def _found(self, run: Run) -> bool:
-        landing = None if run.fresh else self._finder.look(run.plan)
-        return landing is not None and self._flights.found(run, landing)
+        hit = None if run.fresh else self._finder.look(run.plan)
+        return hit is not None and self._flights.found(run, hit)

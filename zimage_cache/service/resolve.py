@@ -1,4 +1,4 @@
-"""From an `ImageRequest` to recipes: defaults filled, limits checked, style applied, seeds drawn."""
+"""From an `ImageRequest` to recipes: defaults filled, limits checked, style applied, seeds fixed."""
 
 import hashlib
 import secrets
@@ -9,7 +9,7 @@ from zimage_cache.errors import InvalidRequest
 from zimage_cache.prompts.styles import style
 from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, ImageRequest, ModelProfile, Recipe
 
-DRAW = -1
+RANDOM_SEED = -1
 _PROFILED = ("width", "height", "steps", "guidance_scale")
 _CHOICES = (*_PROFILED, "sampler", "shift", "max_sequence_length")
 
@@ -22,8 +22,8 @@ class Resolved:
     request: dict[str, Any]
 
 
-def draw_seed() -> int:
-    """Draw a seed in 0..2^32-1."""
+def make_random_seed() -> int:
+    """Return a random seed in 0..2^32-1."""
     return secrets.randbelow(MAX_SEED + 1)
 
 
@@ -33,14 +33,14 @@ def pinned_seed(user: str, idempotency_key: str) -> int:
     return int.from_bytes(digest[:4], "big") & MAX_SEED
 
 
-def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, drawn_seed: int = 0) -> list[Resolved]:
+def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, random_seed: int = 0) -> list[Resolved]:
     """Turn one ask into *n* pictures with the seeds seed, seed+1, … (modulo 2^32).
 
     Args:
         request: What was asked.
         profile: Supplies the defaults and the limits of the model.
         n: Pictures, 1..8.
-        drawn_seed: Used where the request asks to draw a seed.
+        random_seed: Used where the request asks for a random seed.
 
     Raises:
         InvalidRequest: The model cannot do that, or there is no such style; names the field.
@@ -52,7 +52,7 @@ def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, drawn_s
     _check_sides(asked, profile)
     prompt, negative_prompt = styled(request.style, request.prompt, request.negative_prompt)
     choices = {field: asked[field] for field in _CHOICES}
-    first = drawn_seed if request.seed == DRAW else request.seed
+    first = random_seed if request.seed == RANDOM_SEED else request.seed
     recipe = Recipe(prompt=prompt, negative_prompt=negative_prompt, seed=first, **choices)
     # The others are made of the first, whose text is canonical already.
     seeds = ((first + i) % (MAX_SEED + 1) for i in range(n))

@@ -27,7 +27,7 @@ from zimage_cache.service.model import Model
 from zimage_cache.service.pace import Pace
 from zimage_cache.service.pool import Pool
 from zimage_cache.service.prompts import Prompts
-from zimage_cache.service.resolve import DRAW, Resolved, draw_seed, pinned_seed, resolve
+from zimage_cache.service.resolve import RANDOM_SEED, Resolved, make_random_seed, pinned_seed, resolve
 from zimage_cache.service.shelf import Shelf
 from zimage_cache.service.statistics import Answer, Statistics
 
@@ -272,11 +272,11 @@ class ImageService:
         started = time.monotonic()
         drawer = self._model(model)
         bypassed = cache is CacheMode.BYPASS or not self.caching
-        drawn = request.seed == DRAW and idempotency_key is None
-        seed = draw_seed() if idempotency_key is None else pinned_seed(user, idempotency_key)
-        pictures = resolve(request, drawer.profile, n=n, drawn_seed=seed)
+        random = request.seed == RANDOM_SEED and idempotency_key is None
+        seed = make_random_seed() if idempotency_key is None else pinned_seed(user, idempotency_key)
+        pictures = resolve(request, drawer.profile, n=n, random_seed=seed)
         identity = await drawer.identity(patient=patient)
-        fresh = drawn or bypassed or cache == CacheMode.REFRESH
+        fresh = random or bypassed or cache == CacheMode.REFRESH
         keep = cache is not CacheMode.BYPASS
         plans = [_plan(picture, drawer, identity, user=user, fresh=fresh, keep=keep) for picture in pictures]
         parts = await self._parts(plans, drawer, cache, patient=patient)
@@ -294,7 +294,7 @@ class ImageService:
         """Tell what is stored of a request and what the rest would cost; nothing is counted or touched."""
         drawer = self._model(model)
         pictures = resolve(request, drawer.profile, n=n)
-        if request.seed == DRAW:
+        if request.seed == RANDOM_SEED:
             known = [Known(None, None) for _ in pictures]
         else:
             identity = await drawer.identity(patient=False)
