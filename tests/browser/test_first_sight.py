@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from .conftest import Demo, Fake, generate, holding, write
+from .conftest import Demo, Fake, generate, holding, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -56,6 +56,8 @@ def test_the_picture_grows_where_it_stays(
 ):
     """The preview has the place and size of the picture that follows, and the next ask begins without it."""
     page, early, late = open_page(fake.url), hold(evaluation=1), hold(evaluation=4)
+    held: list[Route] = []
+    page.route("**/images/*.png*", holding(held))
     fake.generator.before_step = lambda recipe, evaluation: (early(recipe, evaluation), late(recipe, evaluation))
     file = io.BytesIO()
     Image.new("RGB", (16, 16), "teal").save(file, "JPEG")
@@ -75,10 +77,15 @@ def test_the_picture_grows_where_it_stays(
         fake.generator.preview = None
     expect(page.locator(".zi-badge")).to_be_visible()
     page.evaluate("window.scrollTo(0, 0)")
+    wait_with(page, lambda: held)
+    announced = page.locator(".zi-pictures img").bounding_box()
+    held[0].continue_()
+    page.wait_for_function("document.querySelector('.zi-pictures img').naturalWidth > 0")
     after = page.locator(".zi-pictures img").bounding_box()
     assert before
     assert after
     assert before == pytest.approx(after, abs=2)
+    assert announced == pytest.approx(after, abs=2)  # also before the file arrives: nothing jumps on a slow line
     page.route("**/generate", holding([]))
     write(page, "another one")
     page.click("#zi-generate")

@@ -39,6 +39,7 @@ zimage.tiles = (box, made) => {
       alt: alt(),
       className: image.width < 256 ? "zi-small" : "",
     });
+    shown.style.setProperty("--own", `${image.width}px`);
     const open = make("a", { href: image.image_url, target: "_blank", className: "zi-open", title: say("view") }, shown);
     open.addEventListener("click", (event) => view(event, image));
     return make("figure", { dataset: { state: "there" } }, open,
