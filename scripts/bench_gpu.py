@@ -51,7 +51,7 @@ from zimage_cache.cache.tiered import ResultCache
 from zimage_cache.errors import ZImageError
 from zimage_cache.generator.device import CPU, Device, find_device
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
-from zimage_cache.generator.plan import Offload, Plan, make_plan
+from zimage_cache.generator.plan import DevicePlan, Offload, make_plan
 from zimage_cache.generator.protocol import Step
 from zimage_cache.generator.zimage import ZImageGenerator
 from zimage_cache.history import History
@@ -122,7 +122,7 @@ class Bench:
         return fits
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> DevicePlan:
         """The plan the product would make here."""
         return make_plan(self.device, weights_bytes=self.profile.weights_bytes)
 
@@ -253,7 +253,7 @@ def timed_bare(bare: ZImagePipeline, recipe: Recipe) -> float:
     return time.perf_counter() - started
 
 
-def cost(loaded: LoadedPipeline, recipe: Recipe, plan: Plan | None = None) -> Cost:
+def cost(loaded: LoadedPipeline, recipe: Recipe, plan: DevicePlan | None = None) -> Cost:
     """Draw once and measure."""
     times: list[float] = []
 
@@ -276,9 +276,9 @@ def plans(bench: Bench) -> None:
     """Measure the peak of memory of each plan a card of some size would get."""
     head("plan", "offload", "s/picture", "peak GB on the card", "bits")
     dtype, recipe = bench.plan.dtype, bench.recipe(bench.profile.width)
-    wanted = [Plan(dtype, offload, vae_tiling=tiling) for tiling in (False, True) for offload in Offload]
+    wanted = [DevicePlan(dtype, offload, vae_tiling=tiling) for tiling in (False, True) for offload in Offload]
     if int8_is_here():
-        wanted += [Plan(dtype, offload, int8=True, vae_tiling=True) for offload in (Offload.MODEL, Offload.GROUP)]
+        wanted += [DevicePlan(dtype, offload, int8=True, vae_tiling=True) for offload in (Offload.MODEL, Offload.GROUP)]
     first: dict[str, str] = {}
     seconds = 0.0
     for plan in wanted:

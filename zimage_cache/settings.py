@@ -65,7 +65,7 @@ def _names(value: object) -> object:
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
 Folder = Annotated[Path, BeforeValidator(_path)]
-Size = Annotated[ByteSize, Field(ge=0)]
+ByteLimit = Annotated[ByteSize, Field(ge=0)]
 Credentials = Annotated[str, AfterValidator(_user_and_password)]
 Backend = Annotated[str, AfterValidator(_backend)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
@@ -105,14 +105,16 @@ class Settings(BaseModel):
     warmup: Switch = Field(default=True, description="Draw one picture for nobody at the end of each load.")
     idle_unload: Seconds = Field(0.0, description="Free a model's memory when nobody asked it for this long; it wakes.")
     max_models: int = Field(1, ge=0, description="Most models in memory; the one used longest ago leaves.")
-    cache_max_bytes: Size = Field(ByteSize(10 * 2**30), description="Most bytes the result cache keeps on disk.")
+    cache_max_bytes: ByteLimit = Field(ByteSize(10 * 2**30), description="Most bytes the result cache keeps on disk.")
     cache_max_entries: int = Field(0, ge=0, description="Most pictures the result cache keeps.")
     cache_ttl: Seconds = Field(0.0, description="Forget pictures this long after they were drawn.")
     cache_policy: Literal["gdsf", "lru"] = Field(
         "gdsf", description="What goes first when room is needed: the least GPU-seconds a byte, or the longest unused."
     )
-    cache_min_free: Size = Field(ByteSize(2**30), description="Store nothing when the disk has less free than this.")
-    memory_max_bytes: Size = Field(ByteSize(256 * 2**20), description="Most PNG bytes kept in memory.")
+    cache_min_free: ByteLimit = Field(
+        ByteSize(2**30), description="Store nothing when the disk has less free than this."
+    )
+    memory_max_bytes: ByteLimit = Field(ByteSize(256 * 2**20), description="Most PNG bytes kept in memory.")
     no_cache: Switch = Field(default=False, description="Switch the result cache off (also: DISABLE_CACHE=1).")
     debug: Switch = Field(default=False, description="Bypass the result cache and log at DEBUG.")
     identity: Literal["strict", "portable"] = Field(

@@ -120,10 +120,10 @@ def train(
 ) -> None:
     """Train on the pictures in DATA; writes OUT/model (the pipeline), OUT/state.pt and contact sheets."""
     from parallel import together  # noqa: PLC0415
-    from train import Plan, train  # noqa: PLC0415
+    from train import TrainingPlan, train  # noqa: PLC0415
 
     out.mkdir(parents=True, exist_ok=True)
-    plan = Plan(data, base, out, STARTED + seconds, batch, compiled, start, rate, hold, every, seed)
+    plan = TrainingPlan(data, base, out, STARTED + seconds, batch, compiled, start, rate, hold, every, seed)
     together(processes, out / "meeting", train, plan, _device(device))
 
 

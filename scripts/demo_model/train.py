@@ -32,7 +32,7 @@ WARM_UP = 100
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What to train with, and until when (in seconds since the epoch)."""
 
     data: Path
@@ -57,7 +57,7 @@ def say(*words: object) -> None:
 class Trainer:
     """Feeds batches to the learner, and saves what it has learned."""
 
-    def __init__(self, plan: Plan, device: torch.device, group: Group) -> None:
+    def __init__(self, plan: TrainingPlan, device: torch.device, group: Group) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.device, self.group = plan, device, group
         self.rng = random.Random(plan.seed)  # the same in all processes: they take the same bucket
@@ -171,6 +171,6 @@ class Trainer:
         say("saved at step", self.learner.steps)
 
 
-def train(plan: Plan, device: torch.device, group: Group) -> None:
+def train(plan: TrainingPlan, device: torch.device, group: Group) -> None:
     """Train, save, and draw sheets."""
     Trainer(plan, device, group).run()

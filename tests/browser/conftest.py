@@ -181,7 +181,7 @@ def serving(
     from zimage_cache.compose import listen, make_service  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
     from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
-    from zimage_cache.web.connections import Bounds  # noqa: PLC0415 - likewise
+    from zimage_cache.web.connections import ConnectionBounds  # noqa: PLC0415 - likewise
     from zimage_cache.web.server import Server  # noqa: PLC0415 - likewise
 
     service, running = make_service(Settings(workspace=workspace), generator, [*others])
@@ -194,7 +194,7 @@ def serving(
     with ThreadPoolExecutor(1) as builder:
         app = builder.submit(lambda: asyncio.run(build())).result()
     listening = listen("127.0.0.1", port)
-    server = Server(app, listening, Bounds(), open_to_all=True)
+    server = Server(app, listening, ConnectionBounds(), open_to_all=True)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -32,7 +32,7 @@ _SPEAKING: Final = {
     "Meter": ((0, "phase"),),
 }
 # Phases of a load; the service's `Progress` names phases the page has words for.
-_PHASES: Final = {"Progress": ((0, "phase"),)}
+_PHASES: Final = {"ByteProgress": ((0, "phase"),)}
 # Functions whose every text is told: a picture's warnings, and why a hub did not deliver.
 _TELLING: Final = ("warnings", "_warnings", "reason")
 _DEEPEST: Final = 12

@@ -30,7 +30,7 @@ PREFIXED: Final = frozenset({"service/prompts:_expanded_part"})
 # These pass on what was said elsewhere, where it is read; the last one also what the hubs' own clients say.
 PASSED_ON: Final = frozenset(
     {
-        *("models/download:_run", "models/progress:add", "generator/zimage:_hear", "generator/zimage:_loaded"),
+        *("models/download:_run", "models/progress:add", "generator/zimage:_on_progress", "generator/zimage:_loaded"),
         *("generator/zimage:_read", "generator/zimage:generate", "models/hubs:reason", "service/tickets:leave"),
         *("web/errors:_http", "web/errors:_ours", "web/middleware:_refuse"),
     }

@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 from zimage_cache.compose import listen
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.web.app import create_app
-from zimage_cache.web.connections import Bounds
+from zimage_cache.web.connections import ConnectionBounds
 from zimage_cache.web.server import Server
 
 
@@ -32,12 +32,12 @@ class Raw(NamedTuple):
 class House:
     """A studio behind its web application, served on a free port of 127.0.0.1."""
 
-    def __init__(self, studio: Any, *, bounds: Bounds | None = None, **options: Any) -> None:
+    def __init__(self, studio: Any, *, bounds: ConnectionBounds | None = None, **options: Any) -> None:
         self.studio = studio
         self._socket = listen("127.0.0.1", 0)
         self.port = self._socket.getsockname()[1]
         app = asyncio.run(self._app(**options))
-        self.server = Server(app, self._socket, bounds or Bounds(), open_to_all=True, grace_seconds=1)
+        self.server = Server(app, self._socket, bounds or ConnectionBounds(), open_to_all=True, grace_seconds=1)
         self._thread = threading.Thread(target=self.server.run, args=([self._socket],))
         self._thread.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.waiting import wait_until
 from zimage_cache.history import Page
-from zimage_cache.web.connections import Phase
+from zimage_cache.web.connections import ConnectionPhase
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_two_searches_run_at_a_time(serve, monkeypatch):
     with ThreadPoolExecutor(12) as pool:
         searches = [pool.submit(httpx.get, f"{house.client.base_url}/history", timeout=60) for _ in range(12)]
         assert all(begun.acquire(timeout=60) for _ in range(2))
-        wait_until(lambda: len(house.server.connections.of(Phase.ANSWER)) == 12)
+        wait_until(lambda: len(house.server.connections.of(ConnectionPhase.ANSWER)) == 12)
         try:
             assert not begun.acquire(blocking=False)
         finally:

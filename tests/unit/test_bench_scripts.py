@@ -13,7 +13,7 @@ import torch
 
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.pipeline import LoadedPipeline
-from zimage_cache.generator.plan import Plan
+from zimage_cache.generator.plan import DevicePlan
 from zimage_cache.models.profiles import DEMO
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -103,7 +103,7 @@ def test_random_weights_load_and_draw(gpu, tmp_path):
     """What it builds for a card has the published layout, and draws finite pixels in bfloat16."""
     vae = gpu.FULL["vae"] | {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1}
     gpu.build(tmp_path / "model", SMALL | {"vae": vae}, torch.device("cpu"), torch.bfloat16)
-    loaded = LoadedPipeline(tmp_path / "model", CPU, Plan("bfloat16"))
+    loaded = LoadedPipeline(tmp_path / "model", CPU, DevicePlan("bfloat16"))
     bench = gpu.Bench(tmp_path / "model", CPU, TINY, sides=(64,), rounds=1)
     pixels = loaded.draw(bench.recipe(64), lambda _step: None, lambda: False).pixels
     assert pixels.shape == (64, 64, 3)

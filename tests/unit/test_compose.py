@@ -91,21 +91,21 @@ def test_how_the_model_runs_is_handed_on(tmp_path, device):
 
 def test_every_card_of_the_same_make_draws(tmp_path, device, monkeypatch):
     """With `auto` each further card gets a generator of the same identity; an explicit card stays alone."""
-    mates = [replace(CUDA, torch_name=f"cuda:{number}") for number in (1, 2)]
+    peers = [replace(CUDA, torch_name=f"cuda:{number}") for number in (1, 2)]
     device(CUDA)
-    monkeypatch.setattr(compose, "find_mates", lambda first, asked: mates if (first, asked) == (CUDA, "auto") else [])
-    made = compose.make_mates(make_settings(tmp_path, model="demo"), {})
-    assert [mate.identity() for mate in made] == [make_generator(tmp_path, model="demo").identity()] * 2
-    assert compose.make_mates(make_settings(tmp_path, model="demo", device="cuda:0"), {}) == []
-    service, _ = compose.make_service(make_settings(tmp_path), make_generator(tmp_path, model="demo"), mates=made)
+    monkeypatch.setattr(compose, "find_peers", lambda first, asked: peers if (first, asked) == (CUDA, "auto") else [])
+    made = compose.make_peers(make_settings(tmp_path, model="demo"), {})
+    assert [peer.identity() for peer in made] == [make_generator(tmp_path, model="demo").identity()] * 2
+    assert compose.make_peers(make_settings(tmp_path, model="demo", device="cuda:0"), {}) == []
+    service, _ = compose.make_service(make_settings(tmp_path), make_generator(tmp_path, model="demo"), peers=made)
     assert [state.device for state in service.devices()] == [f"NVIDIA H200 (cuda:{number})" for number in (0, 1, 2)]
     service.close()
 
 
 def test_all_cards_of_a_model_share_its_place(tmp_path):
     """`--max-models 1` and two cards: they are awake together, and are unloaded together."""
-    first, mate = (fake("demo") for _ in range(2))
-    service, running = compose.make_service(make_settings(tmp_path, preload=True), first, mates=[mate])
+    first, peer = (fake("demo") for _ in range(2))
+    service, running = compose.make_service(make_settings(tmp_path, preload=True), first, peers=[peer])
     with running():
         wait_until(lambda: [state.status for state in service.devices()] == [Status.HEALTHY] * 2)
         asyncio.run(service.unload("demo"))

@@ -7,7 +7,7 @@ import pytest
 
 from zimage_cache.errors import SettingsError
 from zimage_cache.generator import device
-from zimage_cache.generator.device import CPU, Device, cuda_devices, find_device, find_mates
+from zimage_cache.generator.device import CPU, Device, cuda_devices, find_device, find_peers
 
 H200 = Device("cuda:0", "NVIDIA H200", (9, 0), 150_123_456_789)
 T4 = Device("cuda:1", "Tesla T4", (7, 5), 15_642_329_088)
@@ -115,9 +115,9 @@ def test_mates_are_the_other_cards_of_the_same_make():
     """`auto` draws on all of them; another make, an explicit choice and the CPU have none."""
     second, third = (replace(H200, torch_name=f"cuda:{number}") for number in (1, 3))
     cards = [H200, second, replace(T4, torch_name="cuda:2"), third]
-    assert find_mates(H200, "auto", lambda: cards) == [second, third]
-    assert find_mates(second, "cuda:1", lambda: cards) == []
-    assert find_mates(CPU, "auto", lambda: cards) == []
+    assert find_peers(H200, "auto", lambda: cards) == [second, third]
+    assert find_peers(second, "cuda:1", lambda: cards) == []
+    assert find_peers(CPU, "auto", lambda: cards) == []
 
 
 def test_the_device_class_names_the_kernels():

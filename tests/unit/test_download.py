@@ -16,7 +16,7 @@ from zimage_cache.errors import Cancelled, ModelMissing, SettingsError
 from zimage_cache.models.download import Downloader
 from zimage_cache.models.hubs import PATTERNS, SOURCES
 from zimage_cache.models.manifest import manifest_path, read_manifest
-from zimage_cache.models.progress import Progress
+from zimage_cache.models.progress import ByteProgress
 from zimage_cache.models.store import check_folder, copies, demo_folder
 from zimage_cache.models.verify import verify
 
@@ -31,7 +31,7 @@ class Site:
     def __init__(self, folder: Path, serving, stack: ExitStack, root: Path) -> None:
         self.hub = stack.enter_context(serving(folder))
         self.root = root
-        self.told: list[Progress] = []
+        self.told: list[ByteProgress] = []
 
     def downloader(self, source: str | None = None, **options) -> Downloader:
         environ = {
@@ -43,7 +43,11 @@ class Site:
             "NO_PROXY": "127.0.0.1",
         } | options.pop("environ", {})
         return Downloader(
-            model_cache=self.root, source=source, tell=options.pop("tell", self.told.append), environ=environ, **options
+            model_cache=self.root,
+            source=source,
+            on_progress=options.pop("on_progress", self.told.append),
+            environ=environ,
+            **options,
         )
 
 
@@ -181,12 +185,12 @@ def test_cancelling_ends_the_client_and_keeps_what_arrived(site, repo, trouble):
     site.hub.troubles[BIG] = trouble(hold=True)
     arrived = threading.Event()
 
-    def tell(progress: Progress) -> None:
+    def on_progress(progress: ByteProgress) -> None:
         if progress.done:
             arrived.set()
 
     with pytest.raises(Cancelled, match="what has arrived is kept"):
-        site.downloader("modelscope", tell=tell, cancelled=arrived.is_set).download(repo)
+        site.downloader("modelscope", on_progress=on_progress, cancelled=arrived.is_set).download(repo)
     site.hub.let_go.set()
     assert any(path.is_file() for path in (site.root / "models").rglob("*"))
 
@@ -212,13 +216,15 @@ def test_others_wait_for_the_one_that_downloads(site, repo):
     Path(lock.lock_file).parent.mkdir(parents=True)
     waiting = threading.Event()
 
-    def tell(progress: Progress) -> None:
+    def on_progress(progress: ByteProgress) -> None:
         if progress.phase.startswith("waiting for another"):
             waiting.set()
 
     found: list[Path] = []
     with lock:
-        thread = threading.Thread(target=lambda: found.append(site.downloader("modelscope", tell=tell).download(repo)))
+        thread = threading.Thread(
+            target=lambda: found.append(site.downloader("modelscope", on_progress=on_progress).download(repo))
+        )
         thread.start()
         assert waiting.wait(60)
         shutil.copytree(site.hub.folder, site.root / "models" / repo.replace("/", "--") / "snapshots" / "master")

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from zimage_cache.errors import ModelCorrupt, ModelMissing
-from zimage_cache.models.store import check_folder, components, copies, demo_folder, find_model, findings, search_roots
+from zimage_cache.models.store import (
+    check_folder,
+    components,
+    copies,
+    demo_folder,
+    file_problems,
+    find_model,
+    search_roots,
+)
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
 DOTTED = "some-one/Z-Image.v1.5"
@@ -270,4 +278,4 @@ def test_a_copy_that_may_not_be_read_is_told(model, monkeypatch, way):
     refuse(monkeypatch, way, model / "vae")
     with pytest.raises(ModelCorrupt, match=r"vae.* cannot be read \(Permission denied\); check its permissions"):
         check_folder(model)
-    assert {str(finding.problem) for finding in findings(model)} == {"unreadable"}
+    assert {str(finding.problem) for finding in file_problems(model)} == {"unreadable"}

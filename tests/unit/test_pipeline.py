@@ -21,7 +21,7 @@ from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, Gener
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.embeddings import Embeddings
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
-from zimage_cache.generator.plan import Offload, Plan, make_plan
+from zimage_cache.generator.plan import DevicePlan, Offload, make_plan
 from zimage_cache.models.store import demo_folder
 from zimage_cache.request import Sampler
 
@@ -98,7 +98,7 @@ def test_the_picture_is_the_one_plain_diffusers_draws(pipeline):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_draws_the_same_picture_nearly(pipeline, precision):
     """The formats of graphics cards load and draw too; the bits differ, which is why they are in the identity."""
-    half = draw(load(Plan(precision)), QUICK).astype(int)
+    half = draw(load(DevicePlan(precision)), QUICK).astype(int)
     full = draw(pipeline, QUICK).astype(int)
     assert np.abs(half - full).mean() < 4
     assert not np.array_equal(half, full)
@@ -107,7 +107,7 @@ def test_half_precision_draws_the_same_picture_nearly(pipeline, precision):
 @pytest.mark.parametrize("offload", [Offload.MODEL, Offload.GROUP])
 def test_offload_changes_no_pixel(pipeline, offload):
     """Components that come and go draw the same bits, also after a cancel, so offload is no part of the identity."""
-    offloaded = load(Plan("float32", offload))
+    offloaded = load(DevicePlan("float32", offload))
     expected = draw(pipeline, QUICK)
     assert np.array_equal(draw(offloaded, QUICK), expected)
     heard = []
@@ -121,9 +121,9 @@ def test_a_loaded_pipeline_changes_its_plan(pipeline):
     changing = load()
     expected = draw(pipeline, QUICK)
     for offload in (Offload.GROUP, Offload.MODEL, Offload.NONE, Offload.GROUP, Offload.NONE):
-        picture = changing.draw(QUICK, lambda _step: None, lambda: False, Plan("float32", offload))
+        picture = changing.draw(QUICK, lambda _step: None, lambda: False, DevicePlan("float32", offload))
         assert np.array_equal(picture.pixels, expected)
-        assert picture.plan == changing.plan == Plan("float32", offload)
+        assert picture.plan == changing.plan == DevicePlan("float32", offload)
 
 
 class Moves:
@@ -142,7 +142,7 @@ class Moves:
 
 def test_a_known_prompt_moves_nothing_large(monkeypatch):
     """Taking turns: a new prompt brings the text encoder and sends the transformer away; a known one leaves both."""
-    turns = load(Plan("float32", Offload.MODEL))
+    turns = load(DevicePlan("float32", Offload.MODEL))
     text = Moves(models(turns).text_encoder, monkeypatch)
     transformer = Moves(models(turns).transformer, monkeypatch)
     turns._device = torch.device("cpu:0")  # noqa: SLF001 - as good as a card for counting moves
@@ -171,7 +171,7 @@ def test_the_text_encoder_reads_a_prompt_once(pipeline):
 def test_tiles_change_pixels_where_there_are_several():
     """Decoding in tiles is another precision for a reason: beyond one tile the bits differ, though not to the eye."""
     large = replace(QUICK, width=640, height=64)
-    plan = Plan("float32", vae_tiling=True)
+    plan = DevicePlan("float32", vae_tiling=True)
     tiled, whole = draw(load(plan), large).astype(int), draw(load(), large).astype(int)
     assert not np.array_equal(tiled, whole)
     assert np.abs(tiled - whole).mean() < 2
@@ -205,7 +205,7 @@ def test_looking_changes_no_bit(pipeline, sampler):
 def test_weights_in_8_bits_draw_the_same_picture_nearly(pipeline):
     """With the extra installed: smaller weights in both large models, another precision, nearly the same picture."""
     pytest.importorskip("torchao")
-    quantised = load(Plan("float32", int8=True))
+    quantised = load(DevicePlan("float32", int8=True))
     linear = [module for module in models(quantised).transformer.modules() if isinstance(module, torch.nn.Linear)]
     assert all(type(module.weight.data) is not torch.Tensor for module in linear)
     difference = np.abs(draw(quantised, QUICK).astype(int) - draw(pipeline, QUICK)).mean()
@@ -303,7 +303,7 @@ def test_pixels_that_are_not_finite_are_no_picture(value):
 
 def test_a_decoder_that_overflows_decodes_once_more(pipeline, caplog):
     """Pixels that are not finite in half precision are decoded in float32, and the plan says so; the VAE goes back."""
-    half = load(Plan("bfloat16"))
+    half = load(DevicePlan("bfloat16"))
     vae = models(half).vae
     vae.decoder.register_forward_hook(
         lambda _model, _given, out: out if out.dtype is torch.float32 else out * float("inf")
@@ -427,8 +427,8 @@ class Full:
 def test_weights_that_do_not_fit_are_laid_out_otherwise(monkeypatch, caplog, room, offload):
     """Loading never dies of a full card: the next thriftier layout is taken, the same pixels, and the log says so."""
     Full(room, monkeypatch)
-    loaded = LoadedPipeline(demo_folder(), replace(CPU, torch_name="cpu:0"), Plan("float32"))
-    assert loaded.plan == Plan("float32", offload)
+    loaded = LoadedPipeline(demo_folder(), replace(CPU, torch_name="cpu:0"), DevicePlan("float32"))
+    assert loaded.plan == DevicePlan("float32", offload)
     assert ("offload model instead of none" in caplog.text) == (offload is not Offload.NONE)
 
 

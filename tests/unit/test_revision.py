@@ -191,7 +191,7 @@ def test_hashing_stops_within_a_block(model, memo):
     """Asked after each block: no further one is read once the answer is yes."""
     told = []
     with pytest.raises(Cancelled):
-        content_revision(model, memo, tell=told.append, stopped=lambda: len(told) >= 3)
+        content_revision(model, memo, on_progress=told.append, stopped=lambda: len(told) >= 3)
     assert len(told) < 3 + 4  # each of four threads may have asked before the third was told
     assert sum(progress.done > 0 for progress in told) == len(told)
 

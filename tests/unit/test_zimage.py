@@ -28,7 +28,7 @@ from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.generator.zimage import ZImageGenerator
 from zimage_cache.models.profiles import DEMO
-from zimage_cache.models.progress import Progress
+from zimage_cache.models.progress import ByteProgress
 from zimage_cache.models.store import demo_folder
 
 H200 = Device("cuda:0", "NVIDIA H200", (9, 0), 150_000_000_000)
@@ -277,8 +277,8 @@ def test_the_state_tells_how_much_has_arrived(make):
             raise ModelMissing("model: not here")
         return demo_folder()
 
-    def fetch(tell, _cancelled):
-        tell(Progress("fetching the model", 1, 4))
+    def fetch(on_progress, _cancelled):
+        on_progress(ByteProgress("fetching the model", 1, 4))
         states.append(generator.state)
         here.append(True)
 

@@ -72,7 +72,7 @@ def find_device(asked: str = "auto", devices: Callable[[], list[Device]] | None 
     raise SettingsError(f"device: torch can use {len(found)} CUDA devices here, got {asked!r}; try auto")
 
 
-def find_mates(first: Device, asked: str = "auto", devices: Callable[[], list[Device]] | None = None) -> list[Device]:
+def find_peers(first: Device, asked: str = "auto", devices: Callable[[], list[Device]] | None = None) -> list[Device]:
     """List the further cards to draw on beside *first*: with `auto`, all of the same make; else none.
 
     Only those: another make would draw other pixels, or lay the model out another way.

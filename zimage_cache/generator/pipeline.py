@@ -24,11 +24,11 @@ from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError
 from zimage_cache.generator.device import Device
 from zimage_cache.generator.embeddings import Embeddings, TextKey
 from zimage_cache.generator.failures import collect, drawing_failed, first_line, loading_failed
-from zimage_cache.generator.plan import Offload, Plan, with_less_resident
+from zimage_cache.generator.plan import DevicePlan, Offload, with_less_resident
 from zimage_cache.generator.preview import Factors, factors_for, preview
 from zimage_cache.generator.protocol import Pixels, Step
 from zimage_cache.generator.samplers import scheduler_for, sigmas_of
-from zimage_cache.generator.thrift import Picture
+from zimage_cache.generator.thrift import DrawnPicture
 from zimage_cache.generator.tokens import count_tokens
 from zimage_cache.request import Recipe
 
@@ -79,7 +79,7 @@ class LoadedPipeline:
         self,
         folder: Path,
         device: Device,
-        plan: Plan,
+        plan: DevicePlan,
         engine: Engine = DEFAULT_ENGINE,
         *,
         embeddings: Embeddings | None = None,
@@ -104,8 +104,8 @@ class LoadedPipeline:
         recipe: Recipe,
         on_step: Callable[[Step], None],
         cancelled: Callable[[], bool],
-        plan: Plan | None = None,
-    ) -> Picture:
+        plan: DevicePlan | None = None,
+    ) -> DrawnPicture:
         """Draw one picture under *plan* (None: the one it was loaded with), moving weights if need be.
 
         Every picture gets a scheduler and a noise source of its own, and noise is always drawn on the CPU: whatever
@@ -148,7 +148,7 @@ class LoadedPipeline:
         del self._pipeline, self._reader
         collect()
 
-    def _load(self, folder: Path, device: Device, plan: Plan) -> None:
+    def _load(self, folder: Path, device: Device, plan: DevicePlan) -> None:
         self._pipeline = _read(folder, plan)
         # Of its own, so that the pipeline below never looks for a text encoder, nor for where it is.
         self._reader = ZImagePipeline(
@@ -163,7 +163,7 @@ class LoadedPipeline:
         self.plan = self._settle(plan, device)
 
     @torch.no_grad()  # not inference_mode: weights move in here, and would be inference tensors ever after
-    def _draw(self, recipe: Recipe, watch: "_Watch", plan: Plan) -> Picture:
+    def _draw(self, recipe: Recipe, watch: "_Watch", plan: DevicePlan) -> DrawnPicture:
         watch.ask()
         self._place(plan)
         self._wait()
@@ -173,9 +173,9 @@ class LoadedPipeline:
         watch.begin()
         latents = self._denoise(recipe, embeddings, watch)
         pixels, drawn = self._decode(latents, plan)
-        return Picture(pixels, time.perf_counter() - started, drawn)
+        return DrawnPicture(pixels, time.perf_counter() - started, drawn)
 
-    def _settle(self, plan: Plan, device: Device) -> Plan:
+    def _settle(self, plan: DevicePlan, device: Device) -> DevicePlan:
         """Put the weights in their places; where they do not fit, keep less of them there, but the same pixels."""
         self.plan = replace(plan, offload=Offload.NONE, vae_tiling=False)
         while True:
@@ -193,7 +193,7 @@ class LoadedPipeline:
             )
             plan = thrifty
 
-    def _place(self, plan: Plan) -> None:
+    def _place(self, plan: DevicePlan) -> None:
         """Lay the weights out as *plan* says, if they are not."""
         vae = self._pipeline.vae.to(self._device)
         vae.use_tiling = plan.vae_tiling
@@ -250,7 +250,7 @@ class LoadedPipeline:
         ).images
         return latents
 
-    def _decode(self, latents: torch.Tensor, plan: Plan) -> tuple[Pixels, Plan]:
+    def _decode(self, latents: torch.Tensor, plan: DevicePlan) -> tuple[Pixels, DevicePlan]:
         """Decode; where the number format overflows, once more in float32. Returns the plan that really did it."""
         image = self._decoded(latents)
         if not torch.isfinite(image).all() and plan.dtype != "float32":
@@ -326,7 +326,7 @@ def _preview(sigma: torch.Tensor, tensors: dict[str, torch.Tensor], factors: Fac
     return preview((tensors["latents"] - sigma.item() * tensors["noise_pred"])[0].float(), factors)
 
 
-def _read(folder: Path, plan: Plan) -> ZImagePipeline:
+def _read(folder: Path, plan: DevicePlan) -> ZImagePipeline:
     pipeline = ZImagePipeline.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=getattr(torch, plan.dtype)
     )

@@ -48,10 +48,10 @@ class Residency:
         self._idle = idle_seconds
         self._clock = clock
         self._changed = threading.Condition()  # guards all below; unloading happens under it, loading never
-        self._used: OrderedDict[_Model, float] = OrderedDict()  # who holds a place, used longest ago first
+        self._used: OrderedDict[_ModelOnDevices, float] = OrderedDict()  # who holds a place, used longest ago first
         self._busy: set[Resident] = set()
-        self._waiting: list[_Ticket] = []
-        self._leaving: list[_Model] = []
+        self._waiting: list[_PlaceRequest] = []
+        self._leaving: list[_ModelOnDevices] = []
         self._residents: list[Resident] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._watch, name="residency", daemon=True)
@@ -70,7 +70,7 @@ class Residency:
             interrupt: Stops what its `load` waits for.
             beside: The same model on another card; None = a model of its own.
         """
-        model = _Model() if beside is None else beside.model
+        model = _ModelOnDevices() if beside is None else beside.model
         resident = Resident(self, generator, interrupt, model)
         model.cards.append(resident)
         self._residents.append(resident)
@@ -114,12 +114,12 @@ class Residency:
     def place(self, resident: "Resident") -> Iterator[None]:
         """Hold a place for the model, and the card itself, for one piece of work; waits until both can be had."""
         with self._changed:
-            ticket = _Ticket(resident, self._clock())
-            self._waiting.append(ticket)
+            request = _PlaceRequest(resident, self._clock())
+            self._waiting.append(request)
             try:
-                self._changed.wait_for(lambda: self._admits(ticket))
+                self._changed.wait_for(lambda: self._admits(request))
             finally:
-                self._waiting.remove(ticket)
+                self._waiting.remove(request)
             self._busy.add(resident)
             self._used.setdefault(resident.model, self._clock())
         try:
@@ -128,7 +128,7 @@ class Residency:
             with self._changed:
                 self._rest(resident)
 
-    def clear(self, model: "_Model") -> None:
+    def clear(self, model: "_ModelOnDevices") -> None:
         """Wait until *model* is at rest, and unload it."""
         with self._changed:
             # Its cards take up nothing new meanwhile: with several of them there may never be a moment without work.
@@ -140,14 +140,14 @@ class Residency:
                 self._leaving.remove(model)
                 self._changed.notify_all()
 
-    def _works(self, model: "_Model") -> bool:
+    def _works(self, model: "_ModelOnDevices") -> bool:
         return not self._busy.isdisjoint(model.cards)
 
-    def _admits(self, ticket: "_Ticket") -> bool:
+    def _admits(self, request: "_PlaceRequest") -> bool:
         """Decide on one who waits; makes room, if that is all it takes."""
-        model = ticket.resident.model
-        earlier = [other for other in self._waiting[: self._waiting.index(ticket)] if other.model not in self._used]
-        if ticket.resident in self._busy or model in self._leaving:
+        model = request.resident.model
+        earlier = [other for other in self._waiting[: self._waiting.index(request)] if other.model not in self._used]
+        if request.resident in self._busy or model in self._leaving:
             return False
         if model in self._used:
             return all(self._clock() - other.since < PATIENCE_SECONDS for other in earlier)
@@ -171,7 +171,7 @@ class Residency:
             self._used.pop(model, None)
         self._changed.notify_all()
 
-    def _unload(self, model: "_Model") -> None:
+    def _unload(self, model: "_ModelOnDevices") -> None:
         for resident in model.cards:
             try:
                 resident.generator.unload()
@@ -196,7 +196,7 @@ class Resident:
     """
 
     def __init__(
-        self, residency: Residency, generator: ImageGenerator, interrupt: Callable[[], None], model: "_Model"
+        self, residency: Residency, generator: ImageGenerator, interrupt: Callable[[], None], model: "_ModelOnDevices"
     ) -> None:
         self.generator = generator
         self.interrupt = interrupt
@@ -236,7 +236,7 @@ class Resident:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Model:
+class _ModelOnDevices:
     """One model, on each card it may lie on."""
 
     cards: list[Resident] = field(default_factory=list)
@@ -251,12 +251,12 @@ class _Model:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ticket:
+class _PlaceRequest:
     """One who waits for a place, and since when."""
 
     resident: Resident
     since: float
 
     @property
-    def model(self) -> _Model:
+    def model(self) -> _ModelOnDevices:
         return self.resident.model

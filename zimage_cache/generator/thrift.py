@@ -9,30 +9,30 @@ from typing import Final, NamedTuple, Protocol
 
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.device import Device
-from zimage_cache.generator.plan import Plan, thriftier
+from zimage_cache.generator.plan import DevicePlan, thriftier
 from zimage_cache.generator.protocol import Pixels, Step
 from zimage_cache.request import Recipe
 
 _log = logging.getLogger(__name__)
 _WARNING: Final = "memory: drawn as {precision} with offload {offload}, because the usual plan ran out of memory"
 
-Size = tuple[int, int, bool]
+SizeAndGuidance = tuple[int, int, bool]
 
 
-class Picture(NamedTuple):
+class DrawnPicture(NamedTuple):
     """What a pipeline drew: pixels, seconds on the device, and the plan that really drew it."""
 
     pixels: Pixels
     seconds: float
-    plan: Plan
+    plan: DevicePlan
 
 
 class Draws(Protocol):
     """A pipeline that can draw under a plan it is told."""
 
     def draw(
-        self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool], plan: Plan
-    ) -> Picture:
+        self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool], plan: DevicePlan
+    ) -> DrawnPicture:
         """Draw *recipe* as *plan* says; raises `OutOfMemory` with nothing of the picture left on the device."""
 
 
@@ -46,22 +46,22 @@ class PlanBook:
     Threads: one worker writes; anybody reads `precisions`, each a single dictionary look-up.
     """
 
-    def __init__(self, plan: Plan, device: Device) -> None:
+    def __init__(self, plan: DevicePlan, device: Device) -> None:
         self.plan = plan
         self.device = device
-        self._plans: dict[Size, Plan] = {}
-        self._drawn: dict[Size, tuple[str, ...]] = {}
+        self._plans: dict[SizeAndGuidance, DevicePlan] = {}
+        self._drawn: dict[SizeAndGuidance, tuple[str, ...]] = {}
         self._largest: tuple[int, int] | None = None
 
-    def plan_for(self, recipe: Recipe) -> Plan:
+    def plan_for(self, recipe: Recipe) -> DevicePlan:
         """Return the plan *recipe* is drawn under now: sizes that ran out keep the plan that fitted."""
         return self._plans.get(_size(recipe), self.plan)
 
-    def settle(self, recipe: Recipe, plan: Plan) -> None:
+    def settle(self, recipe: Recipe, plan: DevicePlan) -> None:
         """Draw this size under *plan* from now on."""
         self._plans[_size(recipe)] = plan
 
-    def note(self, recipe: Recipe, plan: Plan) -> None:
+    def note(self, recipe: Recipe, plan: DevicePlan) -> None:
         """Remember that *plan* drew *recipe*."""
         size = _size(recipe)
         known = self._drawn.get(size, ())
@@ -75,7 +75,7 @@ class PlanBook:
         now = self.plan_for(recipe).precision
         return tuple(dict.fromkeys((now, self.plan.precision, *self._drawn.get(_size(recipe), ()))))
 
-    def does_not_fit(self, recipe: Recipe, plan: Plan) -> OutOfMemory:
+    def does_not_fit(self, recipe: Recipe, plan: DevicePlan) -> OutOfMemory:
         """Say that there is no way left, and what there is memory for."""
         asked = f"{recipe.width}x{recipe.height}"
         smaller = self._largest is not None and self._largest[0] * self._largest[1] < recipe.width * recipe.height
@@ -87,7 +87,7 @@ class PlanBook:
 
 def draw(
     pipeline: Draws, book: PlanBook, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]
-) -> tuple[Picture, tuple[str, ...]]:
+) -> tuple[DrawnPicture, tuple[str, ...]]:
     """Draw under the plan of this size; out of memory, try once more under the next thriftier one.
 
     Returns:
@@ -122,15 +122,15 @@ def _try(
     recipe: Recipe,
     on_step: Callable[[Step], None],
     cancelled: Callable[[], bool],
-    plan: Plan,
-) -> Picture | None:
+    plan: DevicePlan,
+) -> DrawnPicture | None:
     try:
         return pipeline.draw(recipe, on_step, cancelled, plan)
     except OutOfMemory:
         return None
 
 
-def _warnings(book: PlanBook, plan: Plan, drawn: Plan) -> tuple[str, ...]:
+def _warnings(book: PlanBook, plan: DevicePlan, drawn: DevicePlan) -> tuple[str, ...]:
     said = []
     if plan != book.plan:
         said.append(_WARNING.format(precision=plan.precision, offload=plan.offload))
@@ -139,6 +139,6 @@ def _warnings(book: PlanBook, plan: Plan, drawn: Plan) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _size(recipe: Recipe) -> Size:
+def _size(recipe: Recipe) -> SizeAndGuidance:
     """Name what decides the memory a picture takes: its size, and whether guidance doubles the batch."""
     return recipe.width, recipe.height, recipe.guidance_scale > 0

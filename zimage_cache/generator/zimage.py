@@ -25,13 +25,13 @@ from zimage_cache.errors import (
     ModelMissing,
 )
 from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.generator.complaints import listening
 from zimage_cache.generator.device import CPU, Device
+from zimage_cache.generator.missing_weights import recording_missing_weights
 from zimage_cache.generator.plan import make_plan
 from zimage_cache.generator.protocol import Drawing, GeneratorState, Status, Step
 from zimage_cache.generator.thrift import PlanBook, draw
 from zimage_cache.generator.tokens import IMPORTING, TokenCounter
-from zimage_cache.models.progress import Progress, Tell
+from zimage_cache.models.progress import ByteProgress, OnProgress
 from zimage_cache.models.revision import HASHING, content_revision
 from zimage_cache.models.store import newer_than_here
 from zimage_cache.request import ModelProfile, Recipe
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from zimage_cache.generator.pipeline import LoadedPipeline
 
 IdentityMode = Literal["strict", "portable"]
-Fetch = Callable[[Tell, Callable[[], bool]], object]
+Fetch = Callable[[OnProgress, Callable[[], bool]], object]
 _DEFAULT_ATTENTION: Final = "sdpa"
 _LOADING: Final = "loading weights"
 _log = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ class ZImageGenerator:
             if self._found is None:
                 folder = folder or self._locate()
                 stopped = partial(_either, self._closed.is_set, abandoned)
-                revision = content_revision(folder, self._memo, tell=self._hear, stopped=stopped)
+                revision = content_revision(folder, self._memo, on_progress=self._on_progress, stopped=stopped)
                 identity = GeneratorIdentity(self._model, revision, self._precision, self._runtime)
                 self._found = folder, identity
             return self._found
@@ -196,9 +196,9 @@ class ZImageGenerator:
         except (ModelMissing, ModelCorrupt):
             if fetch is None:
                 raise
-        self._hear(Progress("fetching the model"))
-        fetch(self._hear, partial(_either, self._stopped.is_set, self._closed.is_set))
-        self._hear(Progress("checking files"))
+        self._on_progress(ByteProgress("fetching the model"))
+        fetch(self._on_progress, partial(_either, self._stopped.is_set, self._closed.is_set))
+        self._on_progress(ByteProgress("checking files"))
         return self._locate()
 
     def _loaded(self, fetch: Fetch | None = None) -> "LoadedPipeline":
@@ -229,7 +229,7 @@ class ZImageGenerator:
         with ThreadPoolExecutor(1, "naming") as beside, ExitStack() as at_end:
             at_end.callback(over.set)
             naming = beside.submit(self._find, folder, partial(_either, over.is_set, self._stopped.is_set))
-            self._hear(Progress("importing"))
+            self._on_progress(ByteProgress("importing"))
             with IMPORTING:
                 from zimage_cache.generator.embeddings import Embeddings  # noqa: PLC0415 - see this module's head
                 from zimage_cache.generator.pipeline import Engine, LoadedPipeline  # noqa: PLC0415 - likewise
@@ -237,8 +237,8 @@ class ZImageGenerator:
             if self._embeddings is None:
                 self._embeddings = Embeddings()
             read = self._slimmed(folder, naming)
-            self._hear(Progress(_LOADING))
-            with listening(read) as complaints:
+            self._on_progress(ByteProgress(_LOADING))
+            with recording_missing_weights(read) as missing:
                 try:
                     pipeline = LoadedPipeline(
                         read,
@@ -249,10 +249,10 @@ class ZImageGenerator:
                     )
                 except ModelCorrupt as error:
                     newer = newer_than_here(folder, version("diffusers"))
-                    raise ModelCorrupt(newer or complaints.told or str(error)) from error
-            if complaints.told:
+                    raise ModelCorrupt(newer or missing.error_text or str(error)) from error
+            if missing.error_text:
                 pipeline.unload()
-                raise ModelCorrupt(complaints.told)
+                raise ModelCorrupt(missing.error_text)
             _, identity = naming.result()
         self._book.plan = pipeline.plan
         # Compared after reading: pictures of weights swapped since must not be stored under the old ones' name.
@@ -269,13 +269,13 @@ class ZImageGenerator:
         from zimage_cache.models.slim import slim_copy  # noqa: PLC0415 - brings torch
 
         place = self._slim / f"{self._model.replace('/', '--')}-{self._book.plan.dtype}"
-        return slim_copy(folder, place, naming.result()[1].revision, self._book.plan.dtype, self._hear)
+        return slim_copy(folder, place, naming.result()[1].revision, self._book.plan.dtype, self._on_progress)
 
     def _warm_up(self, pipeline: "LoadedPipeline") -> None:
         """Draw one picture for nobody; trouble with it is no trouble with the model."""
         if not self._warmup:
             return
-        self._hear(Progress("warming up"))
+        self._on_progress(ByteProgress("warming up"))
         small = self._device == CPU  # which sets nothing up by size, and takes minutes for a large model's picture
         recipe = Recipe(
             prompt="warm-up",
@@ -294,7 +294,7 @@ class ZImageGenerator:
         except GeneratorError as error:
             _log.warning("the warm-up picture of %s failed: %s", self._model, error)
 
-    def _hear(self, progress: Progress) -> None:
+    def _on_progress(self, progress: ByteProgress) -> None:
         """Show progress as the state of a load; hashing for `identity` alone is no load."""
         state = self._state
         if state.status is Status.LOADING:

@@ -18,7 +18,7 @@ from zimage_cache.errors import HistoryUnavailable, InvalidRequest
 from zimage_cache.faults import Faults, can_be_written, cause_of
 from zimage_cache.history import files
 from zimage_cache.history.files import Stamp
-from zimage_cache.history.index import Index
+from zimage_cache.history.index import HistoryIndex
 from zimage_cache.history.picture import Picture
 from zimage_cache.history.search import Condition, conditions, pieces, resembling
 from zimage_cache.history.thumbs import Thumbnails
@@ -62,7 +62,7 @@ class History:
     def __init__(self, folder: Path, workspace: Path | None = None, faults: Faults | None = None) -> None:
         home = workspace or folder.parent
         self._folder = folder
-        self._index = Index(home / "zimage.sqlite3", folder)
+        self._index = HistoryIndex(home / "zimage.sqlite3", folder)
         self._thumbnails = Thumbnails(home / "history_thumbs")
         self._faults = faults or Faults()
         self._comparing = threading.Lock()

@@ -77,7 +77,7 @@ _SELECT: Final = (
 )
 
 
-class Index:
+class HistoryIndex:
     """Rows about the pictures of one folder; other folders' rows lie beside them.
 
     Every method opens the database anew, blocks for the disk, and may be called from any thread of any process: a

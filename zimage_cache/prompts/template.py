@@ -38,7 +38,7 @@ class Wildcard:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class PickBounds:
     """How many different options are picked, `high` None = all there are, and what stands between them."""
 
     low: int
@@ -59,7 +59,7 @@ class Alternatives:
     """Some of `options` stand here: one of them where there are no `bounds`. `depth` counts the levels of braces."""
 
     options: tuple[Option, ...]
-    bounds: Bounds | None
+    bounds: PickBounds | None
     depth: int
 
 
@@ -147,7 +147,7 @@ def _joined(parts: Iterable[Part]) -> Parts:
     return tuple(joined)
 
 
-def _bounds(first: Parts) -> tuple[Bounds | None, Parts]:
+def _bounds(first: Parts) -> tuple[PickBounds | None, Parts]:
     """Split how many options are picked from the first of them."""
     head = first[0] if first else ""
     found = _BOUNDS.match(head) if isinstance(head, str) else None
@@ -158,7 +158,7 @@ def _bounds(first: Parts) -> tuple[Bounds | None, Parts]:
     low = numbers.get("exact", numbers.get("least", numbers.get("low", 1)))
     high = numbers.get("exact", numbers.get("high"))
     separator = ", " if found["separator"] is None else found["separator"].replace(r"\|", "|")
-    bounds = Bounds(low, high, separator) if high is None else Bounds(min(low, high), max(low, high), separator)
+    bounds = PickBounds(low, high, separator) if high is None else PickBounds(min(low, high), max(low, high), separator)
     return bounds, ((rest, *first[1:]) if rest else first[1:])
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.prompts.template import MAX_DEPTH, Alternatives, Bounds, Parts, Wildcard, parse, weighted
+from zimage_cache.prompts.template import MAX_DEPTH, Alternatives, Parts, PickBounds, Wildcard, parse, weighted
 
 MAX_EXPANDED: Final = 8000  # characters
 MAX_PICKS: Final = 1000
@@ -206,7 +206,7 @@ class _Expansion:
             raise InvalidRequest(f"wildcard __{wildcard.name}__ stands in its own options: {chain}; mend that file")
         return found
 
-    def _count(self, bounds: Bounds, most: int, place: str) -> int:
+    def _count(self, bounds: PickBounds, most: int, place: str) -> int:
         high = most if bounds.high is None else min(bounds.high, most)
         low = min(bounds.low, high)
         return low + self._number(f"{place}#", high - low + 1)

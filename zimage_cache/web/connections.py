@@ -26,7 +26,7 @@ _FEW_PIECES: Final = 500
 _SMALL_PIECE: Final = 256
 
 
-class Phase(Enum):
+class ConnectionPhase(Enum):
     """What a connection is waiting for: a head, its body, or an answer."""
 
     HEAD = auto()
@@ -35,7 +35,7 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class ConnectionBounds:
     """How many connections there may be, and how long each may take.
 
     Args:
@@ -59,16 +59,16 @@ class Connections:
     Threads: the event loop's only.
     """
 
-    def __init__(self, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, bounds: ConnectionBounds, clock: Callable[[], float] = time.monotonic) -> None:
         self._bounds = bounds
         self._clock = clock
         # By phase, with the moment it began; dictionaries keep their order: the longest is first.
-        self._waiting: dict[Phase, dict[Connection, float]] = {phase: {} for phase in Phase}
+        self._waiting: dict[ConnectionPhase, dict[Connection, float]] = {phase: {} for phase in ConnectionPhase}
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    def of(self, phase: Phase) -> "list[Connection]":
+    def of(self, phase: ConnectionPhase) -> "list[Connection]":
         """List the connections in *phase*, the longest first."""
         return list(self._waiting[phase])
 
@@ -112,25 +112,25 @@ class Connections:
         """Return the moment."""
         return self._clock()
 
-    def _until(self, connection: "Connection", phase: Phase, since: float) -> float:
+    def _until(self, connection: "Connection", phase: ConnectionPhase, since: float) -> float:
         bounds = self._bounds
         if connection.full_since is not None:
             return connection.full_since + bounds.answer_seconds
-        if phase is Phase.ANSWER:
+        if phase is ConnectionPhase.ANSWER:
             return float("inf")
         if connection.transport.get_write_buffer_size():
             return since + bounds.answer_seconds
-        if phase is Phase.HEAD:
+        if phase is ConnectionPhase.HEAD:
             return since + bounds.head_seconds
         return since + bounds.body_seconds + connection.arrived / bounds.body_rate
 
     def _spared_for(self, newest: "Connection") -> "Connection":
         """Choose the one that has waited longest for a head, else for a body, else one of the greediest address."""
-        for phase in (Phase.HEAD, Phase.BODY):
+        for phase in (ConnectionPhase.HEAD, ConnectionPhase.BODY):
             for connection in self._waiting[phase]:
                 if connection is not newest:
                     return connection
-        answered = self.of(Phase.ANSWER)
+        answered = self.of(ConnectionPhase.ANSWER)
         addresses = Counter(connection.address for connection in answered)
         greediest, number = addresses.most_common(1)[0]
         if number <= addresses[newest.address] + 1:
@@ -150,12 +150,12 @@ class Connection(H11Protocol):
         self._connections = connections
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> ConnectionPhase:
         """What it waits for."""
         if self.conn.their_state is h11.SEND_BODY:
-            return Phase.BODY
+            return ConnectionPhase.BODY
         cycle = self._cycle
-        return Phase.HEAD if cycle is None or cycle.response_complete else Phase.ANSWER
+        return ConnectionPhase.HEAD if cycle is None or cycle.response_complete else ConnectionPhase.ANSWER
 
     @property
     def arrived(self) -> int:

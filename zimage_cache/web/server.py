@@ -11,7 +11,7 @@ from typing import Final, cast
 import uvicorn
 from fastapi import FastAPI
 
-from zimage_cache.web.connections import Bounds, Connections
+from zimage_cache.web.connections import ConnectionBounds, Connections
 
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS: Final = 5
@@ -37,7 +37,7 @@ def run(app: FastAPI, listening: socket.socket, *, open_to_all: bool, max_connec
     most = min(max_connections or room, room)
     # uvicorn ends cleanly on Ctrl+C and then raises it once more, for programs that have something left to do.
     with contextlib.suppress(KeyboardInterrupt):
-        Server(app, listening, Bounds(connections=most), open_to_all=open_to_all).run(sockets=[listening])
+        Server(app, listening, ConnectionBounds(connections=most), open_to_all=open_to_all).run(sockets=[listening])
 
 
 class Server(uvicorn.Server):
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         self,
         app: FastAPI,
         listening: socket.socket,
-        bounds: Bounds,
+        bounds: ConnectionBounds,
         *,
         open_to_all: bool,
         grace_seconds: int = _GRACE_SECONDS,
