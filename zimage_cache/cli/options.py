@@ -60,7 +60,7 @@ def _setting_option(name: str, field: FieldInfo) -> Callable[[Any], Any]:
 
 
 def with_request(command: _F) -> _F:
-    """Add every field of a picture request to a command as a flag; it receives the given ones as `fields`, unchecked."""
+    """Add every field of a picture request to a command as a flag; it receives those given as `fields`, unchecked."""
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's own signature
