@@ -116,7 +116,7 @@ class History:
         """
         with self._comparing, _translated():
             compared = _changed(self._folder)
-            known = self._index.stamps()  # read before the folder: a file added meanwhile must not seem deleted
+            known = self._index.stamps()  # read before the folder: a file added in between must not seem deleted
             try:
                 there = dict(files.scan(self._folder))
             except OSError:

@@ -1,4 +1,4 @@
-"""`/metrics`: the statistics of this process for Prometheus. A view: nothing is counted here."""
+"""`/metrics`: the statistics of this process in Prometheus's format; counted elsewhere."""
 
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
@@ -16,7 +16,7 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.service.statistics import BUCKETS, Answer, Counts, Waits
 from zimage_cache.web.api.routes import add_routes
 
-# The counters without labels: the metric, what it says, and which of the counts it shows.
+# The counters without labels: name of the metric, its description, and the count it shows.
 COUNTERS: Final = (
     ("zimage_generations", "Pictures drawn.", "generated"),
     ("zimage_gpu_seconds", "GPU-seconds spent on drawing pictures.", "gpu_seconds"),
@@ -41,7 +41,7 @@ def add_metrics(app: FastAPI, service: ImageService) -> None:
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics(request: Request) -> Response:
-        """Tell Prometheus what this process did since it began."""
+        """Return the statistics of this process since its start, in Prometheus's text format."""
         encoder, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encoder(registry), headers={"Content-Type": media_type})
 
@@ -49,7 +49,7 @@ def add_metrics(app: FastAPI, service: ImageService) -> None:
 
 
 class _ServiceCollector(Collector):
-    """Reads everything from the service at the moment somebody asks."""
+    """Reads the statistics from the service at each request."""
 
     def __init__(self, service: ImageService) -> None:
         self._service = service

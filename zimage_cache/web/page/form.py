@@ -1,4 +1,4 @@
-"""What the form offers: sizes and defaults of each model, samplers, styles in both languages."""
+"""The choices of the form: sizes and defaults of each model, samplers, styles in both languages."""
 
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ SAMPLERS: Final = (
     ("DPM++ 2M", Sampler.DPMPP_2M),
     ("Heun (2×)", Sampler.HEUN),
 )
-# Width to height of what stands at each place of the rows below; each stands for its transpose too.
+# Aspect ratios of the columns of the tables below; each includes its transpose.
 ASPECTS: Final = ((1, 1), (9, 7), (4, 3), (3, 2), (16, 9), (21, 9))
 # The sizes Z-Image was published with, in three classes, named by the side of the square.
 _OFFICIAL: Final[dict[int, tuple[PixelSize | None, ...]]] = {
@@ -30,7 +30,7 @@ _SMALL: Final[dict[int, tuple[PixelSize | None, ...]]] = {
 
 
 def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
-    """Return what a request to a model that leaves everything out asks for, by field name; the seed is drawn."""
+    """Return a model's default of every field of a request but the seed, by field name; the prompt is empty."""
     fields = {
         name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}
     }
@@ -39,7 +39,7 @@ def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
 
 
 def offer(profile: ModelProfile) -> dict[str, Any]:
-    """Describe to the page what sizes a model draws: the bounds of a side in pixels, and sizes to choose from."""
+    """Return the sizes of a model for the page: bounds of a side in pixels, and sizes to choose from."""
     return {"min_side": profile.min_side, "max_side": profile.max_side, "sizes": size_classes(profile)}
 
 
