@@ -102,8 +102,8 @@ class Settings(BaseModel):
     slim_copy: Switch = Field(
         default=False, description="Keep a 16-bit copy of a 32-bit transformer: half to read at each start."
     )
-    warmup: Switch = Field(default=True, description="Draw one picture for nobody at the end of each load.")
-    idle_unload: Seconds = Field(0.0, description="Free a model's memory when nobody asked it for this long; it wakes.")
+    warmup: Switch = Field(default=True, description="Draw one picture at the end of each load and discard it.")
+    idle_unload: Seconds = Field(0.0, description="Free a model's memory after this time without requests; it wakes.")
     max_models: int = Field(1, ge=0, description="Most models in memory; the one used longest ago leaves.")
     cache_max_bytes: ByteLimit = Field(ByteSize(10 * 2**30), description="Most bytes the result cache keeps on disk.")
     cache_max_entries: int = Field(0, ge=0, description="Most pictures the result cache keeps.")

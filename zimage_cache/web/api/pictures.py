@@ -14,7 +14,7 @@ _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 PNG: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"image/png": _BYTES}},
     206: {"description": "The bytes asked for.", "content": {"image/png": _BYTES}},
-    304: {"description": "The asker has it."},
+    304: {"description": "The client's copy is current."},
     416: {"description": "There are no such bytes."},
 }
 WEBP: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"image/webp": _BYTES}}}

@@ -7,8 +7,8 @@ zimage.jobs = (() => {
   const GRACE = 15000; // ms the server keeps a job without an event stream
   const OVER = ["done", "failed", "cancelled"];
 
-  // Calls *callbacks*.state(state) until one is final; .lost() while the server cannot be reached; .gone() when it has no
-  // such job; .failed(error) when it refuses. Returns a function that stops following.
+  // Calls *callbacks*.state(state) until one is final; .lost() while the server cannot be reached; .gone() when it has
+  // no such job; .failed(error) when it refuses. Returns a function that stops following.
   function follow(id, callbacks) {
     let over = false;
     let source = null;
