@@ -63,9 +63,9 @@ def render(
     """Draw training pictures into DATA, captions in the tokens of BASE/tokenizer."""
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # each process works alone on its pictures
-    from shards import Order, render  # noqa: PLC0415
+    from shards import RenderOrder, render  # noqa: PLC0415
 
-    order = Order(data, base / "tokenizer", pictures, STARTED + seconds, captions, seed, square, styled)
+    order = RenderOrder(data, base / "tokenizer", pictures, STARTED + seconds, captions, seed, square, styled)
     print(f"rendered {render(order, processes)} pictures in {time.time() - STARTED:.0f} s", flush=True)
 
 
