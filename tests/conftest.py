@@ -141,10 +141,10 @@ class Gate:
         if evaluation == self._evaluation and (self._only is None or recipe.seed in self._only):
             self._arrivals.release()
             if not self._opened.wait(60):
-                raise TimeoutError("nobody opened the gate")
+                raise TimeoutError("the gate was not opened")
 
     def open(self) -> None:
-        """Let everybody through, now and later."""
+        """Open the gate for all threads, now and later."""
         self._opened.set()
 
     def wait(self) -> None:

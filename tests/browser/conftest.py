@@ -71,7 +71,7 @@ def seed(page: Page) -> str:
 
 
 def holding(held: list[Route]) -> Callable[[Route], None]:
-    """Make a route's handler that answers nothing until somebody does; Playwright takes no built-in functions."""
+    """Make a route handler that keeps requests unanswered in a list; Playwright accepts no built-in functions."""
 
     def hold_back(route: Route) -> None:
         held.append(route)
@@ -159,7 +159,7 @@ def fake(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def hold(fake: Fake, gate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Give a maker of gates that hold the fake generator; at the end they are open, and it is nobody's."""
+    """Return a function that makes gates which block the fake generator; at the end of the test they are opened."""
     made = []
 
     def make(evaluation: int = 1, only: Collection[int] | None = None) -> object:

@@ -246,7 +246,7 @@ def test_stop_reaches_a_press_that_is_still_on_its_way(fake: Fake, open_page):
 
 
 def test_a_closed_page_gives_its_run_up(fake: Fake, open_page, hold, monkeypatch):
-    """Nobody waits any more once the tab is closed and its time of grace over: the run ends within a step."""
+    """After the tab is closed and the grace time is over, the run is cancelled within one step."""
     monkeypatch.setattr(tickets, "GRACE_SECONDS", 0.1)
     page, door = open_page(fake.url), hold(evaluation=2)
 

@@ -52,7 +52,7 @@ def listed(fake: Fake) -> int:
 
 
 def put(fake: Fake, folder: Path, name: str, size: tuple[int, int] = (64, 64)) -> Path:
-    """Lay a picture of somebody else's into the folder, and wait until it is known."""
+    """Put a picture without parameters into the folder, and wait until it is indexed."""
     before = listed(fake)
     Image.new("RGB", size, "teal").save(folder / name, "PNG")
     wait_until(lambda: listed(fake) == before + 1)
@@ -236,7 +236,7 @@ def test_deleting_asks_first_and_the_focus_stays_near(fake: Fake, folder: Path, 
 
 
 def test_a_reload_in_front_of_the_question_deletes_nothing(fake: Fake, folder: Path, open_page):
-    """A question nobody answered is no answer."""
+    """Reloading the page while the confirmation dialog is open deletes nothing."""
     draw(fake, "still here")
     page = open_page(fake.url)
     open_history(page)
@@ -292,7 +292,7 @@ def test_the_settings_of_a_file_that_went_are_used_all_the_same(fake: Fake, fold
 
 
 def test_pictures_without_settings_are_shown_and_nothing_more(fake: Fake, folder: Path, open_page):
-    """Somebody else's picture opens large and says that it brings nothing back; the form stays as it is."""
+    """A picture of another program opens large, with a notice that it has no settings; the form is unchanged."""
     put(fake, folder, "holiday.png", (320, 200))
     page = open_page(fake.url)
     page.fill("#zi-prompt textarea", "being written")

@@ -123,7 +123,7 @@ def test_cancelling_stops_at_the_next_evaluation_and_leaves_no_trace(generator, 
 
 
 def test_a_run_cancelled_before_it_starts_evaluates_nothing(generator):
-    """Whoever left while the run was queued costs not one evaluation."""
+    """A run cancelled before its start makes no evaluation."""
     heard: list[Step] = []
     with pytest.raises(Cancelled):
         generator.generate(RED_ON_BLUE, heard.append, lambda: True)
@@ -205,7 +205,7 @@ def test_a_repeated_text_changes_no_bit(asleep):
 
 
 def test_the_state_names_the_device(generator):
-    """Whoever looks at `/health` learns what draws."""
+    """The state names the device, for `/health`."""
     assert generator.state.device == "cpu"
 
 

@@ -139,7 +139,7 @@ def test_our_own_pages_and_programs_may_ask(house, headers):
     ids=repr,
 )
 def test_foreign_pages_may_not_ask(house, expect_error, path, headers):
-    """Another site's page in somebody's browser: 403 on everything that is no read, ours and Gradio's."""
+    """Requests from a page of another site: 403 on every method that is no read, of our routes and Gradio's."""
     drawn = len(house.studio.generator.recipes)
     expect_error(house.raw("POST", path, ASK, JSON | headers), 403, "forbidden_origin")
     assert len(house.studio.generator.recipes) == drawn
@@ -237,8 +237,8 @@ def test_with_the_password(locked, path, headers):
 @pytest.mark.parametrize("path", OPEN)
 def test_health_tells_strangers_status_and_time_only(locked, path):
     """Open for watchdogs without a password, all of it with one."""
-    stranger = json.loads(locked.raw("GET", path).body)
-    assert set(stranger) == {"status", "timestamp"}
+    unauthenticated = json.loads(locked.raw("GET", path).body)
+    assert set(unauthenticated) == {"status", "timestamp"}
     friend = json.loads(locked.raw("GET", path, headers=bearer(PASSWORD)).body)
     assert {"status", "timestamp", "model", "device", "phase", "share", "detail", "room", "troubles"} <= set(friend)
 

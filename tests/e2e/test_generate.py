@@ -333,7 +333,7 @@ def test_who_hangs_up_stops_the_run_within_a_step(serve, gate):
 
 
 def test_who_hangs_up_leaves_the_others_alone(serve, gate, pool):
-    """Somebody else waits for the same picture: the run goes on, and they get it."""
+    """When another client waits for the same picture, the run continues, and that client gets it."""
     door = gate(evaluation=2)
     house = serve(door)
     leader = house.ask_and_hold()
@@ -349,7 +349,7 @@ def test_who_hangs_up_leaves_the_others_alone(serve, gate, pool):
 
 
 def test_who_hangs_up_in_the_queue_gives_the_place_back(serve, gate):
-    """A queued picture whose asker is gone is not drawn, and somebody else fits in."""
+    """A queued picture whose client has disconnected is not drawn, and its place in the queue is free."""
     door = gate(only={1})
     house = serve(door, queue_size=2)
     first = house.ask_and_hold(seed=1)

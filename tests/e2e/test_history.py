@@ -119,7 +119,7 @@ def test_a_file_deleted_by_hand(gallery, expect_error):
     ],
 )
 def test_addresses_that_lead_nowhere(house, expect_error, path):
-    """Numbers nobody has, names, traversal: 404 in our shape; names of files are never taken from an address."""
+    """Unknown numbers, names, traversal: an ordinary 404; file names are never taken from a URL."""
     answer = house.raw("GET", path)
     if path.endswith("../zimage.sqlite3.png"):
         assert answer.status == 404

@@ -47,7 +47,7 @@ def test_immutable_only_with_the_right_digest(house, shown, v):
 
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', 'W/"other" ,W/{}', "*", "{},"])
 def test_not_modified(house, shown, form):
-    """304 without a body for whoever has it, strong or weak, alone or in a list."""
+    """304 without a body for a matching ETag, strong or weak, alone or in a list."""
     path, _, png = shown
     etag = f'"{hashlib.sha256(png).hexdigest()}"'
     answer = house.raw("GET", path, headers={"If-None-Match": form.format(etag)})

@@ -1,4 +1,4 @@
-"""`/jobs` over a real socket: tickets, their streams, and what becomes of them when somebody goes away."""
+"""`/jobs` over a real socket: jobs, their event streams, and disconnected clients."""
 
 import asyncio
 import contextlib
@@ -188,7 +188,7 @@ def test_the_stream_tells_the_story(serve, gate):
 
 
 def test_the_stream_of_an_ended_job_is_its_last_message(house):
-    """Whoever comes late, or comes again, hears the end at once."""
+    """A stream opened late, or again, gets the final state at once."""
     job = opened(house, prompt="late")
     last = ended(house, job)
     for _ in range(2):
@@ -248,7 +248,7 @@ def test_a_deleted_job_is_cancelled_and_then_forgotten(serve, gate, expect_error
 
 
 def test_a_deleted_job_leaves_others_what_they_share(serve, gate):
-    """Somebody else's job on the same picture goes on."""
+    """Another client's job on the same picture continues."""
     door = gate(evaluation=2)
     house = serve(door)
     jobs = [opened(house) for _ in range(2)]
@@ -303,7 +303,7 @@ def test_a_page_that_comes_back_finds_its_job(serve, gate):
 
 
 def test_who_hangs_up_before_the_answer_has_no_job(serve, monkeypatch):
-    """Nobody would ever know its id: the question is given up."""
+    """A job whose client disconnects before it gets the id is cancelled."""
     answer = tickets_module.Ticket.answer
     monkeypatch.setattr(tickets_module.Ticket, "answer", lambda ticket, _patience: answer(ticket, 3600))
     house = serve()

@@ -90,7 +90,7 @@ class Waiting(FakeGenerator):
 
 
 def test_a_load_that_has_not_begun_is_loading_already(serve):
-    """Whoever gave the order and looks at once sees that it is under way."""
+    """A request directly after the order sees the model loading."""
     generator = Waiting()
     house = serve(generator=generator)
     answer = house.client.post("/models/fake/load").json()

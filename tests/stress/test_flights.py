@@ -125,7 +125,7 @@ def _fields(plan: Plan) -> dict[str, object]:
 
 
 def test_a_leader_who_leaves_takes_nobody_along(herd, rounds, entry):
-    """The one who started the run goes while 63 join: whoever stays has a run that is alive, and gets the picture."""
+    """The request that started the run leaves while 63 join: those that stay have a live run, and get the picture."""
     for _ in range(rounds(200)):
         flights = Flights()
         leader = flights.join([PLAN])[0]

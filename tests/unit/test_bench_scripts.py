@@ -1,4 +1,4 @@
-"""The benchmarks run, in a tiny form, on any machine: a script nobody runs is a script that is broken."""
+"""The benchmarks run with small parameters on any machine, so that changes which break them are noticed."""
 
 import importlib.util
 import re

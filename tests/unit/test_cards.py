@@ -30,7 +30,7 @@ def cards(*statuses: Status, clock=None) -> Cards:
     ],
 )
 def test_who_draws(statuses, drawing):
-    """Healthy cards do; without one exactly one card does, so that a run always finds somebody."""
+    """Healthy devices draw; without one exactly one device tries, so that every run has a device."""
     made = cards(*statuses)
     assert [card for card in range(len(statuses)) if made.draws(card)] == drawing
 
@@ -61,7 +61,7 @@ def test_of_broken_cards_the_one_that_rested_longest_is_tried():
     ],
 )
 def test_who_is_loaded_without_a_run(statuses, lacking):
-    """Whoever could draw beside a healthy card; where none is awake, nobody is woken for nothing."""
+    """Sleeping devices are loaded beside a healthy one; where none is awake, none is loaded."""
     made = cards(*statuses)
     assert [card for card in range(len(statuses)) if made.wants_loading(card)] == lacking
 

@@ -480,7 +480,7 @@ def test_a_named_model_is_passed_on(stub, monkeypatch):
     [(["--no-cache"], "bypass"), (["--debug"], "bypass"), (["--no-cache", "--cache", "only"], "only")],
 )
 def test_the_server_is_told_of_a_switched_off_cache(stub, flags, mode):
-    """Who wants no cache gets none, whoever draws."""
+    """The command's cache flags are sent to the server as the request's `cache` mode."""
     zimage("generate", "--url", stub.url, *flags)
 
     assert [body["cache"] for body in stub.bodies] == [mode]
@@ -567,7 +567,7 @@ def test_an_output_is_whole_or_not_there(bare, monkeypatch):
 
 @pytest.mark.usefixtures("fake")
 def test_an_old_output_is_replaced_at_once(bare):
-    """Whoever reads the old file goes on reading the old file: it is replaced, never written into."""
+    """A process that reads the old file still reads the old content, because the file is replaced, not overwritten."""
     (bare / "result.png").write_bytes(b"old")
     with (bare / "result.png").open("rb") as reader:
         assert zimage("generate").exit_code == 0
@@ -578,7 +578,7 @@ def test_an_old_output_is_replaced_at_once(bare):
 
 @pytest.mark.usefixtures("fake")
 def test_a_pipe_is_written_into(bare):
-    """What is no plain file is not replaced by one: `--output /dev/null` harms nobody."""
+    """An output that is no regular file is not replaced by one: `--output /dev/null` leaves the device."""
     os.mkfifo(bare / "pipe")
     got = []
     reader = threading.Thread(target=lambda: got.append((bare / "pipe").read_bytes()), daemon=True)

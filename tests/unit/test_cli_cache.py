@@ -433,7 +433,7 @@ def test_a_terminal_sees_progress_and_a_pipe_does_not(stored, command, words):
     subprocess.run([*ZIMAGE, *command], check=True, stderr=theirs, env=environment())
     os.close(theirs)
     seen = b""
-    with suppress(OSError):  # Linux's way to say that nobody writes any more
+    with suppress(OSError):  # Linux's error once no process writes to the terminal any more
         while chunk := os.read(ours, 4096):
             seen += chunk
     os.close(ours)

@@ -88,7 +88,7 @@ def test_a_model_s_life(hub, repo, bare, source):
 
 
 def test_a_copy_without_a_manifest_is_compared_with_the_hub(hub, repo, bare):
-    """Somebody else's download is verified by what the hub lists; offline, by its own indexes."""
+    """A copy that another program downloaded is verified against the hub's list; offline, against its own indexes."""
     shared = bare / "home" / ".cache" / "modelscope" / "models" / repo.replace("/", "--") / "snapshots" / "master"
     shutil.copytree(hub.folder, shared)
     weights = shared / VAE
@@ -116,7 +116,7 @@ def test_removing_asks_first(hub, repo):
 
 
 def test_a_complete_copy_is_not_fetched_again(hub, repo, bare):
-    """`download` on a machine that has the model anywhere is instant and asks nobody."""
+    """`download` with a complete copy anywhere on the disk returns at once, without the network."""
     shared = bare / "team" / "models" / repo.replace(".", "___")
     shutil.copytree(hub.folder, shared)
     os.environ["MODELSCOPE_CACHE"] = str(bare / "team")

@@ -78,7 +78,7 @@ def test_a_refusal_is_told_in_the_servers_words(status):
     ids=lambda answer: str(answer)[:40],
 )
 def test_anything_else_is_one_line_with_the_address(answer):
-    """Other programs on the port, proxies, and nobody at all."""
+    """Other programs on the port, proxies, and a port without a listener."""
     with pytest.raises(ServerError) as raised:
         make_client(Server(answer)).generate({})
 
@@ -114,7 +114,7 @@ def test_a_picture_that_is_gone():
     ],
 )
 def test_health_tells_our_server_from_anything_else(answer, health):
-    """Nobody there, or somebody else, is no server of ours: the command draws by itself."""
+    """Without a server, or with another program on the port, the command draws in its own process."""
     assert make_client(Server(answer)).health() == health
 
 
@@ -194,7 +194,7 @@ def test_what_is_no_address(url):
 
 
 def test_the_overview_is_that_of_our_own_servers():
-    """What `/cache/stats` says is passed on; refusals, other programs and silence are all nobody."""
+    """The answer of `/cache/stats` is returned; refusals, other programs and no answer give None."""
     overview = {"this_process": {"misses": 1}}
     server = Server(httpx.Response(200, json=overview))
 

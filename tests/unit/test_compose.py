@@ -114,7 +114,7 @@ def test_all_cards_of_a_model_share_its_place(tmp_path):
 
 @pytest.mark.parametrize("model", ["turbo", "base", "org/name"])
 def test_a_large_model_without_cuda_is_refused(tmp_path, model):
-    """Minutes a picture are nobody's wish by accident; who insists is believed."""
+    """A model that takes minutes per picture on the CPU needs an explicit `--device cpu`."""
     with pytest.raises(SettingsError, match=rf"^model: {model} needs a CUDA device .*--model demo.*--device cpu$"):
         make_generator(tmp_path, model=model)
 
@@ -177,7 +177,7 @@ def test_models_that_lie_here_are_offered_too(tmp_path, device, monkeypatch):
     copy = tmp_path / "models" / "models" / "Tongyi-MAI" / "Z-Image-Turbo"
     shutil.copytree(demo_folder(), copy)
     here = {"model_cache": tmp_path / "models"}
-    assert others(tmp_path, **here) == []  # this machine has no CUDA, and nobody insisted
+    assert others(tmp_path, **here) == []  # this machine has no CUDA, and no device was set
     assert others(tmp_path, **here, device="cpu") == ["turbo"]
     device(CUDA)
     assert others(tmp_path, **here, name="turbo") == ["demo"]
@@ -265,7 +265,7 @@ def test_lifetime_statistics_lie_in_the_workspace(tmp_path):
 
 
 def test_wildcards_lie_in_the_workspace(tmp_path):
-    """`<workspace>/wildcards` is theirs, as soon as somebody makes it."""
+    """`<workspace>/wildcards` is used as soon as it exists."""
     service, running = compose.make_service(make_settings(tmp_path), FakeGenerator())
     with running():
         (tmp_path / "w" / "wildcards").mkdir()

@@ -71,7 +71,7 @@ def test_pins_are_told_by_whether_there_is_a_picture(curator, cache, entry):
 
 
 def test_a_deletion_reaches_the_shelf(cache, entry):
-    """A picture that waits to be stored, or could not be, is deleted as well: nobody gets it afterwards."""
+    """A picture that waits to be stored, or could not be, is deleted as well, and not served afterwards."""
     shelf, waiting = Shelf(2**20), entry(1)
     curator = Curator(cache, shelf, Statistics(None))
     key = waiting.record.key

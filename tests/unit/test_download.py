@@ -259,7 +259,7 @@ def test_repair_fetches_only_what_is_damaged(site, repo, source):
 
 @both
 def test_a_plain_folder_is_repaired_where_it_lies(site, repo, source, tmp_path):
-    """Somebody's own copy, in no hub's layout, gets its file back in its place."""
+    """A copy in no hub's layout gets its file repaired in place."""
     folder = tmp_path / "my copy"
     shutil.copytree(site.hub.folder, folder, ignore=shutil.ignore_patterns("*.bin"))
     (folder / BIG).unlink()

@@ -40,7 +40,7 @@ def test_the_drawing_is_the_tree():
 
 
 def test_every_error_has_an_http_status_or_is_never_sent():
-    """No error of ours can reach the web without somebody having decided on its status."""
+    """Every error class that can reach the web has an explicit status."""
     codes = {kind.code for kind in CLASSES}
 
     assert codes - NEVER_SENT == codes & STATUS.keys()

@@ -22,7 +22,7 @@ def flights() -> Flights:
 
 
 def test_the_first_leads_and_the_rest_share(flights):
-    """One run per key: the first asker starts it, everybody after that sits on the same one."""
+    """One run per key: the first request starts it, later ones join it."""
     seats = [flights.join([plan()])[0] for _ in range(3)]
     assert [seat.leads for seat in seats] == [True, False, False]
     assert {seat.run for seat in seats} == {seats[0].run}
@@ -31,7 +31,7 @@ def test_the_first_leads_and_the_rest_share(flights):
 
 
 def test_the_leader_may_leave(flights, entry):
-    """The run belongs to everybody on it: when the leader leaves, the others still get the picture."""
+    """The run belongs to all its requests: when the leader leaves, the others still get the picture."""
     leader, other = flights.join([plan()])[0], flights.join([plan()])[0]
     assert not flights.leave(leader)
     assert not other.run.cancelled.is_set()
@@ -43,7 +43,7 @@ def test_the_leader_may_leave(flights, entry):
 
 @pytest.mark.parametrize("drawing", [False, True])
 def test_the_last_to_leave_cancels(flights, drawing):
-    """At zero waiters a run is cancelled and off the map at once: whoever asks next starts anew."""
+    """At zero waiters a run is cancelled and off the map at once: the next request starts a new one."""
     seats = [flights.join([plan()])[0] for _ in range(2)]
     run = seats[0].run
     if drawing:
@@ -81,7 +81,7 @@ def test_a_run_may_begin_anew_once(flights):
     """Given back by a card that broke, it waits as at its beginning, counts as pending, and no second time."""
     (seat,) = flights.join([plan()])
     run = seat.run
-    assert not flights.restart(run)  # nobody had begun it
+    assert not flights.restart(run)  # it had not begun
     flights.start(run, 1.0)
     run.step, run.began, run.preview = Step(1, 2), 1.0, b"half"
     assert flights.restart(run)
@@ -151,7 +151,7 @@ def test_idle_is_when_everything_is_stored(flights, entry):
 
 
 def test_a_found_result_ends_the_run(flights, entry):
-    """The leader's second look found it: everybody gets it, with the tier it was in, and nothing is drawn."""
+    """The leader's second look-up finds it: all requests get it, with its tier, and nothing is drawn."""
     leader, other = flights.join([plan()])[0], flights.join([plan()])[0]
     landing = Landing(entry(1), Source.DISK)
     assert flights.found(leader.run, landing)
@@ -163,7 +163,7 @@ def test_a_found_result_ends_the_run(flights, entry):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_refresh_on_board_ignores_what_is_found(flights, entry, keep):
-    """Whoever insists on a new picture gets one, also when it joined somebody who would take the stored one."""
+    """A request that needs a new picture gets one, also when it joined one that accepts a stored picture."""
     leader = flights.join([plan()])[0]
     flights.join([plan(fresh=True, keep=keep)])
     assert not flights.found(leader.run, Landing(entry(1), Source.DISK))
@@ -199,7 +199,7 @@ def test_nobody_wants_it_stored(flights, entry):
 
 
 def test_an_error_reaches_everybody_once(flights):
-    """All waiters get the error; whoever asks next starts anew instead of inheriting it."""
+    """All waiting requests get the error; the next request starts a new run."""
     seats = [flights.join([plan()])[0] for _ in range(3)]
     flights.start(seats[0].run, 0.0)
     error = OutOfMemory("too large")
@@ -252,7 +252,7 @@ def test_sharing_counts_for_nobody():
 
 
 def test_sharing_needs_no_room():
-    """A full queue takes everybody who asks for what is already in it."""
+    """A full queue accepts every request for a picture that is already in it."""
     full = Flights(capacity=2)
     full.join([plan("a"), plan("b")])
     assert not any(seat.leads for seat in full.join([plan("b"), plan("a")]))
@@ -280,7 +280,7 @@ def test_the_same_key_twice_in_one_ask_is_one_run():
 
 
 def test_closing_tells_everybody(flights, entry):
-    """Closing cancels what is not drawn, finishes what is, and takes nobody in any more."""
+    """Closing cancels runs that are not being drawn, finishes the others, and accepts no more requests."""
     waiting, drawing, drawn = (flights.join([plan(key)])[0] for key in "abc")
     flights.start(drawing.run, 0.0)
     flights.start(drawn.run, 0.0)
@@ -442,6 +442,6 @@ class Traffic(RuleBasedStateMachine):
 
 
 class TestTraffic(Traffic.TestCase):
-    """After any sequence: one run a key, an exact pending count, and nobody's run cancelled under them."""
+    """After any sequence: one run per key, an exact pending count, and no run cancelled while a request waits."""
 
     settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -77,7 +77,7 @@ async def test_pictures_come_in_the_order_asked_for(desk, entry):
 
 
 async def test_only_who_led_generated_it(desk, entry):
-    """The run's picture was generated for its leader and is shared for everybody else, with the GPU-seconds saved."""
+    """The run's picture is "generated" for its leader and "shared" for all others, with the GPU-seconds saved."""
     leader, other = desk.job("a"), desk.job("a")
     desk.draw("a", entry(1))
     assert [o.source for o in (*await leader.outcomes(), *await other.outcomes())] == [Source.GENERATED, Source.SHARED]

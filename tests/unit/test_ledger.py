@@ -179,7 +179,7 @@ def test_target_leaves_room():
 
 
 def test_surplus(make, entry):
-    """First all that are too old, whatever they are worth; then the least worth, until the bytes fit; nobody pinned."""
+    """First all that are too old, whatever they are worth; then the least worth until the bytes fit; no pinned ones."""
     ledger = make()
     old, new = datetime(2020, 1, 1, tzinfo=UTC), datetime(2033, 1, 1, tzinfo=UTC)
     for name, created, cost in (("a", old, 99.0), ("b", new, 1.0), ("c", new, 5.0)):

@@ -251,7 +251,7 @@ async def test_answers_are_handed_over_in_pieces():
 
 
 async def test_pages_get_a_policy():
-    """HTML may load nothing from elsewhere and be framed by nobody else."""
+    """HTML answers forbid loading from other sites and framing by other sites."""
     _, headers, _ = await ask(Guard(echo, []), b"x")
     assert "default-src 'self'" in headers["content-security-policy"]
     assert "frame-ancestors 'self'" in headers["content-security-policy"]
@@ -307,7 +307,7 @@ def test_hosts_are_ours_or_addresses():
     ],
 )
 def test_credentials(given, fine):
-    """Either scheme, its case aside; anything else is a stranger, who may see how the server is and no more."""
+    """Both schemes are accepted, in any case; other requests see only the status of the server."""
     rule, scope = auth_rule("ann", "pä"), {"path": "/"}
     headers = Headers(raw=[(b"authorization", given.encode("latin-1"))])
     assert (rule(scope, headers) is None) == fine

@@ -253,7 +253,7 @@ def test_a_component_from_elsewhere_is_refused(model, source):
 
 
 def refuse(monkeypatch, name, place):
-    """Make the system refuse *place*: permission bits do not bind everybody, such as root."""
+    """Make the system refuse *place*: permission bits have no effect for root."""
     real = getattr(Path, name)
 
     def refusing(path, *args, **options):
@@ -265,7 +265,7 @@ def refuse(monkeypatch, name, place):
 
 
 def test_a_root_that_may_not_be_entered_is_passed_over(tmp_path, monkeypatch):
-    """Somebody else's private cache is no reason not to find one's own copy."""
+    """An unreadable cache of another user does not prevent finding a copy elsewhere."""
     copy_to(tmp_path / "theirs" / REPO)
     mine = copy_to(tmp_path / "mine" / REPO)
     refuse(monkeypatch, "is_dir", tmp_path / "theirs")

@@ -386,7 +386,7 @@ def test_a_device_that_cannot_compute_any_more_is_to_blame(pipeline, card):
 
 
 def test_a_model_a_broken_device_does_not_take_is_not_corrupt(monkeypatch, card):
-    """Nobody is sent to fetch 33 GB again because a card is gone."""
+    """A failed device is not reported as a damaged model, which would be downloaded again (33 GB)."""
     card.broken = True
 
     def refuse(*_args):
@@ -433,7 +433,7 @@ def test_weights_that_do_not_fit_are_laid_out_otherwise(monkeypatch, caplog, roo
 
 
 def test_a_load_that_fails_leaves_nothing(monkeypatch):
-    """Main memory full halfway: the error, while somebody shows it, keeps no weights."""
+    """When main memory is full during a load, the error that is kept holds no weights."""
     models = []
     real = ModelMixin.to
 
@@ -451,7 +451,7 @@ def test_a_load_that_fails_leaves_nothing(monkeypatch):
 
 
 def test_what_ran_out_of_memory_can_be_unloaded():
-    """After a picture that did not fit, with its error still in somebody's hands, unloading frees every weight."""
+    """After a picture that did not fit, while its error is still referenced, unloading frees every weight."""
     loaded = load()
     with pytest.raises(OutOfMemory) as caught:
         draw(loaded, QUICK, fail_with(torch.OutOfMemoryError("no more"), 1))

@@ -240,7 +240,7 @@ BAD = {
 
 @pytest.mark.parametrize("content", BAD.values(), ids=BAD)
 def test_bad_files_are_the_askers_mistake(content):
-    """Whatever somebody uploads: one clear error of ours that names the field, never a crash, never gigabytes."""
+    """Every invalid upload raises one error that names the field, without a crash and without gigabytes of memory."""
     with pytest.raises(InvalidRequest, match="must be a PNG") as caught:
         png.describe(content)
 

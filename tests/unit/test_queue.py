@@ -79,7 +79,7 @@ def test_position_of_what_does_not_wait():
 
 
 def test_discarding_twice_or_something_taken_does_nothing():
-    """Leaving races with the worker: whoever comes second finds nothing and harms nobody."""
+    """Leaving races with the worker: the second of both finds nothing and has no effect."""
     queue = filled(("a1", "ann"), ("a2", "ann"), ("b1", "bob"))
     assert queue.take() == "a1"
     for item in ("a1", "b1", "b1"):

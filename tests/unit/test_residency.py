@@ -1,4 +1,4 @@
-"""Places in memory: never more than allowed, never taken from under a picture, never kept for nobody."""
+"""Places in memory: at most as many as allowed, not taken from a model that draws, not kept by idle models."""
 
 import threading
 
@@ -32,7 +32,7 @@ def clock():
 
 
 def test_the_one_used_longest_ago_leaves():
-    """With two places, the third model takes that of the one nobody asked for the longest time."""
+    """With two places, the third model takes the place of the least recently used one."""
     generators = [fake() for _ in range(3)]
     residency = Residency(2)
     first, second, third = (residency.add(generator) for generator in generators)
@@ -67,7 +67,7 @@ def test_concurrent_asks_share_one_load():
 
 
 def test_a_model_is_not_taken_from_under_its_picture(gate):
-    """Whoever needs the place of a model that draws waits for the end of that picture."""
+    """A model that needs the place of one that draws waits for the end of that picture."""
     at = gate()
     drawing, other = fake(before_step=at), fake()
     residency = Residency(1)
@@ -171,7 +171,7 @@ class Broken(FakeGenerator):
 
 
 def test_a_load_that_failed_holds_no_place():
-    """The next model needs to unload nobody, and the broken one can be told to load again."""
+    """The next model needs no place of the broken one, and the broken one can be loaded again."""
     healthy, generator = fake(), Broken()
     residency = Residency(1)
     broken, other = residency.add(generator), residency.add(healthy)

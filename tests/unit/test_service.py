@@ -118,7 +118,7 @@ async def test_the_picture_is_the_generators_bit_for_bit(studio):
 
 
 async def test_a_deletion_elsewhere_counts_at_once(studio):
-    """Somebody removes the record on disk: the copy in memory is no answer any more, the picture is drawn again."""
+    """When the record on disk is removed, the copy in memory is not served any more, and the picture is drawn again."""
     made = studio()
     (outcome,) = await made.service.render(asked())
     await made.landed()
@@ -242,7 +242,7 @@ async def test_n_pictures_are_n_single_calls(studio):
 
 
 async def test_if_one_of_n_fails_the_call_fails_and_the_finished_stay(studio):
-    """The first is drawn, the second fails: the call fails, the first is stored, the third is not drawn for nobody."""
+    """The first is drawn, the second fails: the call fails, the first is stored, the third is not drawn."""
     made = studio(failing_at(2, OutOfMemory("too large")))
     with pytest.raises(OutOfMemory, match="too large"):
         await made.service.render(asked(1), n=3)
@@ -407,7 +407,7 @@ async def test_a_token_lives_ten_minutes(studio, monkeypatch):
     [(CacheMode.BYPASS, CacheMode.USE), (CacheMode.USE, CacheMode.BYPASS), (CacheMode.REFRESH, CacheMode.BYPASS)],
 )
 async def test_if_any_asker_wants_it_stored_it_is(studio, gate, order):
-    """A bypass and somebody else on one run: one generation, stored, and the bypass still has a token of its own."""
+    """A bypass request and another one on one run: one generation, stored, and the bypass request has its own token."""
     door = gate()
     made = studio(door)
     jobs = [await made.service.ask(asked(), cache=mode) for mode in order]
@@ -614,7 +614,7 @@ async def test_warnings_travel_with_the_entry(studio):
 
 
 async def test_the_leader_may_go(studio, gate):
-    """The run is detached from whoever asked first: the leader's task is cancelled, the other gets the picture."""
+    """The run is independent of the first request: its task is cancelled, the other request gets the picture."""
     door = gate()
     made = studio(door)
     leader = asyncio.ensure_future(made.service.render(asked()))
@@ -632,7 +632,7 @@ async def test_the_leader_may_go(studio, gate):
 
 
 async def test_the_last_to_go_stops_the_run_within_one_step(studio, gate):
-    """Nobody waits: no further step is drawn, nothing is stored, and the next asker gets a run of its own."""
+    """Without waiting requests no further step is drawn, nothing is stored, and the next request gets a new run."""
     door = gate()
     made = studio(door)
     asking = asyncio.ensure_future(made.service.render(asked()))
@@ -648,7 +648,7 @@ async def test_the_last_to_go_stops_the_run_within_one_step(studio, gate):
 
 
 async def test_who_leaves_the_queue_is_not_drawn(studio, gate):
-    """A run nobody waits for any more gives its place in the queue back before it is drawn."""
+    """A queued run without waiting requests leaves the queue before it is drawn."""
     door = gate(only={1})
     made = studio(door, queue_size=2)
     first = asyncio.ensure_future(made.service.render(asked(1)))
@@ -691,7 +691,7 @@ async def test_one_askers_timeout_touches_nobody_else(studio, gate):
 
 
 async def test_a_request_waits_as_long_as_it_may(studio, gate):
-    """After the time allowed: `TimedOut`, and a run nobody else waits for is cancelled."""
+    """After the time limit: `TimedOut`, and a run without other waiting requests is cancelled."""
     door = gate()
     made = studio(door, request_timeout=0.05)
     with pytest.raises(TimedOut, match=r"waited 0\.05 s"):
@@ -814,7 +814,7 @@ async def test_a_lookup_tells_what_the_rest_would_cost(studio):
 
 
 async def test_progress_from_the_queue_to_the_end(studio, gate):
-    """Position, phase, step and ETA fit each moment: first in line, behind somebody, half drawn, done."""
+    """Position, phase, step and ETA are right in each state: first in the queue, behind another, half drawn, done."""
     door = gate(evaluation=3)
     made = studio(door)
     door.open()
@@ -879,7 +879,7 @@ async def test_phases_from_the_prompt_to_the_pixels(studio):
 
 
 async def test_who_watches_sees_the_picture_growing(studio, gate):
-    """A watched job's progress carries the preview; a job nobody watches costs none."""
+    """A watched job's progress has the preview; for a job that is not watched none is made."""
     door = gate(evaluation=3)
     made = studio(generator=FakeGenerator(preview=b"small", before_step=door))
     unwatched = await made.service.ask(asked(1))

@@ -360,7 +360,7 @@ def test_a_useless_file_of_credentials(bare, content):
 
 
 def test_settings_are_frozen_and_explained():
-    """Nobody changes a setting while the program runs, and each has its help text."""
+    """Settings are immutable, and each has a help text."""
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []

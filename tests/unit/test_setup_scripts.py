@@ -116,7 +116,7 @@ class Tree:
         return process.returncode, output
 
     def calls(self) -> list[str]:
-        """What the stand-ins were asked since the last time somebody looked."""
+        """The calls of the stand-in programs since the last read."""
         lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
         self.log.unlink(missing_ok=True)
         return lines
@@ -304,7 +304,7 @@ class TestSetUp:
         assert [path.name for path in home.iterdir()] == ["letter.txt"]
 
     def test_environment_made_by_hand(self, tree: Tree) -> None:
-        """Somebody's own .venv is installed into and never emptied, not even after a failure."""
+        """A .venv that the user made is installed into and never emptied, not even after a failure."""
         (tree.venv / "bin").mkdir(parents=True)
         (tree.venv / "pyvenv.cfg").touch()
         (tree.venv / "bin" / "python").symlink_to(tree.bin / "python3")
@@ -317,7 +317,7 @@ class TestSetUp:
         assert (tree.venv / "theirs").exists()
 
     def test_unsuitable_environment_made_by_hand(self, tree: Tree) -> None:
-        """Somebody's own .venv of an old Python is refused with the way out, not replaced."""
+        """A .venv that the user made with an old Python is refused with a remedy, not replaced."""
         (tree.venv / "bin").mkdir(parents=True)
         (tree.venv / "pyvenv.cfg").touch()
         (tree.venv / "bin" / "python").symlink_to(tree.python("python3.9", "3.9.1"))
@@ -591,7 +591,7 @@ class TestHealthCheck:
         assert server.requests == []
 
     def test_unreachable(self, tree: Tree) -> None:
-        """Where nobody listens, that is the reason given."""
+        """Where no server listens, the error states that."""
         status, output = tree.run("scripts/health_check.sh", "http://127.0.0.1:1")
 
         assert (status, output.count("\n")) == (1, 1)

@@ -126,7 +126,7 @@ def test_what_is_not_saved_yet_counts_as_well(lifetime):
 
 @pytest.mark.parametrize("trouble", ["corrupt", "folder", "locked"])
 def test_trouble_is_one_warning_and_costs_nothing(lifetime, trouble, caplog):
-    """A broken database disturbs nobody: one warning however long it lasts, and all is saved when it works again."""
+    """A broken database causes one warning, however long it lasts; everything is saved when it works again."""
     statistics = Statistics(lifetime)
     lock = None
     if trouble == "corrupt":

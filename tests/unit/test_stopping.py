@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# Weights without an end: whoever waits for their hash waits for ever.
+# Endless weights: hashing them never finishes.
 ENDLESS = """
 import io, pathlib, sys, threading, time
 from zimage_cache.models.store import demo_folder

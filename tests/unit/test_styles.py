@@ -25,7 +25,7 @@ def test_the_prompt_goes_in_once(preset):
 
 @ALL
 def test_names_in_both_languages(preset):
-    """Everybody reads the list in the language of the page."""
+    """Every style has a label in each language of the page."""
     assert preset.en.isascii()
     assert preset.en.strip() == preset.en != ""
     assert any(unicodedata.name(letter).startswith("CJK UNIFIED IDEOGRAPH") for letter in preset.zh)

@@ -144,7 +144,7 @@ async def test_pictures_come_one_by_one(studio, desk, gate):
 
 
 async def test_queued_until_the_generator_turns_to_it(studio, desk, gate):
-    """Behind somebody else's picture it is queued, with its place; it runs when its own turn comes."""
+    """Behind another client's picture it is queued, with its position; then it runs."""
     first, own = gate(only={1}), gate(only={7})
     made = studio(lambda recipe, evaluation: (first(recipe, evaluation), own(recipe, evaluation)))
     other = await made.service.ask(asked(1))
@@ -322,7 +322,7 @@ async def test_a_lost_ticket_leaves(studio, desk, clock, gate):
 
 
 async def test_lost_tickets_are_noticed_by_themselves(studio, desk, clock, gate, monkeypatch):
-    """Nobody asks for anything any more, and the run is freed all the same."""
+    """Without any further request, the run is still cancelled."""
     monkeypatch.setattr(tickets_module, "_KEEPER_SECONDS", 0.001)
     door = gate(evaluation=2)
     made = studio(door)
@@ -362,7 +362,7 @@ async def test_who_returns_in_time_keeps_the_ticket(studio, desk, clock, gate, b
 
 
 async def test_one_listener_of_two_is_enough(studio, desk, clock, gate):
-    """While anybody listens it is not lost."""
+    """While a listener is connected it is not lost."""
     door = gate(evaluation=2)
     tickets = desk(studio(door), patience=60)
     ticket = await tickets.open(asked())

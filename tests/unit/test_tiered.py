@@ -112,7 +112,7 @@ def test_deletion_by_hand_counts_at_once(root, cache, entry, which):
 
 @pytest.mark.parametrize("method", ["delete", "clear"])
 def test_deletion_by_another_process_counts_at_once(make, entry, method):
-    """What somebody else deletes or clears is a miss here, at the next request."""
+    """An entry deleted or cleared by another process is a miss at the next request."""
     mine, theirs = make(), make()
     mine.put(entry(1))
     mine.get(entry(1).record.key)
@@ -324,7 +324,7 @@ def test_memory_without_room_reads_the_disk(make, entry):
 
 
 def test_memory_hits_keep_an_entry_on_disk(make, entry):
-    """Being served from memory counts as use: eviction from disk takes what nobody asks for."""
+    """Being served from memory counts as use: eviction from disk removes unused entries."""
     cache = make()
     cache.put(entry(0))
     bounded = make(disk=int(cache.stats().disk_bytes * 4.5))
@@ -480,7 +480,7 @@ def test_pins_and_lists_reach_through(make, entry):
 
 
 def test_deleting_what_is_gone_already(root, cache, entry):
-    """A copy in memory of what somebody removed by hand is no entry any more: there was nothing to delete."""
+    """A copy in memory of files that were removed by hand is no entry any more: delete finds nothing."""
     cache.put(entry(1))
     Layout(root).record(entry(1).record.key).unlink()
 

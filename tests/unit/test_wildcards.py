@@ -121,7 +121,7 @@ def test_ranges_pick_each_number():
 
 
 def test_words_around_a_pick_do_not_change_it():
-    """Whoever writes on keeps what the seed has picked so far."""
+    """Text appended to a prompt does not change the earlier picks of a seed."""
     for seed in range(20):
         assert expand("{a|b|c|d} {e|f|g}", seed, NONE) == expand("{a|b|c|d} {e|f|g}, {x|y}", seed, NONE)[:3]
         assert expand("so: {a|b|c|d}", seed, NONE) == "so: " + expand("{a|b|c|d}", seed, NONE)
@@ -221,7 +221,7 @@ def test_an_unknown_wildcard_is_told_with_what_there_is(shelf, tmp_path):
 
 @pytest.mark.parametrize("folder", [None, Path("/no/such/folder")])
 def test_without_a_folder_there_are_no_wildcards(folder):
-    """A folder nobody made is no error before a wildcard is asked for."""
+    """A missing folder is an error only for a prompt with a wildcard."""
     assert Wildcards(folder).names == []
     assert expand("{a|a}", 0, Wildcards(folder)) == "a"
     with pytest.raises(InvalidRequest, match="there are no wildcards"):

@@ -151,7 +151,7 @@ def test_unfinished_pictures_are_bounded(line):
 
 
 def test_loads_first(line):
-    """With preload the model is loaded before anybody asks."""
+    """With preload the model is loaded before the first request."""
     generator = FakeGenerator()
     made = line(generator, preload=True)
     made.add(1).future.result(60)
@@ -212,7 +212,7 @@ def test_every_device_draws_from_the_one_queue(line):
 
 
 def test_the_runs_being_drawn_are_known(line):
-    """Whoever estimates a wait sees each of them."""
+    """Every running picture is visible for estimates of waiting times."""
     held, both = threading.Event(), threading.Barrier(3)
 
     def before_step(_recipe, evaluation):
@@ -276,7 +276,7 @@ def test_a_further_device_that_cannot_load_is_left_out(line, caplog, preload):
 
 @pytest.mark.parametrize("preload", [True, False])
 def test_a_first_device_that_cannot_load_is_left_out_too(line, preload):
-    """The next card opens the model; nobody's picture is lost."""
+    """The next device loads the model; no picture is lost."""
     broken, mates = Card(broken=True), [Card(), Card()]
     made = line(broken, preload=preload, mates=mates)
     runs = [made.add(seed) for seed in range(1, 8)]
@@ -310,7 +310,7 @@ def test_a_device_that_dies_takes_no_further_run(line, number):
 
 
 def test_the_run_a_device_died_under_is_the_next_one_drawn(line, gate):
-    """It does not stand in line again, and whoever waits for it sees it begin anew."""
+    """The run is not queued again, and its progress starts from 0."""
     made, first, second = both_awake(line)
     hold = gate(only={1, 2})
     first.before_step = second.before_step = hold
@@ -392,7 +392,7 @@ def test_a_device_that_failed_is_loaded_again(line, gate):
 
 
 def test_a_device_loaded_for_a_model_that_sleeps_is_unloaded_again(line):
-    """Sent to sleep while a further card was on its way to join: it joins nobody."""
+    """Unloaded while a further device was loading: that device does not start drawing."""
     entered, may_load, unloaded = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(FakeGenerator):
@@ -415,7 +415,7 @@ def test_a_device_loaded_for_a_model_that_sleeps_is_unloaded_again(line):
 
 
 def test_further_devices_sleep_until_the_first_wakes(line):
-    """Without preload nothing is loaded before somebody asks, on no device."""
+    """Without preload no device loads the model before the first request."""
     mate = FakeGenerator()
     made = line(mates=[mate])
     assert (made.generator.loads, mate.loads) == (0, 0)
@@ -436,7 +436,7 @@ def test_identities_are_those_of_all_devices(line):
 
 
 def test_previews_are_made_for_who_watches(line, gate):
-    """Nobody watches: none is made. Somebody does: one a step, kept with the run, and the step lets go of it."""
+    """Without a watcher no preview is made; with one, one per step, kept with the run, and released by the step."""
     generator = FakeGenerator(preview=b"small")
     made = line(generator)
     unseen = made.add(1)

@@ -113,7 +113,7 @@ def test_the_hashes_are_remembered(make, tmp_path):
 
 
 def test_loading_tells_its_phases(make, monkeypatch):
-    """Whoever asks meanwhile learns what is being done: files first, then imports, then weights."""
+    """The state during a load names its phase: files first, then imports, then weights."""
     seen: list[GeneratorState] = []
 
     class FakePipeline:
@@ -224,7 +224,7 @@ def test_a_model_that_cannot_be_fetched_is_told(make):
 
 
 def test_damaged_weights_are_an_error_with_a_remedy(make, copy):
-    """What only loading finds out is told as a state too, never as a stranger's exception."""
+    """Errors found by loading only are in the state too, and are raised as this program's errors."""
     config = copy / "vae" / "config.json"
     config.write_text(config.read_text().replace('"norm_num_groups": 8', '"norm_num_groups": 7'))
     generator = make(lambda: copy)
@@ -328,7 +328,7 @@ def test_a_folder_made_with_a_later_library_says_so(make, copy):
     "stem", ["transformer/diffusion_pytorch_model", "text_encoder/model", "vae/diffusion_pytorch_model"]
 )
 def test_weights_that_are_not_the_model_s_are_refused(make, copy, stem):
-    """The libraries make missing weights up at random and go on; nobody must ever draw with such a model."""
+    """The libraries initialise missing weights at random and continue; such a model must not draw."""
     path = copy / f"{stem}.safetensors"
     tensors = load_file(path)
     del tensors[sorted(tensors)[5]]
