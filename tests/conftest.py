@@ -148,7 +148,7 @@ class Gate:
         self._opened.set()
 
     def wait(self) -> None:
-        """Wait until one more picture stands before the gate."""
+        """Wait until one more picture is blocked by the gate."""
         assert self._arrivals.acquire(timeout=60)
 
     async def arrival(self) -> None:
@@ -157,7 +157,7 @@ class Gate:
 
 
 class Studio:
-    """A service with all that stands behind it, on a folder; the generator is a fake, and so are those of *others*."""
+    """A service under test with all its components, on a folder; its generators, *others* too, are fakes."""
 
     def __init__(
         self,
@@ -196,7 +196,7 @@ class Studio:
         self._open = False
 
     async def landed(self) -> None:
-        """Wait until everything drawn is stored, which is after its askers were answered."""
+        """Wait until everything drawn is stored, which is after the answers."""
         assert await asyncio.to_thread(self.service.idle, 60)
 
     @property

@@ -44,7 +44,7 @@ EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a
 
 
 def wait_with(page: Page, true: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait likewise for something *page* tells this thread, which it cannot while the thread sleeps."""
+    """Likewise for a condition that events of *page* change, which are not delivered while this thread sleeps."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"did not come true in {seconds} s"

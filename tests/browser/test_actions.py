@@ -286,7 +286,7 @@ def test_restore_shows_a_copy_where_nothing_is_stored(fake: Fake, open_page):
 
 
 def test_who_wants_to_know_hears_of_every_result(fake: Fake, open_page):
-    """Other parts of the page are told what was asked and what came of it, drawn or stored."""
+    """Callbacks receive the request and its pictures, drawn or stored."""
     page = open_page(fake.url)
     page.evaluate("zimage.onResult((ask, images) => void (window.heard ??= []).push([ask.prompt, images[0].source]))")
     generate(page, "heard of", "generated")

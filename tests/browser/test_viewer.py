@@ -68,7 +68,7 @@ def test_a_picture_of_the_card_opens_and_focus_returns_to_it(pictures: Callable[
 
 
 def test_it_opens_again_right_after_it_was_closed(pictures: Callable[..., Page]):
-    """The browser tells of a closed viewer later; pictures opened in between stay."""
+    """The `close` event of the viewer is delayed; pictures opened in between stay."""
     page = pictures()
     open_at(page, 0)
     page.evaluate(

@@ -103,7 +103,7 @@ def test_what_is_in_the_key_changes_the_picture(generator, change):
 @pytest.mark.parametrize("sampler", Sampler)
 @pytest.mark.parametrize("steps", [1, 2, 3, 8])
 def test_progress_counts_every_evaluation(generator, sampler, steps):
-    """`on_step` hears 0, 1, 2, … up to the recipe's evaluations, also from one step and from Heun's 2n-1."""
+    """`on_step` receives 0, 1, 2, … up to the recipe's evaluations, also from one step and from Heun's 2n-1."""
     recipe = replace(RED_ON_BLUE, sampler=sampler, steps=steps)
     heard: list[Step] = []
     draw(generator, recipe, heard.append)

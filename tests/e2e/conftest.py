@@ -30,7 +30,7 @@ class Raw(NamedTuple):
 
 
 class House:
-    """A studio behind its web application, served on a free port of 127.0.0.1."""
+    """A server under test: the web application of a *studio* (service under test) on a free port of 127.0.0.1."""
 
     def __init__(self, studio: Any, *, bounds: ConnectionBounds | None = None, **options: Any) -> None:
         self.studio = studio
@@ -48,7 +48,7 @@ class House:
         return create_app(self.studio.service, contextlib.nullcontext, **options)
 
     def close(self) -> None:
-        """Stop the studio, then the server."""
+        """Stop the service, then the server."""
         self.client.close()
         self.studio.close()
         self.stop()
@@ -104,7 +104,7 @@ def picture(**fields: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def serve(studio) -> Iterator[Callable[..., House]]:
-    """Give a maker of houses; what concerns the web goes by `web=`, the rest to the studio."""
+    """Return a function that starts servers under test; options of the web by `web=`, others for the service."""
     made: list[House] = []
 
     def make(*args: Any, web: dict[str, Any] | None = None, **options: Any) -> House:
@@ -133,7 +133,7 @@ def open_house(studio_class, tmp_path_factory) -> Callable[..., AbstractContextM
 
 @pytest.fixture(scope="session")
 def house(open_house) -> Iterator[House]:
-    """One house for all tests that leave it as it was."""
+    """One shared server under test, for tests that do not change its settings."""
     with open_house(web={"allowed_hosts": ["gallery.example"]}) as house:
         yield house
 

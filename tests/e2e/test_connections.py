@@ -102,7 +102,7 @@ def test_a_slow_line_is_no_attack():
 
 
 def test_those_who_wait_are_never_cut(serve, gate):
-    """A picture may take longer than any bound here: its asker waits, and so does who follows a job."""
+    """A picture may take longer than these time limits: requests for it wait, and so do event streams."""
     gate = gate()
     house = serve(gate, web={"bounds": HASTY})
     job = house.client.post("/jobs", json={"prompt": "x", "width": 64, "height": 64}).json()

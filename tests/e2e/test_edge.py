@@ -181,7 +181,7 @@ def bearer(text: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def locked(studio_class, tmp_path_factory, house):
-    """A house that asks for a password."""
+    """A server that requires a password."""
     studio = studio_class(tmp_path_factory.mktemp("locked"), FakeGenerator())
     studio.start()
     made = type(house)(studio, credentials=(USER, PASSWORD))
@@ -357,7 +357,7 @@ def test_the_page_reads_no_file_its_address_names(house):
 
 
 def test_the_page_has_no_other_address_than_its_own(house):
-    """Gradio would take the address it tells its scripts from a header."""
+    """Gradio would take the address for its scripts from a header."""
     answer = house.client.get("/", headers={"X-Gradio-Server": "http://elsewhere.example"})
     assert "elsewhere.example" not in answer.text
 

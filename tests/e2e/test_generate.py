@@ -46,7 +46,7 @@ def test_the_answer_says_where_it_came_from(serve):
 
 
 def test_n_pictures_in_one_answer(house):
-    """Seeds count up over the end of the range; known ones are hits; the header speaks of the first."""
+    """Seeds count up over the end of the range; known ones are hits; the header is about the first."""
     last = 2**32 - 1
     known = house.image(prompt="n pictures", seed=0)
     answer = house.generate(prompt="n pictures", seed=last, n=3)
@@ -174,7 +174,7 @@ def test_nothing_waits_behind_misses(serve, gate, pool):
 
 
 def test_one_asker_leaves_room_for_the_next(serve, gate, expect_error):
-    """Jobs until one is refused: `/ready` says so to this asker, and to another address that its miss is accepted."""
+    """Jobs until one is refused: then `/ready` is 503 for this client, but 200 for another, whose miss is accepted."""
     door = gate()
     house = serve(door)
     answers = [house.client.post("/jobs", json=PICTURE | {"n": 8, "seed": 100 * number}) for number in range(4)]
@@ -246,7 +246,7 @@ class Loading(FakeGenerator):
 
 
 def test_while_the_model_loads(serve, expect_error):
-    """`/health` tells phase and share; `/ready` is 503; hits are served; misses get `loading` with Retry-After."""
+    """`/health` has phase and share; `/ready` is 503; hits are served; misses get `loading` with Retry-After."""
     first = serve()
     first.image(seed=1)
     first.close()
@@ -365,7 +365,7 @@ def test_who_hangs_up_in_the_queue_gives_the_place_back(serve, gate):
 
 
 def test_who_hangs_up_while_sending_is_no_trouble(serve, caplog):
-    """Half a body and gone: no error is logged, the server goes on."""
+    """A client that disconnects within its body: no error is logged, and the server continues."""
     house = serve()
     with caplog.at_level(logging.WARNING), socket.create_connection(("127.0.0.1", house.port)) as half:
         head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -397,6 +397,6 @@ def test_health_names_trouble_that_lasts(serve, monkeypatch):
 
 
 def test_health_says_that_the_cache_is_off(serve):
-    """Nothing is wrong, but `/health` tells why each picture is drawn anew."""
+    """Without a fault, `/health` still states why each picture is drawn again."""
     (told,) = serve(caching=False).client.get("/health").json()["troubles"]
     assert told["code"] == "cache_off"

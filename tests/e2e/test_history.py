@@ -15,7 +15,7 @@ from zimage_cache.web.connections import ConnectionPhase
 
 @pytest.fixture
 def gallery(serve):
-    """A house of its own with three pictures in its history."""
+    """A separate server with three pictures in its history."""
     house = serve()
     for seed, prompt in [(1, "a red fox"), (2, "红色的圆形"), (3, "a blue ship")]:
         house.image(prompt=prompt, seed=seed)

@@ -123,7 +123,7 @@ def test_stored_pictures_are_on_the_first_answer(serve, gate):
 
 
 def test_the_same_errors_as_generate(serve, gate, expect_error):
-    """What can be told at once is an ordinary error; there is no job then."""
+    """Errors known at once are ordinary error answers; no job is created."""
     door = gate()
     house = serve(door, queue_size=1)
     opened(house, seed=1)
@@ -213,7 +213,7 @@ def test_a_silent_stream_has_a_heartbeat(serve, gate, monkeypatch):
 
 
 def test_several_streams_on_one_job(serve, gate):
-    """All of them hear the end."""
+    """All of them receive the final state."""
     door = gate(evaluation=2)
     house = serve(door)
     job = opened(house)
@@ -261,7 +261,7 @@ def test_a_deleted_job_leaves_others_what_they_share(serve, gate):
 
 
 def test_a_closed_page_frees_the_generator(serve, gate):
-    """Its stream is cut: for fifteen seconds the run goes on, then it ends within a step."""
+    """After its stream is cut, the run continues for fifteen seconds, and then ends within a step."""
     door, clock = gate(evaluation=2, only={7}), Clock()
     house = serve(door, web={"clock": clock})
     job = opened(house)
@@ -282,7 +282,7 @@ def test_a_closed_page_frees_the_generator(serve, gate):
 
 
 def test_a_page_that_comes_back_finds_its_job(serve, gate):
-    """A new stream within the fifteen seconds: the job goes on, however long that takes."""
+    """With a new stream within the fifteen seconds, the job continues."""
     door, clock = gate(evaluation=2), Clock()
     house = serve(door, web={"clock": clock})
     job = opened(house)

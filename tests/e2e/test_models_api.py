@@ -16,7 +16,7 @@ def only(house) -> dict:
 
 
 class Stubborn(FakeGenerator):
-    """Cannot be loaded while it is told not to."""
+    """Cannot be loaded while configured to fail."""
 
     broken = True
 
@@ -28,7 +28,7 @@ class Stubborn(FakeGenerator):
 
 
 def test_models_are_listed_with_their_state(serve):
-    """Which is the default, whether it is in memory, and how it stands."""
+    """The default model, whether it is in memory, and its state."""
     house = serve()
     assert only(house) == {
         "name": "fake",
@@ -57,7 +57,7 @@ def test_a_model_is_loaded_and_freed_by_order(serve):
 
 
 def test_a_failed_load_leaves_a_server_that_can_be_told_to_load_again(serve):
-    """Hits are served, `/health` names the remedy, `/ready` says no; told again, it loads."""
+    """Hits are served, `/health` names the remedy, `/ready` says no; after another order, it loads."""
     generator = Stubborn()
     generator.broken = False
     house = serve(generator=generator)

@@ -146,7 +146,7 @@ def test_a_leader_who_leaves_takes_nobody_along(herd, rounds, entry):
 
 
 def test_waiters_who_time_out_disturb_nobody(herd, rounds, entry):
-    """Half of the herd loses patience while the run is under way: the others get their picture, once."""
+    """Half of the requests are cancelled during the run: the others get their picture, once."""
     for _ in range(rounds(100)):
         flights, joined = Flights(), threading.Semaphore(0)
         leader = flights.join([PLAN])[0]

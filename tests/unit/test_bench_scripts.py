@@ -123,7 +123,7 @@ def test_the_full_size_is_the_published_one(gpu):
 
 
 def test_the_generator_benchmark_runs():
-    """Small and short it tells the rate, the share of the limit, and where the worker waited."""
+    """With small parameters it prints the rate, the share of the limit, and where the worker waited."""
     script = [sys.executable, str(SCRIPTS / "bench_generator.py")]
     small = ["--pictures", "4", "--seconds", "0.05", "--side", "64", "--at-least", "0"]
     told = subprocess.run([*script, *small], capture_output=True, text=True, check=True, timeout=120).stdout

@@ -29,7 +29,7 @@ def client_of(service: Any) -> httpx.AsyncClient:
 
 @pytest.fixture
 async def house(studio) -> Any:
-    """Give a studio that stores each picture before it says so."""
+    """Return a service under test that stores each picture before it answers."""
     made = studio()
     drawn = made.service.render
 
@@ -56,7 +56,7 @@ def refused(answer: httpx.Response, status: int, code: str, field: str | None = 
 
 
 async def test_entries_are_listed_newest_first_with_all_that_lists_show(house, client):
-    """Each stored picture is one entry, told as it is stored, with addresses that lead to it."""
+    """Each stored picture is one entry with its metadata and working URLs."""
     old = await house.draw(asked(1, prompt="a 红 circle ${x} <b>"))
     new = await house.draw(asked(2))
     answer = (await client.get("/cache/entries")).json()
@@ -306,7 +306,7 @@ async def test_no_route_waits_in_the_event_loop(house):
 
 
 async def test_every_route_is_described(client):
-    """OpenAPI tells each route with the schema of its answer, and the body of a clean-up with its fields."""
+    """OpenAPI describes each route with the schema of its answer, and the body of `/cache/prune`."""
     document = (await client.get("/openapi.json")).json()
     paths = {path: set(methods) for path, methods in document["paths"].items()}
     assert paths == {

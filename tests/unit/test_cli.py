@@ -36,7 +36,7 @@ PNG = b"\x89PNG from the server"
 
 
 class Stub:
-    """A server that answers what it is told to, and remembers what it was asked."""
+    """A stub server with configured answers, which records the requests."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -212,7 +212,7 @@ def test_every_command_takes_every_setting(path):
 
 @EVERY
 def test_every_command_can_answer_in_json(path):
-    """Programs read the same commands people do; the server alone speaks in its log."""
+    """Every command has JSON output, except the server, which writes a log."""
     flags = {flag for parameter in COMMANDS[path].params for flag in parameter.opts}
 
     assert ("--json" in flags) == (path != ("serve",))
@@ -436,7 +436,7 @@ def test_a_flag_that_is_no_value(flags):
 
 @pytest.mark.usefixtures("fake")
 def test_trouble_while_drawing_is_status_1(monkeypatch):
-    """What no flag can mend is told in one line as well."""
+    """An error that no flag can fix is one line too."""
 
     def missing(*_arguments):
         raise ModelMissing("model: is not on this disk; fetch it")

@@ -251,7 +251,7 @@ def test_clear_with_yes_asks_nobody(stored):
 
 
 def test_prune_by_age_and_by_size(stored):
-    """What was drawn too long ago goes, then what is over the size; a dry run only tells."""
+    """Pictures that are too old are removed, then those above the size; a dry run only reports them."""
     for seed in range(3):
         stored(seed)  # all drawn in the past: the entries of these tests are of one day
     size = told("stats")["now"]["disk_bytes"]
@@ -294,7 +294,7 @@ def test_prune_says_what_a_quantity_looks_like(option, value):
 
 @pytest.mark.parametrize("command", [["list"], ["stats"], ["prune", "--dry-run"]])
 def test_looking_evicts_nothing(stored, workspace, command):
-    """Bounds this command was told of, or its defaults, are not those of the server that runs beside it."""
+    """The command does not apply its own bounds, because a running server may have others."""
     for seed in range(4):
         stored(seed)
     for file in (workspace / "cache").glob("index.sqlite3*"):

@@ -57,7 +57,7 @@ def document(*arguments: str, status: int = 0) -> dict:
 
 @pytest.mark.parametrize("source", ["modelscope", "huggingface"])
 def test_a_model_s_life(hub, repo, bare, source):
-    """Missing, fetched, found, verified, damaged, named, repaired, removed: each command tells what is so."""
+    """Missing, fetched, found, verified, damaged, named, repaired, removed: each command reports the state."""
     flags = ["--source", source]
     assert zimage("path", repo).exit_code == 1
     folder = Path(document("download", repo, *flags)["folder"])
@@ -141,7 +141,7 @@ def test_an_unknown_id_is_one_line(hub):
 
 
 def test_a_folder_of_one_s_own_is_verified_but_not_mended(bare):
-    """A folder that came from no hub can be checked; what to mend it from, only its owner knows."""
+    """A folder that came from no hub can be checked, but not repaired."""
     folder = bare / "mine"
     shutil.copytree(demo_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
     assert document("verify", str(folder))["findings"] == []

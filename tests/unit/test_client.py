@@ -96,7 +96,7 @@ def test_a_picture_is_its_bytes():
 
 
 def test_a_picture_that_is_gone():
-    """An eviction between answer and fetch is told, not a traceback."""
+    """An eviction between answer and fetch is an ordinary error, not a traceback."""
     with pytest.raises(ServerError, match=r"answers HTTP 410$"):
         make_client(Server(httpx.Response(410))).picture("/images/x.png")
 
@@ -130,7 +130,7 @@ def test_waiting_until_ready(naps):
 
 
 def test_a_server_that_never_is_ready(naps):
-    """The patience ends with how the server stood, and naps never last beyond it."""
+    """After the time limit the error has the server's last state; no pause exceeds the limit."""
     loading = httpx.Response(503, json={"status": "loading", "phase": "loading weights"})
 
     with pytest.raises(ServerError, match=r"is not ready after 0 s: loading, loading weights$"):
@@ -139,7 +139,7 @@ def test_a_server_that_never_is_ready(naps):
 
 
 def test_nobody_there_until_the_end(naps):
-    """The reason of the last try is told."""
+    """The error has the reason of the last attempt."""
     with pytest.raises(ServerError, match=r"is not ready after 0 s: Connection refused$"):
         make_client(Server(httpx.ConnectError("Connection refused"))).wait_until_ready(0)
     assert naps == []

@@ -60,7 +60,7 @@ def make_generator(tmp_path, **settings):
 
 
 def test_without_cuda_the_demo_draws(tmp_path, caplog):
-    """A laptop gets a picture with no download, and is told why it is a small one."""
+    """A machine without CUDA gets the demo model without a download, and the log names the reason."""
     caplog.set_level(logging.INFO)
     generator = make_generator(tmp_path)
 
@@ -362,7 +362,7 @@ def test_the_level_is_ours_alone(tmp_path, level, capsys):
 
 @pytest.mark.usefixtures("logging_as_before")
 def test_debug_speaks_at_debug(tmp_path, capsys):
-    """`--debug` is enough to hear everything."""
+    """`--debug` sets the level DEBUG for all loggers."""
     compose.configure_logging(make_settings(tmp_path, debug=True, log_level="error"))
     logging.getLogger("zimage_cache.x").debug("detail")
 

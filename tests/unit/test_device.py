@@ -100,7 +100,7 @@ def test_auto_without_cards_is_the_cpu():
 
 @pytest.mark.parametrize("asked", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "auto:0", "cpu:0", "CUDA", "cuda:2", "mps"])
 def test_a_device_that_is_none_is_refused(asked):
-    """An unknown word, or a card that is not there, is a setting to mend, named with the value got."""
+    """An unknown word, or a missing device, is a `SettingsError` that names the value."""
     with pytest.raises(SettingsError, match=rf"^device: .*got '{asked}'"):
         find_device(asked, lambda: [H200, T4])
 

@@ -348,7 +348,7 @@ def test_busy_victims_are_skipped(root, entry):
 
 
 def test_free_disk_floor(root, entry, monkeypatch):
-    """Below the floor nothing is stored and one batch is given back, once; above it again, storing goes on."""
+    """Below the minimum of free space nothing is stored and one batch is evicted, once; above it, storing continues."""
     monkeypatch.setattr(disk_module, "_BATCH", 2)
     tier = DiskTier(root, max_bytes=0, min_free_bytes=10**6)
     free = [10**9]
@@ -1059,7 +1059,7 @@ def test_index_trouble_is_nobodys(root, entry, bytes_below, trouble, monkeypatch
 
 
 def test_nobody_is_evicted_on_hearsay(root, entry):
-    """An index that tells of bytes that are not there costs no entry: before the first eviction the disk is asked."""
+    """A wrong size in the index evicts no entry: before the first eviction the disk is read."""
     first = DiskTier(root, max_bytes=0)
     for seed in range(4):
         first.put(entry(seed))
@@ -1238,7 +1238,7 @@ def test_scrub_finds_what_nobody_asks_for(root, entry):
 
 
 def test_scrub_stops_at_once(root, entry):
-    """Asked to stop it verifies no further entry, and goes on from there later."""
+    """When stopped, it verifies no further entry, and continues from there later."""
     tier = DiskTier(root, max_bytes=0)
     for seed in range(5):
         tier.put(entry(seed))
@@ -1341,7 +1341,7 @@ def test_a_write_waits_for_no_scan(root, entry, monkeypatch):
 
 
 def test_a_write_takes_over_a_bounded_number_of_rows(root, entry, monkeypatch):
-    """However much the index has to say at the start, a write hears a first part of it."""
+    """At the start, however long the index is, a write reads only its first part."""
     filling = DiskTier(root, max_bytes=0)
     filling.put(entry(0))
     filling.close()

@@ -1,4 +1,4 @@
-"""Fetching from both hubs by their own clients, against a server that speaks their HTTP and has their troubles."""
+"""Fetching from both hubs by their own clients, against a server with their HTTP interfaces and their failures."""
 
 import json
 import os
@@ -26,7 +26,7 @@ both = pytest.mark.parametrize("source", list(SOURCES))
 
 
 class Site:
-    """A fake hub for each source, an empty root, and a downloader between them; remembers what it is told."""
+    """A fake hub for each source, an empty root, and a downloader between them; records the progress reports."""
 
     def __init__(self, folder: Path, serving, stack: ExitStack, root: Path) -> None:
         self.hub = stack.enter_context(serving(folder))
@@ -73,7 +73,7 @@ def test_a_fresh_download_is_whole(site, repo, source):
 
 @both
 def test_progress_is_bytes_of_bytes(site, repo, source):
-    """What is told is what lies on the disk, and ends with all of it."""
+    """Progress reports the bytes on the disk, and ends with the total."""
     site.downloader(source).download(repo)
     fetching = [p for p in site.told if p.phase == "fetching the model"]
     total = sum(site.hub.size(name) for name in site.hub.names() if any(Path(name).match(p) for p in PATTERNS))
@@ -105,7 +105,7 @@ def test_a_hub_that_dies_in_mid_file_is_told(site, repo, trouble, source):
     folder = site.downloader(source).download(repo)
     assert verify(folder, read_manifest(repo, site.root).files) == []
     assert [asked.partition("@")[0] for asked in site.hub.asked] == [BIG]
-    # ModelScope's client goes on where the file broke off; Hugging Face's starts that one file again.
+    # ModelScope's client resumes an interrupted file; Hugging Face's starts that one file again.
     assert (int(site.hub.asked[0].partition("@")[2]) > 0) is (source == "modelscope")
 
 
@@ -181,7 +181,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_first_byte(site, repo, sour
 
 
 def test_cancelling_ends_the_client_and_keeps_what_arrived(site, repo, trouble):
-    """A server told to stop does not wait for hours: the client is ended at once, between two ticks."""
+    """A server that stops does not wait for the download: the client is ended within one tick."""
     site.hub.troubles[BIG] = trouble(hold=True)
     arrived = threading.Event()
 
@@ -211,7 +211,7 @@ def test_the_client_ends_with_its_parent(site, repo, trouble, tmp_path):
 
 
 def test_others_wait_for_the_one_that_downloads(site, repo):
-    """Two ask at once: one fetches, the other tells that it waits and gets the same folder; no byte comes twice."""
+    """Of two downloads at once, one fetches, the other reports that it waits, and gets the same folder."""
     lock = FileLock(manifest_path(repo, site.root).with_suffix(".lock"), thread_local=False)
     Path(lock.lock_file).parent.mkdir(parents=True)
     waiting = threading.Event()

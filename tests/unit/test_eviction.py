@@ -57,7 +57,7 @@ def test_newcomers_overtake_what_was_once_popular():
 
 
 def test_lru_ignores_merits():
-    """Under `lru` the least recently used goes first, also when the clock stands still or goes back."""
+    """Under `lru` the least recently used goes first, also when the clock stops or is set back."""
     order = Order("lru")
     for key in "abcd":
         _set(order, key, cost=100.0 if key == "a" else 1.0)
@@ -95,7 +95,7 @@ def test_grace_under_a_clock_that_jumps(jump):
 
 
 def test_pinned_never_go():
-    """A pin takes a key out of the order, wherever it stands, and its end puts it back."""
+    """A pin removes a key from the order, and unpinning adds it again."""
     order = Order()
     _set(order, "a")
     _set(order, "b", cost=5.0)

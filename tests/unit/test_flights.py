@@ -59,7 +59,7 @@ def test_the_last_to_leave_cancels(flights, drawing):
 
 
 def test_leaving_twice_counts_once(flights):
-    """A seat given back twice takes no other asker's place."""
+    """Giving a seat back twice does not free another request's place."""
     first, _second = flights.join([plan()])[0], flights.join([plan()])[0]
     flights.leave(first)
     assert not flights.leave(first)
@@ -107,7 +107,7 @@ def test_a_picture_drawn_in_spite_of_a_cancel_is_stored(flights, entry):
 
 
 def test_the_run_stays_until_it_is_stored(flights, entry):
-    """Between the answer and the end of the write, a second asker still shares; after it, the cache answers."""
+    """Between the answer and the end of the write, a second request still shares; after it, the cache answers."""
     seat = flights.join([plan()])[0]
     flights.start(seat.run, 0.0)
     flights.drawn(seat.run)
@@ -212,7 +212,7 @@ def test_an_error_reaches_everybody_once(flights):
 
 
 def test_no_asker_can_cancel_the_future(flights):
-    """The future all wait on refuses to be cancelled: one asker's end never reaches the others."""
+    """The shared future cannot be cancelled: one request's end does not affect the others."""
     seat = flights.join([plan()])[0]
     assert not seat.run.future.cancel()
     assert not seat.run.future.cancelled()
@@ -298,7 +298,7 @@ def test_closing_tells_everybody(flights, entry):
 
 
 def test_a_worker_that_finishes_after_the_close_changes_no_answer(flights, entry):
-    """The waiters were told; the picture that came all the same is stored, and the future is not set twice."""
+    """After an error for the waiting requests, a picture finished later is stored, and the future is not set twice."""
     seat = flights.join([plan()])[0]
     flights.start(seat.run, 0.0)
     flights.close(Cancelled("stopping"))
@@ -310,7 +310,7 @@ def test_a_worker_that_finishes_after_the_close_changes_no_answer(flights, entry
 
 
 def test_a_foreign_exception_becomes_ours(flights, caplog):
-    """Whatever goes wrong in a thread ends the run with an error that tells nothing of the inside; the log does."""
+    """Every exception in a thread ends the run with an error without internals; the log has them."""
     seat = flights.join([plan()])[0]
     with caplog.at_level(logging.ERROR), flights.failing(seat.run):
         raise ZeroDivisionError("secret detail")

@@ -119,7 +119,7 @@ def test_the_folder_may_vanish(folder, entry):
 
 
 def test_an_unwritable_folder(folder, entry, caplog):
-    """The picture is lost for the folder, not for the asker: None and one warning, which names the folder."""
+    """A failed write returns None and logs one warning with the folder; the request still gets its picture."""
     folder.write_text("a file where the folder should be")
 
     assert History(folder).add(entry(1)) is None
@@ -392,7 +392,7 @@ def test_pages_are_stable_under_additions(history, put):
 
 @pytest.mark.parametrize("cursor", ["", "x", "1", "1_2_3", "1_2; DROP TABLE", "9" * 40 + "_1"])
 def test_a_cursor_of_somebody_else(history, cursor):
-    """A cursor that is none of ours is the asker's mistake."""
+    """An invalid cursor is an `InvalidRequest`."""
     with pytest.raises(InvalidRequest, match="cursor: ") as caught:
         history.page(cursor=cursor)
     assert caught.value.field == "cursor"
@@ -426,7 +426,7 @@ def test_a_folder_that_is_not_there_forgets_nothing(history, folder, put):
 
 
 def test_a_damaged_database_is_set_aside(history, put, tmp_path, caplog):
-    """Garbage in place of the database is kept under another name, told once, and everything is read again."""
+    """A file that is no database is renamed, with one warning, and everything is read again."""
     put("a.png")
     (tmp_path / "zimage.sqlite3").write_bytes(b"garbage" * 1000)
 
@@ -798,7 +798,7 @@ def test_no_thread_to_follow_with_is_no_trouble(folder, entry, monkeypatch):
     history = History(folder)
     history.add(entry(1))
     history.start()
-    history._thread.join()  # noqa: SLF001 - what it has read before is no witness of what it reads now
+    history._thread.join()  # noqa: SLF001 - only what is read after this counts
     (folder / "other.png").write_bytes(entry(2).png)
 
     def refuse(*_args):

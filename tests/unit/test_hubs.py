@@ -16,7 +16,7 @@ def wrapped(cause: BaseException) -> Exception:
 
 
 class SeveralFailed(Exception):
-    """As ModelScope's client tells it."""
+    """As ModelScope's client raises it."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__("1 of 2 file(s) failed")

@@ -113,7 +113,7 @@ def test_search(make, query, found):
 
 @pytest.mark.parametrize("cursor", ["", "x", "~", "nonsense~" + KEYS[0]])
 def test_foreign_cursor(make, cursor):
-    """A cursor that is none is the asker's mistake."""
+    """An invalid cursor is an `InvalidRequest`."""
     with pytest.raises(InvalidRequest, match="cursor"):
         make().index.page("", 5, cursor)
 
@@ -287,7 +287,7 @@ def test_file_that_was_out_of_reach(make, monkeypatch):
 
 
 def test_stuck_writer_is_waited_for_once(make, tmp_path, monkeypatch, caplog):
-    """One who holds the database for long costs one wait in half a minute; reading goes on; then all is made up for."""
+    """A long lock on the database causes one wait per half minute; reading continues; then all changes are written."""
     monkeypatch.setattr("zimage_cache.cache.index._PATIENCE_MS", 20)
     opened = make()
     opened.index.write([_row(1)])

@@ -1,4 +1,4 @@
-"""`Job`: one asker's ticket, over runs that a test ends by hand."""
+"""`Job`: one client's request, over runs that a test ends explicitly."""
 
 import asyncio
 import logging
@@ -127,7 +127,7 @@ async def test_one_of_several_fails(desk, entry):
 
 
 async def test_a_timeout_leaves_the_shared_run_alone(desk, entry):
-    """One asker's patience ends; the run goes on, and the other asker gets the picture."""
+    """One request times out; the run continues, and the other request gets the picture."""
     hasty, patient = desk.job("a"), desk.job("a")
     with pytest.raises(TimeoutError):
         await hasty.outcomes(0.001)
@@ -136,7 +136,7 @@ async def test_a_timeout_leaves_the_shared_run_alone(desk, entry):
 
 
 async def test_what_is_there_is_told_without_ending_the_job(desk, entry):
-    """Pictures are shown as they come, failures as missing; statistics hear of them at the end, once."""
+    """Pictures are shown as they come, failures as missing; statistics count them once, at the end."""
     job = desk.job("a", Landing(entry(2), Source.DISK), "c")
     desk.draw("c", entry(3))
     early = job.finished

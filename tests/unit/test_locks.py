@@ -46,7 +46,7 @@ def test_threads_exclude_each_other(tmp_path, shared):
 
 
 def test_a_holder_that_hangs_is_given_up(tmp_path):
-    """Waiting ends with an error of ours after the patience, for those who wait in the same process and in others."""
+    """Waiting ends with this program's error after the time limit, in the same process and in others."""
     mine, theirs = Stripes(tmp_path, patience=0.05), Stripes(tmp_path, patience=0.05)
 
     def wait(stripes: Stripes) -> None:

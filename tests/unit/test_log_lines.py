@@ -84,7 +84,7 @@ def test_what_was_left_out_is_said_after_the_minute(log):
 
 
 def test_what_was_left_out_is_said_at_the_end(log):
-    """A server that stops tells of the last minute too."""
+    """On shutdown the records left out in the last minute are reported too."""
     for _ in range(10):
         _warn(log, "disk full")
     log.handler.close()
@@ -92,7 +92,7 @@ def test_what_was_left_out_is_said_at_the_end(log):
 
 
 def test_kinds_do_not_silence_each_other(log):
-    """Errors that are logged at one place, but of other types or raised elsewhere, are each told."""
+    """Errors that are logged at one place, but have other types or are raised elsewhere, are logged separately."""
     for _ in range(50):
         _fail(log, ValueError("one"))
         _fail(log, KeyError("other"))

@@ -141,7 +141,7 @@ def test_of_incomplete_copies_the_first_is_named(tmp_path):
 
 
 def test_a_path_that_is_no_folder_is_missing(tmp_path):
-    """A mistyped --model PATH is told as such."""
+    """A wrong --model PATH is reported as a missing folder."""
     with pytest.raises(ModelMissing, match="there is no folder"):
         check_folder(tmp_path / "nowhere")
 
@@ -236,7 +236,7 @@ def test_a_pickle_is_refused(model):
 
 
 def test_another_kind_of_pipeline_is_refused(model):
-    """A folder of some other model is told by name."""
+    """A folder of another kind of model is refused with its name."""
     index = model / "model_index.json"
     index.write_text(index.read_text().replace("ZImagePipeline", "FluxPipeline"))
     with pytest.raises(ModelCorrupt, match="describes a FluxPipeline"):

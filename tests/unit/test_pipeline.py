@@ -425,7 +425,7 @@ class Full:
 
 @pytest.mark.parametrize(("room", "offload"), [(2, Offload.NONE), (1, Offload.MODEL), (0, Offload.MODEL)])
 def test_weights_that_do_not_fit_are_laid_out_otherwise(monkeypatch, caplog, room, offload):
-    """Loading never dies of a full card: the next thriftier layout is taken, the same pixels, and the log says so."""
+    """When the weights do not fit on the device, the next thriftier plan is used: same pixels, with a log line."""
     Full(room, monkeypatch)
     loaded = LoadedPipeline(demo_folder(), replace(CPU, torch_name="cpu:0"), DevicePlan("float32"))
     assert loaded.plan == DevicePlan("float32", offload)
@@ -487,7 +487,7 @@ def copy(tmp_path):
 
 
 def test_weights_of_another_shape_do_not_load(copy):
-    """Settings that do not fit the weights are told as a damaged model, in one line, with the folder."""
+    """Configurations that do not fit the weights raise `ModelCorrupt`, with the folder, in one line."""
     config = copy / "transformer" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"n_heads": 5, "dim": 200}))
     with pytest.raises(ModelCorrupt, match="does not load") as caught:

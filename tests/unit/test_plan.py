@@ -54,7 +54,7 @@ def test_the_plan_fits_the_card(device, expected, precision):
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16", "float32"])
 def test_a_precision_asked_for_is_kept(precision):
-    """The operator's word stands on every device, also against 8 bits, and the reason says so."""
+    """The operator's setting applies on every device, also instead of 8 bits, and the reason names it."""
     assert make_plan(CPU, precision) == DevicePlan(precision)
     small = make_plan(RTX_4060, precision)
     assert (small.dtype, small.int8) == (precision, False)

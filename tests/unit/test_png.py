@@ -250,7 +250,7 @@ def test_bad_files_are_the_askers_mistake(content):
 @given(st.binary(max_size=300), st.integers(0, 400))
 @settings(max_examples=300, deadline=None)
 def test_garbage_never_crashes(garbage, at):
-    """A file overwritten at any place either still reads or is the asker's mistake."""
+    """A file overwritten at any place is either still readable or an `InvalidRequest`."""
     whole = _file("a fox\nSteps: 8, Seed: 3, Size: 64x64", kind="zTXt")
     content = whole[:at] + garbage + whole[at + len(garbage) :]
     try:

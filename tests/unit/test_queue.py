@@ -90,7 +90,7 @@ def test_discarding_twice_or_something_taken_does_nothing():
 
 @pytest.mark.parametrize("waiting", [(), (("a1", "ann"),)])
 def test_closing_ends_every_take_and_drops_the_rest(waiting):
-    """A worker waiting for work wakes up and is told that there is none; so is each later one."""
+    """A waiting worker returns without work after closing; so does each later call."""
     queue = filled(*waiting)
     taken: list[str | None] = []
     if not waiting:
@@ -144,7 +144,7 @@ def test_who_has_something_better_to_do_gives_up():
 
 
 def test_what_was_put_back_is_next():
-    """An item that could not be worked on does not stand in line again, nor does its user."""
+    """An item put back is taken next; the order of the users does not change by it."""
     queue = filled(("a1", "ann"), ("a2", "ann"), ("b1", "bob"))
     first = queue.take()
     queue.put_back(first, "ann")

@@ -87,7 +87,7 @@ def test_a_model_is_not_taken_from_under_its_picture(gate):
 
 
 def test_a_busy_model_gives_its_place_up_in_the_end(gate, clock):
-    """Two models, one place: a model with work to do goes on for a while, then the one that waits has its turn."""
+    """Two models, one place: a model with work keeps its place for a while, then the waiting one gets it."""
     at = gate()
     drawing, other = fake(before_step=at), fake()
     residency = Residency(1, clock=clock)
@@ -158,7 +158,7 @@ def test_the_watch_sends_models_to_sleep():
 
 
 class Broken(FakeGenerator):
-    """Cannot be loaded; counts how often it is told to give its memory back."""
+    """Cannot be loaded; counts the calls of `unload`."""
 
     unloads = 0
 
@@ -324,7 +324,7 @@ def test_a_card_that_cannot_be_unloaded_does_not_stop_the_others(number, caplog)
 
 
 def test_unloading_finds_a_moment_although_the_cards_are_never_all_at_rest(gate):
-    """While the order waits, cards take up nothing new; afterwards they go on."""
+    """While an unload waits, the devices start no new work; afterwards they continue."""
     doors = [gate(), gate()]
     generators = [fake(before_step=door) for door in doors]
     first, second = cards(residency := Residency(1), *generators)

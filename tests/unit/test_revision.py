@@ -192,7 +192,7 @@ def test_hashing_stops_within_a_block(model, memo):
     told = []
     with pytest.raises(Cancelled):
         content_revision(model, memo, on_progress=told.append, stopped=lambda: len(told) >= 3)
-    assert len(told) < 3 + 4  # each of four threads may have asked before the third was told
+    assert len(told) < 3 + 4  # each of four threads may have called `stopped` before the third report
     assert sum(progress.done > 0 for progress in told) == len(told)
 
 

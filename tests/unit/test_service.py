@@ -678,7 +678,7 @@ async def test_what_is_drawn_is_stored_even_if_everybody_left(studio, monkeypatc
 
 
 async def test_one_askers_timeout_touches_nobody_else(studio, gate):
-    """One loses patience, the other still gets its picture from the same run."""
+    """One request times out, the other still gets its picture from the same run."""
     door = gate()
     made = studio(door)
     hasty, patient = [await made.service.ask(asked()) for _ in range(2)]
@@ -848,7 +848,7 @@ async def test_progress_from_the_queue_to_the_end(studio, gate):
 
 
 async def test_phases_from_the_prompt_to_the_pixels(studio):
-    """Reading the prompt, drawing, decoding: each is told while it lasts."""
+    """Reading the prompt, drawing, decoding: each phase is reported while it lasts."""
     seen, held = [], {phase: (threading.Event(), threading.Event()) for phase in ("encoding", "drawing", "decoding")}
 
     class Slow(FakeGenerator):
@@ -975,7 +975,7 @@ class Loading(FakeGenerator):
 
 
 async def test_hits_are_served_while_the_model_loads(studio):
-    """During the first load a miss is refused at once, unless its asker is patient; hits do not notice."""
+    """During the first load a miss is refused at once, unless the request waits; hits are served."""
     first = studio()
     await first.service.render(asked(1))
     first.close()
@@ -996,7 +996,7 @@ async def test_hits_are_served_while_the_model_loads(studio):
 
 
 async def test_a_failed_load_leaves_a_server_that_serves_hits(studio, caplog):
-    """The load fails: hits go on, a miss says what is wrong, and after the repair the next ask loads again."""
+    """After a failed load hits are served, a miss raises its error, and after a repair the next request loads again."""
     first = studio()
     await first.service.render(asked(1))
     first.close()
@@ -1050,7 +1050,7 @@ async def test_a_model_that_is_not_there_has_no_identity(studio):
 
 
 async def test_a_model_that_is_on_its_way_is_loading(studio):
-    """While it is being fetched: `loading` for the hasty; the patient wait and get their picture."""
+    """During a download: `loading` for requests that do not wait; the others wait and get their picture."""
     made = studio(generator=Nameless(state=GeneratorState(Status.LOADING, phase="downloading")))
     with pytest.raises(GeneratorLoading, match="downloading"):
         await made.service.render(asked())
@@ -1061,7 +1061,7 @@ async def test_a_model_that_is_on_its_way_is_loading(studio):
 
 
 async def test_a_slow_identity_is_loading(studio, monkeypatch):
-    """Hashing the files may take minutes: the hasty are told so, and served as soon as it is done."""
+    """Hashing the files may take minutes: requests that do not wait are refused until it is done."""
     monkeypatch.setattr(identities, "IDENTITY_SECONDS", 0.01)
     hashed = threading.Event()
 
@@ -1082,7 +1082,7 @@ async def test_a_slow_identity_is_loading(studio, monkeypatch):
 
 
 async def test_closing_stores_what_is_drawn_and_cancels_the_rest(studio, gate):
-    """One is being written, one drawn, one queued: the first is stored, the others' askers are told."""
+    """One is being written, one drawn, one queued: the first is stored, the requests of the others get an error."""
     door = gate(only={2})
     made = studio(door)
     released = hold_puts(made)

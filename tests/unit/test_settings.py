@@ -198,7 +198,7 @@ def test_an_empty_variable_is_not_set(name, monkeypatch):
 
 @pytest.mark.parametrize(("name", "value", "words"), REFUSED)
 def test_a_broken_rule_is_one_line(name, value, words):
-    """Source, rule, value got: all a person needs to mend it."""
+    """The error has the source, the rule and the value."""
     with pytest.raises(SettingsError) as raised:
         load({name: value})
 

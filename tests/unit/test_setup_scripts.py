@@ -176,7 +176,7 @@ class TestFindingPython:
         assert (tree.venv / "bin" / "python").readlink() == tree.bin / "python3.12"
 
     def test_without_venv(self, tree: Tree) -> None:
-        """Debian's Python without its venv package is told apart from an old one, and the package named."""
+        """Debian's Python without its venv package is distinguished from an old one, and the package is named."""
         status, output = tree.run("scripts/start_app.sh", STUB_BARE="1")
 
         assert (status, output.count("\n")) == (2, 1)
@@ -263,7 +263,7 @@ class TestSetUp:
         assert tree.calls()[-1] == f"python {tree.root}/app.py"
 
     def test_place_of_ones_own(self, tree: Tree, tmp_path: Path) -> None:
-        """ZIMAGE_VENV moves the environment, also as a path relative to where one stands."""
+        """ZIMAGE_VENV moves the environment, also as a path relative to the current folder."""
         tree.run("scripts/start_app.sh", ZIMAGE_VENV="../else where")
 
         assert (tmp_path / "else where" / "bin" / "python").exists()

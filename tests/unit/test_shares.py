@@ -33,7 +33,7 @@ def test_a_new_user_finds_a_place(capacity):
 
 @given(capacity=st.integers(8, 200))
 def test_the_largest_request_is_admitted_where_nothing_waits(capacity):
-    """Also where it needs more than one asker's share of so few places; an asker who comes second gets a share."""
+    """Also where it needs more than one client's share of few places; a second client gets a share."""
     shares = Shares(capacity, 8)
     assert shares.room("ann") >= 8
     shares.take("ann")
@@ -60,7 +60,7 @@ def test_no_limit(user):
 
 
 def test_this_process_itself_takes_what_is_free():
-    """A caller without a name is no asker among several."""
+    """A call without a client's name may take all free places."""
     assert _fill(Shares(10), "") == 10
 
 

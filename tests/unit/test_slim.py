@@ -104,7 +104,7 @@ def test_a_transformer_that_is_small_already_is_left_alone(source, tmp_path):
 
 
 def test_without_room_the_source_is_loaded(source, tmp_path, monkeypatch, caplog):
-    """A convenience never stands in the way: one warning, and the model loads as it ships."""
+    """When no copy can be made: one warning, and the source is loaded."""
     monkeypatch.setattr(slim_module, "_SPARE", 2**60)
     assert slim_copy(source, tmp_path / "slim", "r1", "bfloat16") == source
     assert "too full" in caplog.text

@@ -56,7 +56,7 @@ def test_buckets_include_their_ends(seconds, bucket):
 
 
 def test_the_cache_counts_for_itself():
-    """What the cache counts is shown as it stands there, not counted again."""
+    """Counts of the cache are shown, not counted again."""
     cached = dict.fromkeys(CACHE_COUNTS, 3)
     assert moved(Statistics(None, lambda: cached).this_process().counts) == cached
 
@@ -86,7 +86,7 @@ def test_hit_ratio_is_of_what_was_looked_up():
 
 
 def test_lifetime_survives_a_restart(lifetime):
-    """A second process goes on where the first stopped, and its own block starts at zero."""
+    """The lifetime counts continue in a second process, and its own block starts at zero."""
     first = Statistics(lifetime, clock=lambda: 50.0)
     first.delivered(Answer.MEMORY, seconds=0.1, saved=1.5)
     first.drawn(1.25)
@@ -168,14 +168,14 @@ def test_saving_is_batched(lifetime, monkeypatch):
 
 
 async def settled(house) -> Counts:
-    """Give this process's counts once everything drawn is stored, which is after its askers were answered."""
+    """Return this process's counts once everything drawn is stored, which is after the answers."""
     await house.landed()
     return house.service.statistics.this_process().counts
 
 
 @pytest.mark.anyio
 class TestService:
-    """What the service tells the statistics."""
+    """Counts that the service reports to the statistics."""
 
     async def test_first_again_and_after_a_restart(self, studio):
         """Drawn, from memory, from disk: each picture is one count, and what it saved is what it had cost."""
@@ -222,7 +222,7 @@ class TestService:
         assert moved(before) == {"misses": 1, "generated": 1, "writes": 1}
 
     async def test_one_run_for_two(self, studio, gate):
-        """Two askers of one run: one missed, one shared, and the generator drew once."""
+        """Two requests for one run: one miss, one shared, and the generator drew once."""
         house = studio(gate())
         first = await house.service.ask(ASK)
         second = await house.service.ask(ASK)

@@ -33,7 +33,7 @@ def test_names_in_both_languages(preset):
 
 @pytest.mark.parametrize("language", ["name", "en", "zh"])
 def test_no_two_presets_look_alike(language):
-    """Each name and label stands for one preset."""
+    """Names and labels are unique."""
     labels = [getattr(preset, language) for preset in styles().values()]
 
     assert len(set(labels)) == len(labels)

@@ -25,7 +25,7 @@ def test_no_event_is_lost_between_threads():
 
 
 def test_one_warning_per_kind_and_minute(caplog):
-    """The log is not flooded, kinds do not hide each other, and the next warning tells what was left out."""
+    """The log is limited, by kind, and the next warning states the number left out."""
     now = [0.0]
     complaints = Complaints(lambda: now[0])
 

@@ -69,7 +69,7 @@ def test_text_without_signs_is_unchanged(text):
 @settings(deadline=None)
 @given(SIGNS)
 def test_no_text_breaks_it(text):
-    """Any heap of signs is read, and nothing in what comes out is empty or stands twice in a row as text."""
+    """Every text is parsed, and the result has no empty and no adjacent texts."""
     parts = parse(text)
     assert all(parts)
     assert not any(isinstance(a, str) and isinstance(b, str) for a, b in pairwise(parts))

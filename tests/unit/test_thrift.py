@@ -1,4 +1,4 @@
-"""Out of memory: one more try under a thriftier plan, remembered for that size, told, and never a dead generator."""
+"""Out of memory: one retry under a thriftier plan, which is kept for that size, with a warning."""
 
 import logging
 from dataclasses import replace
@@ -51,7 +51,7 @@ def test_what_fits_is_drawn_once_and_says_nothing():
 
 
 def test_out_of_memory_is_tried_once_more_and_told(caplog):
-    """The asker is warned, the log says which plans, and the picture names the plan that drew it."""
+    """The picture has a warning and the plan that drew it, and the log names both plans."""
     card, book = Card(THRIFTY), PlanBook(USUAL, CARD)
     with caplog.at_level(logging.WARNING):
         picture, [told] = ask(card, book, BIG)

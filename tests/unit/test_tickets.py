@@ -124,7 +124,7 @@ async def test_all_stored_is_done_at_once(studio, desk):
 
 
 async def test_pictures_come_one_by_one(studio, desk, gate):
-    """Each picture is told as it is drawn, in its place; the ticket never falls back from running to queued."""
+    """Each picture is reported when it is drawn, in its place; the state never returns from running to queued."""
     second, third = gate(only={8}), gate(evaluation=2, only={9})
     made = studio(lambda recipe, evaluation: (second(recipe, evaluation), third(recipe, evaluation)))
     ticket = await desk(made, patience=60).open(asked(7), n=3)
@@ -226,7 +226,7 @@ async def test_an_unkept_picture_has_one_name(studio, clock, monkeypatch):
 
 
 async def test_warnings_are_told_once(studio, desk):
-    """What the generator warned of for each of three pictures stands on the ticket once."""
+    """A warning of the generator for each of three pictures is on the ticket once."""
     made = studio(generator=FakeGenerator(warnings=("the prompt is long",)))
     ticket = await desk(made, patience=60).open(asked(), n=3)
     await ended(ticket)
@@ -340,7 +340,7 @@ async def test_lost_tickets_are_noticed_by_themselves(studio, desk, clock, gate,
 
 @pytest.mark.parametrize("back", ["listening", "asking"])
 async def test_who_returns_in_time_keeps_the_ticket(studio, desk, clock, gate, back):
-    """A new listener, or one question for its state, within the fifteen seconds: it goes on."""
+    """With a new listener, or one read of its state, within the fifteen seconds, it continues."""
     door = gate(evaluation=2)
     made = studio(door)
     tickets = desk(made, patience=60)
@@ -458,7 +458,7 @@ async def test_one_user_does_not_take_all_streams(studio, desk, gate, monkeypatc
 
 
 async def test_previews_are_made_while_somebody_listens(studio, desk, gate):
-    """None before, some from then on, none after the last listener went, though the run goes on."""
+    """None before a listener, some with one, none after the last one has left, though the run continues."""
     doors = [gate(evaluation=evaluation) for evaluation in (2, 3, 4)]
     generator = FakeGenerator(preview=b"small", before_step=lambda *step: [door(*step) for door in doors])
     tickets = desk(studio(generator=generator), patience=60)
@@ -489,7 +489,7 @@ async def test_who_listens_early_sees_previews_too(studio, desk):
 
 
 async def test_what_nobody_foresaw_ends_the_ticket(studio, desk, caplog):
-    """A bug of ours: an error that tells no secrets, the traceback in the log, and of its id only the beginning."""
+    """An unexpected exception: an error without internals; the log has the traceback and the beginning of the id."""
     made = studio()
     let_go = asyncio.Event()
 

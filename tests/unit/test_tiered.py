@@ -136,7 +136,7 @@ def test_replacement_by_another_process_is_seen(make, entry):
 
 @pytest.mark.parametrize("folder", ["keys", "images", ""])
 def test_missing_folder_is_trouble_not_a_deletion(root, cache, entry, folder):
-    """When a whole folder is gone (a mount lost, say), memory goes on serving; back again, all is as before."""
+    """When a whole folder is gone (a mount lost, say), memory still serves; when it is back, all is as before."""
     cache.put(entry(1))
     (root / folder).rename(root.parent / "away")
 
@@ -353,7 +353,7 @@ def test_corrupt_entry_heals(root, cache, entry):
 
 
 def test_thumbnail_is_made_once(root, cache, entry, monkeypatch):
-    """Eight askers at the same moment get the same small WebP, drawn once, and later ones read it from disk."""
+    """Eight simultaneous requests get the same small WebP, made once, and later ones read it from disk."""
     mine = entry(1, side=400)
     cache.put(mine)
     drawn = []
@@ -459,7 +459,7 @@ def test_start_on_an_unusable_folder(tmp_path, entry):
 
 
 def test_pins_and_lists_reach_through(make, entry):
-    """Pinning, listing, showing and pruning work on the disk's truth; what was pruned is not served from memory."""
+    """Pinning, listing, showing and pruning use the disk; pruned entries are not served from memory."""
     cache = make()
     for seed in range(3):
         cache.put(entry(seed))

@@ -44,7 +44,7 @@ def flip(path: Path) -> None:
 
 
 def test_a_whole_copy_has_no_findings(copy, offered):
-    """And every hashed byte was read: the last thing told is all of all."""
+    """And every hashed byte was read: the last progress report is complete."""
     told: list[ByteProgress] = []
     assert verify(copy, offered, told.append) == []
     assert told[-1].done == told[-1].total == sum(file.size for file in offered)
@@ -107,7 +107,7 @@ def test_a_file_the_system_refuses_is_told_as_that(copy, offered, monkeypatch):
 
 
 def test_blobs_named_by_their_hash_are_evidence(copy, tmp_path):
-    """Hugging Face's layout tells the hashes of large files without any manifest or network."""
+    """Hugging Face's layout contains the hashes of large files, so no manifest or network is needed."""
     blobs = tmp_path / "blobs"
     blobs.mkdir()
     weights = copy / VAE

@@ -82,7 +82,7 @@ def test_every_option_is_reached_and_no_other(options):
 
 
 def test_nested_options_are_reached():
-    """What stands in braces within braces is picked as well."""
+    """Alternatives nested in alternatives are picked as well."""
     assert outcomes("a {big {red|blue}|} cat") == {"a big red cat", "a big blue cat", "a  cat"}
 
 
@@ -278,7 +278,7 @@ def test_a_bad_file_is_named(shelf, tmp_path, content, told):
 
 
 def test_a_file_that_goes_away_is_named(shelf, tmp_path):
-    """Deleted between the listing and the reading: told, no crash."""
+    """A file deleted between listing and reading is an ordinary error."""
     wildcards = shelf({"gone": "x"})
     assert wildcards.names == ["gone"]
     (tmp_path / "gone.txt").unlink()

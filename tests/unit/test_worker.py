@@ -1,4 +1,4 @@
-"""`Worker`: one thread that loads, draws one run after the other, and never dies."""
+"""`Worker`: one thread that loads, draws one run after the other, and survives every exception."""
 
 import logging
 import threading
@@ -161,7 +161,7 @@ def test_loads_first(line):
 
 @pytest.mark.parametrize("error", [ModelCorrupt("truncated"), RuntimeError("driver gone")])
 def test_a_failed_load_spares_the_thread(line, caplog, error):
-    """Whatever the load raises is logged, and the worker goes on to take runs."""
+    """Every exception of a load is logged, and the worker continues with runs."""
 
     class Broken(FakeGenerator):
         def load(self):
@@ -185,7 +185,7 @@ def test_stopping_before_the_start_is_nothing():
 
 
 class Meeting:
-    """A `before_step` that lets a picture go on only when so many are being drawn at the same moment."""
+    """A `before_step` that blocks a picture until so many are being drawn at the same time."""
 
     def __init__(self, size: int):
         self._barrier = threading.Barrier(size)
@@ -231,7 +231,7 @@ def test_the_runs_being_drawn_are_known(line):
 
 
 class Card(FakeGenerator):
-    """Breaks when told to, as a card that falls off the bus does: while it draws, and whenever it is loaded."""
+    """Fails when configured, as a lost GPU does: while it draws, and whenever it is loaded."""
 
     def __init__(self, *, broken: bool = False, **options):
         super().__init__(**options)
@@ -330,7 +330,7 @@ def test_the_run_a_device_died_under_is_the_next_one_drawn(line, gate):
 
 
 def test_a_run_is_moved_once(line):
-    """Where every card is broken the asker is told, and the next run is tried again nevertheless."""
+    """Where every device has failed the request gets an error, and the next run is tried nevertheless."""
     made, first, second = both_awake(line)
     first.broken = second.broken = True
     assert isinstance(made.add(1).future.exception(60), DeviceFailed)
@@ -341,7 +341,7 @@ def test_a_run_is_moved_once(line):
 
 
 def test_a_run_nobody_waits_for_is_not_moved(line, gate):
-    """Its asker left while its card was breaking: the other card has nothing to do with it."""
+    """A run whose request left while its device failed is not drawn by the other device."""
     made, first, second = both_awake(line)
     hold = gate()
     first.before_step = second.before_step = hold
@@ -355,7 +355,7 @@ def test_a_run_nobody_waits_for_is_not_moved(line, gate):
 
 
 def test_running_out_of_memory_is_not_the_devices_fault(line):
-    """A picture too large is too large on every card of the make: its asker is told, both cards go on."""
+    """A picture that is too large is an error without a try on the other device; both devices continue."""
 
     def full(recipe, _evaluation):
         if recipe.seed == 1:

@@ -1,4 +1,4 @@
-"""The life of a `ZImageGenerator`: known before it is loaded, honest about what it does, and able to recover."""
+"""`ZImageGenerator`: identity before loading, states, and recovery from errors."""
 
 import json
 import shutil
@@ -177,7 +177,7 @@ def test_a_missing_model_has_no_identity_yet(make):
 
 @pytest.mark.parametrize("state", [ModelMissing("model: not here"), ModelCorrupt("model: half of it")])
 def test_loading_fetches_a_model_that_is_not_whole(make, state):
-    """`load` brings the model here first, tells so, and identity stays unblocked and honest meanwhile."""
+    """`load` downloads the model first, with that state, and `identity` does not block meanwhile."""
     seen: list[object] = []
     here = []
 
@@ -268,7 +268,7 @@ def test_a_long_prompt_is_drawn_with_a_warning(make):
 
 
 def test_the_state_tells_how_much_has_arrived(make):
-    """The share of a download is the bytes that are here of all bytes, as the downloader tells it."""
+    """The share of a download is that of the downloader's report: bytes arrived of all bytes."""
     states = []
     here = []
 
@@ -288,7 +288,7 @@ def test_the_state_tells_how_much_has_arrived(make):
 
 
 def test_a_download_can_be_interrupted(make):
-    """Told to stop, a load ends asleep, not as an error; the next one goes on from what has arrived."""
+    """A stopped load ends in state sleeping, without an error; the next one resumes the download."""
 
     def locate():
         raise ModelMissing("model: not here")
@@ -313,7 +313,7 @@ def test_the_warm_up_leaves_no_trace(make):
 
 
 def test_a_folder_made_with_a_later_library_says_so(make, copy):
-    """Too new a model is told as what it is: which file, which versions, what to do."""
+    """A model that is too new is an error with file, versions and remedy."""
     index = copy / "model_index.json"
     document = json.loads(index.read_text())
     document |= {"_diffusers_version": "9.1.0", "scheduler": ["diffusers", "SchedulerOfTomorrow"]}
@@ -348,7 +348,7 @@ def test_another_architecture_is_refused(make, copy):
 
 
 def test_a_model_can_be_told_to_load_again(make, copy):
-    """What was damaged and has been mended loads in the same process, under the same name."""
+    """A repaired model loads in the same process, with the same identity."""
     generator = make(lambda: copy)
     weights = copy / "vae" / "diffusion_pytorch_model.safetensors"
     whole = weights.read_bytes()
@@ -392,7 +392,7 @@ def test_out_of_memory_is_drawn_thriftily_under_its_own_identity(make, evaluatio
 
 
 def test_out_of_memory_twice_is_an_error_and_no_end(make):
-    """The second failure is told with what fits; the generator lives on and draws the usual bits."""
+    """The second failure is an error with a size that fits; the generator still draws the usual bits afterwards."""
     generator = make()
     before = draw(generator, replace(QUICK, width=128))
     with pytest.raises(OutOfMemory, match=r"^cpu: too little memory for 128x64 as float32\+vae-tiling; try half of it"):
