@@ -305,7 +305,7 @@ def test_bad_input_names_the_field_and_the_rule(fake: Fake, open_page):
     expect(page.locator(".zi-wrong")).to_have_count(0)
 
 
-def test_a_failed_run_is_told_with_its_request_id(fake: Fake, open_page):
+def test_a_failed_run_is_reported_with_its_request_id(fake: Fake, open_page):
     """An exception of the generator becomes a readable message with the id from the log; the next request works."""
 
     def fail(_recipe: object, _evaluation: int) -> None:
@@ -373,7 +373,7 @@ def test_the_demo_says_that_it_is_one(demo: Demo, open_page):
         expect(note).to_contain_text(words)
 
 
-def test_model_state_is_told_and_a_hidden_page_asks_nothing(fake: Fake, open_page, watch: Watch):
+def test_model_state_is_reported_and_a_hidden_page_asks_nothing(fake: Fake, open_page, watch: Watch):
     """Loading with phase and share, trouble with its remedy, then ready; no request while the page is hidden."""
     before = fake.generator.state
     try:
@@ -423,7 +423,7 @@ def test_a_phone_reaches_everything(fake: Fake, open_page):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_a_dead_server_is_told(fake: Fake, open_page, watch: Watch):
+def test_a_dead_server_is_reported(fake: Fake, open_page, watch: Watch):
     """When the server does not answer, the page says so instead of nothing."""
     page = open_page(fake.url)
     page.route("**/generate", lambda route: route.abort())

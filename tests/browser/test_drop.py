@@ -285,7 +285,7 @@ def test_a_reload_while_a_file_is_read(fake: Fake, open_page, saved):
     expect(panel(page)).to_contain_text("a castle in the clouds")
 
 
-def test_a_server_that_is_gone_is_told(fake: Fake, open_page, watch: Watch):
+def test_a_server_that_is_gone_is_reported(fake: Fake, open_page, watch: Watch):
     """No answer is said as that, not as a fault of the file."""
     page = open_page(fake.url)
     page.route("**/png-info", lambda route: route.abort())

@@ -337,7 +337,7 @@ def test_full_size_leads_through_the_list(fake: Fake, open_page):
 
 
 @pytest.mark.usefixtures("folder")
-def test_trouble_is_told_and_passes(fake: Fake, open_page, watch: Watch):
+def test_trouble_is_reported_and_passes(fake: Fake, open_page, watch: Watch):
     """An index that cannot be read and a server that is gone are said; what is listed stays; trying again helps."""
     draw(fake, "outlives trouble")
     page = open_page(fake.url)
@@ -359,7 +359,7 @@ def test_trouble_is_told_and_passes(fake: Fake, open_page, watch: Watch):
     watch.errors.clear()  # the browser's own line about the aborted request
 
 
-def test_a_refused_deletion_is_told_where_it_was_asked(fake: Fake, folder: Path, open_page):
+def test_a_refused_deletion_is_reported_where_it_was_asked(fake: Fake, folder: Path, open_page):
     """When a file cannot be deleted, the question stays open with the reason, and the picture stays listed."""
     draw(fake, "cannot be deleted")
     page = open_page(fake.url)

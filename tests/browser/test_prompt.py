@@ -12,7 +12,7 @@ from .conftest import Fake, Watch, generate, holding, seed, wait_with, write
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
 
-def test_tokens_are_counted_while_somebody_types(fake: Fake, open_page):
+def test_tokens_are_counted_during_typing(fake: Fake, open_page):
     """The count follows the prompt and its limit, and is not there where there is no prompt."""
     page = open_page(fake.url)
     expect(page.locator(".zi-count")).to_be_hidden()

@@ -141,7 +141,7 @@ def test_a_duplicated_tab_does_not_take_the_job_over(fake: Fake, open_page, hold
     expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
 
 
-def test_a_broken_connection_is_told_and_a_restarted_server_forgets_the_job(tmp_path, gate, open_page, watch: Watch):
+def test_a_lost_connection_is_reported_and_a_restarted_server_forgets_the_job(tmp_path, gate, open_page, watch: Watch):
     """While the server is away the card says so; come back without the job, it says what to do, and that works."""
     door = gate(3)
     with serving(FakeGenerator(before_step=door), tmp_path) as url:

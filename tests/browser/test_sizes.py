@@ -126,7 +126,7 @@ class TestPicking:
         pick(page, "4:3")
         expect_size(page, 1728, 1296)
 
-    def test_a_wrong_side_is_told_while_it_is_typed(self, models: str, open_page: Callable[..., Page]):
+    def test_a_wrong_side_is_reported_while_it_is_typed(self, models: str, open_page: Callable[..., Page]):
         """A side that is no multiple of 16, or out of bounds, is named with the nearest right one to press."""
         page = open_page(models)
         hint, width = page.locator("#zi-side-hint"), page.locator("#zi-width input")

@@ -116,7 +116,7 @@ def test_every_message_can_be_read_in_the_source(said: list[Message]):
 
 
 @pytest.mark.browser
-def test_everything_the_server_can_say_is_told_in_chinese(chinese: Page, said: list[Message]):
+def test_every_message_of_the_server_is_translated(chinese: Page, said: list[Message]):
     """Errors, refusals, warnings, phases, faults: each is translated, with all its placeholders."""
     texts = [message.text for message in said if message.legible and message.place not in RULES | PREFIXED]
     assert_chinese(chinese, texts)
@@ -127,7 +127,7 @@ def test_everything_the_server_can_say_is_told_in_chinese(chinese: Page, said: l
 
 
 @pytest.mark.browser
-def test_every_rule_of_a_body_is_told_in_chinese(chinese: Page):
+def test_every_rule_of_a_body_is_translated(chinese: Page):
     """Every error of every field of every body is shown in Chinese."""
     complaints = list(dict.fromkeys(itertools.chain.from_iterable(map(_complaints, _bodies(BaseModel)))))
     assert len(complaints) > 100
@@ -135,7 +135,7 @@ def test_every_rule_of_a_body_is_told_in_chinese(chinese: Page):
 
 
 @pytest.mark.browser
-def test_every_rule_of_an_address_is_told_in_chinese(fake: Fake, chinese: Page):
+def test_every_rule_of_a_url_is_translated(fake: Fake, chinese: Page):
     """Likewise for the parameters of a URL."""
     complaints = list(dict.fromkeys(_refused_queries(fake.url)))
     assert len(complaints) > 5
@@ -180,7 +180,7 @@ def test_errors_and_warnings_reach_the_card_in_chinese(fake: Fake, chinese: Page
 
 
 @pytest.mark.browser
-def test_the_state_of_the_model_is_told_in_chinese(fake: Fake, open_page):
+def test_the_state_of_the_model_is_translated(fake: Fake, open_page):
     """The line about the model shows the phase of a load, and errors with their remedy."""
     before = fake.generator.state
     try:

@@ -271,7 +271,7 @@ def test_fingers_pinch_and_swipe(pictures: Callable[..., Page]):
     expect(page.locator(VIEWER)).to_contain_text("2 / 3")
 
 
-def test_a_picture_that_is_gone_is_told(fake: Fake, open_page: Callable[..., Page], watch: Watch):
+def test_a_picture_that_is_gone_is_reported(fake: Fake, open_page: Callable[..., Page], watch: Watch):
     """A deleted picture leaves words, not a broken image, and its neighbours can still be seen."""
     page = open_page(fake.url)
     page.evaluate(

@@ -188,7 +188,7 @@ def test_a_sleeping_generator_wakes_when_asked(asleep):
     assert np.array_equal(draw(asleep, RED_ON_BLUE), first)
 
 
-def test_nobody_else_has_drawn_yet(asleep):
+def test_there_is_one_identity_before_the_first_picture(asleep):
     """Before anything went wrong a picture can be stored under one identity only, whatever its size."""
     identity = asleep.identity()
     assert asleep.identities(RED_ON_BLUE) == (identity,)

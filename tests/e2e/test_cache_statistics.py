@@ -133,7 +133,7 @@ def test_two_servers_on_one_workspace_add_up(serve, tmp_path):
     assert [block["lifetime"]["hits_disk"] for block in blocks] == [1, 1]
 
 
-def test_a_herd_is_counted_by_head(serve, gate, tmp_path):
+def test_simultaneous_requests_are_counted_one_by_one(serve, gate, tmp_path):
     """Eight who ask at once are one miss and seven shared, one picture drawn, and one hit for each who comes later."""
     house = serve(gate(), database=tmp_path / "zimage.sqlite3")
     askers = [threading.Thread(target=house.image) for _ in range(8)]
@@ -155,7 +155,7 @@ def test_a_herd_is_counted_by_head(serve, gate, tmp_path):
     assert process["gpu_seconds_saved"] == pytest.approx(8 * process["gpu_seconds"])
 
 
-def test_who_hangs_up_is_counted_as_gone(serve, gate, tmp_path):
+def test_a_client_that_disconnects_is_counted_as_gone(serve, gate, tmp_path):
     """A client that closes its connection is neither hit nor miss nor failure."""
     house = serve(gate(), database=tmp_path / "zimage.sqlite3")
     with pytest.raises(Exception, match="timed out"):

@@ -101,7 +101,7 @@ def test_a_slow_line_is_no_attack():
     assert bounds.body_seconds + largest / bounds.body_rate > largest / 20_000
 
 
-def test_those_who_wait_are_never_cut(serve, gate):
+def test_waiting_requests_are_never_cut(serve, gate):
     """A picture may take longer than these time limits: requests for it wait, and so do event streams."""
     gate = gate()
     house = serve(gate, web={"bounds": HASTY})

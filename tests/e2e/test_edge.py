@@ -235,7 +235,7 @@ def test_with_the_password(locked, path, headers):
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_health_tells_strangers_status_and_time_only(locked, path):
+def test_health_without_credentials_has_status_and_time_only(locked, path):
     """Open for watchdogs without a password, all of it with one."""
     unauthenticated = json.loads(locked.raw("GET", path).body)
     assert set(unauthenticated) == {"status", "timestamp"}
@@ -307,7 +307,7 @@ def test_other_methods(house, expect_error, path, allow):
 
 @pytest.mark.parametrize("path", ["/no/such", "/nothing.png", "/jobs/", "/jobs/x/y", "/gradio", "/%00", "/generate/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_addresses_nobody_has(house, expect_error, method, path):
+def test_unknown_addresses(house, expect_error, method, path):
     """Left over for the page, which does not know them either: our shape, and where to read what there is."""
     assert "/docs" in expect_error(house.raw(method, path), 404, "not_found")
 
@@ -368,7 +368,7 @@ def test_names_that_no_file_can_have(house, expect_error, path):
     expect_error(house.raw("GET", path), 404, "not_found")
 
 
-def test_what_nobody_foresaw_on_the_page(house, expect_error, monkeypatch, caplog):
+def test_an_unexpected_exception_on_the_page(house, expect_error, monkeypatch, caplog):
     """An error in Gradio is answered in our shape, too."""
 
     def broken(*_args, **_kwargs):
@@ -404,7 +404,7 @@ def test_a_length_that_is_none(house, length):
     assert house.client.get("/health").status_code == 200
 
 
-def test_what_nobody_foresaw(serve, expect_error, caplog):
+def test_an_unexpected_exception(serve, expect_error, caplog):
     """A bug of ours: 500 in our shape with the request id and all stamps, the traceback in the log alone."""
     house = serve()
 

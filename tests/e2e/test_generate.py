@@ -89,7 +89,7 @@ def test_with_the_cache_off_the_header_says_bypass(serve):
         ("image/webp", False),
     ],
 )
-def test_png_for_who_asks_for_it(house, accept, png):
+def test_png_on_request(house, accept, png):
     """With `Accept: image/png` the stored bytes come at once, with key and seed beside them; several stay JSON."""
     image = house.image(prompt="png please")
     answer = house.generate({"Accept": accept}, prompt="png please")
@@ -318,7 +318,7 @@ def test_lookup_tells_without_doing(serve):
     assert house.image()["source"] == "disk"
 
 
-def test_who_hangs_up_stops_the_run_within_a_step(serve, gate):
+def test_a_client_that_disconnects_stops_the_run_within_a_step(serve, gate):
     """The only waiter closes its connection in the middle: no further step is drawn, nothing is stored."""
     door = gate(evaluation=2, only={7})
     house = serve(door)
@@ -332,7 +332,7 @@ def test_who_hangs_up_stops_the_run_within_a_step(serve, gate):
     assert len(house.stored()) == 1
 
 
-def test_who_hangs_up_leaves_the_others_alone(serve, gate, pool):
+def test_a_client_that_disconnects_does_not_affect_others(serve, gate, pool):
     """When another client waits for the same picture, the run continues, and that client gets it."""
     door = gate(evaluation=2)
     house = serve(door)
@@ -348,7 +348,7 @@ def test_who_hangs_up_leaves_the_others_alone(serve, gate, pool):
     assert door.steps == [(7, step) for step in (1, 2, 3, 4)]
 
 
-def test_who_hangs_up_in_the_queue_gives_the_place_back(serve, gate):
+def test_a_client_that_disconnects_frees_its_place_in_the_queue(serve, gate):
     """A queued picture whose client has disconnected is not drawn, and its place in the queue is free."""
     door = gate(only={1})
     house = serve(door, queue_size=2)
@@ -364,7 +364,7 @@ def test_who_hangs_up_in_the_queue_gives_the_place_back(serve, gate):
     assert [recipe.seed for recipe in house.studio.generator.recipes] == [1, 3]
 
 
-def test_who_hangs_up_while_sending_is_no_trouble(serve, caplog):
+def test_a_client_that_disconnects_while_sending_causes_no_error(serve, caplog):
     """A client that disconnects within its body: no error is logged, and the server continues."""
     house = serve()
     with caplog.at_level(logging.WARNING), socket.create_connection(("127.0.0.1", house.port)) as half:

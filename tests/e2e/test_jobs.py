@@ -302,7 +302,7 @@ def test_a_page_that_comes_back_finds_its_job(serve, gate):
         assert list(story)[-1]["state"] == "done"
 
 
-def test_who_hangs_up_before_the_answer_has_no_job(serve, monkeypatch):
+def test_a_client_that_disconnects_before_the_answer_has_no_job(serve, monkeypatch):
     """A job whose client disconnects before it gets the id is cancelled."""
     answer = tickets_module.Ticket.answer
     monkeypatch.setattr(tickets_module.Ticket, "answer", lambda ticket, _patience: answer(ticket, 3600))
@@ -326,7 +326,7 @@ def test_who_hangs_up_before_the_answer_has_no_job(serve, monkeypatch):
     assert house.studio.generator.recipes == []
 
 
-def test_ids_are_told_to_nobody_else(serve, caplog):
+def test_only_the_client_gets_the_id(serve, caplog):
     """Each is new, none is logged whole, and there is no list of them."""
     house = serve()
     with caplog.at_level(logging.DEBUG):

@@ -56,7 +56,7 @@ def test_a_model_is_loaded_and_freed_by_order(serve):
     assert (only(house)["resident"], house.studio.generator.loads) == (True, 2)
 
 
-def test_a_failed_load_leaves_a_server_that_can_be_told_to_load_again(serve):
+def test_a_failed_load_leaves_a_server_that_can_load_again(serve):
     """Hits are served, `/health` names the remedy, `/ready` says no; after another order, it loads."""
     generator = Stubborn()
     generator.broken = False
@@ -123,7 +123,7 @@ def test_other_methods_are_refused(serve, expect_error, method, path):
     expect_error(serve().client.request(method, path), 405, "method_not_allowed")
 
 
-def test_every_device_is_told_and_the_best_one_speaks(serve):
+def test_every_device_is_listed_and_the_best_one_counts(serve):
     """One broken card of two: the server is healthy and ready, and says which card is broken and why."""
     first, second = Stubborn(), FakeGenerator()
     house = serve(generator=first, mates={"fake": [second]}, preload=True)

@@ -82,7 +82,7 @@ def test_the_style_is_counted_and_not_written(asked):
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_mistakes_are_told_in_our_shape(asked, expect_error, fields, field, told):
+def test_mistakes_are_ordinary_errors(asked, expect_error, fields, field, told):
     """422, the field, the rule."""
     assert told in expect_error(asked(**fields), 422, "invalid_request", field)
 

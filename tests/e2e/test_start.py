@@ -122,7 +122,7 @@ def test_from_the_first_line_to_the_last(server):
     assert out == ""
 
 
-def test_streams_are_told_that_the_server_stops(server):
+def test_streams_report_that_the_server_stops(server):
     """SIGTERM ends jobs before anything is waited for: an open stream gets its last message, and nothing breaks off."""
     url = server.stdout.readline().partition(": ")[2].strip()
     with httpx.Client(base_url=url, timeout=60) as client:

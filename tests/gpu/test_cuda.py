@@ -66,7 +66,7 @@ def test_a_loaded_pipeline_changes_its_plan():
         assert np.array_equal(picture.pixels, first)
 
 
-def test_steps_are_told_when_they_are_done():
+def test_steps_are_reported_when_they_are_done():
     """Progress waits for the card: at each report nothing is left to do on it but what comes next."""
     pipeline = LoadedPipeline(demo_folder(), find_device("cuda"), DevicePlan("float32"))
     idle = []

@@ -88,7 +88,7 @@ def test_a_budget_leaves_out_what_does_not_fit_and_says_so(gpu, tmp_path, capsys
     assert {"plan float32 none", "later start", "sdpa, compiled"} < set(bench.left_out)
 
 
-def test_another_engine_is_measured_or_its_absence_told(gpu, tmp_path, capsys, monkeypatch):
+def test_another_engine_is_measured_or_its_absence_reported(gpu, tmp_path, capsys, monkeypatch):
     """A backend that is not here costs a row that says so, never the run."""
     monkeypatch.setattr(gpu, "BACKENDS", ("_native_math", "no_such"))
     monkeypatch.setattr(torch.nn.Module, "compile", lambda _module, **_options: None)

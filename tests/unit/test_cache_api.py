@@ -71,7 +71,7 @@ async def test_entries_are_listed_newest_first_with_all_that_lists_show(house, c
     assert entry["thumbnail_url"] == f"/images/{old}/thumbnail.webp"
 
 
-async def test_one_entry_is_told_as_lists_tell_it(house, client):
+async def test_one_entry_is_described_as_in_lists(house, client):
     """Asked for by its key, an entry says what the list says, its pin included; being asked for counts nothing."""
     key = await house.draw(asked(1))
     await client.post(f"/cache/{key}/pin")
@@ -232,7 +232,7 @@ async def test_a_prune_is_json(client, content, kind, status, code):
 
 @pytest.mark.parametrize(("method", "path"), [*CHANGES, ("GET", "/cache/{}")])
 @pytest.mark.parametrize("key", [KEY, KEY.upper(), KEY[:-1], KEY + "0", "g" * 64, "..%2F..%2Fx", "x" * 900, "%F0"])
-async def test_keys_nobody_has_are_not_found(client, method, path, key):
+async def test_unknown_keys_are_not_found(client, method, path, key):
     """A key that is stored nowhere, or is none, is a 404 whatever it looks like."""
     message = refused(await client.request(method, path.format(key)), 404, "not_found")
     assert len(message) < 200

@@ -29,7 +29,7 @@ def cards(*statuses: Status, clock=None) -> Cards:
         ([BROKEN], [0]),
     ],
 )
-def test_who_draws(statuses, drawing):
+def test_which_devices_draw(statuses, drawing):
     """Healthy devices draw; without one exactly one device tries, so that every run has a device."""
     made = cards(*statuses)
     assert [card for card in range(len(statuses)) if made.draws(card)] == drawing
@@ -60,7 +60,7 @@ def test_of_broken_cards_the_one_that_rested_longest_is_tried():
         ([BROKEN], []),
     ],
 )
-def test_who_is_loaded_without_a_run(statuses, lacking):
+def test_which_devices_load_without_a_run(statuses, lacking):
     """Sleeping devices are loaded beside a healthy one; where none is awake, none is loaded."""
     made = cards(*statuses)
     assert [card for card in range(len(statuses)) if made.wants_loading(card)] == lacking

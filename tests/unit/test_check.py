@@ -144,7 +144,7 @@ def test_racing_replacement_is_no_finding(tmp_path, tier, entry):
 
 
 @pytest.mark.usefixtures("tier")
-def test_unreadable_files_are_told(tmp_path, entry, monkeypatch):
+def test_unreadable_files_are_reported(tmp_path, entry, monkeypatch):
     """What the disk does not give is a finding of its own: nothing is judged, nothing repaired."""
     really = os.open
 

@@ -97,7 +97,7 @@ def test_some_never_wait(side, plan):
     assert side(**plan).claim()
 
 
-def test_joined_by_one_who_insists(side):
+def test_joined_by_a_request_for_a_new_picture(side):
     """A waiting run continues at once when a request joins it that needs a new picture in any case."""
     mine, theirs = side(), side()
     mine.claim()

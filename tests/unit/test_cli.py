@@ -479,14 +479,14 @@ def test_a_named_model_is_passed_on(stub, monkeypatch):
     ("flags", "mode"),
     [(["--no-cache"], "bypass"), (["--debug"], "bypass"), (["--no-cache", "--cache", "only"], "only")],
 )
-def test_the_server_is_told_of_a_switched_off_cache(stub, flags, mode):
+def test_a_switched_off_cache_is_sent_to_the_server(stub, flags, mode):
     """The command's cache flags are sent to the server as the request's `cache` mode."""
     zimage("generate", "--url", stub.url, *flags)
 
     assert [body["cache"] for body in stub.bodies] == [mode]
 
 
-def test_a_server_error_is_told_in_its_words(stub, bare):
+def test_a_server_error_is_reported_in_its_words(stub, bare):
     """Status 1, the server's sentence, no file."""
     stub.refusal = 503, {"error": {"code": "loading", "message": "Z-Image-Turbo is loading; try again"}}
 
@@ -643,7 +643,7 @@ def test_the_warmup_script(stub):
 
 
 @pytest.mark.usefixtures("fake")
-def test_libraries_are_told_where_models_lie(bare, monkeypatch):
+def test_libraries_get_the_folders_of_models(bare, monkeypatch):
     """Folders and privacy are set before any library that reads them; a person's own folders stay, to be searched."""
     monkeypatch.setenv("HF_HOME", "/mine")
     monkeypatch.delenv("MODELSCOPE_CACHE")

@@ -167,7 +167,7 @@ class TestKeys:
         refused(result, 2, "8 to 64 hex digits")
         assert "\x1b" not in result.stderr
 
-    def test_an_unknown_key_is_told(self, command, stored):
+    def test_an_unknown_key_is_reported(self, command, stored):
         """Nothing begins like this: status 1."""
         stored(1)
         refused(zimage(command, "0" * 64), 1, "no such picture")
@@ -206,7 +206,7 @@ def test_pins_survive_prune_and_clear(stored, cache):
     assert told("clear") == {"entries": 1}
 
 
-def test_clear_takes_pinned_ones_only_when_told(stored, cache):
+def test_clear_takes_pinned_ones_only_with_the_flag(stored, cache):
     """`--pinned` is how to really start anew."""
     cache.pin(stored(1))
     assert told("clear", "--pinned") == {"entries": 1}
@@ -238,7 +238,7 @@ def test_clear_asks_on_a_terminal(stored, cache, typed, status):
     assert (cache.peek(key) is None) == (status == 0)
 
 
-def test_clear_with_yes_asks_nobody(stored):
+def test_clear_with_yes_does_not_ask(stored):
     """A script on a terminal says beforehand that it means it."""
     stored(1)
     ours, theirs = pty.openpty()

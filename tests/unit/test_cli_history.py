@@ -147,7 +147,7 @@ def test_clear(put, workspace):
 
 
 @pytest.mark.parametrize("command", [["clear"], ["delete", "1"]])
-def test_nobody_to_ask(put, command):
+def test_no_terminal_to_confirm_on(put, command):
     """Without a terminal and without --yes nothing is deleted: status 2, and what to do."""
     file = put("a.png")
     refused(zimage(*command), "--yes: is needed")

@@ -177,7 +177,7 @@ def server(monkeypatch):
     return server
 
 
-def test_a_server_is_told_to_load_and_waited_for(server):
+def test_a_server_is_made_to_load_and_waited_for(server):
     """`load` returns when the model is there; `--no-wait` at once."""
     assert document("load", "turbo")["status"] == "healthy"
     assert server.asked == ["POST /models/turbo/load", "GET /models", "GET /models"]
@@ -192,7 +192,7 @@ def test_a_load_that_fails_is_status_1_with_its_remedy(server):
     assert (result.exit_code, result.stderr) == (1, "zimage: too small\n")
 
 
-def test_a_server_is_told_to_unload(server):
+def test_a_server_is_made_to_unload(server):
     """And says that the model sleeps."""
     assert document("unload", "turbo")["status"] == "sleeping"
     assert server.asked == ["POST /models/turbo/unload"]

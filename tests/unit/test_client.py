@@ -54,7 +54,7 @@ def test_generate_sends_the_body_and_returns_the_answer():
 
 
 @pytest.mark.parametrize("status", [401, 404, 422, 503, 507])
-def test_a_refusal_is_told_in_the_servers_words(status):
+def test_a_refusal_is_reported_in_the_servers_words(status):
     """The server knows best what to do."""
     with pytest.raises(ServerError, match=r"^the queue is full; ask again$"):
         make_client(Server(httpx.Response(status, json=REFUSAL))).generate({})
@@ -138,7 +138,7 @@ def test_a_server_that_never_is_ready(naps):
     assert naps == []
 
 
-def test_nobody_there_until_the_end(naps):
+def test_no_server_until_the_end(naps):
     """The error has the reason of the last attempt."""
     with pytest.raises(ServerError, match=r"is not ready after 0 s: Connection refused$"):
         make_client(Server(httpx.ConnectError("Connection refused"))).wait_until_ready(0)

@@ -57,7 +57,7 @@ def test_the_overview_has_one_moment_of_everything(cache, tmp_path):
     assert told["lifetime"]["hit_ratio"] == 1.0
 
 
-def test_pins_are_told_by_whether_there_is_a_picture(curator, cache, entry):
+def test_a_pin_needs_a_picture(curator, cache, entry):
     """Unpinning what was not pinned is no error, pinning or unpinning nothing is."""
     key = entry(1).record.key
     assert not curator.pin(key)

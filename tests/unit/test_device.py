@@ -76,7 +76,7 @@ def test_a_torch_without_cuda_cannot_use_the_card(monkeypatch):
 
 
 @pytest.mark.parametrize("function", ["cuInit", "cuDeviceGetCount", "cuDeviceTotalMem_v2"])
-def test_a_driver_in_trouble_is_told_and_passed_over(monkeypatch, caplog, function):
+def test_a_failing_driver_is_logged_and_ignored(monkeypatch, caplog, function):
     """A driver that answers with an error (say, an unloaded kernel module) leaves the CPU, with one warning."""
     with_driver(monkeypatch, FakeDriver(**{function: 999}))
     assert cuda_devices() == []
@@ -111,7 +111,7 @@ def test_cuda_without_cards_is_refused():
         find_device("cuda", list)
 
 
-def test_mates_are_the_other_cards_of_the_same_make():
+def test_peers_are_the_other_devices_of_the_same_make():
     """`auto` draws on all of them; another make, an explicit choice and the CPU have none."""
     second, third = (replace(H200, torch_name=f"cuda:{number}") for number in (1, 3))
     cards = [H200, second, replace(T4, torch_name="cuda:2"), third]

@@ -980,7 +980,7 @@ def test_prune(root, entry, bytes_below):
     assert DiskTier(root, max_bytes=0).prune(to_bytes=0).entries == 3
 
 
-def test_lists_without_anybody_having_scanned(root, entry):
+def test_lists_before_any_scan(root, entry):
     """Entries of another time, index lost, no scan so far: all are listed, with everything that is known of them."""
     first = DiskTier(root, max_bytes=0)
     for seed in range(5):

@@ -83,7 +83,7 @@ def test_progress_is_bytes_of_bytes(site, repo, source):
 
 
 @both
-def test_a_complete_copy_asks_nobody(site, repo, source):
+def test_a_complete_copy_needs_no_network(site, repo, source):
     """The second download is instant: not one request."""
     first = site.downloader(source).download(repo)
     site.hub.asked.clear()
@@ -93,7 +93,7 @@ def test_a_complete_copy_asks_nobody(site, repo, source):
 
 
 @both
-def test_a_hub_that_dies_in_mid_file_is_told(site, repo, trouble, source):
+def test_a_hub_that_breaks_off_in_a_file_is_reported(site, repo, trouble, source):
     """One line says so; the next download fetches nothing again that was finished."""
     site.hub.troubles[BIG] = trouble(cut_at=4_000_000)
     with pytest.raises(ModelMissing, match=source) as caught:
@@ -144,7 +144,7 @@ def test_a_file_the_hub_lacks_is_named(site, repo, source):
 
 
 @both
-def test_an_unknown_id_is_told(site, source):
+def test_an_unknown_id_is_reported(site, source):
     """404 is one line with the id, and leaves nothing behind that looks like a copy."""
     with pytest.raises(ModelMissing, match="no-one/nothing") as caught:
         site.downloader(source).download("no-one/nothing")
@@ -160,7 +160,7 @@ def test_the_second_hub_steps_in(site, repo, caplog):
     assert f"modelscope did not deliver {repo}" in caplog.text
 
 
-def test_without_a_network_every_reason_is_told(site, repo):
+def test_without_a_network_every_reason_is_reported(site, repo):
     """One line names the model, each hub, and what to do."""
     nowhere = {"MODELSCOPE_ENDPOINT": "http://127.0.0.1:1", "HF_ENDPOINT": "http://127.0.0.1:1"}
     with pytest.raises(ModelMissing) as caught:
@@ -172,7 +172,7 @@ def test_without_a_network_every_reason_is_told(site, repo):
 
 
 @both
-def test_a_disk_that_is_too_small_is_told_before_the_first_byte(site, repo, source):
+def test_a_disk_that_is_too_small_is_reported_before_the_first_byte(site, repo, source):
     """The listing's sizes against what is free: nothing is fetched that cannot fit."""
     site.hub.sizes[BIG] = 10**15
     with pytest.raises(ModelMissing, match=r"too full: .* GiB are still to fetch and .* GiB are free.*--model-cache"):
@@ -270,7 +270,7 @@ def test_a_plain_folder_is_repaired_where_it_lies(site, repo, source, tmp_path):
     assert {asked.partition("@")[0] for asked in site.hub.asked} == {BIG}
 
 
-def test_a_root_that_cannot_be_written_is_told(site, repo):
+def test_a_root_that_cannot_be_written_is_reported(site, repo):
     """One line with the folder and the way out; no request."""
     site.root.write_text("in the way")
     with pytest.raises(ModelMissing, match=r"model cache cannot be written .*--model-cache"):

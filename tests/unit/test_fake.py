@@ -54,7 +54,7 @@ def test_it_notices_being_used_by_two_threads():
     assert generator.most_at_once == 2
 
 
-def test_it_can_draw_as_somebody_else():
+def test_it_can_draw_under_another_identity():
     """A retry under another plan names who really drew; the pixels are still the recipe's."""
     other = identity(precision="uint8+thrifty")
     drawing = draw(FakeGenerator(draws_as=other, warnings=("slow",)))

@@ -103,7 +103,7 @@ def test_a_server_tells_how_far_its_download_is_and_then_draws(start):
     assert server.stop() in {0, -15}
 
 
-def test_a_server_that_fetches_stops_when_told(start):
+def test_a_server_that_fetches_stops_on_a_signal(start):
     """Neither the server nor its download survive an order to stop, and what has arrived is kept."""
     server, _hub = start
     server.until(lambda h: (h["share"] or 0) > 0.2)

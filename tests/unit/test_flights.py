@@ -171,7 +171,7 @@ def test_a_refresh_on_board_ignores_what_is_found(flights, entry, keep):
     assert flights.start(leader.run, 0.0)
 
 
-def test_nothing_is_found_for_a_run_nobody_waits_for(flights, entry):
+def test_nothing_is_found_for_a_run_without_waiters(flights, entry):
     """A look that ends after the last waiter left ends nothing else."""
     seat = flights.join([plan()])[0]
     flights.leave(seat)
@@ -182,14 +182,14 @@ def test_nothing_is_found_for_a_run_nobody_waits_for(flights, entry):
 
 
 @pytest.mark.parametrize("order", [(True, False), (False, True)])
-def test_any_asker_who_wants_it_stored_gets_it_stored(flights, entry, order):
+def test_any_request_that_wants_it_stored_gets_it_stored(flights, entry, order):
     """A bypass and a normal ask on one run, in either order: it is stored."""
     for keep in order:
         seat = flights.join([plan(keep=keep)])[0]
     assert flights.resolve(seat.run, entry(1))
 
 
-def test_nobody_wants_it_stored(flights, entry):
+def test_no_request_wants_it_stored(flights, entry):
     """A run of bypasses alone is over when it is resolved: no `land` is owed, the next ask starts anew."""
     seat = flights.join([plan(keep=False)])[0]
     flights.start(seat.run, 0.0)
@@ -198,7 +198,7 @@ def test_nobody_wants_it_stored(flights, entry):
     assert flights.join([plan()])[0].leads
 
 
-def test_an_error_reaches_everybody_once(flights):
+def test_an_error_reaches_all_waiters_once(flights):
     """All waiting requests get the error; the next request starts a new run."""
     seats = [flights.join([plan()])[0] for _ in range(3)]
     flights.start(seats[0].run, 0.0)
@@ -211,7 +211,7 @@ def test_an_error_reaches_everybody_once(flights):
     assert not newcomer.run.future.done()
 
 
-def test_no_asker_can_cancel_the_future(flights):
+def test_no_request_can_cancel_the_future(flights):
     """The shared future cannot be cancelled: one request's end does not affect the others."""
     seat = flights.join([plan()])[0]
     assert not seat.run.future.cancel()
@@ -243,7 +243,7 @@ def test_one_user_never_fills_the_queue():
     assert flights.room("ann") == 1
 
 
-def test_sharing_counts_for_nobody():
+def test_shared_runs_count_for_no_user():
     """Who joins another user's run takes no place of their own, and the run stays that user's."""
     flights = Flights(capacity=8)
     flights.join([plan(key, user="ann") for key in "abc"])
@@ -279,7 +279,7 @@ def test_the_same_key_twice_in_one_ask_is_one_run():
     assert small.pending == 1
 
 
-def test_closing_tells_everybody(flights, entry):
+def test_closing_reaches_all_waiters(flights, entry):
     """Closing cancels runs that are not being drawn, finishes the others, and accepts no more requests."""
     waiting, drawing, drawn = (flights.join([plan(key)])[0] for key in "abc")
     flights.start(drawing.run, 0.0)

@@ -391,7 +391,7 @@ def test_pages_are_stable_under_additions(history, put):
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "1", "1_2_3", "1_2; DROP TABLE", "9" * 40 + "_1"])
-def test_a_cursor_of_somebody_else(history, cursor):
+def test_a_foreign_cursor(history, cursor):
     """An invalid cursor is an `InvalidRequest`."""
     with pytest.raises(InvalidRequest, match="cursor: ") as caught:
         history.page(cursor=cursor)

@@ -39,14 +39,14 @@ def certificate(message: str) -> ssl.SSLCertVerificationError:
         (NotFetched("the disk of /x is too full"), "^the disk of /x is too full$"),
     ],
 )
-def test_what_can_be_mended_is_told_however_deep_it_lies(dress, cause, words):
+def test_a_cause_with_a_remedy_is_reported_however_deep_it_is(dress, cause, words):
     """A full disk, a read-only folder, a wrong clock: the remedy comes first, in any client's wrapping."""
     told = reason(dress(cause))
     assert re.search(words, told)
     assert "\n" not in told
 
 
-def test_anything_else_is_told_in_its_own_first_line():
+def test_any_other_cause_is_reported_by_its_first_line():
     """Of several failed files the first is named."""
     assert reason(RuntimeError("first\nsecond")) == "first"
     assert reason(RuntimeError()) == "RuntimeError"

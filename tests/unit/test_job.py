@@ -76,7 +76,7 @@ async def test_pictures_come_in_the_order_asked_for(desk, entry):
     assert [outcome.seconds_saved for outcome in outcomes] == [0.0, 1.5, 0.0]
 
 
-async def test_only_who_led_generated_it(desk, entry):
+async def test_only_the_leader_generated_it(desk, entry):
     """The run's picture is "generated" for its leader and "shared" for all others, with the GPU-seconds saved."""
     leader, other = desk.job("a"), desk.job("a")
     desk.draw("a", entry(1))
@@ -84,7 +84,7 @@ async def test_only_who_led_generated_it(desk, entry):
     assert (await other.outcomes())[0].seconds_saved == 1.5
 
 
-async def test_what_was_found_after_all_is_a_hit_for_everybody(desk, entry):
+async def test_what_was_found_after_all_is_a_hit_for_all(desk, entry):
     """The second look found it: leader and others alike report the tier."""
     jobs = [desk.job("a"), desk.job("a")]
     desk.flights.found(desk.flights.runs["a"], Landing(entry(1), Source.DISK))
@@ -135,7 +135,7 @@ async def test_a_timeout_leaves_the_shared_run_alone(desk, entry):
     assert [outcome.entry for outcome in await patient.outcomes()] == [entry(1)]
 
 
-async def test_what_is_there_is_told_without_ending_the_job(desk, entry):
+async def test_finished_pictures_are_reported_without_ending_the_job(desk, entry):
     """Pictures are shown as they come, failures as missing; statistics count them once, at the end."""
     job = desk.job("a", Landing(entry(2), Source.DISK), "c")
     desk.draw("c", entry(3))
@@ -159,7 +159,7 @@ async def test_a_job_has_begun_when_a_generator_turned_to_it(desk, entry):
     assert job.begun
 
 
-async def test_who_watches_is_counted(desk):
+async def test_watchers_are_counted(desk):
     """Two watch one run: it is watched until both stopped, or left; watching twice is watching once."""
     jobs = desk.job("a"), desk.job("a")
     (run,) = jobs[0].pending

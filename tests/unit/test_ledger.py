@@ -60,7 +60,7 @@ def test_hits_in_another_process_save_from_eviction(make, entry):
     assert mine.victim(set()) == "b" * 64
 
 
-def test_uses_not_told_yet_are_not_lost(make, entry):
+def test_uses_not_written_yet_are_not_lost(make, entry):
     """News about a key do not overwrite what was counted here meanwhile; nothing is counted twice."""
     mine, theirs = make(), make()
     mine.write("a" * 64, WHOLE, _record(entry))
@@ -79,7 +79,7 @@ def test_uses_not_told_yet_are_not_lost(make, entry):
     assert mine.get("a" * 64).frequency == theirs.get("a" * 64).frequency == 4
 
 
-def test_uses_are_told_once(make, entry):
+def test_uses_are_written_once(make, entry):
     """A use that was written with a row is not written again by a later flush."""
     mine, theirs = make(), make()
     mine.write("a" * 64, WHOLE, _record(entry))

@@ -59,7 +59,7 @@ def test_warnings_of_one_kind_are_few_whatever_they_say(log):
     assert len(log.handler._windows) == 1  # noqa: SLF001 - what it keeps of each kind takes memory and shows nowhere
 
 
-def test_the_event_loops_complaints_are_one_a_minute(log):
+def test_the_event_loops_errors_are_logged_once_a_minute(log):
     """It cannot accept connections while no file can be opened, and says so for each try."""
     loop = logging.LogRecord(
         "asyncio", logging.ERROR, "base_events.py", 1, "socket.accept() out of resource", None, None

@@ -57,7 +57,7 @@ def test_the_roots_come_in_the_contracts_order():
     assert [str(root) for root in search_roots(Path("/ms"), workspace, environ, home)][:2] == ["/ms", "/hf"]
 
 
-def test_a_root_below_nobodys_home_is_a_folder_that_is_not_there():
+def test_a_root_below_an_unknown_users_home_is_a_missing_folder():
     """A variable of the hubs that names a user this machine does not have stops no start."""
     roots = search_roots(None, Path("/w"), {"HF_HOME": "~nobody-of-that-name/hf"}, Path("/home/me"))
     assert roots[0] == Path("~nobody-of-that-name/hf")
@@ -273,7 +273,7 @@ def test_a_root_that_may_not_be_entered_is_passed_over(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["read_bytes", "exists"])
-def test_a_copy_that_may_not_be_read_is_told(model, monkeypatch, way):
+def test_a_copy_that_may_not_be_read_is_reported(model, monkeypatch, way):
     """The line names the file, the system's reason, and what to check; fetching again is not advised."""
     refuse(monkeypatch, way, model / "vae")
     with pytest.raises(ModelCorrupt, match=r"vae.* cannot be read \(Permission denied\); check its permissions"):

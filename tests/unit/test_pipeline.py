@@ -212,7 +212,7 @@ def test_weights_in_8_bits_draw_the_same_picture_nearly(pipeline):
     assert 0 < difference < 8
 
 
-def test_an_unknown_attention_is_told_with_the_way_out():
+def test_an_unknown_attention_is_reported_with_the_way_out():
     """A backend that cannot be used here names itself and the remedy, and is no damaged model."""
     with pytest.raises(GeneratorError, match=r"^attention: 'no_such' cannot be used here .*--attention auto"):
         LoadedPipeline(demo_folder(), CPU, make_plan(CPU), Engine(attention="no_such"))
@@ -260,7 +260,7 @@ def test_tokens_are_counted_with_the_template(pipeline):
     assert pipeline.count_tokens("red circle") > empty
 
 
-def test_a_prompt_that_is_cut_is_told(pipeline):
+def test_a_truncated_prompt_has_a_warning(pipeline):
     """More tokens than are read is a warning naming both numbers; a token less is none."""
     text = "red " * 200
     tokens = pipeline.count_tokens(text)
@@ -270,7 +270,7 @@ def test_a_prompt_that_is_cut_is_told(pipeline):
     assert warning.startswith(f"prompt: {tokens} tokens, but only the first {tokens - 1} were read")
 
 
-def test_a_negative_prompt_that_is_cut_is_told(pipeline):
+def test_a_truncated_negative_prompt_has_a_warning(pipeline):
     """The negative prompt has the same limit, and no effect, hence no warning, without guidance."""
     recipe = replace(RECIPE, negative_prompt="red " * 200, max_sequence_length=64)
     [warning] = pipeline.warnings(recipe)
@@ -461,7 +461,7 @@ def test_what_ran_out_of_memory_can_be_unloaded():
     assert caught.value.code == "out_of_memory"
 
 
-def test_a_stranger_s_error_is_translated(pipeline):
+def test_a_library_s_error_is_translated(pipeline):
     """Whatever else goes wrong is `GenerationFailed` in one line, with the original as its cause."""
     original = RuntimeError("shape mismatch\nand a page of it")
     with pytest.raises(GenerationFailed, match=r"^the pipeline failed: RuntimeError: shape mismatch$") as caught:

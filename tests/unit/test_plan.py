@@ -76,7 +76,7 @@ def test_int8_can_be_asked_for():
 
 
 @pytest.mark.parametrize(("device", "precision"), [(RTX_4060, "auto"), (H200, "int8"), (CPU, "int8")])
-def test_int8_without_torchao_is_told_with_its_remedies(torchao, device, precision):
+def test_int8_without_torchao_is_reported_with_its_remedies(torchao, device, precision):
     """One line naming the card, why, and both ways out: the extra, or an offload that needs no 8 bits."""
     torchao(False)
     with pytest.raises(SettingsError, match=rf"{device.name}.*zimage-cache\[int8\].*--offload group"):

@@ -239,7 +239,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("content", BAD.values(), ids=BAD)
-def test_bad_files_are_the_askers_mistake(content):
+def test_bad_files_are_invalid_requests(content):
     """Every invalid upload raises one error that names the field, without a crash and without gigabytes of memory."""
     with pytest.raises(InvalidRequest, match="must be a PNG") as caught:
         png.describe(content)

@@ -37,7 +37,7 @@ def test_users_take_turns():
     assert [queue.take() for _ in range(6)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
-def test_who_comes_back_goes_to_the_end_of_the_round():
+def test_a_returning_user_goes_to_the_end_of_the_round():
     """A user whose lane ran empty gains nothing by coming back at once."""
     queue = filled(("a1", "ann"), ("b1", "bob"), ("b2", "bob"))
     assert queue.take() == "a1"
@@ -135,7 +135,7 @@ def test_nothing_is_taken_before_its_taker_is_ready():
     assert taken == ["a2"]
 
 
-def test_who_has_something_better_to_do_gives_up():
+def test_an_interrupted_take_gives_up():
     """`unless` and `seconds` end the wait with nothing; what waits in the queue stays there."""
     queue = filled(("a1", "ann"))
     assert queue.take(unless=lambda: True) is None

@@ -267,7 +267,7 @@ async def test_n_is_admitted_whole_or_refused(studio, gate):
     assert sorted(drawn_seeds(made)) == [1, 2, 3]
 
 
-async def test_one_asker_does_not_fill_the_queue_for_others(studio, gate):
+async def test_one_client_does_not_fill_the_queue_for_others(studio, gate):
     """Batches until it is refused: another user is ready and drawn, this one is neither; then there is room again."""
     door = gate()
     made = studio(door)
@@ -406,7 +406,7 @@ async def test_a_token_lives_ten_minutes(studio, monkeypatch):
     "order",
     [(CacheMode.BYPASS, CacheMode.USE), (CacheMode.USE, CacheMode.BYPASS), (CacheMode.REFRESH, CacheMode.BYPASS)],
 )
-async def test_if_any_asker_wants_it_stored_it_is(studio, gate, order):
+async def test_if_any_request_wants_it_stored_it_is(studio, gate, order):
     """A bypass request and another one on one run: one generation, stored, and the bypass request has its own token."""
     door = gate()
     made = studio(door)
@@ -462,7 +462,7 @@ async def test_one_copy_for_people_a_generation_none_a_hit(studio):
     assert all(name.startswith("image_2") and key8 in name and name.endswith(".png") for name in names)
 
 
-async def test_an_output_folder_out_of_reach_costs_nobody_a_picture(studio, caplog):
+async def test_an_output_folder_out_of_reach_loses_no_picture(studio, caplog):
     """People may even put a file in the folder's place: one warning, and the picture all the same."""
     made = studio()
     (made.root / "output_image").write_text("in the way")
@@ -504,7 +504,7 @@ async def test_what_was_just_handed_out_is_not_fresh(studio, mode):
     released.set()
 
 
-async def test_a_second_asker_between_picture_and_answer_shares(studio, monkeypatch):
+async def test_a_second_request_between_picture_and_answer_shares(studio, monkeypatch):
     """Who joins while the picture is being encoded waited for it: the same run, the same picture."""
     made = studio()
     encoding, released = hold_encoding(monkeypatch)
@@ -554,7 +554,7 @@ async def test_a_failed_write_still_returns_the_picture(studio, caplog):
     (made.root / "cache").unlink()
 
 
-async def test_stored_under_who_really_drew_it(studio):
+async def test_stored_under_the_identity_that_drew_it(studio):
     """A retry under another plan drew it: stored under that identity, never under the one that was asked."""
     other = identity(precision="uint8+tiling")
     made = studio(generator=FakeGenerator(draws_as=other))
@@ -647,7 +647,7 @@ async def test_the_last_to_go_stops_the_run_within_one_step(studio, gate):
     assert door.steps == [(7, 1), (7, 1), (7, 2), (7, 3), (7, 4)]
 
 
-async def test_who_leaves_the_queue_is_not_drawn(studio, gate):
+async def test_a_run_without_waiters_in_the_queue_is_not_drawn(studio, gate):
     """A queued run without waiting requests leaves the queue before it is drawn."""
     door = gate(only={1})
     made = studio(door, queue_size=2)
@@ -664,7 +664,7 @@ async def test_who_leaves_the_queue_is_not_drawn(studio, gate):
     assert drawn_seeds(made) == [1, 3]
 
 
-async def test_what_is_drawn_is_stored_even_if_everybody_left(studio, monkeypatch):
+async def test_what_is_drawn_is_stored_even_without_waiters(studio, monkeypatch):
     """Once pixels exist the picture is encoded and stored: the next ask finds it."""
     made = studio()
     encoding, released = hold_encoding(monkeypatch)
@@ -702,7 +702,7 @@ async def test_a_request_waits_as_long_as_it_may(studio, gate):
     assert made.stored == set()
 
 
-async def test_all_waiters_get_the_error_and_nobody_after_them(studio, gate):
+async def test_all_waiters_get_the_error_and_later_requests_do_not(studio, gate):
     """A failing run fails all who wait for it, once; the next ask is drawn as if nothing had happened."""
     door = gate()
     trouble = [OutOfMemory("the card is full")]
@@ -878,7 +878,7 @@ async def test_phases_from_the_prompt_to_the_pixels(studio):
     assert seen == [("encoding", 0), ("drawing", 1), ("decoding", 4)]
 
 
-async def test_who_watches_sees_the_picture_growing(studio, gate):
+async def test_watched_jobs_have_previews(studio, gate):
     """A watched job's progress has the preview; for a job that is not watched none is made."""
     door = gate(evaluation=3)
     made = studio(generator=FakeGenerator(preview=b"small", before_step=door))

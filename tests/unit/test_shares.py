@@ -16,7 +16,7 @@ def _fill(shares: Shares, user: str) -> int:
     return taken
 
 
-def test_who_takes_all_that_is_allowed_leaves_room():
+def test_a_full_share_leaves_room():
     """Of 32 places the second user still gets a whole request of 8, the fourth one place."""
     shares = Shares(32)
     assert [_fill(shares, user) for user in ("ann", "bob", "cat", "dan", "eve")] == [21, 8, 2, 1, 0]

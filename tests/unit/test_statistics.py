@@ -233,7 +233,7 @@ class TestService:
         assert (counts.misses, counts.shared, counts.generated) == (1, 1, 1)
         assert counts.gpu_seconds_saved == pytest.approx(counts.gpu_seconds)
 
-    async def test_what_nobody_got(self, studio, gate):
+    async def test_pictures_without_a_recipient(self, studio, gate):
         """A failed call loses all its pictures, one that is left too; neither counts as answered."""
 
         def burst(_recipe, _evaluation):

@@ -69,7 +69,7 @@ def test_looked_up_by_name():
 
 
 @pytest.mark.parametrize("name", ["", "Ink", "no such", "\ud800"])
-def test_an_unknown_name_is_told_with_the_choice(name):
+def test_an_unknown_name_is_reported_with_the_choice(name):
     """The message lists what there is, in plain ASCII up to the name's own letters."""
     with pytest.raises(InvalidRequest, match="one of photo, cinematic") as raised:
         style(name)

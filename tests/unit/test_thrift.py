@@ -50,7 +50,7 @@ def test_what_fits_is_drawn_once_and_says_nothing():
     assert book.precisions(BIG) == ("bfloat16",)
 
 
-def test_out_of_memory_is_tried_once_more_and_told(caplog):
+def test_out_of_memory_is_tried_once_more_with_a_warning(caplog):
     """The picture has a warning and the plan that drew it, and the log names both plans."""
     card, book = Card(THRIFTY), PlanBook(USUAL, CARD)
     with caplog.at_level(logging.WARNING):
@@ -112,7 +112,7 @@ def test_other_errors_are_not_tried_again():
     assert len(card.tries) == 1
 
 
-def test_an_overflow_is_told_and_stored_under_its_own_name():
+def test_an_overflow_has_a_warning_and_its_own_identity():
     """A float32 decode is another identity from then on looked up too; the next picture starts as usual."""
     card, book = Card(USUAL, overflows=True), PlanBook(USUAL, CARD)
     picture, [told] = ask(card, book, BIG)

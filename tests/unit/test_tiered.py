@@ -503,7 +503,7 @@ def test_too_old_for_memory_too(root, entry):
     assert cache.get(entry(1).record.key).source is Source.DISK
 
 
-def test_hits_in_memory_are_told_to_others(make, cache, disk, entry):
+def test_hits_in_memory_are_written_for_other_processes(make, cache, disk, entry):
     """What is served from memory in one process is what another evicts last."""
     mine, theirs = cache, make()
     for seed in range(4):

@@ -66,7 +66,7 @@ def test_a_model_that_comes_later_is_found_then(folder):
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"])
-def test_a_damaged_tokenizer_is_no_count_and_one_complaint(folder, name, caplog):
+def test_a_damaged_tokenizer_gives_no_count_and_one_log_line(folder, name, caplog):
     """Files that cannot be read give None and one log line; after a repair they are read."""
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[:20])

@@ -92,7 +92,7 @@ def test_a_pickle_in_place_of_weights_is_refused(copy):
     assert "get the model as safetensors" in finding.detail
 
 
-def test_a_file_the_system_refuses_is_told_as_that(copy, offered, monkeypatch):
+def test_a_file_the_system_refuses_is_reported_as_that(copy, offered, monkeypatch):
     """Permissions and dying disks are no damage to fetch again: the line says what to check."""
 
     def refuse(path, **_options):

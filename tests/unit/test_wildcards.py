@@ -207,7 +207,7 @@ def test_nothing_outside_the_folder_is_read(tmp_path):
     assert outcomes("__**__", wildcards) == {"fine"}
 
 
-def test_an_unknown_wildcard_is_told_with_what_there_is(shelf, tmp_path):
+def test_an_unknown_wildcard_is_reported_with_what_there_is(shelf, tmp_path):
     """The message names it, the folder, names that are close, and how to write two underscores."""
     wildcards = shelf({"color": "x", "collar": "x", "zebra": "x"})
     with pytest.raises(InvalidRequest) as caught:
@@ -228,7 +228,7 @@ def test_without_a_folder_there_are_no_wildcards(folder):
         expand("__a__", 0, Wildcards(folder))
 
 
-def test_a_circle_is_told_with_its_files(shelf):
+def test_a_circle_is_reported_with_its_files(shelf):
     """A wildcard within its own options is named, with the way that leads back to it."""
     with pytest.raises(InvalidRequest, match=r"__a__ stands in its own options: a -> x/b -> a"):
         expand("__a__", 0, shelf({"a": "1 __x/b__", "x/b": "2 __a__"}))

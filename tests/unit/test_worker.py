@@ -100,7 +100,7 @@ def test_an_error_while_finishing_is_one_runs(line, caplog):
     assert set(finished) == set(runs)
 
 
-def test_what_nobody_waits_for_is_not_drawn(line):
+def test_a_run_without_waiters_is_not_drawn(line):
     """A run that ended while it was queued is passed over."""
     held, entered = threading.Event(), threading.Event()
 
@@ -295,7 +295,7 @@ def both_awake(line, **options) -> tuple[Line, Card, Card]:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_device_that_dies_takes_no_further_run(line, number):
+def test_a_device_that_fails_takes_no_further_run(line, number):
     """The run it broke under is drawn by the other card, and so are all that follow."""
     made, *cards = both_awake(line)
     dying, other = cards[number], cards[1 - number]
@@ -340,7 +340,7 @@ def test_a_run_is_moved_once(line):
     assert made.add(2).future.exception(60) is None
 
 
-def test_a_run_nobody_waits_for_is_not_moved(line, gate):
+def test_a_run_without_waiters_is_not_moved(line, gate):
     """A run whose request left while its device failed is not drawn by the other device."""
     made, first, second = both_awake(line)
     hold = gate()
@@ -435,7 +435,7 @@ def test_identities_are_those_of_all_devices(line):
     assert made.worker.identities(RECIPE) == (made.generator.identity(), other)
 
 
-def test_previews_are_made_for_who_watches(line, gate):
+def test_previews_are_made_for_watchers(line, gate):
     """Without a watcher no preview is made; with one, one per step, kept with the run, and released by the step."""
     generator = FakeGenerator(preview=b"small")
     made = line(generator)

@@ -211,7 +211,7 @@ def test_a_request_never_fetches(make):
         draw(make(locate, fetch=fetch))
 
 
-def test_a_model_that_cannot_be_fetched_is_told(make):
+def test_a_model_that_cannot_be_fetched_is_reported(make):
     """The reason the hubs gave is the state's detail."""
 
     def missing(message="model: not here"):
@@ -347,7 +347,7 @@ def test_another_architecture_is_refused(make, copy):
         make(lambda: copy).load()
 
 
-def test_a_model_can_be_told_to_load_again(make, copy):
+def test_a_model_can_be_loaded_again(make, copy):
     """A repaired model loads in the same process, with the same identity."""
     generator = make(lambda: copy)
     weights = copy / "vae" / "diffusion_pytorch_model.safetensors"
@@ -422,7 +422,7 @@ def test_attention_and_compilation_are_in_the_runtime(make):
     assert make(device=H200, compiled=True, identity_mode="portable").identity().runtime == "diffusers"
 
 
-def test_the_plan_is_told_with_its_reason(make, caplog):
+def test_the_plan_is_reported_with_its_reason(make, caplog):
     """One line at the start says how the model will be laid out and why."""
     caplog.set_level("INFO")
     make(device=H200)
