@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by start_app.sh, run_tests.sh and health_check.sh: the Python environment in which this project runs.
-# Knows nothing of the app or the tests. Runs in bash 3.2, the newest on macOS.
+# Sourced by start_app.sh, run_tests.sh and health_check.sh: makes the Python environment in which this project runs.
+# Independent of the app and the tests. Runs in bash 3.2, the newest on macOS.
 #
 # What it reads: PYTHON (the interpreter to build with), ZIMAGE_VENV (where; default .venv beside pyproject.toml),
 # TMPDIR, and all of pip's own settings. What it writes: $VENV and nothing else.
@@ -8,7 +8,7 @@
 # $VENV/.zimage/made   the folder was made here, so it may be emptied and made again
 # $VENV/.zimage/app    a finished set-up: the place, the interpreter, and the two files that were installed from
 # $VENV/.zimage/test   likewise with the test extra
-# Absent while pip runs: what an interrupted set-up leaves is never taken for a good one.
+# Both files are absent while pip runs, so that an interrupted set-up is not taken for a finished one.
 
 ROOT=$(CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=${ZIMAGE_VENV:-$ROOT/.venv}
@@ -53,16 +53,16 @@ is_current() {
   [ -x "$VENV/bin/python" ] && [ -e "$MARKS/$1" ] && suits_wish && stamp | cmp -s - "$MARKS/$1"
 }
 
-# The text itself and no hash of it: cmp is on every machine, and two different texts never look the same.
+# The text itself is compared, not a hash: cmp is installed on every machine.
 stamp() {
   place
   cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt"
 }
 
-# An environment works only where it was made, and with the interpreter it was made from.
+# An environment works only in its original place, and with the interpreter it was made from.
 place() { printf '%s\n' "$ROOT" "$(real_path "$VENV/bin/python")"; }
 
-# Finished once, whatever was asked for then: pip need only bring it up to date.
+# Finished once, with or without the test extra: pip needs only to update it.
 is_usable() {
   [ -x "$VENV/bin/python" ] && suits_wish || return 1
   if ! is_ours; then
@@ -76,7 +76,7 @@ is_usable() {
   return 1
 }
 
-# An environment that somebody made by hand is used, never emptied.
+# An environment that was not made by these scripts is used, never emptied.
 has_pip() {
   is_recent "$("$VENV/bin/python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null || echo 0.0.0)" &&
     "$VENV/bin/python" -m pip --version >/dev/null 2>&1
@@ -84,14 +84,14 @@ has_pip() {
 
 is_ours() { [ -e "$MARKS/made" ]; }
 
-# PYTHON, where it is set, also decides about an environment that exists.
+# PYTHON, where it is set, also applies to an environment that exists.
 suits_wish() {
   [ -z "${PYTHON:-}" ] && return
   [ -d "$VENV/lib/python$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" ]
 }
 
-# Only what was made here is ever emptied: ZIMAGE_VENV may name a home folder by mistake. Looks into the folder before
-# it looks for the marks: those come first, so whatever a set-up beside this one puts there is known as ours.
+# Only a folder made here is ever emptied: ZIMAGE_VENV may name a home folder by mistake. The folder's contents are read
+# before the marks: a concurrent set-up writes its mark first, so its files are always recognised.
 refuse_foreign_folder() {
   if [ -z "$(ls -A "$VENV" 2>/dev/null)" ] || [ -e "$MARKS" ] || [ -e "$VENV/pyvenv.cfg" ]; then return; fi
   die 2 "$VENV is not empty and no Python environment. Name another folder in ZIMAGE_VENV."
@@ -115,7 +115,7 @@ print("%d.%d.%d" % sys.version_info[:3])
 import ensurepip, venv'
 
 # Sets FOUND to a Python that can make environments; exits 2 with what is needed, what is there and what to do.
-# A command that fails when started, such as a pyenv shim without a version, counts as absent.
+# A command that fails to start, such as a pyenv shim without a version, counts as absent.
 find_python() {
   if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3 python3.13 python3.12 python3.11; fi
   local candidate version seen='' bare=''
@@ -190,7 +190,7 @@ install() {
   say "Set up. Later starts skip this until pyproject.toml or constraints.txt change."
 }
 
-# Says what comes, before anything is fetched. Sizes as measured for the tested set, with the test extra.
+# Prints what will be downloaded, before the download. Sizes as measured for the tested set, with the test extra.
 announce() {
   say "Installing the tested packages (constraints.txt). What pip has in its cache is not fetched again."
   if ! may_bring_cuda; then
@@ -223,7 +223,7 @@ may_bring_cuda() { case $OSTYPE-$HOSTTYPE in linux*-x86_64) ;; *) return 1 ;; es
 has_nvidia_driver() { command -v nvidia-smi >/dev/null || [ -e /proc/driver/nvidia ] || [ -e /dev/nvidiactl ]; }
 
 # pip lists its configuration files and its PIP_ variables alike. No grep -q behind a pipe: it leaves at the first
-# match, pip dies of SIGPIPE, and pipefail calls that a failure.
+# match, pip ends with SIGPIPE, and pipefail makes that a failure.
 has_pip_source() {
   case $("$VENV/bin/python" -m pip config list 2>/dev/null) in
     *.index-url=* | *.extra-index-url=* | *.find-links=*) ;;
@@ -231,7 +231,7 @@ has_pip_source() {
   esac
 }
 
-# Megabytes free in the file system of FOLDER; nothing where df does not say. The column before the percentage, as
+# Megabytes free in the file system of FOLDER; nothing where df reports none. The column before the percentage, as
 # names with spaces shift the columns.
 free_mb() {
   { df -Pk "$1" 2>/dev/null || true; } |

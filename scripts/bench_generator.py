@@ -1,4 +1,4 @@
-"""Whether the GPU ever waits for us: pictures a second against the limit of a simulated one.
+"""Measures whether the server keeps the GPU busy: pictures per second against the limit of a simulated GPU.
 
 The exact command:
 
@@ -39,7 +39,7 @@ LOOKS = 4
 
 
 class SimulatedGpu(FakeGenerator):
-    """Takes its seconds whatever else the machine does, unless it is kept from the interpreter lock."""
+    """Takes a fixed time for each picture, and longer only where it waits for the interpreter lock."""
 
     def __init__(self, seconds: float, side: int) -> None:
         super().__init__(seconds=seconds)
@@ -62,7 +62,7 @@ class SimulatedGpu(FakeGenerator):
 
 
 class TimedPlaces:
-    """The worker's places for unfinished pictures, with a clock on those who wait for one."""
+    """The worker's semaphore for unfinished pictures; measures the time spent waiting for it."""
 
     def __init__(self, places: threading.Semaphore) -> None:
         self.waited = 0.0
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 async def measure(folder: Path, pictures: int, seconds: float, side: int) -> float:
-    """Draw, print, and return the share of the limit that was reached."""
+    """Draw the pictures, print the rates, and return the share of the limit that was reached."""
     gpu = SimulatedGpu(seconds, side)
     bare = [bare_rate(gpu, max(1, pictures // 4))]
     cache = ResultCache(MemoryTier(2**28), DiskTier(folder / "cache", max_bytes=0))
@@ -152,7 +152,7 @@ def photograph(side: int, look: int) -> Pixels:
 
 
 def launch(seconds: float) -> None:
-    """Be busy in Python, holding the interpreter lock, for so much time of this thread."""
+    """Run Python code that holds the interpreter lock, for *seconds* of this thread's CPU time."""
     until = time.thread_time() + seconds
     while time.thread_time() < until:
         pass

@@ -1,13 +1,13 @@
-"""What a picture costs on this device: seconds and memory, ours beside bare diffusers.
+"""Measures seconds and memory of a picture on this device, and compares with diffusers alone.
 
 The exact command, on a CUDA machine with 64 GB of free disk and 32 GB of main memory:
 
     python scripts/bench_gpu.py --budget 340
 
 There it builds the full-size architecture from its published configuration with random bfloat16 weights: speed and
-memory are honest, the pictures are noise. On a CPU it runs the embedded demo model, so that it cannot rot. Prints
-Markdown tables for `docs/benchmarks.md`, the most telling first; what does not fit into the budget (seconds, the
-building of the weights included) is named at the end:
+memory are as with the real weights, the pictures are noise. On a CPU it runs the embedded demo model, so that tests
+can run this script. Prints Markdown tables for `docs/benchmarks.md`, the most important first; rows that do not fit
+into the budget (seconds, including the building of the weights) are named at the end:
 
 1. seconds a step and a picture at the model's own size: bare `pipe(...)`, then ours with a new and with a known prompt,
    in turns;
@@ -16,8 +16,8 @@ building of the weights included) is named at the end:
 4. compiled blocks and other attention backends;
 5. table 1 for other sizes.
 
-After each row of 2 and 4 one picture is drawn again as at the start: "bits" says whether it is still the same, which it
-must be, whatever that row tried.
+After each row of 2 and 4 one picture is drawn again as at the start: the column "bits" shows whether it is still the
+same.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.errors import ZImageError
 from zimage_cache.generator.device import CPU, Device, find_device
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
-from zimage_cache.generator.plan import Offload, Plan, make_plan
+from zimage_cache.generator.plan import DevicePlan, Offload, make_plan
 from zimage_cache.generator.protocol import Step
 from zimage_cache.generator.zimage import ZImageGenerator
 from zimage_cache.history import History
@@ -104,7 +104,7 @@ BACKENDS: Final = ("_native_flash", "_native_cudnn", "flash", "_flash_3", "sage"
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured: a folder of weights, on a device, over sizes, so many times, until a moment."""
+    """The parameters of a run: weights, device, sizes, repetitions and deadline."""
 
     folder: Path
     device: Device
@@ -115,19 +115,19 @@ class Bench:
     left_out: list[str] = field(default_factory=list)
 
     def reaches(self, row: str, seconds: float) -> bool:
-        """Tell whether *row*, which takes about so many *seconds*, still fits; if not, remember that it is missing."""
+        """Return whether *row*, which takes about *seconds*, fits into the budget; if not, record it as missing."""
         fits = time.monotonic() + seconds < self.deadline
         if not fits:
             self.left_out.append(row)
         return fits
 
     @property
-    def plan(self) -> Plan:
-        """The plan the product would make here."""
+    def plan(self) -> DevicePlan:
+        """The plan that the server would make here."""
         return make_plan(self.device, weights_bytes=self.profile.weights_bytes)
 
     def recipe(self, side: int, prompt: str = PROMPT) -> Recipe:
-        """Ask for one picture as people do."""
+        """Return the recipe of a typical request."""
         return Recipe(
             prompt=prompt,
             negative_prompt="",
@@ -153,7 +153,7 @@ class Cost:
 
 
 def main() -> None:
-    """Measure everything, or, with --first, be the new process that draws one picture."""
+    """Measure everything, or with --first run as the new process that draws one picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--folder", type=Path, help="weights built before, or where to keep them")
@@ -205,7 +205,7 @@ def row(*cells: str) -> None:
 
 
 def against_bare(bench: Bench, sides: Sequence[int]) -> None:
-    """Compare with diffusers alone, picture by picture in turns, so that both meet the same clocks."""
+    """Compare with diffusers alone, alternating after every picture, so that both have the same GPU clocks."""
     head("size", "bare pipe(...)", "new prompt", "known prompt", "s/step", "overhead")
     loaded = LoadedPipeline(bench.folder, bench.device, bench.plan)
     bare = bare_pipeline(loaded)
@@ -228,7 +228,7 @@ def turns(bench: Bench, loaded: LoadedPipeline, bare: ZImagePipeline, side: int)
 
 
 def bare_pipeline(loaded: LoadedPipeline) -> ZImagePipeline:
-    """Put the very weights *loaded* draws with into a pipeline of diffusers' own."""
+    """Return diffusers' pipeline with the same weights as *loaded*."""
     parts = loaded._pipeline.components  # noqa: SLF001 - the same weights, for a fair comparison and half the memory
     text_encoder = loaded._reader.text_encoder  # noqa: SLF001 - likewise
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
@@ -253,7 +253,7 @@ def timed_bare(bare: ZImagePipeline, recipe: Recipe) -> float:
     return time.perf_counter() - started
 
 
-def cost(loaded: LoadedPipeline, recipe: Recipe, plan: Plan | None = None) -> Cost:
+def cost(loaded: LoadedPipeline, recipe: Recipe, plan: DevicePlan | None = None) -> Cost:
     """Draw once and measure."""
     times: list[float] = []
 
@@ -262,7 +262,7 @@ def cost(loaded: LoadedPipeline, recipe: Recipe, plan: Plan | None = None) -> Co
 
     wait()
     if torch.cuda.is_available():
-        gc.collect()  # weights of an earlier row, kept by reference cycles, are no memory of this one
+        gc.collect()  # frees weights of earlier rows that are kept by reference cycles
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     picture = loaded.draw(recipe, on_step, lambda: False, plan)
@@ -273,12 +273,12 @@ def cost(loaded: LoadedPipeline, recipe: Recipe, plan: Plan | None = None) -> Co
 
 
 def plans(bench: Bench) -> None:
-    """Measure the peak of memory of each plan a card of some size would get."""
+    """Measure the peak memory of each plan."""
     head("plan", "offload", "s/picture", "peak GB on the card", "bits")
     dtype, recipe = bench.plan.dtype, bench.recipe(bench.profile.width)
-    wanted = [Plan(dtype, offload, vae_tiling=tiling) for tiling in (False, True) for offload in Offload]
+    wanted = [DevicePlan(dtype, offload, vae_tiling=tiling) for tiling in (False, True) for offload in Offload]
     if int8_is_here():
-        wanted += [Plan(dtype, offload, int8=True, vae_tiling=True) for offload in (Offload.MODEL, Offload.GROUP)]
+        wanted += [DevicePlan(dtype, offload, int8=True, vae_tiling=True) for offload in (Offload.MODEL, Offload.GROUP)]
     first: dict[str, str] = {}
     seconds = 0.0
     for plan in wanted:
@@ -295,12 +295,12 @@ def plans(bench: Bench) -> None:
 
 
 def same(*digests: str) -> str:
-    """Say whether all of them are one."""
+    """Return whether all digests are equal, as text."""
     return "same" if len(set(digests)) == 1 else "DIFFERENT"
 
 
 def engines(bench: Bench) -> None:
-    """Measure compiled blocks and the attention backends that can be used here, each in a state as it was at first."""
+    """Measure compiled blocks and the available attention backends, each with a newly loaded pipeline."""
     head("engine", "size", "s/picture", "s/step", "first picture, with compilation", "bits, and then eager again")
     side, seconds = bench.sides[0], 0.0
     wanted = {"sdpa, eager": Engine(), "sdpa, compiled": Engine(compiled=True)}
@@ -330,7 +330,7 @@ def engine_cells(bench: Bench, engine: Engine, side: int) -> list[str]:
 
 
 def digest_of(bench: Bench, side: int) -> str:
-    """Draw one picture with a pipeline as the product makes it by default, loaded anew."""
+    """Draw one picture with a newly loaded pipeline with the server's defaults."""
     loaded = LoadedPipeline(bench.folder, bench.device, bench.plan)
     digest = cost(loaded, bench.recipe(side)).digest
     loaded.unload()
@@ -338,7 +338,7 @@ def digest_of(bench: Bench, side: int) -> str:
 
 
 def int8_is_here() -> bool:
-    """Tell whether the extra for 8-bit weights is installed."""
+    """Return whether the extra for 8-bit weights is installed."""
     try:
         make_plan(CPU, "int8")
     except ZImageError:
@@ -365,12 +365,12 @@ def new_process(bench: Bench) -> None:
 
 
 def memo_of(folder: Path) -> Path:
-    """Name the file that remembers the hashes of these weights between two starts."""
+    """Return the file that keeps the hashes of these weights between two starts."""
     return folder.with_name(f"{folder.name}.hashes.json")
 
 
 def first_picture(bench: Bench, scratch: Path) -> None:
-    """Draw one picture as the server would, and say how long the loading was."""
+    """Draw one picture as the server would, and print how long loading took."""
     memo = scratch / "hashes.json" if bench.device == CPU else memo_of(bench.folder)
     generator = ZImageGenerator(
         bench.profile, lambda: bench.folder, model=bench.profile.name, device=bench.device, memo=memo
@@ -383,7 +383,7 @@ def first_picture(bench: Bench, scratch: Path) -> None:
 
 
 async def cached(bench: Bench, scratch: Path) -> None:
-    """Time a stored picture over HTTP: in memory, and on disk in a fresh process's place (an empty memory tier)."""
+    """Time a stored picture over HTTP: from memory, and from disk with an empty memory tier, as in a new process."""
     memo = scratch / "hashes.json"
     for tier, memory in (("memory", 2**28), ("disk", 0)):
         generator = ZImageGenerator(
@@ -405,14 +405,14 @@ async def cached(bench: Bench, scratch: Path) -> None:
 
 
 def until_stored(cache: ResultCache, key: str) -> None:
-    """Wait until a picture is written; its asker had it earlier."""
+    """Wait until a picture is stored, which happens after the answer."""
     while cache.peek(key) is None:
         time.sleep(0.01)
 
 
 @contextmanager
 def serving(service: ImageService) -> Iterator[Callable[[], float]]:
-    """Serve *service* in a thread; yield what asks for the cached PNG and returns the seconds to its first byte."""
+    """Serve *service* in a thread; yield a function that requests the PNG and returns the seconds to its first byte."""
     import http.client  # noqa: PLC0415 - only for this table, like those below
     import threading  # noqa: PLC0415
 
@@ -481,7 +481,7 @@ def build(folder: Path, configs: dict[str, dict[str, Any]], device: torch.device
 
 @torch.no_grad()
 def randomise(*parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Fill matrices so that activations stay finite through all layers; some of them start as raw memory."""
+    """Fill matrices so that activations stay finite through all layers; some of them are uninitialised before."""
     for group in parameters:
         for parameter in group:
             if parameter.ndim > 1:
@@ -489,7 +489,7 @@ def randomise(*parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def wait() -> None:
-    """Let the device finish, so that the clock starts at our work."""
+    """Wait until the device is idle, before a time measurement."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

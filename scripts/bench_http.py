@@ -1,4 +1,4 @@
-"""What a cached answer costs, and what it saves.
+"""Measures the time of a cached answer, and the time it saves.
 
 The exact command:
 
@@ -10,7 +10,7 @@ One run, interleaved, over HTTP on this machine, one keep-alive connection, 1024
    route that reads the body and returns the same JSON bytes;
 2. a first generation (1 s of simulated GPU) against a memory hit and a disk hit, each with its picture fetched.
 
-Compare columns of one run only: absolute times depend on the machine and on what else it does.
+Compare columns of one run only: absolute times depend on the machine and its load.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SIDE = 1024
 
 
 def main() -> None:
-    """Run both comparisons, or, with --serve, be the server under test."""
+    """Run both comparisons, or with --serve run as the server under test."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--serve", choices=["product", "bare"])
     parser.add_argument("--port", type=int, default=0)
@@ -84,12 +84,12 @@ def row(name: str, times: list[float], against: list[float]) -> None:
 
 
 def body(seed: int) -> bytes:
-    """Write one request."""
+    """Return the body of one request."""
     return json.dumps({"prompt": "a lighthouse at dusk", "seed": seed, "width": SIDE, "height": SIDE}).encode()
 
 
 def fetch(ask: Callable[..., bytes], seed: int) -> None:
-    """Ask for a picture and fetch it, as a browser does."""
+    """Request a picture and fetch it, as a browser does."""
     image = json.loads(ask("POST", "/generate", body(seed)))["images"][0]
     ask("GET", image["image_url"])
 
@@ -103,13 +103,13 @@ def timed(action: Callable[[], object]) -> float:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server, asked over one kept connection."""
+    """A client of a running server, with one keep-alive connection."""
 
     url: str
     connection: http.client.HTTPConnection
 
     def __call__(self, method: str, path: str, content: bytes | None = None) -> bytes:
-        """Ask; any answer but 200 is an error."""
+        """Send a request; any answer but 200 is an error."""
         self.connection.request(method, path, content, {"Content-Type": "application/json"})
         answer = self.connection.getresponse()
         text = answer.read()
@@ -151,7 +151,7 @@ def listens(port: int, process: subprocess.Popen[bytes]) -> bool:
 
 
 def serve_product(port: int, workspace: Path, seconds: float) -> None:
-    """Serve the whole product over a generator that only waits."""
+    """Serve the whole application with a generator that only waits."""
     from zimage_cache import compose  # noqa: PLC0415 - not in the measuring process
     from zimage_cache.generator.fake import FakeGenerator  # noqa: PLC0415
     from zimage_cache.settings import load  # noqa: PLC0415
@@ -165,7 +165,7 @@ def serve_product(port: int, workspace: Path, seconds: float) -> None:
 
 
 def serve_bare(port: int, answer: str) -> None:
-    """Serve one route that reads the body and returns bytes made before."""
+    """Serve one route that reads the body and returns prepared bytes."""
     import uvicorn  # noqa: PLC0415 - not in the measuring process
     from fastapi import FastAPI, Request  # noqa: PLC0415
     from starlette.responses import Response  # noqa: PLC0415

@@ -1,13 +1,13 @@
-"""Show that a server's memory stops growing: misses of new prompts for minutes, and its RSS after each minute.
+"""Shows that a server's memory stops growing: sends new prompts for minutes, and prints its RSS after each minute.
 
 The exact command of the figures in docs/reliability.md, which starts `python app.py` on a folder of its own:
 
     python scripts/bench_memory.py --minutes 30
 
-Every request is a prompt that was never asked for before, so that it is drawn, stored, copied and remembered. The
-bounds are small (32 MiB in memory, 2,000 entries on disk), so that each of them is reached within the first minutes:
-what grows after that has no bound. Prints one line a minute: misses so far, RSS in MiB, KiB per miss of that minute,
-entries in memory and on disk, threads, open files.
+Every request has a new prompt, so that it is drawn, stored, copied and counted. The bounds are small (32 MiB in
+memory, 2,000 entries on disk), so that each of them is reached within the first minutes: anything that grows after that
+is unbounded. Prints one line a minute: misses so far, RSS in MiB, KiB per miss of that minute, entries in memory and on
+disk, threads, open files.
 """
 
 import argparse
@@ -33,7 +33,7 @@ BOUNDS = ("--model", "demo", "--memory-max-bytes", "32MiB", "--cache-max-entries
 
 
 def main() -> None:
-    """Start the server, ask, and print."""
+    """Start the server, send requests, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--clients", type=int, default=4, help="how many ask at the same time")
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def measure(process: psutil.Process, port: int, clients: int, seconds: float, every: float) -> None:
-    """Have *clients* ask for *seconds*, and print a line *every* so often."""
+    """Send requests from *clients* threads for *seconds*, and print a line *every* so many seconds."""
     asked, stop = count(), threading.Event()
     threads = [threading.Thread(target=ask, args=(port, asked, stop)) for _ in range(clients)]
     print("minute  misses  RSS MiB  KiB/miss  in memory  on disk  threads  files")
@@ -70,7 +70,7 @@ def measure(process: psutil.Process, port: int, clients: int, seconds: float, ev
 
 
 def ask(port: int, asked: Iterator[int], stop: threading.Event) -> None:
-    """Ask for one new picture after the other; prompts differ in their lengths too."""
+    """Request one new picture after the other, with prompts of different lengths."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
         while not stop.is_set():
             number = next(asked)
@@ -98,7 +98,7 @@ def get(port: int, path: str) -> dict[str, Any]:
 
 @contextmanager
 def server(workspace: Path) -> Iterator[tuple[psutil.Process, int]]:
-    """Run the server on *workspace*, and give its process and port once the model is ready."""
+    """Run the server on *workspace*; yield its process and port once the model is ready."""
     command = [sys.executable, str(APP), "--port", "0", "--workspace", str(workspace), *BOUNDS]
     environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
     with (workspace / "log").open("wb") as log:

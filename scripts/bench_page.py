@@ -1,13 +1,13 @@
-"""What the page adds to a hit: from the click on Generate to the picture, beside a bare page with the same bytes.
+"""Measures the page's overhead for a hit: from the click on Generate to the picture, against a minimal page.
 
 The exact command:
 
     python scripts/bench_page.py
 
-One run in one headless Chromium: 1024x1024 pictures are stored, then our page and a page of twenty lines (one button,
-one `fetch`, one `<img>`, answers made before) show them in turn, each picture for the first time in its tab, so that
-its bytes travel. The time runs from the click to the `load` event of the picture. Then our page is opened in fresh
-profiles: from the navigation until the form is wired and a click would be answered.
+One run in one headless Chromium: 1024x1024 pictures are stored, then the real page and a minimal page of twenty lines
+(one button, one `fetch`, one `<img>`, prepared answers) show them in turn, each picture for the first time in its tab,
+so that its bytes are transferred. The time is from the click to the `load` event of the picture. Then the real page is
+opened in new profiles: the time is from the navigation until the form responds to clicks.
 """
 
 import argparse
@@ -52,7 +52,7 @@ WIRED = "document.querySelector('#zi-seed input')?.value"
 
 
 def main() -> None:
-    """Measure and print, or, with --serve, be the bare server."""
+    """Measure and print, or with --serve run as the server of the minimal page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--serve", choices=["bare"])
     parser.add_argument("--port", type=int, default=0)
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def compare(folder: Path, pictures: int, visits: int) -> None:
-    """Store pictures, show them on both pages in turn, open the page a few times."""
+    """Store pictures, show them on both pages in turn, and open the real page a few times."""
     with server("product", "--workspace", str(folder / "workspace"), "--seconds", "0", script=HTTP_SCRIPT) as ask:
         for seed in range(pictures):
             answer = ask("POST", "/generate", body(seed))
@@ -91,7 +91,7 @@ def hits(browser: Browser, ours: str, bare: str, pictures: int) -> None:
     for seed in range(pictures):
         page.evaluate(FILL, {**fields, "seed": seed})
         plain.evaluate("(seed) => ready(seed)", seed)
-        page.wait_for_timeout(300)  # what follows a change of the form: counting, similar pictures
+        page.wait_for_timeout(300)  # ms; requests after a change of the form: token count, similar pictures
         for tab, times in ((page, our_times), (plain, bare_times)):
             tab.bring_to_front()
             times.append(tab.evaluate(CLICK) / 1000)
@@ -101,14 +101,14 @@ def hits(browser: Browser, ours: str, bare: str, pictures: int) -> None:
 
 
 def first_visits(browser: Browser, ours: str, visits: int) -> None:
-    """Print how long the page takes to be usable."""
+    """Print the time until the page is usable."""
     times = [visit(browser, ours) for _ in range(visits)]
     print(f"\nfrom navigation to a page that answers, {visits} fresh profiles")
     print(f"  median {statistics.median(times):.2f} s, slowest {max(times):.2f} s")
 
 
 def opened(browser: Browser, url: str) -> Page:
-    """Open our page in a fresh profile and wait until it is wired."""
+    """Open the real page in a new profile and wait until its form is ready."""
     page = browser.new_context(viewport={"width": 1280, "height": 860}).new_page()
     page.goto(url)
     page.wait_for_function(WIRED)
@@ -125,7 +125,7 @@ def visit(browser: Browser, url: str) -> float:
 
 
 def serve_bare(port: int, folder: Path) -> None:
-    """Serve the bare page, answers made before, and the pictures as a browser may keep them."""
+    """Serve the minimal page, prepared answers, and the pictures with headers that allow caching."""
     import uvicorn  # noqa: PLC0415 - not in the measuring process
     from fastapi import FastAPI, Request  # noqa: PLC0415
     from starlette.responses import HTMLResponse, Response  # noqa: PLC0415

@@ -1,10 +1,10 @@
-"""Measure what loading takes and what unloading gives back, with a random-weight pipeline of about 1 GB.
+"""Measures the memory that loading takes and unloading frees, with a random-weight pipeline of about 1 GB.
 
     python scripts/bench_residency.py [--gigabytes 1.0] [--rounds 3] [--precision bfloat16]
 
-The pipeline has the real classes and the demo's tokenizer; its weights are noise, so the sizes are honest and the
-pictures are not. Prints a table of resident memory (RSS; on a GPU also what torch has allocated there) before a load,
-after it, and after `unload`, for several rounds: what is not given back would add up.
+The pipeline has the real classes and the demo's tokenizer; its weights are random, so the memory is realistic and the
+pictures are noise. Prints a table of resident memory (RSS; on a GPU also torch's memory there) before a load, after it,
+and after `unload`, for several rounds: memory that is not freed would add up.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def resident() -> float:
 
 
 def allocated() -> float:
-    """Return what torch holds on the GPU in MiB, its own reserve included."""
+    """Return torch's memory on the GPU in MiB, including reserved memory."""
     return torch.cuda.memory_reserved() / MIB if torch.cuda.is_available() else 0.0
 
 
@@ -94,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="zimage-residency-"))
     try:
-        # In a program of its own, so that what building took is not counted as what loading takes.
+        # In a separate process, so that the memory of building is not counted as that of loading.
         building = multiprocessing.get_context("spawn").Process(target=build, args=(place / "model", options.gigabytes))
         building.start()
         building.join()

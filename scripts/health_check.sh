@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Asks a running server how it is: bash scripts/health_check.sh [URL]      (default http://127.0.0.1:7860)
-# Prints its health, then the time of one small picture drawn anew (cold) and from the cache.
+# Checks a running server: bash scripts/health_check.sh [URL]      (default http://127.0.0.1:7860)
+# Prints its health, then the time of one small picture newly drawn (cold) and from the cache.
 # Exits 1, with the reason, when the server is unhealthy, loading or cannot be reached. Needs curl and a Python 3.
-# ZIMAGE_AUTH=user:password where the server asks for it.
+# ZIMAGE_AUTH=user:password where the server requires it.
 set -euo pipefail
 
 here=${BASH_SOURCE[0]}
@@ -38,8 +38,8 @@ except (ValueError, LookupError, TypeError):
 print("" if value is None else value)' "$1"
 }
 
-# call SECONDS PATH [BODY]: sets STATUS, TAKEN (seconds) and ANSWER. The password never stands in an argument list, and
-# a proxy is never asked for a server on this machine.
+# call SECONDS PATH [BODY]: sets STATUS, TAKEN (seconds) and ANSWER. The password is never in an argument list, and
+# no proxy is used for a server on this machine.
 call() {
   local written
   written=$(curl --silent --show-error --max-time "$1" --noproxy "127.0.0.1,localhost,::1,${no_proxy:-${NO_PROXY:-}}" \

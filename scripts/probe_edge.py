@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Attack a real server from outside, one way after the other, and measure what an honest asker notices meanwhile.
+"""Attacks a real server in several ways, one after the other, and measures the effect on a regular client.
 
-    python scripts/probe_edge.py            # starts `app.py` with the demo model in a folder of its own
+    python scripts/probe_edge.py            # starts `app.py` with the demo model in a temporary folder
     python scripts/probe_edge.py --only silent --seconds 20
 
-Each row: how long hits took while the attack went on, the server's memory at its most, the lines it logged. The
-attacker is a process of its own; everything stays on 127.0.0.1. docs/reliability.md holds the figures of one run.
+Each row: the latency of hits during the attack, the server's highest memory, the number of lines it logged. The
+attacker is a separate process; all connections stay on 127.0.0.1. docs/reliability.md has the figures of one run.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def connected(port: int) -> socket.socket:
 
 
 def post(port: int, path: str, body: bytes, headers: dict[str, str]) -> int:
-    """Send a request over a connection of its own; give the status of its answer."""
+    """Send a request over a new connection; return the status of its answer."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10 * PATIENCE)
     try:
         connection.request("POST", path, body, headers)
@@ -65,7 +65,7 @@ def png(*chunks: tuple[bytes, bytes]) -> bytes:
 
 
 def repeatedly(work: Callable[[], object], beside: int = 1) -> None:
-    """Do it again and again, in so many threads, until this process is ended."""
+    """Call *work* repeatedly, in *beside* threads, until this process is ended."""
 
     def work_on() -> None:
         while True:
@@ -80,7 +80,7 @@ def repeatedly(work: Callable[[], object], beside: int = 1) -> None:
 
 
 def holding(port: int, number: int, said: bytes, more: bytes = b"") -> None:
-    """Hold so many connections open, each after *said*; say *more* on each every second; open those anew that end."""
+    """Hold connections open: send *said* on each, then *more* every second; connections that end are reopened."""
     held: list[socket.socket] = []
     while True:
         with suppress(OSError):
@@ -131,7 +131,7 @@ def held_uploads(port: int) -> None:
 
 
 def silent(port: int) -> None:
-    """Hold 1,200 connections that say nothing."""
+    """Hold 1,200 connections that send nothing."""
     holding(port, 1200, b"")
 
 
@@ -157,12 +157,12 @@ def tiny_pieces(port: int) -> None:
 
 
 def unread_answers(port: int) -> None:
-    """Ask for 30,000 long answers, and read none."""
+    """Request 30,000 long answers, and read none."""
     holding(port, 300, b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
 
 
 def gradio_sessions(port: int) -> None:
-    """Begin sessions of an unused route of Gradio's."""
+    """Create sessions of an unused route of Gradio."""
     numbers = itertools.count()
 
     def join() -> None:
@@ -173,7 +173,7 @@ def gradio_sessions(port: int) -> None:
 
 
 def no_http(port: int) -> None:
-    """Send what is no HTTP."""
+    """Send bytes that are not HTTP."""
 
     def send() -> None:
         with connected(port) as connection:
@@ -199,7 +199,7 @@ ATTACKS: Final[dict[str, Callable[[int], None]]] = {
 
 @contextmanager
 def server(open_files: int) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
-    """Start the product; give its process, its port and its log."""
+    """Start the server; yield its process, its port and its log."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.txt")
         command = [sys.executable, "app.py", "--workspace", folder, "--port", "0", "--model", "demo", "--device", "cpu"]
@@ -228,7 +228,7 @@ def server(open_files: int) -> Iterator[tuple[subprocess.Popen[str], int, Path]]
 
 
 def hits(port: int, until: float) -> list[float]:
-    """Ask for a stored picture again and again over one connection; give the milliseconds each took."""
+    """Request a stored picture repeatedly over one connection; return the milliseconds of each request."""
     waits = []
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     while time.monotonic() < until:
@@ -245,7 +245,7 @@ def hits(port: int, until: float) -> list[float]:
 
 
 def measure(name: str, seconds: float, open_files: int) -> str:
-    """Attack a server of its own for so long, and describe how it bore that."""
+    """Attack a new server for *seconds*, and return a row of its latency, memory and log lines."""
     with server(open_files) as (process, port, log):
         watched, most = psutil.Process(process.pid), 0
         before, lines = watched.memory_info().rss, log.read_text().count("\n")

@@ -14,7 +14,7 @@ done
 . "$(dirname -- "$here")/_setup.sh"
 
 install_browser() {
-  # The tests skip what needs a browser where there is none, except where this is set.
+  # Tests that need a browser are skipped where there is none, unless this is set.
   export ZIMAGE_REQUIRE_BROWSER=1
   command -v apt-get >/dev/null || return 0
   local missing='' package
@@ -34,7 +34,7 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -E "$@"; fi; }
 set_up test
 [ "${CI:-}" != true ] || install_browser
 cd "$ROOT"
-# Where it is set, each of the many processes that the tests start would compile the program anew.
+# With this variable, each of the many processes that the tests start would compile the program again.
 unset PYTHONDONTWRITEBYTECODE
 workers='-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder'
 for argument; do [ "$argument" = --full ] || workers=''; done

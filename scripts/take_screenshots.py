@@ -47,7 +47,7 @@ def serving(workspace: Path) -> Iterator[str]:
 
 
 class Studio:
-    """Opens pages and keeps what they look like."""
+    """Opens pages in the browser and saves screenshots."""
 
     def __init__(self, browser: Browser, folder: Path) -> None:
         self._browser = browser
@@ -66,7 +66,7 @@ class Studio:
         return page
 
     def keep(self, page: Page, name: str, settle: float = 900) -> None:
-        """Write what *page* shows, in a palette: the repository stays small, and the large areas keep their colours."""
+        """Save a screenshot of *page* with a palette, so that the file is small."""
         page.mouse.move(0, 0)
         page.evaluate("innerWidth > 800 && window.scrollTo(0, 0)")  # a phone is where the page itself took it
         page.wait_for_timeout(settle)  # ms: the badge's animation
@@ -81,7 +81,7 @@ class Studio:
 
 
 def generate(page: Page, prompt: str, source: str) -> None:
-    """Ask for *prompt* and wait for its picture."""
+    """Request *prompt* and wait for its picture."""
     page.fill("#zi-prompt textarea", prompt)
     page.click("#zi-generate")
     page.locator(".zi-asked", has_text=prompt).wait_for(timeout=60_000)
@@ -89,7 +89,7 @@ def generate(page: Page, prompt: str, source: str) -> None:
 
 
 def first_run(studio: Studio, url: str) -> None:
-    """Take everything a fresh server can show."""
+    """Take the screenshots of a new server."""
     page = studio.open(url)
     studio.keep(page, "create_empty")
     generate(page, PROMPT, "generated")
@@ -108,7 +108,7 @@ def first_run(studio: Studio, url: str) -> None:
 
 
 def several(studio: Studio, page: Page) -> None:
-    """Show four pictures, the first of which is stored already."""
+    """Show four pictures, of which the first is stored already."""
     choose(page, "n", "4")
     page.click("#zi-generate")
     page.wait_for_function("document.querySelectorAll('.zi-badge').length === 4", timeout=60_000)
@@ -138,7 +138,7 @@ def run_and_stop(studio: Studio, page: Page) -> None:
 
 
 def elsewhere(studio: Studio, url: str) -> None:
-    """Show the other theme, the other language, the other screen; and the history of what was drawn until now."""
+    """Show the dark theme, Chinese, a small screen, and the history of the pictures drawn so far."""
     page = studio.open(url, color_scheme="dark")
     generate(page, PROMPT, "memory")
     studio.keep(page, "create_dark")
@@ -164,14 +164,14 @@ def elsewhere(studio: Studio, url: str) -> None:
 
 
 def history(studio: Studio, page: Page, name: str) -> None:
-    """Open the History tab and show it once its first pictures are there."""
+    """Open the History tab and show it once its first pictures are loaded."""
     page.get_by_role("tab").nth(1).click()
     page.wait_for_function("document.querySelector('.zi-h-tile img')?.naturalWidth > 0")
     studio.keep(page, name)
 
 
 def choose(page: Page, field: str, value: str) -> None:
-    """Write *value* into a number of the form and wait until the page knows of it."""
+    """Write *value* into a number field of the form and wait until the page has processed the change."""
     page.fill(f"#zi-{field} input[type=number]", value)
     page.wait_for_function(f"zimage.form.values.{field} === {value}")
 

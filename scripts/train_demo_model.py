@@ -1,12 +1,12 @@
-"""Make the embedded demo model, or judge one: a tiny `ZImagePipeline` trained on drawings of coloured shapes.
+"""Trains or evaluates the embedded demo model: a tiny `ZImagePipeline` trained on drawings of coloured shapes.
 
     python scripts/train_demo_model.py train OUT            about 90 minutes on two CPU cores
     python scripts/train_demo_model.py evaluate FOLDER      a minute
 
-Training has two parts. First the VAE learns to carry small pictures through 16 channels at an eighth of their size.
-Then the transformer and the text encoder learn together, by flow matching: at a random time between noise and
-picture, predict the direction from the one to the other, given the caption. Nothing is fetched: the vocabulary is
-built from the captions, and every picture is drawn here.
+Training has two parts. First the VAE is trained to encode small pictures in 16 channels at an eighth of their size.
+Then the transformer and the text encoder are trained together, by flow matching: at a random time between noise and
+picture, predict the direction from one to the other, given the caption. Nothing is downloaded: the vocabulary is built
+from the captions, and every picture is drawn by this script.
 """
 
 import json
@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
-# ---------------------------------------------------------------- the world
+# ---------------------------------------------------------------- scenes
 
 SIDE = 128
 COLOURS = {
@@ -39,7 +39,7 @@ COLOURS = {
     "black": (25, 25, 25),
 }
 RADII = {"small": (20, 24), "": (30, 36), "large": (44, 50)}  # pixels
-# The share of its bounding box that a shape covers is how `evaluate` tells one from another.
+# `evaluate` distinguishes shapes by the share of their bounding box that they cover.
 COVERAGE = {"circle": 0.785, "square": 1.0, "triangle": 0.5, "star": 0.33}
 CHINESE = {
     "red": "红色",
@@ -123,7 +123,7 @@ def corners(shape: str, x: float, y: float, radius: float) -> list[tuple[float, 
 
 # ---------------------------------------------------------------- the model: the real classes, 2,300 times smaller
 
-# Qwen3's template, reduced to what the pipeline asks of it.
+# Qwen3's template, reduced to the parts that the pipeline uses.
 CHAT_TEMPLATE = (
     "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
@@ -225,7 +225,7 @@ def steps_for(
 
 
 def descend(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], loss: torch.Tensor) -> None:
-    """Take one step downhill, never a huge one."""
+    """Take one optimizer step with clipped gradients."""
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -233,7 +233,7 @@ def descend(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Paramete
 
 
 def train_vae(vae: AutoencoderKL, pictures: torch.Tensor, seconds: float) -> None:
-    """Teach the VAE to give back *pictures* (n, 3, SIDE, SIDE; bytes): on crops, then for a fifth of the time whole."""
+    """Train the VAE to reconstruct *pictures* (n, 3, SIDE, SIDE; bytes): on crops, in the last fifth on whole ones."""
     vae.train()
     parameters = list(vae.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, betas=(0.9, 0.99), weight_decay=0)
@@ -257,7 +257,7 @@ def train_vae(vae: AutoencoderKL, pictures: torch.Tensor, seconds: float) -> Non
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
-    """Turn all pictures into latents of mean 0 and deviation 1, and note in the VAE how to undo that."""
+    """Encode all pictures to latents of mean 0 and deviation 1; the VAE's configuration receives shift and scale."""
     batches = [vae.encode(batch.float() / 127.5 - 1).latent_dist.mode() for batch in pictures.split(50)]
     latents = torch.cat(batches)
     shift, scale = latents.mean().item(), 1 / latents.std().item()
@@ -266,7 +266,7 @@ def encode(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
 
 
 def train_flow(pipeline: ZImagePipeline, latents: torch.Tensor, captions: list[str], seconds: float) -> None:
-    """Teach transformer and text encoder the way from noise to *latents*; leaves their running averages in place."""
+    """Train transformer and text encoder to predict *latents* from noise; their weights end as running averages."""
     networks = (pipeline.transformer.train(), pipeline.text_encoder.train())
     parameters = [parameter for network in networks for parameter in network.parameters()]
     averages = [parameter.detach().clone() for parameter in parameters]
@@ -293,12 +293,12 @@ def train_flow(pipeline: ZImagePipeline, latents: torch.Tensor, captions: list[s
 def flow_loss(
     pipeline: ZImagePipeline, latents: torch.Tensor, tokens: torch.Tensor, present: torch.Tensor
 ) -> torch.Tensor:
-    """Measure how wrong the predicted direction is, at random times, more of them near noise (shift 3)."""
+    """Return the error of the predicted direction at random times, more of them near noise (shift 3)."""
     even = torch.rand(len(latents))
     noisiness = 3 * even / (1 + 2 * even)
     noise = torch.randn_like(latents)
     mixed = torch.lerp(latents, noise, noisiness[:, None, None, None])
-    # The last layer but one, as the pipeline reads it.
+    # The last layer but one, as the pipeline uses it.
     states = pipeline.text_encoder(input_ids=tokens, attention_mask=present, output_hidden_states=True)
     texts = [text[there] for text, there in zip(states.hidden_states[-2], present, strict=True)]
     frames = list(mixed.unsqueeze(2).unbind(0))
@@ -319,12 +319,12 @@ def tokenize(pipeline: ZImagePipeline, captions: list[str]) -> tuple[torch.Tenso
     return encoded.input_ids, encoded.attention_mask.bool()
 
 
-# ---------------------------------------------------------------- judging
+# ---------------------------------------------------------------- evaluation
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What can be seen in a picture: colours by the nearest one, the shape by its coverage; None where nothing is."""
+    """What a picture shows: the nearest colours, and the shape by its coverage; None where there is none."""
 
     background: str
     colour: str | None
@@ -332,12 +332,12 @@ class Sight:
 
 
 def nearest(pixel: np.ndarray) -> str:
-    """Name the colour closest to an RGB *pixel*."""
+    """Return the name of the colour closest to an RGB *pixel*."""
     return min(COLOURS, key=lambda name: float(((np.array(COLOURS[name]) - pixel) ** 2).sum()))
 
 
 def look(pixels: np.ndarray) -> Sight:
-    """Judge a picture of floats 0..255, shape (SIDE, SIDE, 3), by rules that know nothing of the prompt."""
+    """Analyse a picture of floats 0..255, shape (SIDE, SIDE, 3), by rules independent of the prompt."""
     rim = np.ones(pixels.shape[:2], dtype=bool)
     rim[10:-10, 10:-10] = False
     background = pixels[rim].mean(0)
@@ -353,7 +353,7 @@ def look(pixels: np.ndarray) -> Sight:
 def judge(
     pipeline: ZImagePipeline, describe: Callable[[Scene], str], count: int, guidance: float, steps: int
 ) -> tuple[float, float, float]:
-    """Draw *count* scenes; returns in how many of a hundred background, colour and shape are right."""
+    """Draw *count* scenes; returns the percentages of right backgrounds, colours and shapes."""
     rng = np.random.default_rng(5)
     right = np.zeros(3)
     for number in range(count):
@@ -377,7 +377,7 @@ def judge(
 
 @click.group(help=(__doc__ or "").partition("\n")[0])
 def main() -> None:
-    """Offer the two commands."""
+    """Run one of the two commands."""
 
 
 @main.command()
@@ -406,7 +406,7 @@ def train(out: Path, vae_seconds: float, flow_seconds: float, pictures: int, see
 @click.option("--steps", default=8, show_default=True)
 @click.option("--count", default=64, show_default=True, help="Prompts in each language.")
 def evaluate(folder: Path, guidance: tuple[float, ...], steps: int, count: int) -> None:
-    """Say how often the model in FOLDER draws what it is asked for."""
+    """Print how often the model in FOLDER draws what the prompt describes."""
     pipeline = ZImagePipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     print(f"right out of {count}, in percent, {steps} steps")

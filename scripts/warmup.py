@@ -1,4 +1,4 @@
-"""Wait for the server, then draw one small picture that leaves no trace: `zimage warmup` under another name."""
+"""Waits for the server, then draws one small picture that is not stored: the same as `zimage warmup`."""
 
 from zimage_cache.cli.main import warmup
 

@@ -141,14 +141,14 @@ class Gate:
         if evaluation == self._evaluation and (self._only is None or recipe.seed in self._only):
             self._arrivals.release()
             if not self._opened.wait(60):
-                raise TimeoutError("nobody opened the gate")
+                raise TimeoutError("the gate was not opened")
 
     def open(self) -> None:
-        """Let everybody through, now and later."""
+        """Open the gate for all threads, now and later."""
         self._opened.set()
 
     def wait(self) -> None:
-        """Wait until one more picture stands before the gate."""
+        """Wait until one more picture is blocked by the gate."""
         assert self._arrivals.acquire(timeout=60)
 
     async def arrival(self) -> None:
@@ -157,7 +157,7 @@ class Gate:
 
 
 class Studio:
-    """A service with all that stands behind it, on a folder; the generator is a fake, and so are those of *others*."""
+    """A service under test with all its components, on a folder; its generators, *others* too, are fakes."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ def fake(name: str, **options: Any) -> FakeGenerator:
 
 
 def plan(key: str = "a", **changes: Any) -> Plan:
-    """Make what one asker wants of *key*: stored or drawn, and kept; with *changes*."""
+    """Make the plan of one request for *key*: a stored or a new picture, which is stored; with *changes*."""
     fields: dict[str, Any] = {
         "model": "fake",
         "recipe": recipe(),

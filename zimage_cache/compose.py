@@ -1,4 +1,4 @@
-"""Settings become parts, parts become a program. The only place that knows all of them."""
+"""The composition root: builds every component from the settings. No other module constructs the whole program."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.errors import GeneratorError, SettingsError
 from zimage_cache.faults import Faults
-from zimage_cache.generator.device import CPU, Device, find_device, find_mates
+from zimage_cache.generator.device import CPU, Device, find_device, find_peers
 from zimage_cache.generator.protocol import ImageGenerator
 from zimage_cache.generator.residency import Residency
 from zimage_cache.generator.zimage import Fetch, ZImageGenerator
@@ -25,7 +25,7 @@ from zimage_cache.history import History
 from zimage_cache.log_lines import JsonLines, LimitedHandler, TextLines, limit_standard_error
 from zimage_cache.models.download import Downloader
 from zimage_cache.models.profiles import KNOWN, ModelChoice, model_choice
-from zimage_cache.models.progress import Tell
+from zimage_cache.models.progress import OnProgress
 from zimage_cache.models.store import SLIM, search_roots
 from zimage_cache.service.service import ImageService
 from zimage_cache.settings import Settings
@@ -58,7 +58,7 @@ def make_generator(settings: Settings, environ: Mapping[str, str] = os.environ) 
     return _make(choice, device, roots, settings)
 
 
-def make_mates(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[ImageGenerator]:
+def make_peers(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[ImageGenerator]:
     """Make the generators of the model for the further cards, beside the one of `make_generator`; loads nothing.
 
     Raises:
@@ -67,21 +67,21 @@ def make_mates(settings: Settings, environ: Mapping[str, str] = os.environ) -> l
     first = find_device(settings.device)
     choice = model_choice(settings.model or "turbo")
     roots = model_roots(settings, environ)
-    # None of them fetches: they load after the first, which did.
-    mates = find_mates(first, settings.device)
-    return [_make(choice, device.numbered(), roots, settings, fetches=False) for device in mates]
+    # None of these downloads: they load after the first generator, which has downloaded the model.
+    peers = find_peers(first, settings.device)
+    return [_make(choice, device.numbered(), roots, settings, fetches=False) for device in peers]
 
 
 def _first_device(settings: Settings) -> Device:
-    """Find the device to draw on; where there are others of its make, its name tells it from them."""
+    """Find the device to draw on; where several of its make draw, its name gets its number."""
     device = find_device(settings.device)
-    return device.numbered() if find_mates(device, settings.device) else device
+    return device.numbered() if find_peers(device, settings.device) else device
 
 
 def make_others(
     settings: Settings, first: ImageGenerator, environ: Mapping[str, str] = os.environ
 ) -> list[ZImageGenerator]:
-    """Offer, beside the *first* generator, every known model that lies complete on this disk and can be drawn with."""
+    """Make generators, beside the *first*, for every other known model that is complete on disk and runs here."""
     device = _first_device(settings)
     roots = model_roots(settings, environ)
     others = []
@@ -130,25 +130,27 @@ def _fetch(choice: ModelChoice, settings: Settings) -> Fetch | None:
     if repo_id is None or settings.offline:
         return None
 
-    def fetch(tell: Tell, cancelled: Callable[[], bool]) -> None:
-        make_downloader(settings, tell, cancelled).download(repo_id)
+    def fetch(on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
+        make_downloader(settings, on_progress, cancelled).download(repo_id)
 
     return fetch
 
 
-def make_downloader(settings: Settings, tell: Tell, cancelled: Callable[[], bool] = lambda: False) -> Downloader:
-    """Fetch into the folder the settings name, from the hub they name."""
+def make_downloader(
+    settings: Settings, on_progress: OnProgress, cancelled: Callable[[], bool] = lambda: False
+) -> Downloader:
+    """Make a downloader into the folder, and from the hub, that the settings name."""
     return Downloader(
         model_cache=settings.model_folder,
         source=settings.source,
         memo=hash_memo(settings),
-        tell=tell,
+        on_progress=on_progress,
         cancelled=cancelled,
     )
 
 
 def hash_memo(settings: Settings) -> Path:
-    """Return the file that remembers the hashes of weights."""
+    """Return the file that keeps the hashes of weights between starts."""
     return settings.workspace / "model_hashes.json"
 
 
@@ -156,11 +158,11 @@ def make_service(
     settings: Settings,
     generator: ImageGenerator,
     others: Sequence[ImageGenerator] = (),
-    mates: Sequence[ImageGenerator] = (),
+    peers: Sequence[ImageGenerator] = (),
 ) -> tuple[ImageService, "Running"]:
-    """Put cache, history and service behind *generator*, the *others*, and the *mates* that draw the first one's model.
+    """Make the service: cache, history, *generator*, the *others*, and the *peers* that draw the first one's model.
 
-    The second result starts and stops them.
+    The second result is a context that starts them on entry and stops them on exit.
 
     Raises:
         SettingsError: A folder cannot be written.
@@ -179,12 +181,12 @@ def make_service(
         request_timeout=settings.request_timeout,
         versions=versions(),
         preload=settings.preload,
-        peers={first.profile.name: [residency.add(mate, _interrupt(mate), beside=first) for mate in mates]},
+        peers={first.profile.name: [residency.add(peer, _interrupt(peer), beside=first) for peer in peers]},
         database=settings.database,
         wildcards=settings.workspace / "wildcards",
         faults=faults,
     )
-    drawing = [each for each in (generator, *others, *mates) if isinstance(each, ZImageGenerator)]
+    drawing = [each for each in (generator, *others, *peers) if isinstance(each, ZImageGenerator)]
     return service, lambda: _running(service, cache, residency, drawing)
 
 
@@ -206,7 +208,7 @@ def make_cache(settings: Settings, faults: Faults | None = None) -> ResultCache:
 
 
 def open_cache(settings: Settings, faults: Faults | None = None) -> ResultCache:
-    """Build both tiers on a folder that may be one to read from only; where there is none, on an empty one.
+    """Build both tiers on a folder that may be read-only; a missing folder is made.
 
     Raises:
         SettingsError: There is no such folder, and it cannot be made.
@@ -235,7 +237,7 @@ def versions() -> dict[str, str]:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send all log lines to standard error as text or JSON, with the request's id, so many of a kind a minute."""
+    """Send all log lines to standard error as text or JSON, with the request's id, limited per kind and minute."""
     stream = LimitedHandler()
     stream.addFilter(RequestIdFilter())
     stream.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
@@ -246,18 +248,18 @@ def configure_logging(settings: Settings) -> None:
 
 
 def serve(settings: Settings) -> None:
-    """Run the server until it is told to stop.
+    """Run the server until it receives a signal to stop.
 
     Raises:
-        SettingsError: Something it needs cannot be had: one line, rule, value and remedy.
+        SettingsError: A resource is missing or unusable; the message is one line with rule, value and remedy.
     """
     who = settings.credentials()
     limit_standard_error()
     with listen(settings.host, settings.port) as listening:
         _require_folders(settings)
         generator = make_generator(settings)
-        service, running = make_service(settings, generator, make_others(settings, generator), make_mates(settings))
-        # Imported here, behind every check that can fail fast: Gradio alone takes two seconds.
+        service, running = make_service(settings, generator, make_others(settings, generator), make_peers(settings))
+        # Imported after every check that can fail early: Gradio alone takes two seconds to import.
         from zimage_cache.web.app import create_app  # noqa: PLC0415
         from zimage_cache.web.server import run  # noqa: PLC0415
 
@@ -290,7 +292,7 @@ def _require_folders(settings: Settings) -> None:
 
 
 def _require_model(choice: ModelChoice) -> None:
-    """Refuse a named folder at once; a model that is only searched for may still come, by a download."""
+    """Check a folder named by the user at start-up; a model found by search may still be downloaded later."""
     try:
         choice.locate(())
     except GeneratorError as error:
@@ -298,7 +300,7 @@ def _require_model(choice: ModelChoice) -> None:
 
 
 def _require_writable(folder: Path, flag: str) -> None:
-    """Try it: permission bits lie on network and read-only file systems."""
+    """Check by writing a file: permission bits are wrong on network and read-only file systems."""
     probe = folder / f".writable-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -311,14 +313,14 @@ def _require_writable(folder: Path, flag: str) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything slow happens, so that a second start fails at once.
+    """Bind the port before any slow work, so that a second start fails at once.
 
     Raises:
-        SettingsError: Somebody else has it, or there is no such address here.
+        SettingsError: The port is in use, or this machine has no such address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # TCP is named, because asyncio switches Nagle's algorithm off only on sockets that say so: left on, every
-    # answer on a kept connection waits 40 ms for the acknowledgement of its head (`socket.create_server` is mute).
+    # TCP is named because asyncio disables Nagle's algorithm only on sockets whose protocol is IPPROTO_TCP, which
+    # `socket.create_server` does not set. With Nagle, every answer on a kept-alive connection waits 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""SQLite files that several parts and processes share, opened so that they can be read where nothing can be written."""
+"""Opens SQLite files shared by several components and processes; on read-only and full disks, for reading only."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final, Literal
 
-# What opening says where the files beside a database in WAL mode cannot be made.
+# Messages of SQLite where the two further files of a database in WAL mode cannot be made.
 _REFUSED: Final = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 )
@@ -14,18 +14,18 @@ _NEEDED_BYTES: Final = 2**16
 
 
 class Snapshot(sqlite3.Connection):
-    """A connection to a file as it stands: what others change meanwhile is not seen, and nothing can be written."""
+    """A read-only connection to the file as it was when opened: later changes by other processes are not visible."""
 
 
 def connect(path: Path, seconds: float, *, autocommit: bool = False) -> sqlite3.Connection:
-    """Open a database, making it where it is missing; on a read-only or full disk, a `Snapshot` of it.
+    """Open a database, which is made where it is missing; on a read-only or full disk, return a `Snapshot` of it.
 
-    In WAL mode even a reader needs two more files beside the database, which cannot be made there.
+    In WAL mode even a reader needs two more files beside the database, which cannot be made on such a disk.
 
     Args:
         path: The file.
-        seconds: How long to wait for others that write.
-        autocommit: Begin no transactions unasked.
+        seconds: How long to wait for other connections that write.
+        autocommit: Begin no transactions implicitly.
 
     Raises:
         sqlite3.Error: It cannot be opened.
@@ -51,5 +51,5 @@ def _is_refused(error: sqlite3.Error) -> bool:
 
 
 def _can_grow(folder: Path) -> bool:
-    """Tell whether files can be made in *folder*: then what went wrong was something else."""
+    """Return whether files can be made in *folder*: then the error had another cause."""
     return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _NEEDED_BYTES

@@ -1,4 +1,4 @@
-"""What the cache keeps: `Record`, the JSON in `keys/`, and `Entry`, a record with its PNG bytes."""
+"""The contents of the cache: `Record`, the JSON in `keys/`, and `Entry`, a record with its PNG bytes."""
 
 import builtins
 import hashlib
@@ -16,7 +16,7 @@ from zimage_cache.request import Recipe
 
 
 class Source(StrEnum):
-    """Where a picture came from: either tier, this asker's own run, or a run somebody else had started."""
+    """Where a picture came from: a tier, a run of this request, or (shared) a run that another request had started."""
 
     MEMORY = "memory"
     DISK = "disk"
@@ -28,10 +28,10 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Record(BaseModel):
-    """Everything known about a stored picture but its pixels.
+    """The metadata of a stored picture.
 
     `canonical` is the exact text whose SHA-256 is `key`; `digest` is the SHA-256 of the PNG, `bytes` its size;
-    `request` is the ask with its concrete seed.
+    `request` is the request with its concrete seed.
     Fields that a later version adds are ignored on reading.
     """
 
@@ -53,7 +53,7 @@ class Record(BaseModel):
     @field_validator("request")
     @classmethod
     def _concrete(cls, request: dict[str, Any]) -> dict[str, Any]:
-        """Demand what answers are made of: an integer seed, and nothing JSON has no word for."""
+        """Require an integer seed, and only values that JSON can represent, because answers contain both."""
         if type(request.get("seed")) is not int:
             raise ValueError("should hold its concrete seed")
         if any(isinstance(value, float) and not math.isfinite(value) for value in request.values()):
@@ -65,7 +65,7 @@ class Record(BaseModel):
         """Parse a file of `keys/`.
 
         Raises:
-            CorruptEntry: It is no record, or its key is not the fingerprint of its own canonical text.
+            CorruptEntry: The text is no record, or its key is not the fingerprint of its canonical text.
         """
         try:
             record = cls.model_validate_json(text)
@@ -78,13 +78,13 @@ class Record(BaseModel):
         return record
 
     def to_json(self) -> str:
-        """Write it for `keys/`: one field a line, so that people can diff and grep it."""
+        """Return the text for `keys/`: one field per line, suited for diff and grep."""
         return self.model_dump_json(indent=2) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A stored picture, whole: its record and its PNG bytes."""
+    """A stored picture: its record and its PNG bytes."""
 
     record: Record
     png: bytes
@@ -102,7 +102,7 @@ class Entry:
         versions: dict[str, str],
         warnings: tuple[str, ...] = (),
     ) -> Self:
-        """Describe freshly drawn *png* bytes; *request* is the ask with its concrete seed."""
+        """Make the entry of a newly drawn picture; *request* holds its concrete seed."""
         canonical = canonical_text(recipe, identity)
         record = Record(
             key=key_of(canonical),
@@ -124,7 +124,7 @@ class Entry:
         """Compare the bytes with the record.
 
         Raises:
-            CorruptEntry: Another size or another SHA-256 than the record promises.
+            CorruptEntry: The size or the SHA-256 differs from the record.
         """
         if len(self.png) != self.record.bytes:
             raise CorruptEntry(f"image: {len(self.png)} bytes, its record says {self.record.bytes}")
@@ -134,7 +134,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry the cache had, and the tier it had it in (`Source.MEMORY` or `Source.DISK`)."""
+    """An entry found in the cache, and its tier (`Source.MEMORY` or `Source.DISK`)."""
 
     entry: Entry
     source: Source

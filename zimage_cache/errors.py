@@ -1,28 +1,28 @@
 """Every error this program raises on purpose.
 
     ZImageError
-    ├── InvalidRequest          the asker can mend it
-    ├── SettingsError           the operator can mend it; exit 2
-    ├── NotCached               `cache: only` found nothing
-    ├── ServerError             what a client got instead of an answer
+    ├── InvalidRequest          a field breaks a rule
+    ├── SettingsError           a setting is unusable; exit 2
+    ├── NotCached               `cache: only`, and a picture is not stored
+    ├── ServerError             a server did not answer, or refused (command line)
     ├── GeneratorError
     │   ├── ModelMissing        not on disk
-    │   ├── ModelCorrupt        on disk, but not whole
-    │   ├── GeneratorLoading    not yet; waiting helps
+    │   ├── ModelCorrupt        on disk, but incomplete or damaged
+    │   ├── GeneratorLoading    still loading; a later request may succeed
     │   ├── OutOfMemory
     │   ├── GenerationFailed
-    │   │   └── DeviceFailed    the card is broken, whatever is drawn on it
-    │   ├── Cancelled           nobody waits for it any more
-    │   ├── QueueFull           waiting helps
-    │   └── TimedOut            this asker's patience, not the run's
-    ├── HistoryUnavailable      the index of output_image/ or a file in it; the pictures are safe
-    ├── CacheUnavailable        what is stored cannot be changed just now; it is still there
-    └── CacheError              never reaches a user: logged, counted, treated as a miss
+    │   │   └── DeviceFailed    the device failed, for every picture
+    │   ├── Cancelled           all clients of the run have gone
+    │   ├── QueueFull           a later request may succeed
+    │   └── TimedOut            the time limit of this request, not of the run
+    ├── HistoryUnavailable      the index of output_image/, or a file in it, cannot be used; no picture is lost
+    ├── CacheUnavailable        a stored entry cannot be changed now; it is unchanged
+    └── CacheError              internal: logged, counted, treated as a miss
         ├── CorruptEntry
         └── CacheWriteFailed
 
-A miss is `None`, not an error. Foreign errors are translated once, at the edge that meets them.
-Messages say the rule, the value got, and what to do.
+A miss is `None`, not an error. Exceptions of libraries are translated once, where the library is called.
+Messages state the rule, the value received, and the remedy.
 """
 
 from typing import ClassVar
@@ -38,7 +38,7 @@ class ZImageError(Exception):
 
 
 class InvalidRequest(ZImageError, ValueError):
-    """A request breaks a rule of the contract; `field` names the culprit where one field is to blame."""
+    """A request breaks a rule of the contract; `field` names the field at fault where it is a single one."""
 
     code = "invalid_request"
 
@@ -48,43 +48,43 @@ class InvalidRequest(ZImageError, ValueError):
 
 
 class SettingsError(ZImageError):
-    """A setting, or what it points at, is unusable: told in one line, exit status 2."""
+    """A setting, or the file or device it names, is unusable; printed in one line, exit status 2."""
 
     code = "invalid_settings"
 
 
 class NotCached(ZImageError):
-    """The request asked never to generate, and at least one of its pictures is not stored."""
+    """The request excludes generation, and at least one of its pictures is not stored."""
 
     code = "not_cached"
 
 
 class ServerError(ZImageError):
-    """A server is not there, or refused; the message is the server's own where it gave one."""
+    """No server answered, or it refused; the message is the server's own where it sent one."""
 
     code = "server_error"
 
 
 class HistoryUnavailable(ZImageError):
-    """The index of `output_image/` cannot be used just now, or a file in it cannot be moved or deleted."""
+    """The index of `output_image/` cannot be used now, or a file in it cannot be moved or deleted."""
 
     code = "history_unavailable"
 
 
 class CacheUnavailable(ZImageError):
-    """An entry cannot be deleted, pinned or unpinned just now: the disk refuses. It is stored as before."""
+    """An entry cannot be deleted, pinned or unpinned because of a disk error. It is stored as before."""
 
     code = "cache_unavailable"
 
 
 class GeneratorError(ZImageError):
-    """Something between a recipe and its pixels went wrong."""
+    """Base of the errors of loading a model and drawing."""
 
     code = "generation_failed"
 
 
 class ModelMissing(GeneratorError):
-    """The model is not on this disk; the message says how to get it."""
+    """The model is not on this disk; the message names how to download it."""
 
     code = "model_missing"
 
@@ -96,7 +96,7 @@ class ModelCorrupt(GeneratorError):
 
 
 class GeneratorLoading(GeneratorError):
-    """The weights are still loading: ask again in a while."""
+    """The weights are still loading: a later request may succeed."""
 
     code = "loading"
 
@@ -108,46 +108,46 @@ class OutOfMemory(GeneratorError):
 
 
 class GenerationFailed(GeneratorError):
-    """The pipeline raised, or drew something that is no picture."""
+    """The pipeline raised an exception, or its result is no picture."""
 
     code = "generation_failed"
 
 
 class DeviceFailed(GenerationFailed):
-    """The card itself failed, not the picture: nothing can be drawn on it before the model is loaded again."""
+    """The device failed, not the picture: nothing can be drawn on it before the model is loaded again."""
 
 
 class Cancelled(GeneratorError):
-    """The run was stopped because nobody waited for it any more."""
+    """The run was stopped because no client waited for it any more."""
 
     code = "cancelled"
 
 
 class QueueFull(GeneratorError):
-    """The queue has no room for all runs of this request: ask again in a while."""
+    """The queue has no room for all runs of this request: a later request may succeed."""
 
     code = "queue_full"
 
 
 class TimedOut(GeneratorError):
-    """This asker waited as long as it is allowed to; others may go on waiting."""
+    """The time limit of this request has passed; the run goes on for other requests."""
 
     code = "timed_out"
 
 
 class CacheError(ZImageError):
-    """Trouble inside the result cache."""
+    """Base of the internal errors of the result cache."""
 
     code = "cache_error"
 
 
 class CorruptEntry(CacheError):
-    """An entry on disk is not what its record promises."""
+    """An entry on disk differs from its record."""
 
     code = "corrupt_entry"
 
 
 class CacheWriteFailed(CacheError):
-    """An entry could not be written; the picture itself is fine."""
+    """An entry could not be written; the picture itself is not affected."""
 
     code = "cache_write_failed"

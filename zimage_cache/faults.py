@@ -1,7 +1,7 @@
-"""Trouble that lasts: what a part of the server cannot do now, since when, and in plain words. For `/health`.
+"""Persistent faults: which operation of the server fails now, since when, and why. Shown by `/health`.
 
-A part notes a fault when something fails and ends it when the same thing works again. Where nothing may try it for
-long, the fault brings a test along, which is made every few seconds for as long as the fault stands.
+A component begins a fault when an operation fails and ends it when the same operation succeeds. For an operation that
+may not be tried again for long, the fault has a test, which runs every few seconds while the fault lasts.
 """
 
 import errno
@@ -24,12 +24,12 @@ _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One of them.
+    """One persistent fault.
 
     Args:
-        code: For programs.
-        since: When it was first met.
-        detail: For people: what does not work, why, and what works all the same. No path, no prompt.
+        code: Identifier for programs.
+        since: When it began.
+        detail: Text for people: what fails, why, and what still works. Contains no path and no prompt.
     """
 
     code: str
@@ -38,14 +38,14 @@ class Fault:
 
 
 class Faults:
-    """The faults of one server that stand now.
+    """The present faults of one server.
 
-    Threads: any; `begin` and `end` are instant. One thread of its own makes the tests.
+    Threads: any; `begin` and `end` do not block. A separate thread runs the tests.
     """
 
     def __init__(self, seconds: float = _RETEST_SECONDS) -> None:
         self._seconds = seconds
-        self._lock = threading.Condition()  # around the next two
+        self._lock = threading.Condition()  # guards the next two attributes
         self._standing: dict[str, Fault] = {}
         self._tests: dict[str, Callable[[], bool]] = {}
         self._closed = False
@@ -53,17 +53,17 @@ class Faults:
 
     @property
     def standing(self) -> list[Fault]:
-        """What is wrong now, the oldest first."""
+        """The present faults, the oldest first."""
         with self._lock:
             return list(self._standing.values())
 
     def begin(self, code: str, detail: str, over: Callable[[], bool] | None = None) -> None:
-        """Note a fault, unless it stands already.
+        """Record a fault, unless it is recorded already.
 
         Args:
-            code: Which.
+            code: See `Fault`.
             detail: See `Fault`.
-            over: Tells whether it is over; may block for the disk, and raise `OSError` for no.
+            over: Test: returns true when the fault is over; may block for the disk; `OSError` means it lasts.
         """
         with self._lock:
             if code in self._standing:
@@ -74,8 +74,8 @@ class Faults:
             self._lock.notify_all()
 
     def end(self, *codes: str) -> None:
-        """Note that these are over, as far as they stood."""
-        if not self._standing:  # nearly always: not a lock for each write that works
+        """Remove these faults, if they are recorded."""
+        if not self._standing:  # the usual case, without the lock, because every successful write calls this
             return
         with self._lock:
             ended = [fault for code in codes if (fault := self._standing.pop(code, None))]
@@ -86,7 +86,7 @@ class Faults:
             _log.info("trouble_over code=%s seconds=%.0f", fault.code, seconds)
 
     def retest(self) -> None:
-        """Make the tests of what stands; end what is over."""
+        """Run the tests of the present faults; end those that are over."""
         with self._lock:
             tests = list(self._tests.items())
         for code, over in tests:
@@ -95,11 +95,11 @@ class Faults:
                     self.end(code)
 
     def start(self) -> None:
-        """Begin to make the tests."""
+        """Start the thread that runs the tests."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop that."""
+        """Stop that thread."""
         with self._lock:
             self._closed = True
             self._lock.notify_all()
@@ -116,7 +116,7 @@ class Faults:
 
 
 def cause_of(error: BaseException | None) -> str:
-    """Name what keeps a file from being written: `disk_full`, `read_only`, or `unwritable` for everything else."""
+    """Return why a file cannot be written: `disk_full`, `read_only`, or `unwritable` for every other cause."""
     number = getattr(error, "errno", None)
     if number in _FULL:
         return "disk_full"
@@ -127,7 +127,7 @@ def can_be_written(folder: Path) -> bool:
     """Write a file of the size of a picture into *folder*, and remove it.
 
     Raises:
-        OSError: That does not work.
+        OSError: The file cannot be written or removed.
     """
     probe = folder / f".{secrets.token_hex(8)}.part"
     try:

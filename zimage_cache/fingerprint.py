@@ -1,4 +1,4 @@
-"""From a recipe and who draws it to a key: 64 hex digits that name the picture before it exists."""
+"""Computes the key of a picture from its recipe and generator identity: 64 hex digits, known before it is drawn."""
 
 import hashlib
 import json
@@ -20,16 +20,16 @@ PARAMS: Final = (
     "shift",
     "max_sequence_length",
 )
-# Parameters added after version 1 was published, with their defaults: left out of the text while they have
-# them, so that every key made before they existed stays valid.
+# Parameters added after version 1 was published, with their defaults. A parameter with its default value is left out
+# of the text, so that keys made before it existed stay valid.
 LATER_PARAMS: Final[dict[str, object]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorIdentity:
-    """Who draws: everything beside the recipe that can change a pixel.
+    """The identity of a generator: everything beside the recipe that can change a pixel.
 
-    Known before any weights load and fixed for the process. `revision` pins content, not a moving name.
+    Known before weights are loaded, and fixed for the process. `revision` is a hash of the model's content.
     """
 
     model: str
@@ -39,17 +39,17 @@ class GeneratorIdentity:
 
 
 _IDENTITY: Final = tuple(field.name for field in fields(GeneratorIdentity))
-# Made once: json.dumps with these arguments makes a new one at each call.
+# A module constant, because json.dumps with these arguments would make a new encoder at each call.
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical_text(recipe: Recipe, identity: GeneratorIdentity) -> str:
-    """Write the one text that stands for this picture; two asks for the same pixels give the same text."""
+    """Return the canonical text of this picture; requests for the same pixels give the same text."""
     params: dict[str, Any] = {name: getattr(recipe, name) for name in PARAMS}
     for name, default in LATER_PARAMS.items():
         if (value := getattr(recipe, name)) != default:
             params[name] = value
-    # Not dataclasses.asdict, which copies deeply: this stands on the way of every hit.
+    # Not dataclasses.asdict, which copies deeply: this runs for every hit.
     generator = {name: getattr(identity, name) for name in _IDENTITY}
     return _ENCODER.encode({"v": VERSION, "generator": generator, "params": params})
 

@@ -1,7 +1,7 @@
-"""JSON that may say anything, read in time that is bounded by its length: a standard parser lets some signs cost much.
+"""Parses untrusted JSON in time proportional to its length.
 
-A megabyte of brackets takes `json.loads` a quarter of a second, in which no other thread runs; one of digits may take
-longer. No document that this program has a use for holds so many of either.
+A megabyte of brackets takes `json.loads` a quarter of a second, during which no other thread runs; a megabyte of
+digits may take longer. Documents that this program reads need few of either, so their numbers are limited.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from zimage_cache.errors import InvalidRequest
 
-# Two prompts of 8000 such signs each leave room for everything else.
+# Enough for two prompts of 8000 such characters each, and all other fields.
 MAX_SIGNS: Final = 20_000
 MAX_DIGITS: Final = 500  # of an integer; the largest float has 309
 _SIGNS: Final = "[{,"
@@ -20,7 +20,7 @@ def parse(text: str, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] |
     """Parse *text*; *object_pairs_hook* as in `json.loads`.
 
     Raises:
-        InvalidRequest: It is no valid JSON, or holds more than any document needs.
+        InvalidRequest: The text is no valid JSON, or exceeds these limits.
     """
     if sum(map(text.count, _SIGNS)) > MAX_SIGNS:
         raise InvalidRequest(f"body: holds more than {MAX_SIGNS} of the signs {_SIGNS}; send less")

@@ -1,4 +1,4 @@
-"""How log lines leave the process: as text or JSON, each traceback cut, and only so many of one kind a minute."""
+"""Formats log lines as text or JSON, shortens tracebacks, and limits the number of lines per kind and minute."""
 
 import json
 import logging
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
 WINDOW_SECONDS: Final = 60.0
-# Records of one kind in one minute: of warnings and errors, which may bring tracebacks along, and of the others. Of the
-# event loop's own, one: it fails thousands of times a second where no more connection can be accepted.
+# Most records of one kind per minute: of warnings and errors, which may have tracebacks, and of the others. Of the
+# event loop only one: it logs thousands of times a second when it cannot accept connections.
 MOST_TROUBLE: Final = 5
 MOST_OF_THE_LOOP: Final = 1
 MOST_OTHERS: Final = 600
@@ -24,7 +24,7 @@ _LINE: Final = "%(asctime)s %(levelname)-7s %(request_id)s %(message)s"
 
 @dataclass(slots=True)
 class _Window:
-    """One minute of one kind: when it began, how many records it had, and how many of them were left out."""
+    """One minute of one kind of records: its start, the number of records, and the number left out."""
 
     began: float
     records: int = 0
@@ -33,15 +33,15 @@ class _Window:
 
 
 class LimitedHandler(logging.StreamHandler[TextIO]):
-    """Writes so many records of each kind a minute; how many more there were is said in one line afterwards.
+    """Writes a limited number of records of each kind per minute; one line then states how many were left out.
 
-    A kind is a place in the code, not a text: where a record was logged and, with an exception, of which type that is
-    and where it was raised. So nothing that comes from outside makes new kinds, and their number is bounded.
-    The line about what was left out comes with the first record of any kind after the minute, or at the end.
+    A kind is a place in the code: where a record was logged and, with an exception, its type and where it was raised.
+    Input from clients adds no kinds, so their number is bounded. The line about records left out is written with the
+    first record of any kind after the minute, or on close.
 
     Args:
-        stream: Where the lines go; None = standard error.
-        clock: Seconds, never going back.
+        stream: Where the lines are written; None = standard error.
+        clock: Monotonic seconds.
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,7 +51,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         self._exceeded: dict[Hashable, _Window] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write *record*, unless its kind had enough; the caller holds the handler's lock."""
+        """Write *record*, unless the limit of its kind is reached; the caller holds the handler's lock."""
         now = self._clock()
         for summary in self._summaries(now - WINDOW_SECONDS):
             super().emit(summary)
@@ -64,19 +64,19 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
             super().emit(record)
         else:
             window.left_out += 1
-            # Not the record itself: with its traceback it would keep all that the failed call worked on.
+            # A copy: the record's traceback would keep the local variables of the failed call in memory.
             window.summary = window.summary or _summary(record)
             self._exceeded[kind] = window
 
     def close(self) -> None:
-        """Say what was left out lately, and close."""
+        """Write the pending lines about records left out, and close."""
         with self.lock or threading.RLock():
             for summary in self._summaries(self._clock()):
                 super().emit(summary)
         super().close()
 
     def _summaries(self, until: float) -> Iterator[logging.LogRecord]:
-        """Tell of the windows that began at *until* or before, each once."""
+        """Yield the line about each window that began at *until* or before, once."""
         for kind, window in list(self._exceeded.items()):
             if window.began <= until and window.summary is not None:
                 del self._exceeded[kind]
@@ -85,7 +85,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
 
 
 class TextLines(logging.Formatter):
-    """One line a record, with the request's id."""
+    """One line per record, with the request's id."""
 
     def __init__(self) -> None:
         super().__init__(_LINE)
@@ -95,7 +95,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record."""
+    """One JSON object per record."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -111,11 +111,11 @@ class JsonLines(logging.Formatter):
 
 
 class LimitedStream:
-    """A stream for what is printed past the log, such as other libraries' tracebacks: so many lines a minute.
+    """A stream that limits the lines per minute of text printed without the log, such as libraries' tracebacks.
 
     Args:
-        stream: Where they go. Everything but `write` is its own.
-        clock: Seconds, never going back.
+        stream: Where the lines are written. All attributes but `write` are passed on to it.
+        clock: Monotonic seconds.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -129,7 +129,7 @@ class LimitedStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write *text*, unless this minute had enough."""
+        """Write *text*, unless this minute's limit is reached."""
         with self._lock:
             now = self._clock()
             if now - self._began >= WINDOW_SECONDS:
@@ -142,7 +142,7 @@ class LimitedStream:
 
 
 def limit_standard_error() -> None:
-    """Bound what is printed to standard error from here on; the log's own handlers keep the stream they have."""
+    """Limit the lines printed to standard error from now on; handlers of the log keep the stream they have."""
     sys.stderr = LimitedStream(sys.stderr)
 
 
@@ -161,7 +161,7 @@ def _kind(record: logging.LogRecord) -> Hashable:
 
 
 def _summary(record: logging.LogRecord) -> logging.LogRecord:
-    """Prepare the line that tells how many like *record* were left out; the number is still missing."""
+    """Return the record that states how many like *record* were left out; the number is filled in later."""
     line = record.getMessage().strip().partition("\n")[0][:_SHOWN]
     words = "%d more like this in the last minute: %s"
     place = record.pathname, record.lineno
@@ -171,7 +171,7 @@ def _summary(record: logging.LogRecord) -> logging.LogRecord:
 
 
 def _cut(traceback: str) -> str:
-    """Leave the middle of a long traceback out: a recursion's has thousands of lines."""
+    """Remove the middle of a long traceback: that of a recursion has thousands of lines."""
     lines = traceback.splitlines()
     if len(lines) <= _TRACEBACK_HEAD + _TRACEBACK_TAIL:
         return traceback

@@ -1,4 +1,4 @@
-"""What can be asked of a model (`ModelProfile`), what was asked (`ImageRequest`), what makes the pixels (`Recipe`)."""
+"""A model's limits and defaults (`ModelProfile`), a request (`ImageRequest`), what determines pixels (`Recipe`)."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ _RULES = {
     "byte_size": "should be a size such as 500MB or 10GiB",
     "byte_size_unit": "should be a size such as 500MB or 10GiB",
 }
-# What reads stiffly in pydantic's own wording of a rule.
+# Replacements for pydantic's own wording of some rules.
 _PLAIN = {
     "Value error, ": "",
     "Input should": "should",
@@ -41,7 +41,7 @@ _PLAIN = {
 
 
 class Sampler(StrEnum):
-    """The solvers that give the same picture for the same seed, every time."""
+    """The samplers, all of which are deterministic for a seed."""
 
     EULER = "euler"
     UNIPC = "unipc"
@@ -50,7 +50,7 @@ class Sampler(StrEnum):
 
 
 class CacheMode(StrEnum):
-    """How one request uses the cache: normally, regenerate and replace, leave no trace, never generate."""
+    """How one request uses the cache: normally, generate and replace, neither read nor store, never generate."""
 
     USE = "use"
     REFRESH = "refresh"
@@ -59,19 +59,18 @@ class CacheMode(StrEnum):
 
 
 def _integer(value: object) -> object:
-    """Let 8.0 be 8; leave everything else to a validation that takes no booleans and no text."""
+    """Convert 8.0 to 8; other values go unchanged to the strict validation, which accepts no booleans and no text."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _number(value: object) -> object:
-    """Let an integer of any size meet the range check: 10**400 is too large, not a crash."""
+    """Convert integers of any size, so that 10**400 fails the range check instead of overflowing."""
     if isinstance(value, int) and abs(value) > sys.float_info.max:
         return float("inf")
     return value
 
 
-# These stand last in each annotation, behind its bounds: before them, the bounds would be checked all the same, but
-# be missing from the JSON schema.
+# These validators come last in each annotation, after its bounds: otherwise the JSON schema would lack the bounds.
 as_integer = BeforeValidator(_integer)
 as_number = BeforeValidator(_number)
 Integer = Annotated[int, Field(strict=True), as_integer]
@@ -84,7 +83,7 @@ Guidance = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=20)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelProfile:
-    """What a model is asked for by default and what it can do: sizes in pixels, steps in solver steps."""
+    """A model's defaults and limits: sizes in pixels, steps in sampler steps."""
 
     name: str
     title: str
@@ -96,13 +95,13 @@ class ModelProfile:
     max_side: int
     note: str = ""
     examples: tuple[str, ...] = ()
-    weights_bytes: int = 20_500_000_000  # in bfloat16: decides what of it stays on the card
+    weights_bytes: int = 20_500_000_000  # in bfloat16: decides which weights stay in GPU memory
 
 
 class ImageRequest(BaseModel):
-    """One picture as a person or program asked for it; `None` leaves a choice to the model's profile.
+    """A request for one picture; `None` means the default of the model's profile.
 
-    Sizes are pixels, multiples of 16 in 64..2048. `steps` are solver steps. A `seed` of -1 asks to draw one.
+    Sizes are pixels, multiples of 16 in 64..2048. `steps` are sampler steps. A `seed` of -1 means a random one.
     Unknown fields, a field beside its alias, and wrong types are errors; nothing is clamped.
     """
 
@@ -166,10 +165,10 @@ class ImageRequest(BaseModel):
 
     @classmethod
     def parse(cls, fields: object) -> Self:
-        """Validate what arrived from outside.
+        """Validate fields received from a client.
 
         Raises:
-            InvalidRequest: Names the field, the rule and the value got.
+            InvalidRequest: The message names the field, the rule and the value received.
         """
         try:
             return cls.model_validate(fields)
@@ -178,7 +177,7 @@ class ImageRequest(BaseModel):
 
 
 def invalid_request(error: ValidationError) -> InvalidRequest:
-    """Turn pydantic's first complaint into ours: field, rule, value got."""
+    """Convert pydantic's first error: field, rule, value received."""
     first = error.errors(include_url=False)[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InvalidRequest):
@@ -188,18 +187,18 @@ def invalid_request(error: ValidationError) -> InvalidRequest:
     return InvalidRequest(f"{field or 'body'}: {broken_rule(first)}{got}", field)
 
 
-def broken_rule(complaint: ErrorDetails) -> str:
-    """Say in plain words which rule one of pydantic's complaints is about."""
-    if rule := _RULES.get(complaint["type"]):
+def broken_rule(error: ErrorDetails) -> str:
+    """Return the broken rule of one of pydantic's errors in plain words."""
+    if rule := _RULES.get(error["type"]):
         return rule
-    rule = complaint["msg"]
+    rule = error["msg"]
     for stiff, plain in _PLAIN.items():
         rule = rule.replace(stiff, plain)
     return rule
 
 
 def shown(value: object) -> str:
-    """Show a value as short ASCII JSON: it may be huge or deep, or hold lone surrogates no encoder takes."""
+    """Return a value as short ASCII JSON: it may be huge or deep, or hold lone surrogates that cannot be encoded."""
     match value:
         case dict():
             return "an object"
@@ -218,7 +217,7 @@ def _shortened(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """All that determines the pixels, beside the generator; canonical from birth, so equal recipes are equal asks.
+    """All that determines the pixels beside the generator, in canonical form: requests for equal pixels are equal.
 
     Text is NFC, numbers are floats without a negative zero, and a negative prompt without guidance is empty.
     """
@@ -247,5 +246,5 @@ class Recipe:
 
     @property
     def evaluations(self) -> int:
-        """How often the transformer runs: once a step, but Heun looks twice at all steps but the last."""
+        """How often the transformer runs: once per step; with Heun twice per step, but once in the last."""
         return 2 * self.steps - 1 if self.sampler == Sampler.HEUN else self.steps

@@ -18,7 +18,7 @@ ENV_PREFIX: Final = "ZIMAGE_"
 CONFIG_NAME: Final = "zimage.toml"
 SECRETS: Final = frozenset({"auth"})
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
-# Names the articles and other tools use for settings of ours.
+# Names that documentation elsewhere and other tools use for these settings.
 _FOREIGN_ENV: Final = {"no_cache": "DISABLE_CACHE"}
 
 
@@ -38,7 +38,7 @@ def _path(value: object) -> Path:
         raise ValueError("should name a file or folder")
     try:
         return Path(value).expanduser().absolute()
-    except RuntimeError:  # ~somebody, who has no home here
+    except RuntimeError:  # ~name of a user unknown to this machine
         raise ValueError("should name a user of this machine after its ~") from None
 
 
@@ -65,7 +65,7 @@ def _names(value: object) -> object:
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
 Folder = Annotated[Path, BeforeValidator(_path)]
-Size = Annotated[ByteSize, Field(ge=0)]
+ByteLimit = Annotated[ByteSize, Field(ge=0)]
 Credentials = Annotated[str, AfterValidator(_user_and_password)]
 Backend = Annotated[str, AfterValidator(_backend)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
@@ -102,17 +102,19 @@ class Settings(BaseModel):
     slim_copy: Switch = Field(
         default=False, description="Keep a 16-bit copy of a 32-bit transformer: half to read at each start."
     )
-    warmup: Switch = Field(default=True, description="Draw one picture for nobody at the end of each load.")
-    idle_unload: Seconds = Field(0.0, description="Free a model's memory when nobody asked it for this long; it wakes.")
+    warmup: Switch = Field(default=True, description="Draw one picture at the end of each load and discard it.")
+    idle_unload: Seconds = Field(0.0, description="Free a model's memory after this time without requests; it wakes.")
     max_models: int = Field(1, ge=0, description="Most models in memory; the one used longest ago leaves.")
-    cache_max_bytes: Size = Field(ByteSize(10 * 2**30), description="Most bytes the result cache keeps on disk.")
+    cache_max_bytes: ByteLimit = Field(ByteSize(10 * 2**30), description="Most bytes the result cache keeps on disk.")
     cache_max_entries: int = Field(0, ge=0, description="Most pictures the result cache keeps.")
     cache_ttl: Seconds = Field(0.0, description="Forget pictures this long after they were drawn.")
     cache_policy: Literal["gdsf", "lru"] = Field(
         "gdsf", description="What goes first when room is needed: the least GPU-seconds a byte, or the longest unused."
     )
-    cache_min_free: Size = Field(ByteSize(2**30), description="Store nothing when the disk has less free than this.")
-    memory_max_bytes: Size = Field(ByteSize(256 * 2**20), description="Most PNG bytes kept in memory.")
+    cache_min_free: ByteLimit = Field(
+        ByteSize(2**30), description="Store nothing when the disk has less free than this."
+    )
+    memory_max_bytes: ByteLimit = Field(ByteSize(256 * 2**20), description="Most PNG bytes kept in memory.")
     no_cache: Switch = Field(default=False, description="Switch the result cache off (also: DISABLE_CACHE=1).")
     debug: Switch = Field(default=False, description="Bypass the result cache and log at DEBUG.")
     identity: Literal["strict", "portable"] = Field(
@@ -129,22 +131,22 @@ class Settings(BaseModel):
 
     @property
     def cache_folder(self) -> Path:
-        """The result cache."""
+        """The folder of the result cache."""
         return self.cache_dir or self.workspace / "cache"
 
     @property
     def output_folder(self) -> Path:
-        """The pictures people made."""
+        """The folder of the pictures that users made."""
         return self.output_dir or self.workspace / "output_image"
 
     @property
     def model_folder(self) -> Path:
-        """The downloaded models."""
+        """The folder of the downloaded models."""
         return self.model_cache or self.workspace / "model_cache"
 
     @property
     def database(self) -> Path:
-        """What must outlive everything else: lifetime statistics."""
+        """The database of the lifetime statistics, which is never deleted."""
         return self.workspace / "zimage.sqlite3"
 
     @property
@@ -153,7 +155,9 @@ class Settings(BaseModel):
         return not (self.no_cache or self.debug)
 
     def credentials(self) -> tuple[str, str] | None:
-        """Return user and password to ask for, or to answer with; None = nobody is asked. Reads `auth_file`.
+        """Return the user and password that a server requires and a client sends; None = no authentication.
+
+        Reads `auth_file`.
 
         Raises:
             SettingsError: The file cannot be read, or its first line is not `user:password`.
@@ -171,14 +175,14 @@ class Settings(BaseModel):
 
 
 def load(flags: Mapping[str, Any], config: Path | None = None) -> tuple[Settings, dict[str, str]]:
-    """Merge all sources and say for each setting where its value came from.
+    """Merge all sources; returns the settings, and for each one the source of its value.
 
     Args:
         flags: Settings given on the command line.
         config: The TOML file; None looks for `zimage.toml` here, then in the user's configuration folder.
 
     Raises:
-        SettingsError: A setting breaks a rule: one line with its source, the rule and the value got.
+        SettingsError: A setting breaks a rule: one line with its source, the rule and the value received.
     """
     sources = [_toml(config), _environment(), {name: (value, flag_of(name)) for name, value in flags.items()}]
     merged: dict[str, tuple[Any, str]] = {}
@@ -196,12 +200,12 @@ def load(flags: Mapping[str, Any], config: Path | None = None) -> tuple[Settings
 
 
 def flag_of(name: str) -> str:
-    """Name the flag of a field."""
+    """Return the flag of a field."""
     return "--" + name.replace("_", "-")
 
 
 def _environment() -> dict[str, tuple[Any, str]]:
-    """Read the environment; an empty variable is one that is not set, but for switches, where it means off."""
+    """Read the environment; an empty variable counts as not set, but for switches, where it means off."""
     found = {}
     for name, field in Settings.model_fields.items():
         for variable in filter(None, (_FOREIGN_ENV.get(name), ENV_PREFIX + name.upper())):

@@ -1,4 +1,4 @@
-"""Sizes and durations as people write and read them: 1GiB, 7d."""
+"""Sizes and durations in readable notation: 1GiB, 7d."""
 
 import re
 from typing import Final
@@ -19,7 +19,7 @@ def seconds_in(text: str) -> float:
     """Read a duration such as 300, 90s, 15m, 24h or 7d, in seconds.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is none.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
@@ -31,7 +31,7 @@ def bytes_in(text: str) -> int:
     """Read a size such as 1073741824, 500MB or 1GiB, in bytes.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is none.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:

@@ -1,4 +1,4 @@
-"""One of many ways to say what is in a scene, in English or Chinese; attributes may be left out."""
+"""Makes captions of a scene in English or Chinese, in varying words; attributes may be left out."""
 
 import random
 import string
@@ -45,11 +45,11 @@ class Words:
     plain: bool = False
 
     def chance(self, share: float) -> bool:
-        """Be true for a share of the calls."""
+        """Return true for a random *share* of the calls."""
         return self.rng.random() < share
 
     def named(self, share: float) -> bool:
-        """Tell whether an attribute is named."""
+        """Return whether an attribute is named."""
         return self.full or self.chance(share)
 
 
@@ -69,7 +69,7 @@ def caption(scene: Scene, rng: random.Random, *, language: str = "", full: bool 
 
 
 def meaningless(rng: random.Random) -> str:
-    """Make a caption that says nothing about the picture: often empty, else a preset's negative words."""
+    """Make a caption without information about the picture: often empty, else a preset's negative words."""
     return "" if rng.random() < 0.75 else rng.choice(NEGATIVES)  # noqa: PLR2004 - a share
 
 

@@ -63,9 +63,9 @@ def render(
     """Draw training pictures into DATA, captions in the tokens of BASE/tokenizer."""
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # each process works alone on its pictures
-    from shards import Order, render  # noqa: PLC0415
+    from shards import RenderOrder, render  # noqa: PLC0415
 
-    order = Order(data, base / "tokenizer", pictures, STARTED + seconds, captions, seed, square, styled)
+    order = RenderOrder(data, base / "tokenizer", pictures, STARTED + seconds, captions, seed, square, styled)
     print(f"rendered {render(order, processes)} pictures in {time.time() - STARTED:.0f} s", flush=True)
 
 
@@ -120,10 +120,10 @@ def train(
 ) -> None:
     """Train on the pictures in DATA; writes OUT/model (the pipeline), OUT/state.pt and contact sheets."""
     from parallel import together  # noqa: PLC0415
-    from train import Plan, train  # noqa: PLC0415
+    from train import TrainingPlan, train  # noqa: PLC0415
 
     out.mkdir(parents=True, exist_ok=True)
-    plan = Plan(data, base, out, STARTED + seconds, batch, compiled, start, rate, hold, every, seed)
+    plan = TrainingPlan(data, base, out, STARTED + seconds, batch, compiled, start, rate, hold, every, seed)
     together(processes, out / "meeting", train, plan, _device(device))
 
 

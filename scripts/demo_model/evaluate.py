@@ -1,4 +1,4 @@
-"""Scores of a model: how often a judge finds in its pictures what the prompts ask for."""
+"""Scores of a model: how often a classifier finds the contents of the prompts in its pictures."""
 
 import random
 import time
@@ -57,7 +57,7 @@ def _shape_prompt(scene: Scene) -> str:
 
 
 class Scorer:
-    """Draws prompts and asks the judge about the pictures."""
+    """Draws prompts and classifies the pictures."""
 
     def __init__(self, exam: Exam, pipe: ZImagePipeline, judge: Judge) -> None:
         self.exam, self.pipe, self.judge = exam, pipe, judge

@@ -1,4 +1,4 @@
-"""A small classifier that says what is in a picture; trained on rendered pictures, never on generated ones."""
+"""A small classifier of the contents of pictures; trained on rendered pictures, never on generated ones."""
 
 import random
 from pathlib import Path
@@ -27,7 +27,7 @@ RATE, BATCH, HELD_OUT = 2e-3, 64, 500
 
 
 def answers(scene: Scene) -> dict[str, str]:
-    """Say what is in a scene, in the words of `QUESTIONS`."""
+    """Return the contents of a scene as answers to `QUESTIONS`."""
     thing = scene.thing
     return {
         "thing": thing.kind if thing else NONE,
@@ -62,7 +62,7 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def ask(self, pictures: list[Image.Image]) -> list[dict[str, str]]:
-        """Say what is in pictures."""
+        """Classify pictures."""
         logits = self(_pixels(pictures))
         chosen = {question: out.argmax(1).tolist() for question, out in logits.items()}
         return [{q: QUESTIONS[q][picks[i]] for q, picks in chosen.items()} for i in range(len(pictures))]
@@ -73,7 +73,7 @@ def _pixels(pictures: list[Image.Image]) -> Tensor:
 
 
 def examples(count: int, seed: int, styled: float = 0.42) -> tuple[list[Image.Image], list[dict[str, str]]]:
-    """Render scenes with at most one kind of thing, and say what is in them."""
+    """Render scenes with at most one kind of thing, with their right answers."""
     rng = random.Random(f"judge {seed}")
     pictures, said = [], []
     while len(pictures) < count:

@@ -38,7 +38,7 @@ def drawn(scene: Scene, rng: random.Random, finer: int = 3) -> tuple[Image.Image
 
 
 def _behind(scene: Scene, rng: random.Random, finer: int) -> tuple[Image.Image, int | None]:
-    """Draw what is behind the things, and say where its horizon is."""
+    """Draw the background; also returns the height of its horizon."""
     width, height = (side * finer for side in scene.size)
     if scene.ground is None:
         return Image.new("RGB", (width, height), COLOURS[scene.backdrop or "white"]), None
@@ -83,7 +83,7 @@ class Foreground:
         return self.rng.uniform(-JITTER, JITTER) * self.unit
 
     def _foot(self, thing: Thing, size: float) -> float:
-        """Say at which height of the picture a thing ends below."""
+        """Return the height in the picture at which a thing stands."""
         if self.horizon is None:
             return self.height / 2 + size / 2 + self._jitter()
         if thing.kind in IN_THE_SKY:

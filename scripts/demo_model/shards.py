@@ -20,8 +20,8 @@ CELL = 8  # pixels along the side of one latent
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to render, and where to."""
+class RenderOrder:
+    """What to render, and into which folder."""
 
     folder: Path
     tokenizer: Path
@@ -33,8 +33,8 @@ class Order:
     styled: float = 0.42  # share of the pictures that have another look
 
 
-def render(order: Order, processes: int) -> int:
-    """Draw as many pictures as ordered, or as there is time for; return how many were drawn now."""
+def render(order: RenderOrder, processes: int) -> int:
+    """Draw the ordered number of pictures, or as many as fit before the deadline; return how many were drawn."""
     order.folder.mkdir(parents=True, exist_ok=True)
     tasks = [(order, number) for number in range(-(-order.pictures // IN_SHARD))]
     if processes == 1:
@@ -43,8 +43,8 @@ def render(order: Order, processes: int) -> int:
         return sum(pool.imap_unordered(_shard, tasks))
 
 
-def _shard(task: tuple[Order, int]) -> int:
-    """Draw one file of pictures; past the deadline, or where the file is there already, do nothing."""
+def _shard(task: tuple[RenderOrder, int]) -> int:
+    """Draw one file of pictures; after the deadline, or where the file exists already, do nothing."""
     order, number = task
     path = order.folder / f"{number:06d}.npz"
     if time.time() > order.deadline or path.exists():
@@ -64,7 +64,7 @@ def _shard(task: tuple[Order, int]) -> int:
 def _captions(
     scenes: list[Scene], rng: random.Random, encoder: Encoder, each: int
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """Say in tokens what is in the scenes, each in several ways; a caption that is too long has length 0."""
+    """Return several captions of each scene as tokens; a caption that is too long has length 0."""
     tokens = np.zeros((len(scenes), each, LONGEST), np.uint16)
     lengths = np.zeros((len(scenes), each), np.uint8)
     for i, scene in enumerate(scenes):
@@ -75,7 +75,7 @@ def _captions(
 
 
 def _write(path: Path, **arrays: NDArray[np.generic]) -> None:
-    """Write a file that is either complete or not there."""
+    """Write a file by an atomic rename."""
     part = path.with_suffix(f".{os.getpid()}.part")
     with part.open("wb") as file:
         np.savez(file, **arrays)

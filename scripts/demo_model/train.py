@@ -26,13 +26,13 @@ from tokens import Encoder
 from torch import Tensor
 
 SHIFT = 3.0
-EMPTY = 0.12  # share of captions of the shorter length that say nothing
+EMPTY = 0.12  # share of captions of the shorter length that are replaced by uninformative ones
 ON_THINGS = 2.0  # how much more the error counts where a thing is; without it the background is most of the loss
 WARM_UP = 100
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What to train with, and until when (in seconds since the epoch)."""
 
     data: Path
@@ -55,9 +55,9 @@ def say(*words: object) -> None:
 
 
 class Trainer:
-    """Feeds batches to the learner, and saves what it has learned."""
+    """Passes batches to the learner, and saves the trained weights."""
 
-    def __init__(self, plan: Plan, device: torch.device, group: Group) -> None:
+    def __init__(self, plan: TrainingPlan, device: torch.device, group: Group) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.device, self.group = plan, device, group
         self.rng = random.Random(plan.seed)  # the same in all processes: they take the same bucket
@@ -69,7 +69,7 @@ class Trainer:
         torch.manual_seed(plan.seed + 1000 * group.rank + self.learner.steps)
 
     def _load_data(self) -> None:
-        """Encode what is not encoded yet, and put all on the device."""
+        """Encode the pictures that are not encoded yet, and load all of them onto the device."""
         self.vae = AutoencoderKL.from_pretrained(self.plan.base / "vae", local_files_only=True).to(self.device).eval()
         if self.group.first:
             latents.encode(self.plan.data, self.vae, self.device)
@@ -97,7 +97,7 @@ class Trainer:
 
     @torch.no_grad()
     def heed(self) -> float:
-        """Say how much larger the loss is with the captions of other pictures: 0 if the model ignores the words."""
+        """Return how much larger the loss is with captions of other pictures: 0 if the model ignores the prompt."""
         batch, losses = self.buckets[0].sample(self.batches[0]), []
         for one in (batch, replace(batch, tokens=batch.tokens.roll(1, 0), mask=batch.mask.roll(1, 0))):
             with torch.random.fork_rng():
@@ -111,7 +111,7 @@ class Trainer:
         return SHIFT * even / (1 + (SHIFT - 1) * even)
 
     def _with_empty(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Replace a share of the captions by ones that say nothing: mostly empty, else a preset's negative words."""
+        """Replace a share of the captions by uninformative ones: mostly empty, else a preset's negative words."""
         count = len(tokens)
         chosen = torch.randint(len(self.nothing), (count,), device=self.device)
         chosen = chosen * (torch.rand(count, device=self.device) < 0.3)  # noqa: PLR2004 - a share
@@ -119,7 +119,7 @@ class Trainer:
         return torch.where(swap, self.nothing[chosen], tokens), torch.where(swap, self.nothing_mask[chosen], mask)
 
     def _rate(self, progress: float, count: int) -> float:
-        """Say what share of the learning rate to use: rising at first, constant, then falling to zero."""
+        """Return the share of the learning rate to use: rising at first, constant, then falling to zero."""
         fall = min(1.0, (1 - progress) / max(1e-9, 1 - self.plan.hold))
         return self.plan.rate * min(1, count / WARM_UP) * max(0.005, fall)
 
@@ -171,6 +171,6 @@ class Trainer:
         say("saved at step", self.learner.steps)
 
 
-def train(plan: Plan, device: torch.device, group: Group) -> None:
+def train(plan: TrainingPlan, device: torch.device, group: Group) -> None:
     """Train, save, and draw sheets."""
     Trainer(plan, device, group).run()

@@ -44,7 +44,7 @@ EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a
 
 
 def wait_with(page: Page, true: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait likewise for something *page* tells this thread, which it cannot while the thread sleeps."""
+    """Likewise for a condition that events of *page* change, which are not delivered while this thread sleeps."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"did not come true in {seconds} s"
@@ -71,7 +71,7 @@ def seed(page: Page) -> str:
 
 
 def holding(held: list[Route]) -> Callable[[Route], None]:
-    """Make a route's handler that answers nothing until somebody does; Playwright takes no built-in functions."""
+    """Make a route handler that keeps requests unanswered in a list; Playwright accepts no built-in functions."""
 
     def hold_back(route: Route) -> None:
         held.append(route)
@@ -159,7 +159,7 @@ def fake(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def hold(fake: Fake, gate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Give a maker of gates that hold the fake generator; at the end they are open, and it is nobody's."""
+    """Return a function that makes gates which block the fake generator; at the end of the test they are opened."""
     made = []
 
     def make(evaluation: int = 1, only: Collection[int] | None = None) -> object:
@@ -181,7 +181,7 @@ def serving(
     from zimage_cache.compose import listen, make_service  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
     from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
-    from zimage_cache.web.connections import Bounds  # noqa: PLC0415 - likewise
+    from zimage_cache.web.connections import ConnectionBounds  # noqa: PLC0415 - likewise
     from zimage_cache.web.server import Server  # noqa: PLC0415 - likewise
 
     service, running = make_service(Settings(workspace=workspace), generator, [*others])
@@ -194,7 +194,7 @@ def serving(
     with ThreadPoolExecutor(1) as builder:
         app = builder.submit(lambda: asyncio.run(build())).result()
     listening = listen("127.0.0.1", port)
-    server = Server(app, listening, Bounds(), open_to_all=True)
+    server = Server(app, listening, ConnectionBounds(), open_to_all=True)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""What the server may say to a person, read out of its source: no message can be added past the tests that use this.
+"""Finds the server's messages to users in its source, so that tests cover every new message.
 
 A message is what is handed to one of `_SPEAKING`. Its text is worked out as far as it stands in the source: constants,
 f-strings, names assigned in the same function or module, parameters by what their callers give, functions by what they
@@ -17,11 +17,11 @@ from typing import Final
 import zimage_cache
 
 ROOT: Final = Path(zimage_cache.__file__).parent
-# What only a terminal hears.
+# Modules whose messages appear in a terminal only.
 _UNHEARD: Final = ("cli", "settings", "client", "compose")
-# Told at the start of the program, to other programs, or in the log; never by a running server.
+# Errors shown at the start of the program, by other programs, or in the log; never by a running server.
 _NEVER_SHOWN: Final = ("SettingsError", "ServerError", "CacheError")
-# What is handed a message, and as which of its arguments; every error of ours is besides.
+# Calls that receive a message, and in which argument; in addition to every error class of this program.
 _SPEAKING: Final = {
     "HTTPException": ((1, "detail"),),
     "Refusal": ((1, "message"),),
@@ -32,8 +32,8 @@ _SPEAKING: Final = {
     "Meter": ((0, "phase"),),
 }
 # Phases of a load; the service's `Progress` names phases the page has words for.
-_PHASES: Final = {"Progress": ((0, "phase"),)}
-# Functions whose every text is told: a picture's warnings, and why a hub did not deliver.
+_PHASES: Final = {"ByteProgress": ((0, "phase"),)}
+# Functions all of whose texts are shown: a picture's warnings, and why a hub did not deliver.
 _TELLING: Final = ("warnings", "_warnings", "reason")
 _DEEPEST: Final = 12
 _MARK: Final = re.compile(r"⟨\d+⟩")
@@ -69,7 +69,7 @@ class _Module:
             self.parents |= dict.fromkeys(ast.iter_child_nodes(node), node)
 
     def around(self, node: ast.AST) -> Iterator[ast.AST]:
-        """Yield what *node* stands in, the nearest first."""
+        """Yield the nodes that contain *node*, the nearest first."""
         while node in self.parents:
             node = self.parents[node]
             yield node
@@ -174,7 +174,7 @@ class Speech:
         return known if known and len(known) == len(set(found)) else [*known, mark(next(self._marks))]
 
     def _reference(self, node: ast.AST, module: _Module, within: _Within, depth: int) -> list[str]:
-        """List what stands elsewhere under the name *node* is, calls or formats."""
+        """List the possible texts of the name, call or format that *node* is."""
         match node:
             case ast.Name():
                 return self._named(node, module, within, depth)

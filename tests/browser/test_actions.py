@@ -41,7 +41,7 @@ def link(page: Page) -> str:
     return page.evaluate("window.copied")
 
 
-def test_the_age_of_a_stored_picture_is_told(fake: Fake, open_page):
+def test_the_age_of_a_stored_picture_is_reported(fake: Fake, open_page):
     """A hit says how long ago it was drawn, in the reader's language; a new picture does not."""
     page = open_page(fake.url)
     generate(page, "of some age", "generated")
@@ -285,8 +285,8 @@ def test_restore_shows_a_copy_where_nothing_is_stored(fake: Fake, open_page):
     expect(page.locator(".zi-badge")).to_contain_text("From history")
 
 
-def test_who_wants_to_know_hears_of_every_result(fake: Fake, open_page):
-    """Other parts of the page are told what was asked and what came of it, drawn or stored."""
+def test_callbacks_receive_every_result(fake: Fake, open_page):
+    """Callbacks receive the request and its pictures, drawn or stored."""
     page = open_page(fake.url)
     page.evaluate("zimage.onResult((ask, images) => void (window.heard ??= []).push([ask.prompt, images[0].source]))")
     generate(page, "heard of", "generated")

@@ -1,4 +1,4 @@
-"""The page's benchmark runs, in a tiny form: a script nobody runs is a script that is broken."""
+"""The page's benchmark runs with small parameters, so that changes which break it are noticed."""
 
 import re
 import shutil

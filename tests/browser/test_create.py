@@ -76,7 +76,7 @@ def test_dice_changes_the_seed_and_draws_nothing(fake: Fake, open_page):
 
 
 def test_every_control_reaches_the_recipe(fake: Fake, open_page):
-    """What stands in the form is what is drawn, field by field."""
+    """The values of the form are the ones drawn, field by field."""
     page = open_page(fake.url)
     write(page, "all of it")
     page.get_by_label("Watercolour").check()
@@ -246,7 +246,7 @@ def test_stop_reaches_a_press_that_is_still_on_its_way(fake: Fake, open_page):
 
 
 def test_a_closed_page_gives_its_run_up(fake: Fake, open_page, hold, monkeypatch):
-    """Nobody waits any more once the tab is closed and its time of grace over: the run ends within a step."""
+    """After the tab is closed and the grace time is over, the run is cancelled within one step."""
     monkeypatch.setattr(tickets, "GRACE_SECONDS", 0.1)
     page, door = open_page(fake.url), hold(evaluation=2)
 
@@ -305,8 +305,8 @@ def test_bad_input_names_the_field_and_the_rule(fake: Fake, open_page):
     expect(page.locator(".zi-wrong")).to_have_count(0)
 
 
-def test_a_failed_run_is_told_with_its_request_id(fake: Fake, open_page):
-    """A generator that raises becomes a readable message with the id that stands in the log; the next ask works."""
+def test_a_failed_run_is_reported_with_its_request_id(fake: Fake, open_page):
+    """An exception of the generator becomes a readable message with the id from the log; the next request works."""
 
     def fail(_recipe: object, _evaluation: int) -> None:
         raise GenerationFailed("the transformer returned NaN; try another seed")
@@ -326,7 +326,7 @@ def test_a_failed_run_is_told_with_its_request_id(fake: Fake, open_page):
 
 
 def test_warnings_of_a_picture_are_shown(fake: Fake, open_page):
-    """What the generator warned of stands under the picture."""
+    """Warnings of the generator are shown below the picture."""
     page = open_page(fake.url)
     fake.generator.warnings = ("prompt: 700 tokens, 512 are read",)
     try:
@@ -365,7 +365,7 @@ def test_an_example_fills_the_prompt(demo: Demo, open_page):
 
 
 def test_the_demo_says_that_it_is_one(demo: Demo, open_page):
-    """The page tells what the demo model can draw, and how to get the real one."""
+    """The page states what the demo model can draw, and how to get the real one."""
     page = open_page(demo.url)
     expect(page.locator(".zi-state")).to_contain_text("Ready")
     note = page.locator(".zi-note")
@@ -373,7 +373,7 @@ def test_the_demo_says_that_it_is_one(demo: Demo, open_page):
         expect(note).to_contain_text(words)
 
 
-def test_model_state_is_told_and_a_hidden_page_asks_nothing(fake: Fake, open_page, watch: Watch):
+def test_model_state_is_reported_and_a_hidden_page_asks_nothing(fake: Fake, open_page, watch: Watch):
     """Loading with phase and share, trouble with its remedy, then ready; no request while the page is hidden."""
     before = fake.generator.state
     try:
@@ -423,7 +423,7 @@ def test_a_phone_reaches_everything(fake: Fake, open_page):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_a_dead_server_is_told(fake: Fake, open_page, watch: Watch):
+def test_a_dead_server_is_reported(fake: Fake, open_page, watch: Watch):
     """When the server does not answer, the page says so instead of nothing."""
     page = open_page(fake.url)
     page.route("**/generate", lambda route: route.abort())

@@ -82,7 +82,7 @@ FIRE = """([kind, target, types, files]) => {
 def fire(
     page: Page, kind: str, *files: tuple[str, bytes], target: str = "body", types: Mapping[str, str] | None = None
 ) -> bool:
-    """Let a drag or a paste happen as the browser would tell it; True = the browser goes on to do what it does."""
+    """Dispatch a drag or paste event as the browser would; True = the browser's default action follows."""
     encoded = [[name, "image/png", base64.b64encode(content).decode()] for name, content in files]
     return page.evaluate(FIRE, [kind, target, dict(types or {}), encoded])
 
@@ -158,7 +158,7 @@ def test_pasting_a_file(fake: Fake, open_page):
 
 
 def test_a_file_right_after_the_panel_was_closed(fake: Fake, open_page):
-    """The browser tells of a closed panel later; a file that was pasted in between is read all the same."""
+    """The `close` event of a panel is delayed; a file pasted in between is still read."""
     page = open_page(fake.url)
     fire(page, "paste", ("comfy.png", png(COMFYUI)))
     expect(panel(page)).to_contain_text("ComfyUI")
@@ -285,7 +285,7 @@ def test_a_reload_while_a_file_is_read(fake: Fake, open_page, saved):
     expect(panel(page)).to_contain_text("a castle in the clouds")
 
 
-def test_a_server_that_is_gone_is_told(fake: Fake, open_page, watch: Watch):
+def test_a_server_that_is_gone_is_reported(fake: Fake, open_page, watch: Watch):
     """No answer is said as that, not as a fault of the file."""
     page = open_page(fake.url)
     page.route("**/png-info", lambda route: route.abort())
@@ -295,7 +295,7 @@ def test_a_server_that_is_gone_is_told(fake: Fake, open_page, watch: Watch):
 
 
 def test_escape_closes_the_panel_and_stops_no_run(fake: Fake, open_page, hold):
-    """Esc belongs to what is open: the run behind the panel goes on."""
+    """Esc closes the open panel only; the run behind it continues."""
     page = open_page(fake.url)
     gate = hold()
     page.fill("#zi-prompt textarea", "goes on behind the panel")
@@ -310,7 +310,7 @@ def test_escape_closes_the_panel_and_stops_no_run(fake: Fake, open_page, hold):
 
 
 def test_chinese_and_a_phone(fake: Fake, open_page):
-    """The panel speaks Chinese, fits 390 pixels and is closed by its button."""
+    """The panel is in Chinese, fits into 390 pixels and is closed by its button."""
     page = open_page(fake.url, locale="zh-CN", viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     fire(page, "drop", ("a.png", png(A1111)))
     expect(panel(page)).to_contain_text("使用这些设置")

@@ -38,7 +38,7 @@ def test_a_large_picture_needs_no_scrolling(fake: Fake, open_page: Callable[...,
 
 @pytest.mark.parametrize("n", [4, 8])
 def test_several_pictures_need_no_scrolling(fake: Fake, open_page: Callable[..., Page], n: int):
-    """Four and eight square pictures stand in two rows, whole, with the buttons below them."""
+    """Four and eight square pictures are shown in two rows, uncropped, with the buttons below them."""
     page = open_page(fake.url)
     choose(page, width=256, height=256, seed=4_000_000_000 + n, n=n)
     write(page, f"{n} of them")
@@ -94,7 +94,7 @@ def test_the_picture_grows_where_it_stays(
 
 
 def test_on_a_phone_the_card_follows_the_prompt(fake: Fake, open_page: Callable[..., Page]):
-    """Below the prompt stands what came of it, and only then the choices."""
+    """Below the prompt is the result, and then the other fields."""
     page = open_page(fake.url, **PHONE)
     parts = ("#zi-prompt", "#zi-card", "#zi-style", "#zi-seed")
     order = [page.evaluate(f"document.querySelector('{part}').getBoundingClientRect().top") for part in parts]
@@ -124,7 +124,7 @@ def test_on_a_phone_generate_is_always_in_reach(fake: Fake, open_page: Callable[
 
 
 def test_examples_are_for_the_beginning(demo: Demo, open_page: Callable[..., Page]):
-    """They stand on the empty card, and make room for good once something was asked for."""
+    """They are on the empty card, and are not shown again after the first request."""
     page = open_page(demo.url)
     expect(page.locator(".zi-examples .zi-chip")).not_to_have_count(0)
     expect(page.locator(".zi-examples")).to_be_visible()

@@ -76,7 +76,7 @@ def test_stop_in_the_middle_keeps_what_is_finished(fake: Fake, open_page, hold):
     assert len(fake.generator.recipes) == drawn + 1
 
 
-def test_one_that_fails_is_told_and_the_finished_ones_are_kept(fake: Fake, open_page):
+def test_one_that_fails_is_reported_and_the_finished_ones_are_kept(fake: Fake, open_page):
     """A picture that cannot be drawn becomes an error with its id; those before it come from the cache afterwards."""
     page = open_page(fake.url)
     bad = (int(seed(page)) + 1) % 2**32
@@ -97,7 +97,7 @@ def test_one_that_fails_is_told_and_the_finished_ones_are_kept(fake: Fake, open_
 
 
 def test_after_a_reload_what_is_left_is_shown(fake: Fake, open_page):
-    """One of three deleted from the cache: the others stand where they stood, its place says so, nothing is drawn."""
+    """One of three is deleted from the cache: the others keep their places, its tile says so, and nothing is drawn."""
     page = open_page(fake.url)
     page.fill("#zi-seed input", str(2**32 - 2))
     several(page, "not all of it", 3)

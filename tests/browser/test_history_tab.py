@@ -52,7 +52,7 @@ def listed(fake: Fake) -> int:
 
 
 def put(fake: Fake, folder: Path, name: str, size: tuple[int, int] = (64, 64)) -> Path:
-    """Lay a picture of somebody else's into the folder, and wait until it is known."""
+    """Put a picture without parameters into the folder, and wait until it is indexed."""
     before = listed(fake)
     Image.new("RGB", size, "teal").save(folder / name, "PNG")
     wait_until(lambda: listed(fake) == before + 1)
@@ -78,7 +78,7 @@ def search(page: Page, text: str) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_a_click_brings_every_setting_and_the_picture_back(fake: Fake, open_page):
-    """A picture's own settings stand in the form again, field by field, and the picture is on the card, not drawn."""
+    """A picture's settings are in the form again, field by field, and the picture is on the card without drawing."""
     asked = {
         "style": "watercolor",
         "negative_prompt": "fog",
@@ -127,7 +127,7 @@ def test_what_is_not_in_the_cache_any_more_is_shown_from_its_file(fake: Fake, op
 
 @pytest.mark.usefixtures("folder")
 def test_searching_says_how_many_and_what_can_be_searched(fake: Fake, open_page):
-    """Words, phrases, seed, size and model narrow the list; nothing found tells the ways; too much is refused."""
+    """Words, phrases, seed, size and model narrow the list; an empty result explains them; a long query is refused."""
     draw(fake, "a red fox", seed=7, n=2)
     draw(fake, "a blue ship", seed=9, width=192)
     page = open_page(fake.url)
@@ -151,7 +151,7 @@ def test_searching_says_how_many_and_what_can_be_searched(fake: Fake, open_page)
 
 
 def test_days_have_headings_and_the_newest_comes_first(fake: Fake, folder: Path, open_page):
-    """Pictures stand under the day they were made, by the reader's calendar."""
+    """Pictures are grouped by day, in the browser's time zone."""
     for day in (1, 2, 3):
         put(fake, folder, f"image_2020010{day}_120000_aaaaaaaa.png")
     page = open_page(fake.url)
@@ -167,13 +167,13 @@ def test_days_have_headings_and_the_newest_comes_first(fake: Fake, folder: Path,
 
 @pytest.mark.usefixtures("folder")
 def test_all_pictures_can_be_reached_and_none_twice(fake: Fake, open_page):
-    """The list goes on where it ended, by the button or by scrolling to it, and ends."""
+    """The list is continued by the button or by scrolling to the end, until all pictures are listed."""
     for seed in range(0, 56, 8):
         draw(fake, "many of them", seed=seed, n=8)
     page = open_page(fake.url, viewport={"width": 390, "height": 844})
     open_history(page)
     expect(page.locator(".zi-h-count")).to_have_text("The newest 48 pictures")
-    # Not by a mouse: that would scroll to it first, and the list goes on by itself where its end comes into sight.
+    # Not by a mouse: that would scroll to the button first, which continues the list by itself.
     page.get_by_role("button", name="Show more").dispatch_event("click")
     expect(page.locator(".zi-h-count")).to_have_text("56 pictures")
     expect(page.locator(".zi-h-below")).to_be_hidden()
@@ -208,7 +208,7 @@ def wait_until_pumped(page: Page, true: Callable[[], bool]) -> None:
 
 
 def test_deleting_asks_first_and_the_focus_stays_near(fake: Fake, folder: Path, open_page):
-    """Keys alone: the question stands with the focus on Keep; No changes nothing; Yes deletes this file alone."""
+    """With keys only: the dialog opens with the focus on Keep; No changes nothing; Yes deletes this file alone."""
     for prompt in ("first to stay", "to be deleted", "last to stay"):
         draw(fake, prompt)
     page = open_page(fake.url)
@@ -236,7 +236,7 @@ def test_deleting_asks_first_and_the_focus_stays_near(fake: Fake, folder: Path, 
 
 
 def test_a_reload_in_front_of_the_question_deletes_nothing(fake: Fake, folder: Path, open_page):
-    """A question nobody answered is no answer."""
+    """Reloading the page while the confirmation dialog is open deletes nothing."""
     draw(fake, "still here")
     page = open_page(fake.url)
     open_history(page)
@@ -292,7 +292,7 @@ def test_the_settings_of_a_file_that_went_are_used_all_the_same(fake: Fake, fold
 
 
 def test_pictures_without_settings_are_shown_and_nothing_more(fake: Fake, folder: Path, open_page):
-    """Somebody else's picture opens large and says that it brings nothing back; the form stays as it is."""
+    """A picture of another program opens large, with a notice that it has no settings; the form is unchanged."""
     put(fake, folder, "holiday.png", (320, 200))
     page = open_page(fake.url)
     page.fill("#zi-prompt textarea", "being written")
@@ -337,7 +337,7 @@ def test_full_size_leads_through_the_list(fake: Fake, open_page):
 
 
 @pytest.mark.usefixtures("folder")
-def test_trouble_is_told_and_passes(fake: Fake, open_page, watch: Watch):
+def test_trouble_is_reported_and_passes(fake: Fake, open_page, watch: Watch):
     """An index that cannot be read and a server that is gone are said; what is listed stays; trying again helps."""
     draw(fake, "outlives trouble")
     page = open_page(fake.url)
@@ -359,7 +359,7 @@ def test_trouble_is_told_and_passes(fake: Fake, open_page, watch: Watch):
     watch.errors.clear()  # the browser's own line about the aborted request
 
 
-def test_a_refused_deletion_is_told_where_it_was_asked(fake: Fake, folder: Path, open_page):
+def test_a_refused_deletion_is_reported_where_it_was_asked(fake: Fake, folder: Path, open_page):
     """When a file cannot be deleted, the question stays open with the reason, and the picture stays listed."""
     draw(fake, "cannot be deleted")
     page = open_page(fake.url)
@@ -417,7 +417,7 @@ def test_a_picture_finished_meanwhile_joins_the_list(fake: Fake, open_page, hold
 
 
 def test_hostile_prompts_and_names_are_text(fake: Fake, folder: Path, open_page):
-    """Whatever a file claims or is called stands on the page as it is, and never runs."""
+    """Text from a file's metadata and name is shown literally, and never executed."""
     for prompt in HOSTILE:
         draw(fake, prompt)
     for name in ("${alert(1)}", "<img src=x onerror=alert(1)>", "`back\\u{tick"):
@@ -440,7 +440,7 @@ def test_hostile_prompts_and_names_are_text(fake: Fake, folder: Path, open_page)
 
 
 def test_tabs_by_keys(fake: Fake, open_page):
-    """Arrow keys, Home and End lead through the tabs; Tab goes on into the page."""
+    """Arrow keys, Home and End change the tab; Tab moves into the page."""
     page = open_page(fake.url)
     create, history = page.get_by_role("tab", name="Create"), page.get_by_role("tab", name="History")
     create.focus()

@@ -12,7 +12,7 @@ from .conftest import Fake, Watch, generate, holding, seed, wait_with, write
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
 
-def test_tokens_are_counted_while_somebody_types(fake: Fake, open_page):
+def test_tokens_are_counted_during_typing(fake: Fake, open_page):
     """The count follows the prompt and its limit, and is not there where there is no prompt."""
     page = open_page(fake.url)
     expect(page.locator(".zi-count")).to_be_hidden()
@@ -118,7 +118,7 @@ def test_a_hidden_page_counts_nothing(fake: Fake, open_page, watch: Watch):
 
 
 def test_only_the_latest_question_is_answered(fake: Fake, open_page):
-    """An answer to what was typed before never stands under what is typed now."""
+    """An answer for an earlier text is not shown below the present one."""
     page, held = open_page(fake.url), []
     page.route("**/prompt-info", lambda route: held.append(route) if not held else route.continue_())
     write(page, "first of all")
@@ -145,7 +145,7 @@ SIGNS = (
 
 
 def test_restored_words_ask_for_the_same_picture(fake: Fake, open_page):
-    """Signs that were drawn as they are stand escaped in the form: Generate, a link and Draw again mean the same."""
+    """Characters that were drawn literally are escaped in the form: Generate, a link and Draw again mean the same."""
     page = open_page(fake.url)
     for i, prompt in enumerate(SIGNS):
         body = {"prompt": prompt, "negative_prompt": prompt, "guidance_scale": 2, "seed": i}

@@ -141,7 +141,7 @@ def test_a_duplicated_tab_does_not_take_the_job_over(fake: Fake, open_page, hold
     expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
 
 
-def test_a_broken_connection_is_told_and_a_restarted_server_forgets_the_job(tmp_path, gate, open_page, watch: Watch):
+def test_a_lost_connection_is_reported_and_a_restarted_server_forgets_the_job(tmp_path, gate, open_page, watch: Watch):
     """While the server is away the card says so; come back without the job, it says what to do, and that works."""
     door = gate(3)
     with serving(FakeGenerator(before_step=door), tmp_path) as url:
@@ -181,7 +181,7 @@ def test_a_stream_that_breaks_off_is_taken_up_again(fake: Fake, open_page, hold,
 
 
 def test_a_hidden_page_looks_for_a_lost_server_no_longer_than_its_job_waits(fake: Fake, open_page, hold, watch: Watch):
-    """Out of reach beyond the job's time of grace, a page nobody sees is silent; seen again, it finds its job."""
+    """After an outage longer than the grace time, a hidden page sends nothing; when visible again, it finds its job."""
     page, door = open_page(fake.url, clock=True), hold(3)
     write(page, "lost in the dark")
     page.click("#zi-generate")

@@ -70,7 +70,7 @@ def test_what_one_has_is_offered_and_one_click_away(fake: Fake, open_page):
 
 
 def test_it_moves_nothing(fake: Fake, open_page):
-    """Form and card stand where they stood when the row comes and when it goes."""
+    """Form and card do not move when the row appears and disappears."""
     have(fake, FOX)
     page = open_page(fake.url)
     write(page, FOX)
@@ -133,7 +133,7 @@ def test_nothing_similar_and_trouble_show_nothing(fake: Fake, open_page, watch: 
     watch.errors.clear()  # the browser's own line about the aborted request
 
 
-def test_a_late_answer_is_nobodys(fake: Fake, open_page):
+def test_a_late_answer_is_ignored(fake: Fake, open_page):
     """Words that were overtaken while they were looked for suggest nothing."""
     have(fake, FOX)
     page = open_page(fake.url)

@@ -21,7 +21,7 @@ browser = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationW
 
 @pytest.mark.parametrize("profile", [TURBO, BASE, DEMO], ids=lambda profile: profile.name)
 def test_every_size_offered_is_one_the_model_draws(profile: ModelProfile):
-    """No size offered is refused, upright or not; each stands under its shape, and the model's own is among them."""
+    """No offered size is refused, in either orientation; each has its aspect ratio; the model's default is included."""
     classes = size_classes(profile)
     sizes = [(size, shape) for row in classes.values() for size, shape in zip(row, ASPECTS, strict=True) if size]
     assert (profile.width, profile.height) in dict(sizes)
@@ -98,7 +98,7 @@ class TestPicking:
         expect_size(page, 1248, 1872)
 
     def test_a_square_turned_offers_upright_shapes(self, models: str, open_page: Callable[..., Page]):
-        """Turning a square changes no side, but the shapes on offer stand upright then."""
+        """Turning a square changes no side, but the other shapes are then in portrait orientation."""
         page = open_page(models)
         page.click(".zi-turn")
         expect(page.locator(".zi-aspects")).to_contain_text("3:4")
@@ -118,7 +118,7 @@ class TestPicking:
         expect_size(page, 1680, 720)
 
     def test_from_a_size_of_ones_own_a_shape_keeps_about_its_pixels(self, models: str, open_page: Callable[..., Page]):
-        """Picking a shape while a custom size stands there picks it in the class nearest to that size."""
+        """Picking a shape with a custom size picks it in the class nearest to that size."""
         page = open_page(models)
         page.fill("#zi-width input", "1600")
         page.fill("#zi-height input", "1552")
@@ -126,7 +126,7 @@ class TestPicking:
         pick(page, "4:3")
         expect_size(page, 1728, 1296)
 
-    def test_a_wrong_side_is_told_while_it_is_typed(self, models: str, open_page: Callable[..., Page]):
+    def test_a_wrong_side_is_reported_while_it_is_typed(self, models: str, open_page: Callable[..., Page]):
         """A side that is no multiple of 16, or out of bounds, is named with the nearest right one to press."""
         page = open_page(models)
         hint, width = page.locator("#zi-side-hint"), page.locator("#zi-width input")

@@ -30,7 +30,7 @@ def test_a_drawing_is_small_and_of_itself(style: str):
 
 
 def test_the_rules_cannot_end_their_style_sheet():
-    """Whatever a drawing holds, nothing of it is markup or a quote where it stands."""
+    """No drawing contains markup or a quote after escaping."""
     rules = swatch_rules()
     assert "<" not in rules
     assert rules.count('"') == 4 * len(styles())
@@ -97,7 +97,7 @@ class TestTiles:
         expect(page.locator(".zi-style-chosen")).to_have_text("Paper cut")
 
     def test_a_folded_style_unfolds_when_the_form_is_filled_with_it(self, open_tiles: Callable[..., Page]):
-        """A restored style is seen, whichever row it stands in."""
+        """A restored style is visible, in whichever row it is."""
         page = open_tiles()
         page.evaluate("zimage.form.fill({ style: 'papercut' })")
         expect(page.get_by_label("Paper cut")).to_be_checked()

@@ -1,4 +1,4 @@
-"""What the server says, as a Chinese page shows it. Nothing it can say is left out, and nothing is said by halves."""
+"""The server's messages on a Chinese page: every message is translated, and translated completely."""
 
 import itertools
 import math
@@ -23,20 +23,20 @@ from .speech import Message, Speech
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")
 
-# A rule of pydantic's stands in these: the tests of rules make it say them all.
+# Messages with a rule of pydantic; the tests of rules produce all of them.
 RULES: Final = frozenset({"request:invalid_request", "web/errors:_unfit"})
-# A field's name is put before what is wrong with it.
+# Messages that begin with a field's name.
 PREFIXED: Final = frozenset({"service/prompts:_expanded_part"})
-# These pass on what was said elsewhere, where it is read; the last one also what the hubs' own clients say.
+# Functions that pass on messages made elsewhere, where they are found; `models/hubs:reason` also texts of the clients.
 PASSED_ON: Final = frozenset(
     {
-        *("models/download:_run", "models/progress:add", "generator/zimage:_hear", "generator/zimage:_loaded"),
+        *("models/download:_run", "models/progress:add", "generator/zimage:_on_progress", "generator/zimage:_loaded"),
         *("generator/zimage:_read", "generator/zimage:generate", "models/hubs:reason", "service/tickets:leave"),
         *("web/errors:_http", "web/errors:_ours", "web/middleware:_refuse"),
     }
 )
 HAN: Final = re.compile(r"[\u4e00-\u9fff]")
-# What is the same in every language: marks, quotations, commands, flags, addresses.
+# Parts that are the same in every language: marks, quotations, commands, flags, URLs.
 ANY_LANGUAGE: Final = re.compile(r"⟨\d+⟩|`[^`]*`|'[^']*'|\"[^\"]*\"|--[\w-]+( \w+)?|Content-Type: \w+/\w+")
 ENGLISH: Final = re.compile(r"[a-z]{2,}[,;:]? [a-z]{2,}")
 VALUES: Final = (
@@ -93,7 +93,7 @@ def told(page: Page, said: list[str]) -> list[str]:
 
 
 def assert_chinese(page: Page, said: list[str]) -> None:
-    """Assert that the page says all of it in Chinese, and in nothing but Chinese."""
+    """Assert that the page shows all messages in Chinese only."""
     shown = zip(said, told(page, said), strict=True)
     left = [(was, now) for was, now in shown if not HAN.search(now) or ENGLISH.search(ANY_LANGUAGE.sub("", now))]
     assert left == []
@@ -110,14 +110,14 @@ def said() -> list[Message]:
 
 
 def test_every_message_can_be_read_in_the_source(said: list[Message]):
-    """No message is put together in a way that the tests below cannot follow."""
+    """The source analysis finds the text of every message."""
     assert len([message for message in said if message.legible]) > 100
     assert {message.place for message in said if not message.legible} <= PASSED_ON | RULES
 
 
 @pytest.mark.browser
-def test_everything_the_server_can_say_is_told_in_chinese(chinese: Page, said: list[Message]):
-    """Errors, refusals, warnings, phases, troubles: each is translated, with all that stood in its holes."""
+def test_every_message_of_the_server_is_translated(chinese: Page, said: list[Message]):
+    """Errors, refusals, warnings, phases, faults: each is translated, with all its placeholders."""
     texts = [message.text for message in said if message.legible and message.place not in RULES | PREFIXED]
     assert_chinese(chinese, texts)
     for was, now in zip(texts, told(chinese, texts), strict=True):
@@ -127,16 +127,16 @@ def test_everything_the_server_can_say_is_told_in_chinese(chinese: Page, said: l
 
 
 @pytest.mark.browser
-def test_every_rule_of_a_body_is_told_in_chinese(chinese: Page):
-    """Whatever is wrong with whichever field of whichever body, the page says it in Chinese."""
+def test_every_rule_of_a_body_is_translated(chinese: Page):
+    """Every error of every field of every body is shown in Chinese."""
     complaints = list(dict.fromkeys(itertools.chain.from_iterable(map(_complaints, _bodies(BaseModel)))))
     assert len(complaints) > 100
     assert_chinese(chinese, complaints)
 
 
 @pytest.mark.browser
-def test_every_rule_of_an_address_is_told_in_chinese(fake: Fake, chinese: Page):
-    """Likewise of what stands behind the question mark of an address."""
+def test_every_rule_of_a_url_is_translated(fake: Fake, chinese: Page):
+    """Likewise for the parameters of a URL."""
     complaints = list(dict.fromkeys(_refused_queries(fake.url)))
     assert len(complaints) > 5
     assert_chinese(chinese, complaints)
@@ -144,20 +144,20 @@ def test_every_rule_of_an_address_is_told_in_chinese(fake: Fake, chinese: Page):
 
 @pytest.mark.browser
 def test_messages_are_put_together_from_their_parts(chinese: Page):
-    """Field, rule, value and remedy are told one by one, values are left alone, and unknown words stay as they are."""
+    """Field, rule, value and remedy are translated one by one; values and unknown texts stay unchanged."""
     assert dict(zip(TOLD, told(chinese, list(TOLD)), strict=True)) == dict(TOLD)
 
 
 @pytest.mark.browser
 def test_an_english_page_shows_the_servers_own_words(fake: Fake, open_page):
-    """Where the page is English, nothing is touched."""
+    """On an English page messages are unchanged."""
     english = [en for en, _ in messages()]
     assert told(open_page(fake.url, locale="en-GB"), english) == english
 
 
 @pytest.mark.browser
 def test_errors_and_warnings_reach_the_card_in_chinese(fake: Fake, chinese: Page):
-    """The card says in Chinese what is wrong with a field, what failed, and what a picture's asker should know."""
+    """The card shows errors of a field, errors of drawing, and warnings in Chinese."""
     chinese.fill("#zi-prompt textarea", "圆")
     chinese.fill("#zi-width input", "100")
     chinese.click("#zi-generate")
@@ -180,8 +180,8 @@ def test_errors_and_warnings_reach_the_card_in_chinese(fake: Fake, chinese: Page
 
 
 @pytest.mark.browser
-def test_the_state_of_the_model_is_told_in_chinese(fake: Fake, open_page):
-    """The line about the model names what a load does, and what to do about trouble."""
+def test_the_state_of_the_model_is_translated(fake: Fake, open_page):
+    """The line about the model shows the phase of a load, and errors with their remedy."""
     before = fake.generator.state
     try:
         fake.generator.state = GeneratorState(Status.LOADING, "fetching the model", 0.35)
@@ -206,7 +206,7 @@ def _bodies(model: type[BaseModel]) -> Iterator[Any]:
 
 
 def _complaints(body: Any) -> Iterator[str]:
-    """Say all that *body* has to say of values that are wrong in every way."""
+    """Yield all errors of *body* for invalid values of every kind."""
     whole = {name: "a" for name, field in body.model_fields.items() if field.is_required()}
     wrong = [{**whole, name: value} for name in body.model_fields for value in VALUES]
     twice = [{**whole, name: 1, alias: 1} for alias, name in getattr(body, "ALIASES", {}).items()]

@@ -68,7 +68,7 @@ def test_a_picture_of_the_card_opens_and_focus_returns_to_it(pictures: Callable[
 
 
 def test_it_opens_again_right_after_it_was_closed(pictures: Callable[..., Page]):
-    """The browser tells of a closed viewer later; pictures opened in between stay."""
+    """The `close` event of the viewer is delayed; pictures opened in between stay."""
     page = pictures()
     open_at(page, 0)
     page.evaluate(
@@ -271,7 +271,7 @@ def test_fingers_pinch_and_swipe(pictures: Callable[..., Page]):
     expect(page.locator(VIEWER)).to_contain_text("2 / 3")
 
 
-def test_a_picture_that_is_gone_is_told(fake: Fake, open_page: Callable[..., Page], watch: Watch):
+def test_a_picture_that_is_gone_is_reported(fake: Fake, open_page: Callable[..., Page], watch: Watch):
     """A deleted picture leaves words, not a broken image, and its neighbours can still be seen."""
     page = open_page(fake.url)
     page.evaluate(

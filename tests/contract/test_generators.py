@@ -103,7 +103,7 @@ def test_what_is_in_the_key_changes_the_picture(generator, change):
 @pytest.mark.parametrize("sampler", Sampler)
 @pytest.mark.parametrize("steps", [1, 2, 3, 8])
 def test_progress_counts_every_evaluation(generator, sampler, steps):
-    """`on_step` hears 0, 1, 2, … up to the recipe's evaluations, also from one step and from Heun's 2n-1."""
+    """`on_step` receives 0, 1, 2, … up to the recipe's evaluations, also from one step and from Heun's 2n-1."""
     recipe = replace(RED_ON_BLUE, sampler=sampler, steps=steps)
     heard: list[Step] = []
     draw(generator, recipe, heard.append)
@@ -123,7 +123,7 @@ def test_cancelling_stops_at_the_next_evaluation_and_leaves_no_trace(generator, 
 
 
 def test_a_run_cancelled_before_it_starts_evaluates_nothing(generator):
-    """Whoever left while the run was queued costs not one evaluation."""
+    """A run cancelled before its start makes no evaluation."""
     heard: list[Step] = []
     with pytest.raises(Cancelled):
         generator.generate(RED_ON_BLUE, heard.append, lambda: True)
@@ -188,7 +188,7 @@ def test_a_sleeping_generator_wakes_when_asked(asleep):
     assert np.array_equal(draw(asleep, RED_ON_BLUE), first)
 
 
-def test_nobody_else_has_drawn_yet(asleep):
+def test_there_is_one_identity_before_the_first_picture(asleep):
     """Before anything went wrong a picture can be stored under one identity only, whatever its size."""
     identity = asleep.identity()
     assert asleep.identities(RED_ON_BLUE) == (identity,)
@@ -205,7 +205,7 @@ def test_a_repeated_text_changes_no_bit(asleep):
 
 
 def test_the_state_names_the_device(generator):
-    """Whoever looks at `/health` learns what draws."""
+    """The state names the device, for `/health`."""
     assert generator.state.device == "cpu"
 
 

@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 from zimage_cache.compose import listen
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.web.app import create_app
-from zimage_cache.web.connections import Bounds
+from zimage_cache.web.connections import ConnectionBounds
 from zimage_cache.web.server import Server
 
 
@@ -30,14 +30,14 @@ class Raw(NamedTuple):
 
 
 class House:
-    """A studio behind its web application, served on a free port of 127.0.0.1."""
+    """A server under test: the web application of a *studio* (service under test) on a free port of 127.0.0.1."""
 
-    def __init__(self, studio: Any, *, bounds: Bounds | None = None, **options: Any) -> None:
+    def __init__(self, studio: Any, *, bounds: ConnectionBounds | None = None, **options: Any) -> None:
         self.studio = studio
         self._socket = listen("127.0.0.1", 0)
         self.port = self._socket.getsockname()[1]
         app = asyncio.run(self._app(**options))
-        self.server = Server(app, self._socket, bounds or Bounds(), open_to_all=True, grace_seconds=1)
+        self.server = Server(app, self._socket, bounds or ConnectionBounds(), open_to_all=True, grace_seconds=1)
         self._thread = threading.Thread(target=self.server.run, args=([self._socket],))
         self._thread.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
@@ -48,7 +48,7 @@ class House:
         return create_app(self.studio.service, contextlib.nullcontext, **options)
 
     def close(self) -> None:
-        """Stop the studio, then the server."""
+        """Stop the service, then the server."""
         self.client.close()
         self.studio.close()
         self.stop()
@@ -104,7 +104,7 @@ def picture(**fields: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def serve(studio) -> Iterator[Callable[..., House]]:
-    """Give a maker of houses; what concerns the web goes by `web=`, the rest to the studio."""
+    """Return a function that starts servers under test; options of the web by `web=`, others for the service."""
     made: list[House] = []
 
     def make(*args: Any, web: dict[str, Any] | None = None, **options: Any) -> House:
@@ -133,7 +133,7 @@ def open_house(studio_class, tmp_path_factory) -> Callable[..., AbstractContextM
 
 @pytest.fixture(scope="session")
 def house(open_house) -> Iterator[House]:
-    """One house for all tests that leave it as it was."""
+    """One shared server under test, for tests that do not change its settings."""
     with open_house(web={"allowed_hosts": ["gallery.example"]}) as house:
         yield house
 

@@ -264,6 +264,6 @@ def test_aliases_are_the_same_field(house, alias, name):
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_an_idempotency_key_has_1_to_255_characters(house, expect_error, key):
-    """An empty key would pin the same picture for everybody: refused in our shape like everything else."""
+    """An empty `Idempotency-Key` would pin the same picture for all clients: it is refused with an ordinary error."""
     expect_error(house.generate({"Idempotency-Key": key}), 422, "invalid_request", "idempotency-key")
     assert house.generate({"Idempotency-Key": "x" * 255}).status_code == 200

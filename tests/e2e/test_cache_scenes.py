@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Scene:
-    """What `zimage serve` puts together from flags, with a fake generator: a studio to a `House`."""
+    """The service that `zimage serve` builds from flags, with a fake generator, for a `House`."""
 
     def __init__(self, flags: dict[str, str], stack: ExitStack) -> None:
         self.settings: Settings = load(flags)[0]
@@ -200,7 +200,7 @@ def test_disable_cache(scene, monkeypatch):
 
 
 def test_debug(scene):
-    """`--debug`: the cache is bypassed, and the log is told everything."""
+    """`--debug`: the cache is bypassed, and the log has the level DEBUG."""
     loggers = [logging.getLogger(name) for name in (None, "zimage_cache", "uvicorn")]
     before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
     house = scene(debug="1")

@@ -1,4 +1,4 @@
-"""One source of truth, three views: `/cache/stats`, `/metrics` and `zimage cache stats`, after a mixed run."""
+"""The same numbers in three views: `/cache/stats`, `/metrics` and `zimage cache stats`, after a mixed run."""
 
 import json
 import threading
@@ -94,7 +94,7 @@ def test_three_views_agree_number_by_number(serve, told, tmp_path):
 
 
 def test_lifetime_goes_on_after_a_restart(serve, told, tmp_path):
-    """A second server adds to what the first one did; without one, the command line tells the same sums."""
+    """A second server adds to what the first one did; without one, the command line prints the same sums."""
     database = tmp_path / "zimage.sqlite3"
     first = serve(burst, database=database)
     mixed_run(first)
@@ -117,7 +117,7 @@ def test_lifetime_goes_on_after_a_restart(serve, told, tmp_path):
 
 
 def test_two_servers_on_one_workspace_add_up(serve, tmp_path):
-    """Each server tells its own block, and both tell the lifetime of both."""
+    """Each server reports its own block, and both report the lifetime of both."""
     database = tmp_path / "zimage.sqlite3"
     one, other = serve(database=database), serve(database=database)
     one.image(seed=1)
@@ -133,7 +133,7 @@ def test_two_servers_on_one_workspace_add_up(serve, tmp_path):
     assert [block["lifetime"]["hits_disk"] for block in blocks] == [1, 1]
 
 
-def test_a_herd_is_counted_by_head(serve, gate, tmp_path):
+def test_simultaneous_requests_are_counted_one_by_one(serve, gate, tmp_path):
     """Eight who ask at once are one miss and seven shared, one picture drawn, and one hit for each who comes later."""
     house = serve(gate(), database=tmp_path / "zimage.sqlite3")
     askers = [threading.Thread(target=house.image) for _ in range(8)]
@@ -155,7 +155,7 @@ def test_a_herd_is_counted_by_head(serve, gate, tmp_path):
     assert process["gpu_seconds_saved"] == pytest.approx(8 * process["gpu_seconds"])
 
 
-def test_who_hangs_up_is_counted_as_gone(serve, gate, tmp_path):
+def test_a_client_that_disconnects_is_counted_as_gone(serve, gate, tmp_path):
     """A client that closes its connection is neither hit nor miss nor failure."""
     house = serve(gate(), database=tmp_path / "zimage.sqlite3")
     with pytest.raises(Exception, match="timed out"):
@@ -201,7 +201,7 @@ def test_strange_hosts_are_refused(house, expect_error, method, path):
 
 
 def test_errors_have_the_one_shape(house, expect_error):
-    """404, 405 and 422 of these routes are told like all others, also where the page would answer otherwise."""
+    """404, 405 and 422 of these routes have the common form, also where the page would answer otherwise."""
     expect_error(house.client.delete("/cache/nobody"), 404, "not_found")
     expect_error(house.client.delete("/cache/stats"), 405, "method_not_allowed")
     expect_error(house.client.post("/metrics"), 405, "method_not_allowed")

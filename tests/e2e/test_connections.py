@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from tests.waiting import wait_until
-from zimage_cache.web.connections import Bounds, Phase
+from zimage_cache.web.connections import ConnectionBounds, ConnectionPhase
 from zimage_cache.web.middleware import max_body_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
-HASTY = Bounds(head_seconds=0.2, body_seconds=0.2, body_rate=2**30, answer_seconds=0.2)
+HASTY = ConnectionBounds(head_seconds=0.2, body_seconds=0.2, body_rate=2**30, answer_seconds=0.2)
 HEAD = b"POST /png-info HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
 
 
@@ -86,7 +86,7 @@ def test_drops_do_not_keep_a_connection_alive(serve):
 
 def test_a_body_on_its_way_has_time(serve):
     """Each part of a body that arrives is worth more time, so that a large one may take long."""
-    house = serve(web={"bounds": Bounds(head_seconds=0.2, body_seconds=0.2, body_rate=1)})
+    house = serve(web={"bounds": ConnectionBounds(head_seconds=0.2, body_seconds=0.2, body_rate=1)})
     with connect(house) as connection:
         connection.sendall(HEAD + b"Content-Length: 101\r\nConnection: close\r\n\r\n" + b"x" * 100)
         sweep(house)
@@ -96,13 +96,13 @@ def test_a_body_on_its_way_has_time(serve):
 
 def test_a_slow_line_is_no_attack():
     """Who sends the largest picture at 20 kB/s, the upstream of a weak mobile line, is not cut off."""
-    bounds = Bounds()
+    bounds = ConnectionBounds()
     largest = max_body_bytes({"path": "/png-info"})
     assert bounds.body_seconds + largest / bounds.body_rate > largest / 20_000
 
 
-def test_those_who_wait_are_never_cut(serve, gate):
-    """A picture may take longer than any bound here: its asker waits, and so does who follows a job."""
+def test_waiting_requests_are_never_cut(serve, gate):
+    """A picture may take longer than these time limits: requests for it wait, and so do event streams."""
     gate = gate()
     house = serve(gate, web={"bounds": HASTY})
     job = house.client.post("/jobs", json={"prompt": "x", "width": 64, "height": 64}).json()
@@ -134,7 +134,7 @@ def test_answers_that_are_not_taken(serve):
 
 def test_silent_ones_make_room(serve):
     """Where there are too many, the one that has been silent longest goes, and the newest is answered."""
-    house = serve(web={"bounds": Bounds(connections=5)})
+    house = serve(web={"bounds": ConnectionBounds(connections=5)})
     silent = [connect(house) for _ in range(5)]
     wait_until(lambda: len(house.server.connections) == 5)
     assert house.raw("GET", "/health").status == 200
@@ -147,11 +147,11 @@ def test_silent_ones_make_room(serve):
 
 def test_half_bodies_make_room(serve):
     """Where none is silent, the body that has been arriving longest goes."""
-    house = serve(web={"bounds": Bounds(connections=3)})
+    house = serve(web={"bounds": ConnectionBounds(connections=3)})
     halves = [connect(house) for _ in range(3)]
     for half in halves:
         half.sendall(HEAD + b"Content-Length: 100\r\n\r\nhalf")
-    wait_until(lambda: len(house.server.connections.of(Phase.BODY)) == 3)
+    wait_until(lambda: len(house.server.connections.of(ConnectionPhase.BODY)) == 3)
     assert house.raw("GET", "/health").status == 200
     assert last_words(halves[0]) == b""
     for half in halves:
@@ -160,9 +160,9 @@ def test_half_bodies_make_room(serve):
 
 def test_one_address_leaves_room_for_others(serve, gate):
     """Where all wait for answers, one more of their address is refused in words; another address gets a place."""
-    house = serve(gate := gate(), web={"bounds": Bounds(connections=3)})
+    house = serve(gate := gate(), web={"bounds": ConnectionBounds(connections=3)})
     waiting = [house.ask_and_hold(seed=seed) for seed in range(3)]
-    wait_until(lambda: len(house.server.connections.of(Phase.ANSWER)) == 3)
+    wait_until(lambda: len(house.server.connections.of(ConnectionPhase.ANSWER)) == 3)
     refused = last_words(connect(house))
     assert error(refused) == (503, "busy")
     assert b"Retry-After" in refused

@@ -139,7 +139,7 @@ def test_our_own_pages_and_programs_may_ask(house, headers):
     ids=repr,
 )
 def test_foreign_pages_may_not_ask(house, expect_error, path, headers):
-    """Another site's page in somebody's browser: 403 on everything that is no read, ours and Gradio's."""
+    """Requests from a page of another site: 403 on every method that is no read, of our routes and Gradio's."""
     drawn = len(house.studio.generator.recipes)
     expect_error(house.raw("POST", path, ASK, JSON | headers), 403, "forbidden_origin")
     assert len(house.studio.generator.recipes) == drawn
@@ -181,7 +181,7 @@ def bearer(text: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def locked(studio_class, tmp_path_factory, house):
-    """A house that asks for a password."""
+    """A server that requires a password."""
     studio = studio_class(tmp_path_factory.mktemp("locked"), FakeGenerator())
     studio.start()
     made = type(house)(studio, credentials=(USER, PASSWORD))
@@ -235,10 +235,10 @@ def test_with_the_password(locked, path, headers):
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_health_tells_strangers_status_and_time_only(locked, path):
+def test_health_without_credentials_has_status_and_time_only(locked, path):
     """Open for watchdogs without a password, all of it with one."""
-    stranger = json.loads(locked.raw("GET", path).body)
-    assert set(stranger) == {"status", "timestamp"}
+    unauthenticated = json.loads(locked.raw("GET", path).body)
+    assert set(unauthenticated) == {"status", "timestamp"}
     friend = json.loads(locked.raw("GET", path, headers=bearer(PASSWORD)).body)
     assert {"status", "timestamp", "model", "device", "phase", "share", "detail", "room", "troubles"} <= set(friend)
 
@@ -307,7 +307,7 @@ def test_other_methods(house, expect_error, path, allow):
 
 @pytest.mark.parametrize("path", ["/no/such", "/nothing.png", "/jobs/", "/jobs/x/y", "/gradio", "/%00", "/generate/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_addresses_nobody_has(house, expect_error, method, path):
+def test_unknown_addresses(house, expect_error, method, path):
     """Left over for the page, which does not know them either: our shape, and where to read what there is."""
     assert "/docs" in expect_error(house.raw(method, path), 404, "not_found")
 
@@ -357,7 +357,7 @@ def test_the_page_reads_no_file_its_address_names(house):
 
 
 def test_the_page_has_no_other_address_than_its_own(house):
-    """Gradio would take the address it tells its scripts from a header."""
+    """Gradio would take the address for its scripts from a header."""
     answer = house.client.get("/", headers={"X-Gradio-Server": "http://elsewhere.example"})
     assert "elsewhere.example" not in answer.text
 
@@ -368,7 +368,7 @@ def test_names_that_no_file_can_have(house, expect_error, path):
     expect_error(house.raw("GET", path), 404, "not_found")
 
 
-def test_what_nobody_foresaw_on_the_page(house, expect_error, monkeypatch, caplog):
+def test_an_unexpected_exception_on_the_page(house, expect_error, monkeypatch, caplog):
     """An error in Gradio is answered in our shape, too."""
 
     def broken(*_args, **_kwargs):
@@ -404,7 +404,7 @@ def test_a_length_that_is_none(house, length):
     assert house.client.get("/health").status_code == 200
 
 
-def test_what_nobody_foresaw(serve, expect_error, caplog):
+def test_an_unexpected_exception(serve, expect_error, caplog):
     """A bug of ours: 500 in our shape with the request id and all stamps, the traceback in the log alone."""
     house = serve()
 

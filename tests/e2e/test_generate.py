@@ -46,7 +46,7 @@ def test_the_answer_says_where_it_came_from(serve):
 
 
 def test_n_pictures_in_one_answer(house):
-    """Seeds count up over the end of the range; known ones are hits; the header speaks of the first."""
+    """Seeds count up over the end of the range; known ones are hits; the header is about the first."""
     last = 2**32 - 1
     known = house.image(prompt="n pictures", seed=0)
     answer = house.generate(prompt="n pictures", seed=last, n=3)
@@ -89,7 +89,7 @@ def test_with_the_cache_off_the_header_says_bypass(serve):
         ("image/webp", False),
     ],
 )
-def test_png_for_who_asks_for_it(house, accept, png):
+def test_png_on_request(house, accept, png):
     """With `Accept: image/png` the stored bytes come at once, with key and seed beside them; several stay JSON."""
     image = house.image(prompt="png please")
     answer = house.generate({"Accept": accept}, prompt="png please")
@@ -174,7 +174,7 @@ def test_nothing_waits_behind_misses(serve, gate, pool):
 
 
 def test_one_asker_leaves_room_for_the_next(serve, gate, expect_error):
-    """Jobs until one is refused: `/ready` says so to this asker, and to another address that its miss is accepted."""
+    """Jobs until one is refused: then `/ready` is 503 for this client, but 200 for another, whose miss is accepted."""
     door = gate()
     house = serve(door)
     answers = [house.client.post("/jobs", json=PICTURE | {"n": 8, "seed": 100 * number}) for number in range(4)]
@@ -246,7 +246,7 @@ class Loading(FakeGenerator):
 
 
 def test_while_the_model_loads(serve, expect_error):
-    """`/health` tells phase and share; `/ready` is 503; hits are served; misses get `loading` with Retry-After."""
+    """`/health` has phase and share; `/ready` is 503; hits are served; misses get `loading` with Retry-After."""
     first = serve()
     first.image(seed=1)
     first.close()
@@ -319,7 +319,7 @@ def test_lookup_tells_without_doing(serve):
     assert house.image()["source"] == "disk"
 
 
-def test_who_hangs_up_stops_the_run_within_a_step(serve, gate):
+def test_a_client_that_disconnects_stops_the_run_within_a_step(serve, gate):
     """The only waiter closes its connection in the middle: no further step is drawn, nothing is stored."""
     door = gate(evaluation=2, only={7})
     house = serve(door)
@@ -333,8 +333,8 @@ def test_who_hangs_up_stops_the_run_within_a_step(serve, gate):
     assert len(house.stored()) == 1
 
 
-def test_who_hangs_up_leaves_the_others_alone(serve, gate, pool):
-    """Somebody else waits for the same picture: the run goes on, and they get it."""
+def test_a_client_that_disconnects_does_not_affect_others(serve, gate, pool):
+    """When another client waits for the same picture, the run continues, and that client gets it."""
     door = gate(evaluation=2)
     house = serve(door)
     leader = house.ask_and_hold()
@@ -349,8 +349,8 @@ def test_who_hangs_up_leaves_the_others_alone(serve, gate, pool):
     assert door.steps == [(7, step) for step in (1, 2, 3, 4)]
 
 
-def test_who_hangs_up_in_the_queue_gives_the_place_back(serve, gate):
-    """A queued picture whose asker is gone is not drawn, and somebody else fits in."""
+def test_a_client_that_disconnects_frees_its_place_in_the_queue(serve, gate):
+    """A queued picture whose client has disconnected is not drawn, and its place in the queue is free."""
     door = gate(only={1})
     house = serve(door, queue_size=2)
     first = house.ask_and_hold(seed=1)
@@ -365,8 +365,8 @@ def test_who_hangs_up_in_the_queue_gives_the_place_back(serve, gate):
     assert [recipe.seed for recipe in house.studio.generator.recipes] == [1, 3]
 
 
-def test_who_hangs_up_while_sending_is_no_trouble(serve, caplog):
-    """Half a body and gone: no error is logged, the server goes on."""
+def test_a_client_that_disconnects_while_sending_causes_no_error(serve, caplog):
+    """A client that disconnects within its body: no error is logged, and the server continues."""
     house = serve()
     with caplog.at_level(logging.WARNING), socket.create_connection(("127.0.0.1", house.port)) as half:
         head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -398,6 +398,6 @@ def test_health_names_trouble_that_lasts(serve, monkeypatch):
 
 
 def test_health_says_that_the_cache_is_off(serve):
-    """Nothing is wrong, but `/health` tells why each picture is drawn anew."""
+    """Without a fault, `/health` still states why each picture is drawn again."""
     (told,) = serve(caching=False).client.get("/health").json()["troubles"]
     assert told["code"] == "cache_off"

@@ -10,12 +10,12 @@ from PIL import Image
 
 from tests.waiting import wait_until
 from zimage_cache.history import Page
-from zimage_cache.web.connections import Phase
+from zimage_cache.web.connections import ConnectionPhase
 
 
 @pytest.fixture
 def gallery(serve):
-    """A house of its own with three pictures in its history."""
+    """A separate server with three pictures in its history."""
     house = serve()
     for seed, prompt in [(1, "a red fox"), (2, "红色的圆形"), (3, "a blue ship")]:
         house.image(prompt=prompt, seed=seed)
@@ -119,7 +119,7 @@ def test_a_file_deleted_by_hand(gallery, expect_error):
     ],
 )
 def test_addresses_that_lead_nowhere(house, expect_error, path):
-    """Numbers nobody has, names, traversal: 404 in our shape; names of files are never taken from an address."""
+    """Unknown numbers, names, traversal: an ordinary 404; file names are never taken from a URL."""
     answer = house.raw("GET", path)
     if path.endswith("../zimage.sqlite3.png"):
         assert answer.status == 404
@@ -209,7 +209,7 @@ def test_two_searches_run_at_a_time(serve, monkeypatch):
     with ThreadPoolExecutor(12) as pool:
         searches = [pool.submit(httpx.get, f"{house.client.base_url}/history", timeout=60) for _ in range(12)]
         assert all(begun.acquire(timeout=60) for _ in range(2))
-        wait_until(lambda: len(house.server.connections.of(Phase.ANSWER)) == 12)
+        wait_until(lambda: len(house.server.connections.of(ConnectionPhase.ANSWER)) == 12)
         try:
             assert not begun.acquire(blocking=False)
         finally:

@@ -23,7 +23,7 @@ def shown(house):
 
 
 def test_the_stored_bytes(house, shown):
-    """The very bytes on disk, as a PNG, with their digest as ETag and a name that tells key and seed."""
+    """The very bytes on disk, as a PNG, with their digest as ETag and a file name with key and seed."""
     path, _, png = shown
     answer = house.client.get(path)
     key = path.removeprefix("/images/").removesuffix(".png")
@@ -47,7 +47,7 @@ def test_immutable_only_with_the_right_digest(house, shown, v):
 
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', 'W/"other" ,W/{}', "*", "{},"])
 def test_not_modified(house, shown, form):
-    """304 without a body for whoever has it, strong or weak, alone or in a list."""
+    """304 without a body for a matching ETag, strong or weak, alone or in a list."""
     path, _, png = shown
     etag = f'"{hashlib.sha256(png).hexdigest()}"'
     answer = house.raw("GET", path, headers={"If-None-Match": form.format(etag)})
@@ -91,7 +91,7 @@ def test_one_range(house, shown, asked, start, end):
 
 @pytest.mark.parametrize("asked", ["bytes=999999999-", "bytes={size}-", "bytes={size}-{size}", "bytes=-0"])
 def test_a_range_beyond_the_end(house, shown, asked):
-    """416 with the size, so that the asker can ask again."""
+    """416 with the size, so that the client can send a valid range."""
     path, _, png = shown
     answer = house.raw("GET", path, headers={"Range": asked.format(size=len(png))})
     assert (answer.status, answer.headers["content-range"]) == (416, f"bytes */{len(png)}")
@@ -119,7 +119,7 @@ def test_several_ranges_or_nonsense(house, shown, asked):
 
 
 def test_a_range_of_another_version(house, shown):
-    """`If-Range`: a part only of the very version the asker has the rest of, else the whole."""
+    """`If-Range`: a part only if the client's version is current, else the whole file."""
     path, _, png = shown
     etag = f'"{hashlib.sha256(png).hexdigest()}"'
     for tag, status in ((etag, 206), (f"W/{etag}", 200), ('"other"', 200), ("Sat, 21 Nov 2026 00:00:00 GMT", 200)):

@@ -1,4 +1,4 @@
-"""`/jobs` over a real socket: tickets, their streams, and what becomes of them when somebody goes away."""
+"""`/jobs` over a real socket: jobs, their event streams, and disconnected clients."""
 
 import asyncio
 import contextlib
@@ -123,7 +123,7 @@ def test_stored_pictures_are_on_the_first_answer(serve, gate):
 
 
 def test_the_same_errors_as_generate(serve, gate, expect_error):
-    """What can be told at once is an ordinary error; there is no job then."""
+    """Errors known at once are ordinary error answers; no job is created."""
     door = gate()
     house = serve(door, queue_size=1)
     opened(house, seed=1)
@@ -188,7 +188,7 @@ def test_the_stream_tells_the_story(serve, gate):
 
 
 def test_the_stream_of_an_ended_job_is_its_last_message(house):
-    """Whoever comes late, or comes again, hears the end at once."""
+    """A stream opened late, or again, gets the final state at once."""
     job = opened(house, prompt="late")
     last = ended(house, job)
     for _ in range(2):
@@ -213,7 +213,7 @@ def test_a_silent_stream_has_a_heartbeat(serve, gate, monkeypatch):
 
 
 def test_several_streams_on_one_job(serve, gate):
-    """All of them hear the end."""
+    """All of them receive the final state."""
     door = gate(evaluation=2)
     house = serve(door)
     job = opened(house)
@@ -248,7 +248,7 @@ def test_a_deleted_job_is_cancelled_and_then_forgotten(serve, gate, expect_error
 
 
 def test_a_deleted_job_leaves_others_what_they_share(serve, gate):
-    """Somebody else's job on the same picture goes on."""
+    """Another client's job on the same picture continues."""
     door = gate(evaluation=2)
     house = serve(door)
     jobs = [opened(house) for _ in range(2)]
@@ -261,7 +261,7 @@ def test_a_deleted_job_leaves_others_what_they_share(serve, gate):
 
 
 def test_a_closed_page_frees_the_generator(serve, gate):
-    """Its stream is cut: for fifteen seconds the run goes on, then it ends within a step."""
+    """After its stream is cut, the run continues for fifteen seconds, and then ends within a step."""
     door, clock = gate(evaluation=2, only={7}), Clock()
     house = serve(door, web={"clock": clock})
     job = opened(house)
@@ -282,7 +282,7 @@ def test_a_closed_page_frees_the_generator(serve, gate):
 
 
 def test_a_page_that_comes_back_finds_its_job(serve, gate):
-    """A new stream within the fifteen seconds: the job goes on, however long that takes."""
+    """With a new stream within the fifteen seconds, the job continues."""
     door, clock = gate(evaluation=2), Clock()
     house = serve(door, web={"clock": clock})
     job = opened(house)
@@ -302,8 +302,8 @@ def test_a_page_that_comes_back_finds_its_job(serve, gate):
         assert list(story)[-1]["state"] == "done"
 
 
-def test_who_hangs_up_before_the_answer_has_no_job(serve, monkeypatch):
-    """Nobody would ever know its id: the question is given up."""
+def test_a_client_that_disconnects_before_the_answer_has_no_job(serve, monkeypatch):
+    """A job whose client disconnects before it gets the id is cancelled."""
     answer = tickets_module.Ticket.answer
     monkeypatch.setattr(tickets_module.Ticket, "answer", lambda ticket, _patience: answer(ticket, 3600))
     house = serve()
@@ -326,7 +326,7 @@ def test_who_hangs_up_before_the_answer_has_no_job(serve, monkeypatch):
     assert house.studio.generator.recipes == []
 
 
-def test_ids_are_told_to_nobody_else(serve, caplog):
+def test_only_the_client_gets_the_id(serve, caplog):
     """Each is new, none is logged whole, and there is no list of them."""
     house = serve()
     with caplog.at_level(logging.DEBUG):

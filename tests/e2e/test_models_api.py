@@ -16,7 +16,7 @@ def only(house) -> dict:
 
 
 class Stubborn(FakeGenerator):
-    """Cannot be loaded while it is told not to."""
+    """Cannot be loaded while configured to fail."""
 
     broken = True
 
@@ -28,7 +28,7 @@ class Stubborn(FakeGenerator):
 
 
 def test_models_are_listed_with_their_state(serve):
-    """Which is the default, whether it is in memory, and how it stands."""
+    """The default model, whether it is in memory, and its state."""
     house = serve()
     assert only(house) == {
         "name": "fake",
@@ -56,8 +56,8 @@ def test_a_model_is_loaded_and_freed_by_order(serve):
     assert (only(house)["resident"], house.studio.generator.loads) == (True, 2)
 
 
-def test_a_failed_load_leaves_a_server_that_can_be_told_to_load_again(serve):
-    """Hits are served, `/health` names the remedy, `/ready` says no; told again, it loads."""
+def test_a_failed_load_leaves_a_server_that_can_load_again(serve):
+    """Hits are served, `/health` names the remedy, `/ready` says no; after another order, it loads."""
     generator = Stubborn()
     generator.broken = False
     house = serve(generator=generator)
@@ -90,7 +90,7 @@ class Waiting(FakeGenerator):
 
 
 def test_a_load_that_has_not_begun_is_loading_already(serve):
-    """Whoever gave the order and looks at once sees that it is under way."""
+    """A request directly after the order sees the model loading."""
     generator = Waiting()
     house = serve(generator=generator)
     answer = house.client.post("/models/fake/load").json()
@@ -123,7 +123,7 @@ def test_other_methods_are_refused(serve, expect_error, method, path):
     expect_error(serve().client.request(method, path), 405, "method_not_allowed")
 
 
-def test_every_device_is_told_and_the_best_one_speaks(serve):
+def test_every_device_is_listed_and_the_best_one_counts(serve):
     """One broken card of two: the server is healthy and ready, and says which card is broken and why."""
     first, second = Stubborn(), FakeGenerator()
     house = serve(generator=first, mates={"fake": [second]}, preload=True)

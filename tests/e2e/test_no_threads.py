@@ -1,4 +1,4 @@
-"""A machine that gives no new threads: what needs none goes on, and the rest is refused in few words."""
+"""When no thread can be started, requests that need none are served, and others are refused with a short error."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""`/openapi.json` is the truth: schemathesis asks whatever it allows, and what it forbids, and believes every word."""
+"""schemathesis sends valid and invalid requests generated from `/openapi.json`, and checks the answers against it."""
 
 import os
 import re

@@ -32,7 +32,7 @@ def test_our_own_picture(house):
 
 
 def test_our_own_picture_that_is_no_longer_stored(house):
-    """A picture the cache has lost tells its parameters all the same."""
+    """A picture that is not in the cache any more still has its parameters."""
     document = {"request": {"prompt": "gone", "seed": 1}, "seed": 1, "key": "0" * 64}
     found = info(house, png.encode(PIXELS, {"zimage": json.dumps(document)}))
     assert found == {
@@ -68,7 +68,7 @@ def test_pictures_of_others(house, text, source, parameters):
 
 @pytest.mark.parametrize("content", [b"", b"no PNG", b"\xff\xd8\xff\xe0" + bytes(99), png.encode(PIXELS, {})[:20]])
 def test_what_is_no_png(house, expect_error, content):
-    """Anything else is the asker's mistake, named."""
+    """Any other body is refused with 422 and names the field."""
     answer = house.client.post("/png-info", content=content, headers=HEADERS)
     expect_error(answer, 422, "invalid_request", "file")
 

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def asked(open_house, tmp_path_factory):
-    """Give a house with two wildcards, and what it answers."""
+    """Return a function that posts to `/prompt-info` of a server with two wildcards."""
     folder = tmp_path_factory.mktemp("wildcards")
     (folder / "scene").mkdir(parents=True)
     (folder / "color.txt").write_text("red\nblue\n", "utf-8")
@@ -33,7 +33,7 @@ def test_a_prompt_is_expanded_and_counted(asked):
 
 
 def test_a_plain_prompt_comes_back_as_it_is(asked):
-    """Nothing to pick is told as such; lone braces and JSON are plain."""
+    """A prompt without picks is unchanged; unmatched braces and JSON are literal text."""
     for prompt in ("a red cat", "a { cat", '{"subject": "cat"}', "  x  "):
         found = asked(prompt=prompt).json()
         assert (found["prompt"], found["negative_prompt"], found["expanded"]) == (prompt, "", False)
@@ -82,7 +82,7 @@ def test_the_style_is_counted_and_not_written(asked):
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_mistakes_are_told_in_our_shape(asked, expect_error, fields, field, told):
+def test_mistakes_are_ordinary_errors(asked, expect_error, fields, field, told):
     """422, the field, the rule."""
     assert told in expect_error(asked(**fields), 422, "invalid_request", field)
 

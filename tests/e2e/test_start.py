@@ -43,7 +43,7 @@ def refusal(*flags: str, workspace: Path, **variables: str) -> str:
 
 
 def test_a_port_that_is_taken(tmp_path):
-    """Said at once, with the way out; whoever has the port keeps it."""
+    """A port in use is an error at once, with the remedy; the other program keeps it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         line = refusal("--port", port, "--model", "demo", workspace=tmp_path)
@@ -69,7 +69,7 @@ def test_a_model_folder_that_is_not_whole(tmp_path):
 
 
 def test_the_large_model_without_cuda(tmp_path):
-    """Turbo on a machine without CUDA is refused unless the CPU is insisted on: hours a picture help nobody."""
+    """Turbo on a machine without CUDA is refused unless the CPU is insisted on: a picture would take hours."""
     line = refusal("--port", "0", "--model", "turbo", "--device", "auto", workspace=tmp_path, CUDA_VISIBLE_DEVICES="")
     assert "CUDA" in line
     assert "--device cpu" in line
@@ -122,7 +122,7 @@ def test_from_the_first_line_to_the_last(server):
     assert out == ""
 
 
-def test_streams_are_told_that_the_server_stops(server):
+def test_streams_report_that_the_server_stops(server):
     """SIGTERM ends jobs before anything is waited for: an open stream gets its last message, and nothing breaks off."""
     url = server.stdout.readline().partition(": ")[2].strip()
     with httpx.Client(base_url=url, timeout=60) as client:

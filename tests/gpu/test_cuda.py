@@ -11,7 +11,7 @@ from tests.factories import recipe
 from zimage_cache.errors import Cancelled, OutOfMemory
 from zimage_cache.generator.device import CPU, cuda_devices, find_device
 from zimage_cache.generator.pipeline import LoadedPipeline
-from zimage_cache.generator.plan import Offload, Plan, make_plan
+from zimage_cache.generator.plan import DevicePlan, Offload, make_plan
 from zimage_cache.generator.zimage import ZImageGenerator
 from zimage_cache.models.profiles import DEMO
 from zimage_cache.models.store import demo_folder
@@ -38,7 +38,7 @@ def test_the_driver_and_torch_agree():
 def test_the_same_bits_again_also_after_a_cancel(sampler, offload):
     """On the card as on the CPU: a recipe is a picture, bit by bit, with every sampler and offload."""
     device = find_device("cuda")
-    pipeline = LoadedPipeline(demo_folder(), device, Plan(make_plan(device, weights_bytes=0).dtype, offload))
+    pipeline = LoadedPipeline(demo_folder(), device, DevicePlan(make_plan(device, weights_bytes=0).dtype, offload))
     recipe = replace(RECIPE, sampler=sampler)
     first = draw(pipeline, recipe)
     heard = []
@@ -51,7 +51,7 @@ def test_offload_changes_no_pixel():
     """So it is no part of the identity."""
     device = find_device("cuda")
     dtype = make_plan(device, weights_bytes=0).dtype
-    first, *others = (draw(LoadedPipeline(demo_folder(), device, Plan(dtype, offload))) for offload in Offload)
+    first, *others = (draw(LoadedPipeline(demo_folder(), device, DevicePlan(dtype, offload))) for offload in Offload)
     assert all(np.array_equal(first, other) for other in others)
 
 
@@ -59,16 +59,16 @@ def test_a_loaded_pipeline_changes_its_plan():
     """What happens after running out of memory: from layout to layout and back, each drawing the same bits."""
     device = find_device("cuda")
     dtype = make_plan(device, weights_bytes=0).dtype
-    pipeline = LoadedPipeline(demo_folder(), device, Plan(dtype))
+    pipeline = LoadedPipeline(demo_folder(), device, DevicePlan(dtype))
     first = draw(pipeline)
     for offload in (Offload.MODEL, Offload.GROUP, Offload.NONE, Offload.GROUP, Offload.MODEL):
-        picture = pipeline.draw(RECIPE, lambda _step: None, lambda: False, Plan(dtype, offload))
+        picture = pipeline.draw(RECIPE, lambda _step: None, lambda: False, DevicePlan(dtype, offload))
         assert np.array_equal(picture.pixels, first)
 
 
-def test_steps_are_told_when_they_are_done():
+def test_steps_are_reported_when_they_are_done():
     """Progress waits for the card: at each report nothing is left to do on it but what comes next."""
-    pipeline = LoadedPipeline(demo_folder(), find_device("cuda"), Plan("float32"))
+    pipeline = LoadedPipeline(demo_folder(), find_device("cuda"), DevicePlan("float32"))
     idle = []
     pipeline.draw(
         RECIPE, lambda step: step.evaluation and idle.append(torch.cuda.current_stream().query()), lambda: False
@@ -97,7 +97,7 @@ def test_a_card_too_full_for_a_picture_draws_it_thriftily(tmp_path):
 
 def test_the_card_draws_what_the_cpu_draws():
     """The same seed is the same noise on every device: in float32 the two pictures differ by rounding alone."""
-    on_card = draw(LoadedPipeline(demo_folder(), find_device("cuda"), Plan("float32"))).astype(int)
+    on_card = draw(LoadedPipeline(demo_folder(), find_device("cuda"), DevicePlan("float32"))).astype(int)
     on_cpu = draw(LoadedPipeline(demo_folder(), CPU, make_plan(CPU))).astype(int)
     assert np.abs(on_card - on_cpu).mean() < 1
 

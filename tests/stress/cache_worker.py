@@ -30,7 +30,7 @@ def _say(**fields: object) -> None:
 
 
 def nursery(root: Path, _number: int) -> None:
-    """Bear a writer for each line that comes in, and say when it has died: importing takes longer than its life."""
+    """Fork a writer for each input line, and report its end: importing would take longer than a writer runs."""
     for line in sys.stdin:
         if (writer := os.fork()) == 0:
             write(root, int(line))

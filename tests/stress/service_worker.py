@@ -28,7 +28,7 @@ async def _ask(service: ImageService, seed: int) -> tuple[int, str, str]:
 
 
 async def herd(studio: Studio, keys: int) -> None:
-    """Ask for every key several times at once, in an order of one's own, as soon as told to."""
+    """Request every key several times at once, in random order, after the start signal."""
     seeds = [seed for seed in range(keys) for _ in range(4)]
     random.Random(os.getpid()).shuffle(seeds)
     _say(ready=True)
@@ -51,7 +51,7 @@ async def stuck(studio: Studio, _keys: int) -> None:
 async def patient(studio: Studio, _keys: int) -> None:
     """Ask for what another process is drawing; say when it waits, and what came of it."""
     asking = asyncio.create_task(_ask(studio.service, 1))
-    # Which run waits for another process is told nowhere: to its askers it is queued like any other.
+    # No public attribute shows which run waits for another process: for its requests it is queued.
     await until(lambda: studio.service._claims._waiting)  # noqa: SLF001 - see above
     _say(waiting=True, drawn=len(studio.generator.recipes))
     answer = await asking

@@ -118,7 +118,7 @@ def test_full_disk(tmp_path):
 def test_processes_share_one_folder(tmp_path, rounds, bytes_below):
     """Four processes do everything at random for a minute: nothing wrong served, nothing healthy quarantined.
 
-    Nobody sees a locked database; afterwards the bytes are within the bound, the index says what the disk says, and
+    No process gets a locked database; afterwards the bytes are within the bound, the index says what the disk says, and
     all is clean.
     """
     workers = [_start(tmp_path, "mix", number, str(rounds(60))) for number in range(4)]

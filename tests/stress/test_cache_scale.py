@@ -1,4 +1,4 @@
-"""A folder with very many entries: serving does not wait for anybody to count them."""
+"""A folder with very many entries: serving does not wait until they are counted."""
 
 import hashlib
 import json

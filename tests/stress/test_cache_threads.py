@@ -172,7 +172,7 @@ class CacheMachine(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "caches"))
     @invariant()
     def counted_bytes_are_those_on_disk(self) -> None:
-        for disk in (*self.disks, *self.disks):  # the second time they hear of what the others have met
+        for disk in (*self.disks, *self.disks):  # the second time they read the changes of the others
             disk.keep_up()
         for cache in self.caches:
             held = cache.held()

@@ -72,7 +72,7 @@ def test_a_failing_leader_fails_all_and_nobody_after(herd, rounds, entry):
         assert newcomer.run.future.result(0) == RunResult(entry(1), Source.GENERATED)
 
 
-def test_everybody_joins_and_leaves(herd, rounds):
+def test_all_join_and_leave(herd, rounds):
     """Whatever the order of 64 joins and leaves, each run is cancelled exactly once and nothing stays pending."""
     for _ in range(rounds(200)):
         flights = Flights()
@@ -89,7 +89,7 @@ def test_everybody_joins_and_leaves(herd, rounds):
         assert flights.pending == 0
 
 
-def test_one_who_stays_keeps_the_run_alive(herd, rounds, entry):
+def test_one_waiter_keeps_the_run_alive(herd, rounds, entry):
     """63 leave while one stays: the run that one sits on is never cancelled."""
     for _ in range(rounds(200)):
         flights = Flights()
@@ -103,7 +103,7 @@ def test_one_who_stays_keeps_the_run_alive(herd, rounds, entry):
         assert kept.run.future.result(0).entry == entry(1)
 
 
-def test_capacity_holds_under_a_herd(herd, rounds):
+def test_capacity_holds_under_many_requests(herd, rounds):
     """64 threads want 64 different pictures from a queue of 10: ten get in, and the count is exact."""
     for _ in range(rounds(100)):
         flights = Flights(capacity=10)
@@ -125,7 +125,7 @@ def _fields(plan: Plan) -> dict[str, object]:
 
 
 def test_a_leader_who_leaves_takes_nobody_along(herd, rounds, entry):
-    """The one who started the run goes while 63 join: whoever stays has a run that is alive, and gets the picture."""
+    """The request that started the run leaves while 63 join: those that stay have a live run, and get the picture."""
     for _ in range(rounds(200)):
         flights = Flights()
         leader = flights.join([PLAN])[0]
@@ -146,7 +146,7 @@ def test_a_leader_who_leaves_takes_nobody_along(herd, rounds, entry):
 
 
 def test_waiters_who_time_out_disturb_nobody(herd, rounds, entry):
-    """Half of the herd loses patience while the run is under way: the others get their picture, once."""
+    """Half of the requests are cancelled during the run: the others get their picture, once."""
     for _ in range(rounds(100)):
         flights, joined = Flights(), threading.Semaphore(0)
         leader = flights.join([PLAN])[0]

@@ -1,4 +1,4 @@
-"""A small server that speaks both hubs' HTTP, with the troubles of real ones."""
+"""A small server with both hubs' HTTP interfaces, and the failures of real ones."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The benchmarks run, in a tiny form, on any machine: a script nobody runs is a script that is broken."""
+"""The benchmarks run with small parameters on any machine, so that changes which break them are noticed."""
 
 import importlib.util
 import re
@@ -13,7 +13,7 @@ import torch
 
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.pipeline import LoadedPipeline
-from zimage_cache.generator.plan import Plan
+from zimage_cache.generator.plan import DevicePlan
 from zimage_cache.models.profiles import DEMO
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -88,7 +88,7 @@ def test_a_budget_leaves_out_what_does_not_fit_and_says_so(gpu, tmp_path, capsys
     assert {"plan float32 none", "later start", "sdpa, compiled"} < set(bench.left_out)
 
 
-def test_another_engine_is_measured_or_its_absence_told(gpu, tmp_path, capsys, monkeypatch):
+def test_another_engine_is_measured_or_its_absence_reported(gpu, tmp_path, capsys, monkeypatch):
     """A backend that is not here costs a row that says so, never the run."""
     monkeypatch.setattr(gpu, "BACKENDS", ("_native_math", "no_such"))
     monkeypatch.setattr(torch.nn.Module, "compile", lambda _module, **_options: None)
@@ -103,7 +103,7 @@ def test_random_weights_load_and_draw(gpu, tmp_path):
     """What it builds for a card has the published layout, and draws finite pixels in bfloat16."""
     vae = gpu.FULL["vae"] | {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1}
     gpu.build(tmp_path / "model", SMALL | {"vae": vae}, torch.device("cpu"), torch.bfloat16)
-    loaded = LoadedPipeline(tmp_path / "model", CPU, Plan("bfloat16"))
+    loaded = LoadedPipeline(tmp_path / "model", CPU, DevicePlan("bfloat16"))
     bench = gpu.Bench(tmp_path / "model", CPU, TINY, sides=(64,), rounds=1)
     pixels = loaded.draw(bench.recipe(64), lambda _step: None, lambda: False).pixels
     assert pixels.shape == (64, 64, 3)
@@ -123,7 +123,7 @@ def test_the_full_size_is_the_published_one(gpu):
 
 
 def test_the_generator_benchmark_runs():
-    """Small and short it tells the rate, the share of the limit, and where the worker waited."""
+    """With small parameters it prints the rate, the share of the limit, and where the worker waited."""
     script = [sys.executable, str(SCRIPTS / "bench_generator.py")]
     small = ["--pictures", "4", "--seconds", "0.05", "--side", "64", "--at-least", "0"]
     told = subprocess.run([*script, *small], capture_output=True, text=True, check=True, timeout=120).stdout

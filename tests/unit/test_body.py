@@ -50,7 +50,7 @@ async def test_other_media_types(media_type):
 
 
 async def test_a_client_that_hangs_up():
-    """Half a body and gone is nobody's error."""
+    """A client that disconnects within its body causes no error."""
     with pytest.raises(Cancelled):
         await generate_body(request(b'{"prompt": ', hangs_up=True))
 

@@ -114,7 +114,7 @@ def test_deletion_by_hand_counts_at_once(root, cache, entry, which):
 
 @pytest.mark.parametrize("method", ["delete", "clear"])
 def test_deletion_by_another_process_counts_at_once(make, entry, method):
-    """What somebody else deletes or clears is a miss here, at the next request."""
+    """An entry deleted or cleared by another process is a miss at the next request."""
     mine, theirs = make(), make()
     mine.put(entry(1))
     mine.get(entry(1).record.key)
@@ -138,7 +138,7 @@ def test_replacement_by_another_process_is_seen(make, entry):
 
 @pytest.mark.parametrize("folder", ["keys", "images", ""])
 def test_missing_folder_is_trouble_not_a_deletion(root, cache, entry, folder):
-    """When a whole folder is gone (a mount lost, say), memory goes on serving; back again, all is as before."""
+    """When a whole folder is gone (a mount lost, say), memory still serves; when it is back, all is as before."""
     cache.put(entry(1))
     (root / folder).rename(root.parent / "away")
 
@@ -326,7 +326,7 @@ def test_memory_without_room_reads_the_disk(make, entry):
 
 
 def test_memory_hits_keep_an_entry_on_disk(make, entry):
-    """Being served from memory counts as use: eviction from disk takes what nobody asks for."""
+    """Being served from memory counts as use: eviction from disk removes unused entries."""
     cache = make()
     cache.put(entry(0))
     bounded = make(disk=int(cache.held().disk_bytes * 4.5))
@@ -355,7 +355,7 @@ def test_corrupt_entry_heals(root, cache, entry):
 
 
 def test_thumbnail_is_made_once(root, cache, entry, monkeypatch):
-    """Eight askers at the same moment get the same small WebP, drawn once, and later ones read it from disk."""
+    """Eight simultaneous requests get the same small WebP, made once, and later ones read it from disk."""
     mine = entry(1, side=400)
     cache.put(mine)
     drawn = []
@@ -461,7 +461,7 @@ def test_start_on_an_unusable_folder(tmp_path, entry):
 
 
 def test_pins_and_lists_reach_through(make, entry):
-    """Pinning, listing, showing and pruning work on the disk's truth; what was pruned is not served from memory."""
+    """Pinning, listing, showing and pruning use the disk; pruned entries are not served from memory."""
     cache = make()
     for seed in range(3):
         cache.put(entry(seed))
@@ -482,7 +482,7 @@ def test_pins_and_lists_reach_through(make, entry):
 
 
 def test_deleting_what_is_gone_already(root, cache, entry):
-    """A copy in memory of what somebody removed by hand is no entry any more: there was nothing to delete."""
+    """A copy in memory of files that were removed by hand is no entry any more: delete finds nothing."""
     cache.put(entry(1))
     Layout(root).record(entry(1).record.key).unlink()
 
@@ -505,7 +505,7 @@ def test_too_old_for_memory_too(root, entry):
     assert cache.get(entry(1).record.key).source is Source.DISK
 
 
-def test_hits_in_memory_are_told_to_others(make, cache, disk, entry):
+def test_hits_in_memory_are_written_for_other_processes(make, cache, disk, entry):
     """What is served from memory in one process is what another evicts last."""
     mine, theirs = cache, make()
     for seed in range(4):

@@ -31,7 +31,7 @@ def client_of(service: Any) -> httpx.AsyncClient:
 
 @pytest.fixture
 async def house(studio) -> Any:
-    """Give a studio that stores each picture before it says so."""
+    """Return a service under test that stores each picture before it answers."""
     made = studio()
     drawn = made.service.render
 
@@ -58,7 +58,7 @@ def refused(answer: httpx.Response, status: int, code: str, field: str | None = 
 
 
 async def test_entries_are_listed_newest_first_with_all_that_lists_show(house, client):
-    """Each stored picture is one entry, told as it is stored, with addresses that lead to it."""
+    """Each stored picture is one entry with its metadata and working URLs."""
     old = await house.draw(asked(1, prompt="a 红 circle ${x} <b>"))
     new = await house.draw(asked(2))
     answer = (await client.get("/cache/entries")).json()
@@ -73,7 +73,7 @@ async def test_entries_are_listed_newest_first_with_all_that_lists_show(house, c
     assert entry["thumbnail_url"] == f"/images/{old}/thumbnail.webp"
 
 
-async def test_one_entry_is_told_as_lists_tell_it(house, client):
+async def test_one_entry_is_described_as_in_lists(house, client):
     """Asked for by its key, an entry says what the list says, its pin included; being asked for counts nothing."""
     key = await house.draw(asked(1))
     await client.post(f"/cache/{key}/pin")
@@ -234,7 +234,7 @@ async def test_a_prune_is_json(client, content, kind, status, code):
 
 @pytest.mark.parametrize(("method", "path"), [*CHANGES, ("GET", "/cache/{}")])
 @pytest.mark.parametrize("key", [KEY, KEY.upper(), KEY[:-1], KEY + "0", "g" * 64, "..%2F..%2Fx", "x" * 900, "%F0"])
-async def test_keys_nobody_has_are_not_found(client, method, path, key):
+async def test_unknown_keys_are_not_found(client, method, path, key):
     """A key that is stored nowhere, or is none, is a 404 whatever it looks like."""
     message = refused(await client.request(method, path.format(key)), 404, "not_found")
     assert len(message) < 200
@@ -307,7 +307,7 @@ async def test_no_route_waits_in_the_event_loop(house):
 
 
 async def test_every_route_is_described(client):
-    """OpenAPI tells each route with the schema of its answer, and the body of a clean-up with its fields."""
+    """OpenAPI describes each route with the schema of its answer, and the body of `/cache/prune`."""
     document = (await client.get("/openapi.json")).json()
     paths = {path: set(methods) for path, methods in document["paths"].items()}
     assert paths == {

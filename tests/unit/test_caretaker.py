@@ -84,7 +84,7 @@ def test_scrubs_at_a_bounded_rate_once_a_day(looked_after):
 
 
 def test_thread_stops_at_once(looked_after):
-    """Stopping interrupts the wait and tells a scan under way; starting scans first of all."""
+    """Stopping interrupts the wait and a running scan; starting begins with a scan."""
     disk, caretaker, _ = looked_after
     with no_thread_left("cache-caretaker"):
         caretaker.start()

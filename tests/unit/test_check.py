@@ -55,7 +55,7 @@ DAMAGE = {
 
 
 def test_missing_folder_is_clean(tmp_path):
-    """A cache nobody has used yet has nothing wrong with it."""
+    """A cache that was never used has no findings."""
     assert check(tmp_path / "none") == []
 
 
@@ -144,7 +144,7 @@ def test_racing_replacement_is_no_finding(tmp_path, tier, entry):
 
 
 @pytest.mark.usefixtures("tier")
-def test_unreadable_files_are_told(tmp_path, entry, monkeypatch):
+def test_unreadable_files_are_reported(tmp_path, entry, monkeypatch):
     """What the disk does not give is a finding of its own: nothing is judged, nothing repaired."""
     really = os.open
 
@@ -161,7 +161,7 @@ def test_unreadable_files_are_told(tmp_path, entry, monkeypatch):
 
 
 def test_leftovers_that_cannot_be_removed(tmp_path, tier, entry, monkeypatch):
-    """On a read-only disk repairing leaves a leftover and says so; foreign folders are nobody's leftovers."""
+    """On a read-only disk repairing leaves a leftover and says so; foreign folders are not leftovers."""
     _leave(Layout(tmp_path).image(entry(0).record.key))
     (tmp_path / "tmp" / "folder").mkdir()
     later = time.time() + 2 * HOUR
@@ -181,7 +181,7 @@ def test_leftovers_that_cannot_be_removed(tmp_path, tier, entry, monkeypatch):
 
 @pytest.mark.usefixtures("tier")
 def test_read_only_folder_can_be_checked(tmp_path, entry, monkeypatch):
-    """Where no lock can be taken, findings are still told, with a word that nobody could confirm them."""
+    """Where no lock can be taken, findings are still reported, with a note that they are not confirmed."""
     _flip(Layout(tmp_path).image(entry(0).record.key))
     really = os.open
 

@@ -1,4 +1,4 @@
-"""Tests of service.claims: several `Claims` on one folder stand for several processes."""
+"""Tests of service.claims: several `Claims` on one folder act as several processes."""
 
 import threading
 
@@ -56,7 +56,7 @@ def side(tmp_path):
 
 @pytest.mark.parametrize("end", ["land", "fail", "leave", "close"])
 def test_others_wait_until_the_run_is_over(side, end):
-    """Nobody goes on before the run has left the map; then somebody does, however it ended."""
+    """Waiting processes continue only after the run has left the map, and then one does, however the run ended."""
     mine, theirs = side(), side()
     assert mine.claim()
     assert not theirs.claim()
@@ -76,7 +76,7 @@ def test_others_wait_until_the_run_is_over(side, end):
 
 
 def test_a_picture_handed_out_is_not_yet_stored(side):
-    """Between the answer to those who wait here and the put nobody elsewhere goes on: they would draw it again."""
+    """Between the answer to local requests and the put, no other process continues: it would draw the picture again."""
     mine, theirs = side(), side()
     mine.claim()
     theirs.claim()
@@ -97,8 +97,8 @@ def test_some_never_wait(side, plan):
     assert side(**plan).claim()
 
 
-def test_joined_by_one_who_insists(side):
-    """A run that waits goes on at once when somebody joins it who wants a fresh picture in any case."""
+def test_joined_by_a_request_for_a_new_picture(side):
+    """A waiting run continues at once when a request joins it that needs a new picture in any case."""
     mine, theirs = side(), side()
     mine.claim()
     theirs.claim()
@@ -109,7 +109,7 @@ def test_joined_by_one_who_insists(side):
 
 
 def test_left_while_waiting(side):
-    """A run that everybody has left while it waited is not resumed, and keeps nothing from others."""
+    """A waiting run that all requests have left is not resumed, and holds no lock."""
     mine, theirs, third = side(), side(), side()
     mine.claim()
     theirs.claim()

@@ -36,7 +36,7 @@ PNG = b"\x89PNG from the server"
 
 
 class Stub:
-    """A server that answers what it is told to, and remembers what it was asked."""
+    """A stub server with configured answers, which records the requests."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -212,7 +212,7 @@ def test_every_command_takes_every_setting(path):
 
 @EVERY
 def test_every_command_can_answer_in_json(path):
-    """Programs read the same commands people do; the server alone speaks in its log."""
+    """Every command has JSON output, except the server, which writes a log."""
     flags = {flag for parameter in COMMANDS[path].params for flag in parameter.opts}
 
     assert ("--json" in flags) == (path != ("serve",))
@@ -436,7 +436,7 @@ def test_a_flag_that_is_no_value(flags):
 
 @pytest.mark.usefixtures("fake")
 def test_trouble_while_drawing_is_status_1(monkeypatch):
-    """What no flag can mend is told in one line as well."""
+    """An error that no flag can fix is one line too."""
 
     def missing(*_arguments):
         raise ModelMissing("model: is not on this disk; fetch it")
@@ -479,14 +479,14 @@ def test_a_named_model_is_passed_on(stub, monkeypatch):
     ("flags", "mode"),
     [(["--no-cache"], "bypass"), (["--debug"], "bypass"), (["--no-cache", "--cache", "only"], "only")],
 )
-def test_the_server_is_told_of_a_switched_off_cache(stub, flags, mode):
-    """Who wants no cache gets none, whoever draws."""
+def test_a_switched_off_cache_is_sent_to_the_server(stub, flags, mode):
+    """The command's cache flags are sent to the server as the request's `cache` mode."""
     zimage("generate", "--url", stub.url, *flags)
 
     assert [body["cache"] for body in stub.bodies] == [mode]
 
 
-def test_a_server_error_is_told_in_its_words(stub, bare):
+def test_a_server_error_is_reported_in_its_words(stub, bare):
     """Status 1, the server's sentence, no file."""
     stub.refusal = 503, {"error": {"code": "loading", "message": "Z-Image-Turbo is loading; try again"}}
 
@@ -567,7 +567,7 @@ def test_an_output_is_whole_or_not_there(bare, monkeypatch):
 
 @pytest.mark.usefixtures("fake")
 def test_an_old_output_is_replaced_at_once(bare):
-    """Whoever reads the old file goes on reading the old file: it is replaced, never written into."""
+    """A process that reads the old file still reads the old content, because the file is replaced, not overwritten."""
     (bare / "result.png").write_bytes(b"old")
     with (bare / "result.png").open("rb") as reader:
         assert zimage("generate").exit_code == 0
@@ -578,7 +578,7 @@ def test_an_old_output_is_replaced_at_once(bare):
 
 @pytest.mark.usefixtures("fake")
 def test_a_pipe_is_written_into(bare):
-    """What is no plain file is not replaced by one: `--output /dev/null` harms nobody."""
+    """An output that is no regular file is not replaced by one: `--output /dev/null` leaves the device."""
     os.mkfifo(bare / "pipe")
     got = []
     reader = threading.Thread(target=lambda: got.append((bare / "pipe").read_bytes()), daemon=True)
@@ -643,7 +643,7 @@ def test_the_warmup_script(stub):
 
 
 @pytest.mark.usefixtures("fake")
-def test_libraries_are_told_where_models_lie(bare, monkeypatch):
+def test_libraries_get_the_folders_of_models(bare, monkeypatch):
     """Folders and privacy are set before any library that reads them; a person's own folders stay, to be searched."""
     monkeypatch.setenv("HF_HOME", "/mine")
     monkeypatch.delenv("MODELSCOPE_CACHE")

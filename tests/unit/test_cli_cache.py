@@ -167,7 +167,7 @@ class TestKeys:
         refused(result, 2, "8 to 64 hex digits")
         assert "\x1b" not in result.stderr
 
-    def test_an_unknown_key_is_told(self, command, stored):
+    def test_an_unknown_key_is_reported(self, command, stored):
         """Nothing begins like this: status 1."""
         stored(1)
         refused(zimage(command, "0" * 64), 1, "no such picture")
@@ -206,7 +206,7 @@ def test_pins_survive_prune_and_clear(stored, cache):
     assert told("clear") == {"entries": 1}
 
 
-def test_clear_takes_pinned_ones_only_when_told(stored, cache):
+def test_clear_takes_pinned_ones_only_with_the_flag(stored, cache):
     """`--pinned` is how to really start anew."""
     cache.pin(stored(1))
     assert told("clear", "--pinned") == {"entries": 1}
@@ -238,7 +238,7 @@ def test_clear_asks_on_a_terminal(stored, cache, typed, status):
     assert (cache.peek(key) is None) == (status == 0)
 
 
-def test_clear_with_yes_asks_nobody(stored):
+def test_clear_with_yes_does_not_ask(stored):
     """A script on a terminal says beforehand that it means it."""
     stored(1)
     ours, theirs = pty.openpty()
@@ -251,7 +251,7 @@ def test_clear_with_yes_asks_nobody(stored):
 
 
 def test_prune_by_age_and_by_size(stored):
-    """What was drawn too long ago goes, then what is over the size; a dry run only tells."""
+    """Pictures that are too old are removed, then those above the size; a dry run only reports them."""
     for seed in range(3):
         stored(seed)  # all drawn in the past: the entries of these tests are of one day
     size = told("stats")["now"]["disk_bytes"]
@@ -294,7 +294,7 @@ def test_prune_says_what_a_quantity_looks_like(option, value):
 
 @pytest.mark.parametrize("command", [["list"], ["stats"], ["prune", "--dry-run"]])
 def test_looking_evicts_nothing(stored, workspace, command):
-    """Bounds this command was told of, or its defaults, are not those of the server that runs beside it."""
+    """The command does not apply its own bounds, because a running server may have others."""
     for seed in range(4):
         stored(seed)
     for file in (workspace / "cache").glob("index.sqlite3*"):
@@ -433,7 +433,7 @@ def test_a_terminal_sees_progress_and_a_pipe_does_not(stored, command, words):
     subprocess.run([*ZIMAGE, *command], check=True, stderr=theirs, env=environment())
     os.close(theirs)
     seen = b""
-    with suppress(OSError):  # Linux's way to say that nobody writes any more
+    with suppress(OSError):  # Linux's error once no process writes to the terminal any more
         while chunk := os.read(ours, 4096):
             seen += chunk
     os.close(ours)

@@ -1,4 +1,4 @@
-"""`zimage history …`: words, numbers, exit statuses; what is deleted or moved only when somebody means it."""
+"""`zimage history …`: output, exit statuses, and deletions and moves only on explicit command."""
 
 import json
 import os
@@ -124,7 +124,7 @@ def test_archive_into_itself(put, workspace):
 
 
 def test_delete(put):
-    """Only the pictures of these numbers go; a number nobody has deletes nothing at all."""
+    """Only the pictures with these numbers are deleted; with an unknown number nothing is deleted."""
     files = {day: put(f"{day}.png", day=day) for day in (1, 2, 3)}
     ids = {each["parameters"]["seed"]: str(each["id"]) for each in documents("list")["pictures"]}
     refused(zimage("delete", ids[1], "999", "--yes"), "no picture has the number 999")
@@ -147,7 +147,7 @@ def test_clear(put, workspace):
 
 
 @pytest.mark.parametrize("command", [["clear"], ["delete", "1"]])
-def test_nobody_to_ask(put, command):
+def test_no_terminal_to_confirm_on(put, command):
     """Without a terminal and without --yes nothing is deleted: status 2, and what to do."""
     file = put("a.png")
     refused(zimage(*command), "--yes: is needed")

@@ -57,7 +57,7 @@ def document(*arguments: str, status: int = 0) -> dict:
 
 @pytest.mark.parametrize("source", ["modelscope", "huggingface"])
 def test_a_model_s_life(hub, repo, bare, source):
-    """Missing, fetched, found, verified, damaged, named, repaired, removed: each command tells what is so."""
+    """Missing, fetched, found, verified, damaged, named, repaired, removed: each command reports the state."""
     flags = ["--source", source]
     assert zimage("path", repo).exit_code == 1
     folder = Path(document("download", repo, *flags)["folder"])
@@ -88,7 +88,7 @@ def test_a_model_s_life(hub, repo, bare, source):
 
 
 def test_a_copy_without_a_manifest_is_compared_with_the_hub(hub, repo, bare):
-    """Somebody else's download is verified by what the hub lists; offline, by its own indexes."""
+    """A copy that another program downloaded is verified against the hub's list; offline, against its own indexes."""
     shared = bare / "home" / ".cache" / "modelscope" / "models" / repo.replace("/", "--") / "snapshots" / "master"
     shutil.copytree(hub.folder, shared)
     weights = shared / VAE
@@ -116,7 +116,7 @@ def test_removing_asks_first(hub, repo):
 
 
 def test_a_complete_copy_is_not_fetched_again(hub, repo, bare):
-    """`download` on a machine that has the model anywhere is instant and asks nobody."""
+    """`download` with a complete copy anywhere on the disk returns at once, without the network."""
     shared = bare / "team" / "models" / repo.replace(".", "___")
     shutil.copytree(hub.folder, shared)
     os.environ["MODELSCOPE_CACHE"] = str(bare / "team")
@@ -141,7 +141,7 @@ def test_an_unknown_id_is_one_line(hub):
 
 
 def test_a_folder_of_one_s_own_is_verified_but_not_mended(bare):
-    """A folder that came from no hub can be checked; what to mend it from, only its owner knows."""
+    """A folder that came from no hub can be checked, but not repaired."""
     folder = bare / "mine"
     shutil.copytree(demo_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
     assert document("verify", str(folder))["findings"] == []
@@ -177,7 +177,7 @@ def server(monkeypatch):
     return server
 
 
-def test_a_server_is_told_to_load_and_waited_for(server):
+def test_a_server_is_made_to_load_and_waited_for(server):
     """`load` returns when the model is there; `--no-wait` at once."""
     assert document("load", "turbo")["status"] == "healthy"
     assert server.asked == ["POST /models/turbo/load", "GET /models", "GET /models"]
@@ -192,7 +192,7 @@ def test_a_load_that_fails_is_status_1_with_its_remedy(server):
     assert (result.exit_code, result.stderr) == (1, "zimage: too small\n")
 
 
-def test_a_server_is_told_to_unload(server):
+def test_a_server_is_made_to_unload(server):
     """And says that the model sleeps."""
     assert document("unload", "turbo")["status"] == "sleeping"
     assert server.asked == ["POST /models/turbo/unload"]

@@ -7,7 +7,7 @@ from zimage_cache.cli.output import counted, print_answer, print_table, shortene
 
 
 def test_a_prompt_is_shown_on_one_line_of_bounded_length():
-    """What steers a terminal becomes a space, and one that goes on says so."""
+    """Control characters become spaces, and a shortened text ends with a mark."""
     assert shortened("a\nfox\x1b[2J 红") == "a fox [2J 红"
     assert shortened("x" * 60) == "x" * 60
     assert shortened("x" * 61) == "x" * 59 + "…"

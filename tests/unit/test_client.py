@@ -54,7 +54,7 @@ def test_generate_sends_the_body_and_returns_the_answer():
 
 
 @pytest.mark.parametrize("status", [401, 404, 422, 503, 507])
-def test_a_refusal_is_told_in_the_servers_words(status):
+def test_a_refusal_is_reported_in_the_servers_words(status):
     """The server knows best what to do."""
     with pytest.raises(ServerError, match=r"^the queue is full; ask again$"):
         make_client(Server(httpx.Response(status, json=REFUSAL))).generate({})
@@ -78,7 +78,7 @@ def test_a_refusal_is_told_in_the_servers_words(status):
     ids=lambda answer: str(answer)[:40],
 )
 def test_anything_else_is_one_line_with_the_address(answer):
-    """Other programs on the port, proxies, and nobody at all."""
+    """Other programs on the port, proxies, and a port without a listener."""
     with pytest.raises(ServerError) as raised:
         make_client(Server(answer)).generate({})
 
@@ -96,7 +96,7 @@ def test_a_picture_is_its_bytes():
 
 
 def test_a_picture_that_is_gone():
-    """An eviction between answer and fetch is told, not a traceback."""
+    """An eviction between answer and fetch is an ordinary error, not a traceback."""
     with pytest.raises(ServerError, match=r"answers HTTP 410$"):
         make_client(Server(httpx.Response(410))).picture("/images/x.png")
 
@@ -114,7 +114,7 @@ def test_a_picture_that_is_gone():
     ],
 )
 def test_health_tells_our_server_from_anything_else(answer, health):
-    """Nobody there, or somebody else, is no server of ours: the command draws by itself."""
+    """Without a server, or with another program on the port, the command draws in its own process."""
     assert make_client(Server(answer)).health() == health
 
 
@@ -130,7 +130,7 @@ def test_waiting_until_ready(naps):
 
 
 def test_a_server_that_never_is_ready(naps):
-    """The patience ends with how the server stood, and naps never last beyond it."""
+    """After the time limit the error has the server's last state; no pause exceeds the limit."""
     loading = httpx.Response(503, json={"status": "loading", "phase": "loading weights"})
 
     with pytest.raises(ServerError, match=r"is not ready after 0 s: loading, loading weights$"):
@@ -138,8 +138,8 @@ def test_a_server_that_never_is_ready(naps):
     assert naps == []
 
 
-def test_nobody_there_until_the_end(naps):
-    """The reason of the last try is told."""
+def test_no_server_until_the_end(naps):
+    """The error has the reason of the last attempt."""
     with pytest.raises(ServerError, match=r"is not ready after 0 s: Connection refused$"):
         make_client(Server(httpx.ConnectError("Connection refused"))).wait_until_ready(0)
     assert naps == []
@@ -194,7 +194,7 @@ def test_what_is_no_address(url):
 
 
 def test_the_overview_is_that_of_our_own_servers():
-    """What `/cache/stats` says is passed on; refusals, other programs and silence are all nobody."""
+    """The answer of `/cache/stats` is returned; refusals, other programs and no answer give None."""
     overview = {"this_process": {"misses": 1}}
     server = Server(httpx.Response(200, json=overview))
 

@@ -1,4 +1,4 @@
-"""`comfyui`: what a graph of nodes tells, and that no graph crashes anything."""
+"""`comfyui`: parameters read from graphs of nodes, and invalid graphs."""
 
 import json
 
@@ -66,7 +66,7 @@ CUSTOM = {
 
 
 def test_an_ordinary_graph():
-    """Prompts, seed, steps, guidance, size, shift and sampler come from around the sampler, wherever they stand."""
+    """Prompts, seed, steps, guidance, size, shift and sampler are found from the sampler's inputs."""
     assert read_workflow(json.dumps(SIMPLE)) == FOUND
 
 

@@ -60,7 +60,7 @@ def make_generator(tmp_path, **settings):
 
 
 def test_without_cuda_the_demo_draws(tmp_path, caplog):
-    """A laptop gets a picture with no download, and is told why it is a small one."""
+    """A machine without CUDA gets the demo model without a download, and the log names the reason."""
     caplog.set_level(logging.INFO)
     generator = make_generator(tmp_path)
 
@@ -91,21 +91,21 @@ def test_how_the_model_runs_is_handed_on(tmp_path, device):
 
 def test_every_card_of_the_same_make_draws(tmp_path, device, monkeypatch):
     """With `auto` each further card gets a generator of the same identity; an explicit card stays alone."""
-    mates = [replace(CUDA, torch_name=f"cuda:{number}") for number in (1, 2)]
+    peers = [replace(CUDA, torch_name=f"cuda:{number}") for number in (1, 2)]
     device(CUDA)
-    monkeypatch.setattr(compose, "find_mates", lambda first, asked: mates if (first, asked) == (CUDA, "auto") else [])
-    made = compose.make_mates(make_settings(tmp_path, model="demo"), {})
-    assert [mate.identity() for mate in made] == [make_generator(tmp_path, model="demo").identity()] * 2
-    assert compose.make_mates(make_settings(tmp_path, model="demo", device="cuda:0"), {}) == []
-    service, _ = compose.make_service(make_settings(tmp_path), make_generator(tmp_path, model="demo"), mates=made)
+    monkeypatch.setattr(compose, "find_peers", lambda first, asked: peers if (first, asked) == (CUDA, "auto") else [])
+    made = compose.make_peers(make_settings(tmp_path, model="demo"), {})
+    assert [peer.identity() for peer in made] == [make_generator(tmp_path, model="demo").identity()] * 2
+    assert compose.make_peers(make_settings(tmp_path, model="demo", device="cuda:0"), {}) == []
+    service, _ = compose.make_service(make_settings(tmp_path), make_generator(tmp_path, model="demo"), peers=made)
     assert [state.device for state in service.devices()] == [f"NVIDIA H200 (cuda:{number})" for number in (0, 1, 2)]
     service.close()
 
 
 def test_all_cards_of_a_model_share_its_place(tmp_path):
     """`--max-models 1` and two cards: they are awake together, and are unloaded together."""
-    first, mate = (fake("demo") for _ in range(2))
-    service, running = compose.make_service(make_settings(tmp_path, preload=True), first, mates=[mate])
+    first, peer = (fake("demo") for _ in range(2))
+    service, running = compose.make_service(make_settings(tmp_path, preload=True), first, peers=[peer])
     with running():
         wait_until(lambda: [state.status for state in service.devices()] == [Status.HEALTHY] * 2)
         asyncio.run(service.unload("demo"))
@@ -114,7 +114,7 @@ def test_all_cards_of_a_model_share_its_place(tmp_path):
 
 @pytest.mark.parametrize("model", ["turbo", "base", "org/name"])
 def test_a_large_model_without_cuda_is_refused(tmp_path, model):
-    """Minutes a picture are nobody's wish by accident; who insists is believed."""
+    """A model that takes minutes per picture on the CPU needs an explicit `--device cpu`."""
     with pytest.raises(SettingsError, match=rf"^model: {model} needs a CUDA device .*--model demo.*--device cpu$"):
         make_generator(tmp_path, model=model)
 
@@ -177,7 +177,7 @@ def test_models_that_lie_here_are_offered_too(tmp_path, device, monkeypatch):
     copy = tmp_path / "models" / "models" / "Tongyi-MAI" / "Z-Image-Turbo"
     shutil.copytree(demo_folder(), copy)
     here = {"model_cache": tmp_path / "models"}
-    assert others(tmp_path, **here) == []  # this machine has no CUDA, and nobody insisted
+    assert others(tmp_path, **here) == []  # this machine has no CUDA, and no device was set
     assert others(tmp_path, **here, device="cpu") == ["turbo"]
     device(CUDA)
     assert others(tmp_path, **here, name="turbo") == ["demo"]
@@ -265,7 +265,7 @@ def test_lifetime_statistics_lie_in_the_workspace(tmp_path):
 
 
 def test_wildcards_lie_in_the_workspace(tmp_path):
-    """`<workspace>/wildcards` is theirs, as soon as somebody makes it."""
+    """`<workspace>/wildcards` is used as soon as it exists."""
     service, running = compose.make_service(make_settings(tmp_path), FakeGenerator())
     with running():
         (tmp_path / "w" / "wildcards").mkdir()
@@ -362,7 +362,7 @@ def test_the_level_is_ours_alone(tmp_path, level, capsys):
 
 @pytest.mark.usefixtures("logging_as_before")
 def test_debug_speaks_at_debug(tmp_path, capsys):
-    """`--debug` is enough to hear everything."""
+    """`--debug` sets the level DEBUG for all loggers."""
     compose.configure_logging(make_settings(tmp_path, debug=True, log_level="error"))
     logging.getLogger("zimage_cache.x").debug("detail")
 

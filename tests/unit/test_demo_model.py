@@ -85,7 +85,7 @@ def said(phrases, text):
 
 
 def test_english_captions_name_only_what_is_drawn(demo):
-    """No object, time of the day or ground stands in a caption without standing in the scene."""
+    """A caption names no object, time of the day or ground that is not in the scene."""
     words = demo.words
     for scene in scenes(demo, 300):
         text = demo.captions.caption(scene, random.Random(0), language="en", plain=True)
@@ -152,7 +152,7 @@ def test_the_batched_forward_equals_the_classes_own(demo):
 
 
 def test_a_few_steps_lower_the_loss_on_one_batch(demo, data):
-    """The learner learns one batch; and a saved state goes on where it stopped."""
+    """The learner learns one batch, and training continues from a saved state."""
     encoder = demo.tokens.Encoder(data / "base" / "tokenizer")
     learner_module = importlib.import_module("learner")
     torch.manual_seed(0)

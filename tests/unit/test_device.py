@@ -7,7 +7,7 @@ import pytest
 
 from zimage_cache.errors import SettingsError
 from zimage_cache.generator import device
-from zimage_cache.generator.device import CPU, Device, cuda_devices, find_device, find_mates
+from zimage_cache.generator.device import CPU, Device, cuda_devices, find_device, find_peers
 
 H200 = Device("cuda:0", "NVIDIA H200", (9, 0), 150_123_456_789)
 T4 = Device("cuda:1", "Tesla T4", (7, 5), 15_642_329_088)
@@ -76,7 +76,7 @@ def test_a_torch_without_cuda_cannot_use_the_card(monkeypatch):
 
 
 @pytest.mark.parametrize("function", ["cuInit", "cuDeviceGetCount", "cuDeviceTotalMem_v2"])
-def test_a_driver_in_trouble_is_told_and_passed_over(monkeypatch, caplog, function):
+def test_a_failing_driver_is_logged_and_ignored(monkeypatch, caplog, function):
     """A driver that answers with an error (say, an unloaded kernel module) leaves the CPU, with one warning."""
     with_driver(monkeypatch, FakeDriver(**{function: 999}))
     assert cuda_devices() == []
@@ -100,7 +100,7 @@ def test_auto_without_cards_is_the_cpu():
 
 @pytest.mark.parametrize("asked", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "auto:0", "cpu:0", "CUDA", "cuda:2", "mps"])
 def test_a_device_that_is_none_is_refused(asked):
-    """An unknown word, or a card that is not there, is a setting to mend, named with the value got."""
+    """An unknown word, or a missing device, is a `SettingsError` that names the value."""
     with pytest.raises(SettingsError, match=rf"^device: .*got '{asked}'"):
         find_device(asked, lambda: [H200, T4])
 
@@ -111,13 +111,13 @@ def test_cuda_without_cards_is_refused():
         find_device("cuda", list)
 
 
-def test_mates_are_the_other_cards_of_the_same_make():
+def test_peers_are_the_other_devices_of_the_same_make():
     """`auto` draws on all of them; another make, an explicit choice and the CPU have none."""
     second, third = (replace(H200, torch_name=f"cuda:{number}") for number in (1, 3))
     cards = [H200, second, replace(T4, torch_name="cuda:2"), third]
-    assert find_mates(H200, "auto", lambda: cards) == [second, third]
-    assert find_mates(second, "cuda:1", lambda: cards) == []
-    assert find_mates(CPU, "auto", lambda: cards) == []
+    assert find_peers(H200, "auto", lambda: cards) == [second, third]
+    assert find_peers(second, "cuda:1", lambda: cards) == []
+    assert find_peers(CPU, "auto", lambda: cards) == []
 
 
 def test_the_device_class_names_the_kernels():

@@ -181,7 +181,7 @@ def test_deleting_by_hand_is_a_miss_at_once(root, tier, entry, bytes_below, whic
 
 
 def test_orphans_stay_for_an_hour(root, entry, bytes_below):
-    """An image without a record is swept after an hour: whoever copies a cache by hand may need that long."""
+    """An image without a record is removed after an hour: copying a cache by hand may take that long."""
     mine = entry(1)
     DiskTier(root, max_bytes=0).put(mine)
     Layout(root).record(mine.record.key).unlink()
@@ -285,7 +285,7 @@ def test_clock_jumps(root, entry, jump):
 
 
 def test_quarter_of_the_bound(root, entry, bytes_below):
-    """An entry over 25 % of the bound is not stored, and evicts nobody; one just below is."""
+    """An entry over 25 % of the bound is not stored, and nothing is evicted for it; one just below is stored."""
     tier = DiskTier(root, max_bytes=0)
     tier.put(entry(1))
     exact = 4 * tier.bytes
@@ -322,7 +322,7 @@ def test_room_is_made_before_writing(root, entry, monkeypatch, bytes_below):
 
 
 def test_busy_victims_are_skipped(root, entry):
-    """Eviction waits for nobody: who is busy stays, the next one goes; when all are busy, storing fails cleanly."""
+    """Eviction does not wait: a locked entry stays, the next one goes; when all are locked, storing fails cleanly."""
     tier = DiskTier(root, max_bytes=0)
     entries = sorted((entry(seed) for seed in range(7)), key=lambda e: e.record.key)
     for one in entries[:6]:
@@ -348,7 +348,7 @@ def test_busy_victims_are_skipped(root, entry):
 
 
 def test_free_disk_floor(root, entry, monkeypatch):
-    """Below the floor nothing is stored and one batch is given back, once; above it again, storing goes on."""
+    """Below the minimum of free space nothing is stored and one batch is evicted, once; above it, storing continues."""
     monkeypatch.setattr(disk_module, "_BATCH", 2)
     tier = DiskTier(root, max_bytes=0, min_free_bytes=10**6)
     free = [10**9]
@@ -496,7 +496,7 @@ def test_unreadable_permissions(root, entry):
 
 
 def test_folders_vanish_and_come_back(root, tier, entry, bytes_below):
-    """Whatever folder somebody removes, the next write makes it again."""
+    """Every removed folder is made again by the next write."""
     for name in ("keys", "images", "thumbs", "tmp", "locks", "quarantine", ""):
         tier.put(entry(1))
         shutil.rmtree(root / name)
@@ -933,7 +933,7 @@ def test_pins(root, entry):
 
 
 def test_pinned_by_another_process(root, entry):
-    """A pin counts at once, whoever set it and whatever is known of it; it outlives replacement and damage."""
+    """A pin has effect at once, whichever process set it; it outlives replacement and damage."""
     mine, theirs = DiskTier(root, max_bytes=0, max_entries=2), DiskTier(root, max_bytes=0)
     mine.put(entry(0))
     mine.scan()
@@ -980,7 +980,7 @@ def test_prune(root, entry, bytes_below):
     assert DiskTier(root, max_bytes=0).prune(to_bytes=0).entries == 3
 
 
-def test_lists_without_anybody_having_scanned(root, entry):
+def test_lists_before_any_scan(root, entry):
     """Entries of another time, index lost, no scan so far: all are listed, with everything that is known of them."""
     first = DiskTier(root, max_bytes=0)
     for seed in range(5):
@@ -1059,7 +1059,7 @@ def test_index_trouble_is_nobodys(root, entry, bytes_below, trouble, monkeypatch
 
 
 def test_nobody_is_evicted_on_hearsay(root, entry):
-    """An index that tells of bytes that are not there costs no entry: before the first eviction the disk is asked."""
+    """A wrong size in the index evicts no entry: before the first eviction the disk is read."""
     first = DiskTier(root, max_bytes=0)
     for seed in range(4):
         first.put(entry(seed))
@@ -1146,7 +1146,7 @@ def test_a_hit_waits_for_no_scan(root, entry):
 
 
 def test_processes_count_each_others_entries(root, entry, bytes_below):
-    """Two processes with one bound keep to it together, and evict what the other one stored and nobody serves."""
+    """Two processes with one bound keep it together, and evict the other one's entries that are not served."""
     mine, theirs = (DiskTier(root, max_bytes=0, max_entries=6) for _ in range(2))
     for seed in range(6):
         (mine, theirs)[seed % 2].put(entry(seed))
@@ -1206,7 +1206,7 @@ def test_no_room_is_no_broken_disk(root, entry):
 
 
 def test_no_lock_to_be_had(tmp_path, caplog):
-    """Where the lock of a generation cannot be made everybody may generate: said once, and no error."""
+    """Where the lock of a generation cannot be made, every process may generate: one warning, and no error."""
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "locks").write_text("in the way")
     tier = DiskTier(tmp_path / "cache", max_bytes=0)
@@ -1221,7 +1221,7 @@ def test_no_lock_to_be_had(tmp_path, caplog):
 
 
 def test_scrub_finds_what_nobody_asks_for(root, entry):
-    """Every entry has its turn, in portions; damage is quarantined before anybody meets it, and found once."""
+    """Every entry is checked, in portions; damaged ones are quarantined before a request, and reported once."""
     tier = DiskTier(root, max_bytes=0)
     for seed in range(10):
         tier.put(entry(seed))
@@ -1238,7 +1238,7 @@ def test_scrub_finds_what_nobody_asks_for(root, entry):
 
 
 def test_scrub_stops_at_once(root, entry):
-    """Asked to stop it verifies no further entry, and goes on from there later."""
+    """When stopped, it verifies no further entry, and continues from there later."""
     tier = DiskTier(root, max_bytes=0)
     for seed in range(5):
         tier.put(entry(seed))
@@ -1341,7 +1341,7 @@ def test_a_write_waits_for_no_scan(root, entry, monkeypatch):
 
 
 def test_a_write_takes_over_a_bounded_number_of_rows(root, entry, monkeypatch):
-    """However much the index has to say at the start, a write hears a first part of it."""
+    """At the start, however long the index is, a write reads only its first part."""
     filling = DiskTier(root, max_bytes=0)
     filling.put(entry(0))
     filling.close()

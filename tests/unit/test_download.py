@@ -1,4 +1,4 @@
-"""Fetching from both hubs by their own clients, against a server that speaks their HTTP and has their troubles."""
+"""Fetching from both hubs by their own clients, against a server with their HTTP interfaces and their failures."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from zimage_cache.errors import Cancelled, ModelMissing, SettingsError
 from zimage_cache.models.download import Downloader
 from zimage_cache.models.hubs import PATTERNS, SOURCES
 from zimage_cache.models.manifest import manifest_path, read_manifest
-from zimage_cache.models.progress import Progress
+from zimage_cache.models.progress import ByteProgress
 from zimage_cache.models.store import check_folder, copies, demo_folder
 from zimage_cache.models.verify import verify
 
@@ -26,12 +26,12 @@ both = pytest.mark.parametrize("source", list(SOURCES))
 
 
 class Site:
-    """A fake hub for each source, an empty root, and a downloader between them; remembers what it is told."""
+    """A fake hub for each source, an empty root, and a downloader between them; records the progress reports."""
 
     def __init__(self, folder: Path, serving, stack: ExitStack, root: Path) -> None:
         self.hub = stack.enter_context(serving(folder))
         self.root = root
-        self.told: list[Progress] = []
+        self.told: list[ByteProgress] = []
 
     def downloader(self, source: str | None = None, **options) -> Downloader:
         environ = {
@@ -43,7 +43,11 @@ class Site:
             "NO_PROXY": "127.0.0.1",
         } | options.pop("environ", {})
         return Downloader(
-            model_cache=self.root, source=source, tell=options.pop("tell", self.told.append), environ=environ, **options
+            model_cache=self.root,
+            source=source,
+            on_progress=options.pop("on_progress", self.told.append),
+            environ=environ,
+            **options,
         )
 
 
@@ -69,7 +73,7 @@ def test_a_fresh_download_is_whole(site, repo, source):
 
 @both
 def test_progress_is_bytes_of_bytes(site, repo, source):
-    """What is told is what lies on the disk, and ends with all of it."""
+    """Progress reports the bytes on the disk, and ends with the total."""
     site.downloader(source).download(repo)
     fetching = [p for p in site.told if p.phase == "fetching the model"]
     total = sum(site.hub.size(name) for name in site.hub.names() if any(Path(name).match(p) for p in PATTERNS))
@@ -79,7 +83,7 @@ def test_progress_is_bytes_of_bytes(site, repo, source):
 
 
 @both
-def test_a_complete_copy_asks_nobody(site, repo, source):
+def test_a_complete_copy_needs_no_network(site, repo, source):
     """The second download is instant: not one request."""
     first = site.downloader(source).download(repo)
     site.hub.asked.clear()
@@ -89,7 +93,7 @@ def test_a_complete_copy_asks_nobody(site, repo, source):
 
 
 @both
-def test_a_hub_that_dies_in_mid_file_is_told(site, repo, trouble, source):
+def test_a_hub_that_breaks_off_in_a_file_is_reported(site, repo, trouble, source):
     """One line says so; the next download fetches nothing again that was finished."""
     site.hub.troubles[BIG] = trouble(cut_at=4_000_000)
     with pytest.raises(ModelMissing, match=source) as caught:
@@ -101,7 +105,7 @@ def test_a_hub_that_dies_in_mid_file_is_told(site, repo, trouble, source):
     folder = site.downloader(source).download(repo)
     assert verify(folder, read_manifest(repo, site.root).files) == []
     assert [asked.partition("@")[0] for asked in site.hub.asked] == [BIG]
-    # ModelScope's client goes on where the file broke off; Hugging Face's starts that one file again.
+    # ModelScope's client resumes an interrupted file; Hugging Face's starts that one file again.
     assert (int(site.hub.asked[0].partition("@")[2]) > 0) is (source == "modelscope")
 
 
@@ -140,7 +144,7 @@ def test_a_file_the_hub_lacks_is_named(site, repo, source):
 
 
 @both
-def test_an_unknown_id_is_told(site, source):
+def test_an_unknown_id_is_reported(site, source):
     """404 is one line with the id, and leaves nothing behind that looks like a copy."""
     with pytest.raises(ModelMissing, match="no-one/nothing") as caught:
         site.downloader(source).download("no-one/nothing")
@@ -156,7 +160,7 @@ def test_the_second_hub_steps_in(site, repo, caplog):
     assert f"modelscope did not deliver {repo}" in caplog.text
 
 
-def test_without_a_network_every_reason_is_told(site, repo):
+def test_without_a_network_every_reason_is_reported(site, repo):
     """One line names the model, each hub, and what to do."""
     nowhere = {"MODELSCOPE_ENDPOINT": "http://127.0.0.1:1", "HF_ENDPOINT": "http://127.0.0.1:1"}
     with pytest.raises(ModelMissing) as caught:
@@ -168,7 +172,7 @@ def test_without_a_network_every_reason_is_told(site, repo):
 
 
 @both
-def test_a_disk_that_is_too_small_is_told_before_the_first_byte(site, repo, source):
+def test_a_disk_that_is_too_small_is_reported_before_the_first_byte(site, repo, source):
     """The listing's sizes against what is free: nothing is fetched that cannot fit."""
     site.hub.sizes[BIG] = 10**15
     with pytest.raises(ModelMissing, match=r"too full: .* GiB are still to fetch and .* GiB are free.*--model-cache"):
@@ -177,16 +181,16 @@ def test_a_disk_that_is_too_small_is_told_before_the_first_byte(site, repo, sour
 
 
 def test_cancelling_ends_the_client_and_keeps_what_arrived(site, repo, trouble):
-    """A server told to stop does not wait for hours: the client is ended at once, between two ticks."""
+    """A server that stops does not wait for the download: the client is ended within one tick."""
     site.hub.troubles[BIG] = trouble(hold=True)
     arrived = threading.Event()
 
-    def tell(progress: Progress) -> None:
+    def on_progress(progress: ByteProgress) -> None:
         if progress.done:
             arrived.set()
 
     with pytest.raises(Cancelled, match="what has arrived is kept"):
-        site.downloader("modelscope", tell=tell, cancelled=arrived.is_set).download(repo)
+        site.downloader("modelscope", on_progress=on_progress, cancelled=arrived.is_set).download(repo)
     site.hub.let_go.set()
     assert any(path.is_file() for path in (site.root / "models").rglob("*"))
 
@@ -207,18 +211,20 @@ def test_the_client_ends_with_its_parent(site, repo, trouble, tmp_path):
 
 
 def test_others_wait_for_the_one_that_downloads(site, repo):
-    """Two ask at once: one fetches, the other tells that it waits and gets the same folder; no byte comes twice."""
+    """Of two downloads at once, one fetches, the other reports that it waits, and gets the same folder."""
     lock = FileLock(manifest_path(repo, site.root).with_suffix(".lock"), thread_local=False)
     Path(lock.lock_file).parent.mkdir(parents=True)
     waiting = threading.Event()
 
-    def tell(progress: Progress) -> None:
+    def on_progress(progress: ByteProgress) -> None:
         if progress.phase.startswith("waiting for another"):
             waiting.set()
 
     found: list[Path] = []
     with lock:
-        thread = threading.Thread(target=lambda: found.append(site.downloader("modelscope", tell=tell).download(repo)))
+        thread = threading.Thread(
+            target=lambda: found.append(site.downloader("modelscope", on_progress=on_progress).download(repo))
+        )
         thread.start()
         assert waiting.wait(60)
         shutil.copytree(site.hub.folder, site.root / "models" / repo.replace("/", "--") / "snapshots" / "master")
@@ -253,7 +259,7 @@ def test_repair_fetches_only_what_is_damaged(site, repo, source):
 
 @both
 def test_a_plain_folder_is_repaired_where_it_lies(site, repo, source, tmp_path):
-    """Somebody's own copy, in no hub's layout, gets its file back in its place."""
+    """A copy in no hub's layout gets its file repaired in place."""
     folder = tmp_path / "my copy"
     shutil.copytree(site.hub.folder, folder, ignore=shutil.ignore_patterns("*.bin"))
     (folder / BIG).unlink()
@@ -264,7 +270,7 @@ def test_a_plain_folder_is_repaired_where_it_lies(site, repo, source, tmp_path):
     assert {asked.partition("@")[0] for asked in site.hub.asked} == {BIG}
 
 
-def test_a_root_that_cannot_be_written_is_told(site, repo):
+def test_a_root_that_cannot_be_written_is_reported(site, repo):
     """One line with the folder and the way out; no request."""
     site.root.write_text("in the way")
     with pytest.raises(ModelMissing, match=r"model cache cannot be written .*--model-cache"):

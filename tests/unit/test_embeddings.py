@@ -37,7 +37,7 @@ def test_everything_that_matters_is_in_the_key(change):
 
 
 def test_bytes_are_the_bound_and_the_least_used_goes_first():
-    """Three fit; the one not asked for longest makes room; the count of bytes is the truth."""
+    """Three fit; the least recently used one is dropped; the count of bytes is exact."""
     kept = Embeddings(max_bytes=3 * 1280)
     for number in range(3):
         kept.put(key(number), embeddings_of(number))

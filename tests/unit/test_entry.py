@@ -1,4 +1,4 @@
-"""Records survive the disk, and anything else on the disk is told from a record."""
+"""Records are read as they were written, and other files are not read as records."""
 
 import hashlib
 import json
@@ -154,7 +154,7 @@ def test_a_wrong_value_is_corrupt(name, value):
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
 def test_garbage_is_corrupt(garbage):
-    """Anything a disk can hold is told from a record without a crash, in one line."""
+    """Any other content raises `CorruptEntry` with one line."""
     assert garbage != TEXT.encode()
     with pytest.raises(CorruptEntry, match=r"^record: ") as raised:
         Record.from_json(garbage)

@@ -40,7 +40,7 @@ def test_the_drawing_is_the_tree():
 
 
 def test_every_error_has_an_http_status_or_is_never_sent():
-    """No error of ours can reach the web without somebody having decided on its status."""
+    """Every error class that can reach the web has an explicit status."""
     codes = {kind.code for kind in CLASSES}
 
     assert codes - NEVER_SENT == codes & STATUS.keys()
@@ -48,7 +48,7 @@ def test_every_error_has_an_http_status_or_is_never_sent():
 
 
 def test_siblings_have_codes_of_their_own():
-    """A program tells two kinds of trouble apart by the code; only a general class shares one with its special case."""
+    """Classes with the same base have different codes; only a base class may share its code with a subclass."""
     for kind in CLASSES:
         codes = [child.code for child in CLASSES if child.__base__ is kind]
 

@@ -41,7 +41,7 @@ def test_least_gpu_seconds_a_byte_go_first():
 
 
 def test_newcomers_overtake_what_was_once_popular():
-    """Each that goes raises the floor on which all later ones are worth: nobody lives on old merits for ever."""
+    """Each eviction raises the base value of later entries, so that entries do not stay forever because of old uses."""
     order = Order()
     _set(order, "popular", cost=5.0)
     for number in range(20):
@@ -57,7 +57,7 @@ def test_newcomers_overtake_what_was_once_popular():
 
 
 def test_lru_ignores_merits():
-    """Under `lru` the least recently used goes first, also when the clock stands still or goes back."""
+    """Under `lru` the least recently used goes first, also when the clock stops or is set back."""
     order = Order("lru")
     for key in "abcd":
         _set(order, key, cost=100.0 if key == "a" else 1.0)
@@ -81,7 +81,7 @@ def test_recently_served_go_last(policy):
 
 @pytest.mark.parametrize("jump", [-31_536_000.0, 31_536_000.0])
 def test_grace_under_a_clock_that_jumps(jump):
-    """A year forth or back ends the grace of all; nobody becomes immortal, nothing breaks."""
+    """A clock change by a year ends every grace time; no entry becomes permanent, and nothing fails."""
     order = Order(grace=600.0)
     _set(order, "a", cost=2.0)
     _set(order, "b", cost=1.0)
@@ -95,7 +95,7 @@ def test_grace_under_a_clock_that_jumps(jump):
 
 
 def test_pinned_never_go():
-    """A pin takes a key out of the order, wherever it stands, and its end puts it back."""
+    """A pin removes a key from the order, and unpinning adds it again."""
     order = Order()
     _set(order, "a")
     _set(order, "b", cost=5.0)
@@ -109,7 +109,7 @@ def test_pinned_never_go():
 
 
 def test_leftovers_go_first():
-    """Files that nobody can be served have no merits."""
+    """Files that cannot be served are worth nothing."""
     order = Order()
     _set(order, "entry", cost=0.0)
     order.set("leftover", Footprint(5, whole=False, used=NOW))

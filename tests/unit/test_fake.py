@@ -1,4 +1,4 @@
-"""The fake is a generator other tests can trust: it counts, waits and fails as told."""
+"""`FakeGenerator` counts, waits and fails as configured."""
 
 import threading
 from dataclasses import replace
@@ -43,7 +43,7 @@ def test_trouble_can_be_rehearsed():
 
 
 def test_it_notices_being_used_by_two_threads():
-    """`most_at_once` is the witness that one worker at a time asks a generator."""
+    """`most_at_once` detects simultaneous calls of `generate`."""
     together = threading.Barrier(2, timeout=30)
     generator = FakeGenerator(before_step=lambda _recipe, evaluation: evaluation > 1 or together.wait())
     threads = [threading.Thread(target=draw, args=(generator,)) for _ in range(2)]
@@ -54,7 +54,7 @@ def test_it_notices_being_used_by_two_threads():
     assert generator.most_at_once == 2
 
 
-def test_it_can_draw_as_somebody_else():
+def test_it_can_draw_under_another_identity():
     """A retry under another plan names who really drew; the pixels are still the recipe's."""
     other = identity(precision="uint8+thrifty")
     drawing = draw(FakeGenerator(draws_as=other, warnings=("slow",)))

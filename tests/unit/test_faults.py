@@ -1,4 +1,4 @@
-"""Trouble that lasts: told once, since when, and gone when it is over."""
+"""Persistent faults: reported once with their start, and removed at their end."""
 
 import errno
 import threading
@@ -23,7 +23,7 @@ def test_a_fault_stands_from_its_first_sign_to_its_end():
 
 
 def test_a_test_ends_it():
-    """The test is made again and again while the fault stands, and not after; an `OSError` means no."""
+    """The test runs repeatedly while the fault lasts, and not after; an `OSError` means that it lasts."""
     answers = iter([False, OSError(errno.EROFS, "no"), True])
 
     def over():
@@ -41,7 +41,7 @@ def test_a_test_ends_it():
 
 
 def test_the_thread_makes_the_tests():
-    """Without a call from outside; and it stops at once, also while a fault stands."""
+    """In its own thread, which stops at once, also while a fault lasts."""
     faults, tested = Faults(seconds=0.001), threading.Event()
     with no_thread_left(""):
         faults.start()

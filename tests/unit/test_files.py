@@ -91,7 +91,7 @@ def test_failed_write_leaves_nothing(tmp_path, monkeypatch, number, call):
 
 
 def test_writing_never_overwrites(tmp_path):
-    """`write` makes new files only: not through a link somebody planted, not over what is there."""
+    """`write` makes new files only: not through a link, and not over an existing file."""
     _symlink(tmp_path / "file")
 
     with pytest.raises(CacheWriteFailed):
@@ -144,7 +144,7 @@ def test_what_is_not_there(tmp_path):
 
 
 def test_folder_is_not_removed(tmp_path):
-    """A folder in the place of a file may hold somebody's files: corrupt, not removed."""
+    """A folder in the place of a file may hold a user's files: it is reported as corrupt, not removed."""
     (tmp_path / "folder").mkdir()
 
     with pytest.raises(CorruptEntry, match="a folder is in its place"):

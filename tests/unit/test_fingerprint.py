@@ -77,7 +77,7 @@ def test_known_answers(case):
 
 @given(recipes)
 def test_the_key_is_what_the_contract_says(recipe):
-    """Anybody can compute it with nothing but the standard library."""
+    """The key can be computed with the standard library alone."""
     document = {"v": 1, "generator": asdict(IDENTITY), "params": asdict(recipe)}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 

@@ -1,4 +1,4 @@
-"""The first start of a real server whose model must be fetched: it listens, tells how far it is, and then draws."""
+"""The first start of a real server whose model must be fetched: it listens, reports progress, and then draws."""
 
 import os
 import shutil
@@ -85,7 +85,7 @@ def start(tmp_path, serving, repo, trouble):
 
 
 def test_a_server_tells_how_far_its_download_is_and_then_draws(start):
-    """Meanwhile `/health` shows bytes of bytes, `/ready` says no, and a request is told to wait."""
+    """Meanwhile `/health` shows bytes of bytes, `/ready` says no, and a request gets `loading`."""
     server, hub = start
     health = server.until(lambda h: h["phase"] == "fetching the model" and (h["share"] or 0) > 0.2)
     assert health["status"] == "loading"
@@ -103,7 +103,7 @@ def test_a_server_tells_how_far_its_download_is_and_then_draws(start):
     assert server.stop() in {0, -15}
 
 
-def test_a_server_that_fetches_stops_when_told(start):
+def test_a_server_that_fetches_stops_on_a_signal(start):
     """Neither the server nor its download survive an order to stop, and what has arrived is kept."""
     server, _hub = start
     server.until(lambda h: (h["share"] or 0) > 0.2)

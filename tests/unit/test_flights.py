@@ -22,7 +22,7 @@ def flights() -> Flights:
 
 
 def test_the_first_leads_and_the_rest_share(flights):
-    """One run per key: the first asker starts it, everybody after that sits on the same one."""
+    """One run per key: the first request starts it, later ones join it."""
     seats = [flights.join([plan()])[0] for _ in range(3)]
     assert [seat.leads for seat in seats] == [True, False, False]
     assert {seat.run for seat in seats} == {seats[0].run}
@@ -31,7 +31,7 @@ def test_the_first_leads_and_the_rest_share(flights):
 
 
 def test_the_leader_may_leave(flights, entry):
-    """The run belongs to everybody on it: when the leader leaves, the others still get the picture."""
+    """The run belongs to all its requests: when the leader leaves, the others still get the picture."""
     leader, other = flights.join([plan()])[0], flights.join([plan()])[0]
     assert not flights.leave(leader)
     assert not other.run.cancelled.is_set()
@@ -43,7 +43,7 @@ def test_the_leader_may_leave(flights, entry):
 
 @pytest.mark.parametrize("drawing", [False, True])
 def test_the_last_to_leave_cancels(flights, drawing):
-    """At zero waiters a run is cancelled and off the map at once: whoever asks next starts anew."""
+    """At zero waiters a run is cancelled and off the map at once: the next request starts a new one."""
     seats = [flights.join([plan()])[0] for _ in range(2)]
     run = seats[0].run
     if drawing:
@@ -59,7 +59,7 @@ def test_the_last_to_leave_cancels(flights, drawing):
 
 
 def test_leaving_twice_counts_once(flights):
-    """A seat given back twice takes no other asker's place."""
+    """Giving a seat back twice does not free another request's place."""
     first, _second = flights.join([plan()])[0], flights.join([plan()])[0]
     flights.leave(first)
     assert not flights.leave(first)
@@ -81,7 +81,7 @@ def test_a_run_may_begin_anew_once(flights):
     """Given back by a card that broke, it waits as at its beginning, counts as pending, and no second time."""
     (seat,) = flights.join([plan()])
     run = seat.run
-    assert not flights.restart(run)  # nobody had begun it
+    assert not flights.restart(run)  # it had not begun
     flights.start(run, 1.0)
     run.step, run.began, run.preview = Step(1, 2), 1.0, b"half"
     assert flights.restart(run)
@@ -107,7 +107,7 @@ def test_a_picture_drawn_in_spite_of_a_cancel_is_stored(flights, entry):
 
 
 def test_the_run_stays_until_it_is_stored(flights, entry):
-    """Between the answer and the end of the write, a second asker still shares; after it, the cache answers."""
+    """Between the answer and the end of the write, a second request still shares; after it, the cache answers."""
     seat = flights.join([plan()])[0]
     flights.start(seat.run, 0.0)
     flights.drawn(seat.run)
@@ -151,7 +151,7 @@ def test_idle_is_when_everything_is_stored(flights, entry):
 
 
 def test_a_found_result_ends_the_run(flights, entry):
-    """The leader's second look found it: everybody gets it, with the tier it was in, and nothing is drawn."""
+    """The leader's second look-up finds it: all requests get it, with its tier, and nothing is drawn."""
     leader, other = flights.join([plan()])[0], flights.join([plan()])[0]
     assert flights.found(leader.run, Hit(entry(1), Source.DISK))
     assert other.run.future.result(0) == RunResult(entry(1), Source.DISK)
@@ -162,7 +162,7 @@ def test_a_found_result_ends_the_run(flights, entry):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_refresh_on_board_ignores_what_is_found(flights, entry, keep):
-    """Whoever insists on a new picture gets one, also when it joined somebody who would take the stored one."""
+    """A request that needs a new picture gets one, also when it joined one that accepts a stored picture."""
     leader = flights.join([plan()])[0]
     flights.join([plan(fresh=True, keep=keep)])
     assert not flights.found(leader.run, Hit(entry(1), Source.DISK))
@@ -170,7 +170,7 @@ def test_a_refresh_on_board_ignores_what_is_found(flights, entry, keep):
     assert flights.start(leader.run, 0.0)
 
 
-def test_nothing_is_found_for_a_run_nobody_waits_for(flights, entry):
+def test_nothing_is_found_for_a_run_without_waiters(flights, entry):
     """A look that ends after the last waiter left ends nothing else."""
     seat = flights.join([plan()])[0]
     flights.leave(seat)
@@ -181,14 +181,14 @@ def test_nothing_is_found_for_a_run_nobody_waits_for(flights, entry):
 
 
 @pytest.mark.parametrize("order", [(True, False), (False, True)])
-def test_any_asker_who_wants_it_stored_gets_it_stored(flights, entry, order):
+def test_any_request_that_wants_it_stored_gets_it_stored(flights, entry, order):
     """A bypass and a normal ask on one run, in either order: it is stored."""
     for keep in order:
         seat = flights.join([plan(keep=keep)])[0]
     assert flights.resolve(seat.run, entry(1))
 
 
-def test_nobody_wants_it_stored(flights, entry):
+def test_no_request_wants_it_stored(flights, entry):
     """A run of bypasses alone is over when it is resolved: no `land` is owed, the next ask starts anew."""
     seat = flights.join([plan(keep=False)])[0]
     flights.start(seat.run, 0.0)
@@ -197,8 +197,8 @@ def test_nobody_wants_it_stored(flights, entry):
     assert flights.join([plan()])[0].leads
 
 
-def test_an_error_reaches_everybody_once(flights):
-    """All waiters get the error; whoever asks next starts anew instead of inheriting it."""
+def test_an_error_reaches_all_waiters_once(flights):
+    """All waiting requests get the error; the next request starts a new run."""
     seats = [flights.join([plan()])[0] for _ in range(3)]
     flights.start(seats[0].run, 0.0)
     error = OutOfMemory("too large")
@@ -210,8 +210,8 @@ def test_an_error_reaches_everybody_once(flights):
     assert not newcomer.run.future.done()
 
 
-def test_no_asker_can_cancel_the_future(flights):
-    """The future all wait on refuses to be cancelled: one asker's end never reaches the others."""
+def test_no_request_can_cancel_the_future(flights):
+    """The shared future cannot be cancelled: one request's end does not affect the others."""
     seat = flights.join([plan()])[0]
     assert not seat.run.future.cancel()
     assert not seat.run.future.cancelled()
@@ -242,7 +242,7 @@ def test_one_user_never_fills_the_queue():
     assert flights.room("ann") == 1
 
 
-def test_sharing_counts_for_nobody():
+def test_shared_runs_count_for_no_user():
     """Who joins another user's run takes no place of their own, and the run stays that user's."""
     flights = Flights(capacity=8)
     flights.join([plan(key, user="ann") for key in "abc"])
@@ -251,7 +251,7 @@ def test_sharing_counts_for_nobody():
 
 
 def test_sharing_needs_no_room():
-    """A full queue takes everybody who asks for what is already in it."""
+    """A full queue accepts every request for a picture that is already in it."""
     full = Flights(capacity=2)
     full.join([plan("a"), plan("b")])
     assert not any(seat.leads for seat in full.join([plan("b"), plan("a")]))
@@ -278,8 +278,8 @@ def test_the_same_key_twice_in_one_ask_is_one_run():
     assert small.pending == 1
 
 
-def test_closing_tells_everybody(flights, entry):
-    """Closing cancels what is not drawn, finishes what is, and takes nobody in any more."""
+def test_closing_reaches_all_waiters(flights, entry):
+    """Closing cancels runs that are not being drawn, finishes the others, and accepts no more requests."""
     waiting, drawing, drawn = (flights.join([plan(key)])[0] for key in "abc")
     flights.start(drawing.run, 0.0)
     flights.start(drawn.run, 0.0)
@@ -297,7 +297,7 @@ def test_closing_tells_everybody(flights, entry):
 
 
 def test_a_worker_that_finishes_after_the_close_changes_no_answer(flights, entry):
-    """The waiters were told; the picture that came all the same is stored, and the future is not set twice."""
+    """After an error for the waiting requests, a picture finished later is stored, and the future is not set twice."""
     seat = flights.join([plan()])[0]
     flights.start(seat.run, 0.0)
     flights.close(Cancelled("stopping"))
@@ -309,7 +309,7 @@ def test_a_worker_that_finishes_after_the_close_changes_no_answer(flights, entry
 
 
 def test_a_foreign_exception_becomes_ours(flights, caplog):
-    """Whatever goes wrong in a thread ends the run with an error that tells nothing of the inside; the log does."""
+    """Every exception in a thread ends the run with an error without internals; the log has them."""
     seat = flights.join([plan()])[0]
     with caplog.at_level(logging.ERROR), flights.failing(seat.run):
         raise ZeroDivisionError("secret detail")
@@ -440,6 +440,6 @@ class Traffic(RuleBasedStateMachine):
 
 
 class TestTraffic(Traffic.TestCase):
-    """After any sequence: one run a key, an exact pending count, and nobody's run cancelled under them."""
+    """After any sequence: one run per key, an exact pending count, and no run cancelled while a request waits."""
 
     settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -110,7 +110,7 @@ def test_files_of_people_are_never_overwritten(folder, entry):
 
 
 def test_the_folder_may_vanish(folder, entry):
-    """Somebody tidies up while the server runs: the next picture makes the folder again."""
+    """A folder that is deleted while the server runs is made again by the next picture."""
     history = History(folder)
     history.add(entry(1)).unlink()
     folder.rmdir()
@@ -119,7 +119,7 @@ def test_the_folder_may_vanish(folder, entry):
 
 
 def test_an_unwritable_folder(folder, entry, caplog):
-    """The picture is lost for the folder, not for the asker: None and one warning, which names the folder."""
+    """A failed write returns None and logs one warning with the folder; the request still gets its picture."""
     folder.write_text("a file where the folder should be")
 
     assert History(folder).add(entry(1)) is None
@@ -306,7 +306,7 @@ def test_a_changed_picture_is_read_again(history, put):
 
 @pytest.mark.parametrize("content", [b"", b"no PNG", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n" + bytes(1000)])
 def test_what_is_no_png_is_not_shown(history, folder, put, content):
-    """Damaged files and others in disguise are left out, since nobody could see them; healthy ones are not affected."""
+    """Damaged files and files that are no PNG are left out; others are not affected."""
     put("good.png")
     (folder / "bad.png").write_bytes(content)
 
@@ -391,8 +391,8 @@ def test_pages_are_stable_under_additions(history, put):
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "1", "1_2_3", "1_2; DROP TABLE", "9" * 40 + "_1"])
-def test_a_cursor_of_somebody_else(history, cursor):
-    """A cursor that is none of ours is the asker's mistake."""
+def test_a_foreign_cursor(history, cursor):
+    """An invalid cursor is an `InvalidRequest`."""
     with pytest.raises(InvalidRequest, match="cursor: ") as caught:
         history.page(cursor=cursor)
     assert caught.value.field == "cursor"
@@ -426,7 +426,7 @@ def test_a_folder_that_is_not_there_forgets_nothing(history, folder, put):
 
 
 def test_a_damaged_database_is_set_aside(history, put, tmp_path, caplog):
-    """Garbage in place of the database is kept under another name, told once, and everything is read again."""
+    """A file that is no database is renamed, with one warning, and everything is read again."""
     put("a.png")
     (tmp_path / "zimage.sqlite3").write_bytes(b"garbage" * 1000)
 
@@ -438,7 +438,7 @@ def test_a_damaged_database_is_set_aside(history, put, tmp_path, caplog):
 
 
 def test_tables_of_others_are_left_alone(history, put, tmp_path):
-    """The database is shared: making, using and replacing our tables touches nobody else's."""
+    """The database is shared: making, using and replacing our tables does not affect other tables."""
     with closing(sqlite3.connect(tmp_path / "zimage.sqlite3")) as database, database:
         database.execute("CREATE TABLE others (x)")
         database.execute("INSERT INTO others VALUES (7)")
@@ -579,7 +579,7 @@ def test_thumbnails_live_apart_and_go_with_their_picture(history, put, folder, t
 
 
 def test_a_huge_picture_is_not_decoded(history, folder):
-    """A header that claims 60000 x 60000 pixels is listed, but nobody decodes it for a thumbnail."""
+    """A file whose header states 60000 x 60000 pixels is listed, but not decoded for a thumbnail."""
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     whole = png.encode(np.zeros((16, 16, 3), np.uint8), {})
     crc = struct.pack(">I", zlib.crc32(b"IHDR" + header))
@@ -661,7 +661,7 @@ def test_archiving_into_itself(history, put, folder):
 
 
 def test_what_dead_writers_left_is_swept(folder, entry):
-    """Only unfinished files of ours, and only old ones: somebody may be writing, and other programs have parts too."""
+    """Only this program's old unfinished files: new ones may be in use, and other programs have such files too."""
     history = History(folder)
     kept = [history.add(entry(1))]
     (folder / "inner").mkdir()
@@ -798,7 +798,7 @@ def test_no_thread_to_follow_with_is_no_trouble(folder, entry, monkeypatch):
     history = History(folder)
     history.add(entry(1))
     history.start()
-    history._thread.join()  # noqa: SLF001 - what it has read before is no witness of what it reads now
+    history._thread.join()  # noqa: SLF001 - only what is read after this counts
     (folder / "other.png").write_bytes(entry(2).png)
 
     def refuse(*_args):

@@ -16,7 +16,7 @@ def wrapped(cause: BaseException) -> Exception:
 
 
 class SeveralFailed(Exception):
-    """As ModelScope's client tells it."""
+    """As ModelScope's client raises it."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__("1 of 2 file(s) failed")
@@ -39,14 +39,14 @@ def certificate(message: str) -> ssl.SSLCertVerificationError:
         (NotFetched("the disk of /x is too full"), "^the disk of /x is too full$"),
     ],
 )
-def test_what_can_be_mended_is_told_however_deep_it_lies(dress, cause, words):
+def test_a_cause_with_a_remedy_is_reported_however_deep_it_is(dress, cause, words):
     """A full disk, a read-only folder, a wrong clock: the remedy comes first, in any client's wrapping."""
     told = reason(dress(cause))
     assert re.search(words, told)
     assert "\n" not in told
 
 
-def test_anything_else_is_told_in_its_own_first_line():
+def test_any_other_cause_is_reported_by_its_first_line():
     """Of several failed files the first is named."""
     assert reason(RuntimeError("first\nsecond")) == "first"
     assert reason(RuntimeError()) == "RuntimeError"

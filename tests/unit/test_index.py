@@ -1,4 +1,4 @@
-"""Tests of cache.index: whatever happens to the file, nobody is told but the log, and it is there again."""
+"""Tests of cache.index: a lost or damaged file is logged and made again, without an error."""
 
 import contextlib
 import sqlite3
@@ -113,7 +113,7 @@ def test_search(make, query, found):
 
 @pytest.mark.parametrize("cursor", ["", "x", "~", "nonsense~" + KEYS[0]])
 def test_foreign_cursor(make, cursor):
-    """A cursor that is none is the asker's mistake."""
+    """An invalid cursor is an `InvalidRequest`."""
     with pytest.raises(InvalidRequest, match="cursor"):
         make().index.page("", 5, cursor)
 
@@ -208,7 +208,7 @@ def test_damage_to_an_open_file(make, tmp_path):
 
 
 def test_file_replaced_under_an_open_one(make, tmp_path):
-    """A process whose file somebody removed or built anew goes over to the new one, and knows that it is behind."""
+    """A process whose file was removed or rebuilt uses the new one, and marks it as incomplete."""
     mine = make().index
     mine.write([_row(1)])
     mine.behind = False
@@ -263,7 +263,7 @@ def test_impossible_file_is_replaced_by_memory(tmp_path, monkeypatch, caplog, wa
 
 
 def test_file_that_was_out_of_reach(make, monkeypatch):
-    """What was said while a good file could not be opened was said to nobody: back again, one is behind."""
+    """Changes made while a good file could not be opened are missing in it: when it opens again, it is incomplete."""
     opened = make()
     opened.index.write([_row(1)])
     opened.index.behind = False
@@ -287,7 +287,7 @@ def test_file_that_was_out_of_reach(make, monkeypatch):
 
 
 def test_stuck_writer_is_waited_for_once(make, tmp_path, monkeypatch, caplog):
-    """One who holds the database for long costs one wait in half a minute; reading goes on; then all is made up for."""
+    """A long lock on the database causes one wait per half minute; reading continues; then all changes are written."""
     monkeypatch.setattr("zimage_cache.cache.index._PATIENCE_MS", 20)
     opened = make()
     opened.index.write([_row(1)])

@@ -1,4 +1,4 @@
-"""`Job`: one asker's ticket, over runs that a test ends by hand."""
+"""`Job`: one client's request, over runs that a test ends explicitly."""
 
 import asyncio
 import logging
@@ -76,15 +76,15 @@ async def test_pictures_come_in_the_order_asked_for(desk, entry):
     assert [outcome.seconds_saved for outcome in outcomes] == [0.0, 1.5, 0.0]
 
 
-async def test_only_who_led_generated_it(desk, entry):
-    """The run's picture was generated for its leader and is shared for everybody else, with the GPU-seconds saved."""
+async def test_only_the_leader_generated_it(desk, entry):
+    """The run's picture is "generated" for its leader and "shared" for all others, with the GPU-seconds saved."""
     leader, other = desk.job("a"), desk.job("a")
     desk.draw("a", entry(1))
     assert [o.source for o in (*await leader.outcomes(), *await other.outcomes())] == [Source.GENERATED, Source.SHARED]
     assert (await other.outcomes())[0].seconds_saved == 1.5
 
 
-async def test_what_was_found_after_all_is_a_hit_for_everybody(desk, entry):
+async def test_what_was_found_after_all_is_a_hit_for_all(desk, entry):
     """The second look found it: leader and others alike report the tier."""
     jobs = [desk.job("a"), desk.job("a")]
     desk.flights.found(desk.flights.runs["a"], Hit(entry(1), Source.DISK))
@@ -127,7 +127,7 @@ async def test_one_of_several_fails(desk, entry):
 
 
 async def test_a_timeout_leaves_the_shared_run_alone(desk, entry):
-    """One asker's patience ends; the run goes on, and the other asker gets the picture."""
+    """One request times out; the run continues, and the other request gets the picture."""
     hasty, patient = desk.job("a"), desk.job("a")
     with pytest.raises(TimeoutError):
         await hasty.outcomes(0.001)
@@ -159,7 +159,7 @@ async def test_a_job_has_begun_when_a_generator_turned_to_it(desk, entry):
     assert job.begun
 
 
-async def test_who_watches_is_counted(desk):
+async def test_watchers_are_counted(desk):
     """Two watch one run: it is watched until both stopped, or left; watching twice is watching once."""
     jobs = desk.job("a"), desk.job("a")
     (run,) = jobs[0].pending

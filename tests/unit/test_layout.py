@@ -60,5 +60,5 @@ def test_foreign_names_are_not_ours(name, key):
 
 @pytest.mark.parametrize(("name", "key"), [(f"{KEY}.1f", KEY), (KEY, None), (f"{KEY}.", None), ("x.1f", None)])
 def test_temporary_files_name_their_writer(name, key):
-    """A file in `tmp/` tells whose lock its writer holds; foreign files tell nothing."""
+    """A file name in `tmp/` contains its writer's lock; other files have none."""
     assert writer_of(name) == key

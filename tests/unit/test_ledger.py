@@ -1,4 +1,4 @@
-"""Tests of cache.ledger: several ledgers on one index stand for several processes."""
+"""Tests of cache.ledger: several ledgers on one index act as several processes."""
 
 from datetime import UTC, datetime
 
@@ -46,7 +46,7 @@ def test_what_one_writes_counts_for_all(make, entry):
 
 
 def test_hits_in_another_process_save_from_eviction(make, entry):
-    """What is served there, from memory even, is worth more here, as soon as that was told."""
+    """Entries served by another process, even from memory, are worth more here once the index has that."""
     mine, theirs = make(), make()
     mine.write("a" * 64, WHOLE, _record(entry))
     mine.write("b" * 64, WHOLE, _record(entry))
@@ -60,7 +60,7 @@ def test_hits_in_another_process_save_from_eviction(make, entry):
     assert mine.victim(set()) == "b" * 64
 
 
-def test_uses_not_told_yet_are_not_lost(make, entry):
+def test_uses_not_written_yet_are_not_lost(make, entry):
     """News about a key do not overwrite what was counted here meanwhile; nothing is counted twice."""
     mine, theirs = make(), make()
     mine.write("a" * 64, WHOLE, _record(entry))
@@ -79,8 +79,8 @@ def test_uses_not_told_yet_are_not_lost(make, entry):
     assert mine.get("a" * 64).frequency == theirs.get("a" * 64).frequency == 4
 
 
-def test_uses_are_told_once(make, entry):
-    """What a row told already is not told again by the next news."""
+def test_uses_are_written_once(make, entry):
+    """A use that was written with a row is not written again by a later flush."""
     mine, theirs = make(), make()
     mine.write("a" * 64, WHOLE, _record(entry))
     mine.use("a" * 64, 60.0)
@@ -113,7 +113,7 @@ def test_evictions_raise_the_floor_for_all(make, entry):
     mine.write("b" * 64, WHOLE, _record(entry, 900.0))
     mine.write("b" * 64, Presence(), None)
     theirs.follow()
-    worth = theirs._order.worth  # noqa: SLF001 - a victim tells which key is worth less, not why
+    worth = theirs._order.worth  # noqa: SLF001 - a victim shows which key is worth less, not why
     assert worth(0.0, 1, 1) == 0.0
     mine.write("a" * 64, Presence(), None, evicted=True)
     theirs.follow()
@@ -179,7 +179,7 @@ def test_target_leaves_room():
 
 
 def test_surplus(make, entry):
-    """First all that are too old, whatever they are worth; then the least worth, until the bytes fit; nobody pinned."""
+    """First all that are too old, whatever they are worth; then the least worth until the bytes fit; no pinned ones."""
     ledger = make()
     old, new = datetime(2020, 1, 1, tzinfo=UTC), datetime(2033, 1, 1, tzinfo=UTC)
     for name, created, cost in (("a", old, 99.0), ("b", new, 1.0), ("c", new, 5.0)):

@@ -33,7 +33,7 @@ def test_sums_add_up_and_remember_their_beginning(lifetime):
 
 
 def test_reading_makes_nothing(lifetime):
-    """Asking for sums nobody ever added leaves no file behind."""
+    """Reading sums before any were added makes no file."""
     assert lifetime.sums() == ({}, None)
     assert lifetime.id is None
     assert not lifetime.path.exists()

@@ -46,7 +46,7 @@ def test_threads_exclude_each_other(tmp_path, shared):
 
 
 def test_a_holder_that_hangs_is_given_up(tmp_path):
-    """Waiting ends with an error of ours after the patience, for those who wait in the same process and in others."""
+    """Waiting ends with this program's error after the time limit, in the same process and in others."""
     mine, theirs = Stripes(tmp_path, patience=0.05), Stripes(tmp_path, patience=0.05)
 
     def wait(stripes: Stripes) -> None:
@@ -89,7 +89,7 @@ def test_unusable_folder_is_our_error(tmp_path):
 
 
 def test_one_generation_a_key(tmp_path):
-    """Whoever takes a key first has it, between threads and objects; released it is free, and no file is left."""
+    """The first thread or object to lock a key holds it; after release it is free, and no file is left."""
     mine = Generation.take(tmp_path, KEY)
 
     assert Generation.take(tmp_path, KEY) is None
@@ -132,7 +132,7 @@ def test_generations_exclude_each_other_while_their_files_come_and_go(tmp_path):
 
 
 def test_sweep_takes_what_killed_holders_left(tmp_path):
-    """Lock files that nobody holds are removed; held ones, and what is none of ours, stay."""
+    """Lock files that are not held are removed; held ones and other files stay."""
     held = Generation.take(tmp_path, KEY)
     (tmp_path / f"{OTHER}.generation").touch()
     (tmp_path / "00.lock").touch()
@@ -144,7 +144,7 @@ def test_sweep_takes_what_killed_holders_left(tmp_path):
 
 
 def test_generation_in_an_unusable_folder(tmp_path):
-    """No lock to be had is our error; where nobody can be excluded the right is free, and releasing it does nothing."""
+    """Failing to lock raises our error; where locks are impossible, the generation lock is free and release a no-op."""
     (tmp_path / "locks").write_text("in the way")
 
     with pytest.raises(CacheWriteFailed):

@@ -59,7 +59,7 @@ def test_warnings_of_one_kind_are_few_whatever_they_say(log):
     assert len(log.handler._windows) == 1  # noqa: SLF001 - what it keeps of each kind takes memory and shows nowhere
 
 
-def test_the_event_loops_complaints_are_one_a_minute(log):
+def test_the_event_loops_errors_are_logged_once_a_minute(log):
     """It cannot accept connections while no file can be opened, and says so for each try."""
     loop = logging.LogRecord(
         "asyncio", logging.ERROR, "base_events.py", 1, "socket.accept() out of resource", None, None
@@ -84,7 +84,7 @@ def test_what_was_left_out_is_said_after_the_minute(log):
 
 
 def test_what_was_left_out_is_said_at_the_end(log):
-    """A server that stops tells of the last minute too."""
+    """On shutdown the records left out in the last minute are reported too."""
     for _ in range(10):
         _warn(log, "disk full")
     log.handler.close()
@@ -92,7 +92,7 @@ def test_what_was_left_out_is_said_at_the_end(log):
 
 
 def test_kinds_do_not_silence_each_other(log):
-    """Errors that are logged at one place, but of other types or raised elsewhere, are each told."""
+    """Errors that are logged at one place, but have other types or are raised elsewhere, are logged separately."""
     for _ in range(50):
         _fail(log, ValueError("one"))
         _fail(log, KeyError("other"))

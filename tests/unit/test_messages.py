@@ -1,4 +1,4 @@
-"""The dictionary of what the server says, without a browser."""
+"""The translations of the server's messages, without a browser."""
 
 import re
 
@@ -8,13 +8,13 @@ HOLE = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
 def test_holes_are_the_same_in_both_languages():
-    """What stood in a hole of the English message stands in the Chinese one, once."""
+    """Every placeholder of the English message is in the Chinese one, once."""
     for en, zh in messages():
         assert sorted(name for name, _ in HOLE.findall(en)) == sorted(re.findall(r"\{(\w+)\}", zh)), en
 
 
 def test_every_hole_is_of_a_known_kind():
-    """The page knows how to put each kind of hole into Chinese."""
+    """The page has a translation function for each kind of placeholder."""
     assert {kind for en, _ in messages() for _, kind in HOLE.findall(en)} == {"", "word", "field", "told", "any"}
 
 
@@ -25,5 +25,5 @@ def test_no_message_is_there_twice():
 
 
 def test_no_message_is_nothing_but_a_hole():
-    """A pattern that fits whatever is said would translate nothing, for ever."""
+    """A pattern that matches every message would hide later ones."""
     assert all(re.search("[A-Za-z]", HOLE.sub("", en)) or "{rule:told}" in en for en, _ in messages())

@@ -119,7 +119,7 @@ async def test_each_server_has_numbers_of_its_own(studio, scrape):
     assert not any(name.startswith("python_") for name in other)
 
 
-async def test_the_victims_age_is_told_once_there_was_one(studio, scrape):
+async def test_the_victims_age_is_reported_once_there_was_one(studio, scrape):
     """How long the last victim had not been used is a gauge, absent before the first eviction."""
     house = studio()
     assert "zimage_cache_victim_age_seconds" not in samples((await scrape(house.service)).text)

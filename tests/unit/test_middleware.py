@@ -89,7 +89,7 @@ async def test_checks_run_in_order_and_the_first_refusal_counts():
 
 @pytest.mark.parametrize(("sent", "status"), [(0, 503), (1, 200), (2, 200), (3, 200)])
 async def test_a_stopping_server_ends_a_request_quietly(sent, status):
-    """What the server cancels when it stops ends like an answer: a stream just ends, who waits is told."""
+    """Requests cancelled by a stopping server end normally: a stream ends, a waiting request gets an error."""
     answer = [
         {"type": "http.response.start", "status": 200, "headers": []},
         {"type": "http.response.body", "body": b"half", "more_body": True},
@@ -119,7 +119,7 @@ async def test_start_and_stop_pass():
 
 @pytest.mark.parametrize("kind", ["websocket", "webtransport"])
 async def test_what_is_not_http_is_closed(kind):
-    """Nothing of ours speaks it: no check is passed that way, for there is nothing behind."""
+    """WebSocket is not supported: connections are closed without any check."""
     reached, sent = [], []
 
     async def app(scope, _receive, _send):
@@ -251,7 +251,7 @@ async def test_answers_are_handed_over_in_pieces():
 
 
 async def test_pages_get_a_policy():
-    """HTML may load nothing from elsewhere and be framed by nobody else."""
+    """HTML answers forbid loading from other sites and framing by other sites."""
     _, headers, _ = await ask(Guard(echo, []), b"x")
     assert "default-src 'self'" in headers["content-security-policy"]
     assert "frame-ancestors 'self'" in headers["content-security-policy"]
@@ -307,7 +307,7 @@ def test_hosts_are_ours_or_addresses():
     ],
 )
 def test_credentials(given, fine):
-    """Either scheme, its case aside; anything else is a stranger, who may see how the server is and no more."""
+    """Both schemes are accepted, in any case; other requests see only the status of the server."""
     rule, scope = auth_rule("ann", "pä"), {"path": "/"}
     headers = Headers(raw=[(b"authorization", given.encode("latin-1"))])
     assert (rule(scope, headers) is None) == fine

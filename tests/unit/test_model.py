@@ -100,7 +100,7 @@ def test_an_error_while_finishing_is_one_runs(line, caplog):
     assert set(finished) == set(runs)
 
 
-def test_what_nobody_waits_for_is_not_drawn(line):
+def test_a_run_without_waiters_is_not_drawn(line):
     """A run that ended while it was queued is passed over."""
     held, entered = threading.Event(), threading.Event()
 
@@ -151,7 +151,7 @@ def test_unfinished_pictures_are_bounded(line):
 
 
 def test_loads_first(line):
-    """With preload the model is loaded before anybody asks."""
+    """With preload the model is loaded before the first request."""
     generator = FakeGenerator()
     made = line(generator, preload=True)
     made.add(1).future.result(60)
@@ -161,7 +161,7 @@ def test_loads_first(line):
 
 @pytest.mark.parametrize("error", [ModelCorrupt("truncated"), RuntimeError("driver gone")])
 def test_a_failed_load_spares_the_thread(line, caplog, error):
-    """Whatever the load raises is logged, and the worker goes on to take runs."""
+    """Every exception of a load is logged, and the worker continues with runs."""
 
     class Broken(FakeGenerator):
         def load(self):
@@ -185,7 +185,7 @@ def test_stopping_before_the_start_is_nothing():
 
 
 class Meeting:
-    """A `before_step` that lets a picture go on only when so many are being drawn at the same moment."""
+    """A `before_step` that blocks a picture until so many are being drawn at the same time."""
 
     def __init__(self, size: int):
         self._barrier = threading.Barrier(size)
@@ -212,7 +212,7 @@ def test_every_device_draws_from_the_one_queue(line):
 
 
 def test_the_runs_being_drawn_are_known(line):
-    """Whoever estimates a wait sees each of them."""
+    """Every running picture is visible for estimates of waiting times."""
     held, both = threading.Event(), threading.Barrier(3)
 
     def before_step(_recipe, evaluation):
@@ -231,7 +231,7 @@ def test_the_runs_being_drawn_are_known(line):
 
 
 class Card(FakeGenerator):
-    """Breaks when told to, as a card that falls off the bus does: while it draws, and whenever it is loaded."""
+    """Fails when configured, as a lost GPU does: while it draws, and whenever it is loaded."""
 
     def __init__(self, *, broken: bool = False, **options):
         super().__init__(**options)
@@ -295,7 +295,7 @@ def both_awake(line, **options) -> tuple[Line, Card, Card]:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_device_that_dies_takes_no_further_run(line, number):
+def test_a_device_that_fails_takes_no_further_run(line, number):
     """The run it broke under is drawn by the other card, and so are all that follow."""
     made, *cards = both_awake(line)
     dying, other = cards[number], cards[1 - number]
@@ -310,7 +310,7 @@ def test_a_device_that_dies_takes_no_further_run(line, number):
 
 
 def test_the_run_a_device_died_under_is_the_next_one_drawn(line, gate):
-    """It does not stand in line again, and whoever waits for it sees it begin anew."""
+    """The run is not queued again, and its progress starts from 0."""
     made, first, second = both_awake(line)
     hold = gate(only={1, 2})
     first.before_step = second.before_step = hold
@@ -330,7 +330,7 @@ def test_the_run_a_device_died_under_is_the_next_one_drawn(line, gate):
 
 
 def test_a_run_is_moved_once(line):
-    """Where every card is broken the asker is told, and the next run is tried again nevertheless."""
+    """Where every device has failed the request gets an error, and the next run is tried nevertheless."""
     made, first, second = both_awake(line)
     first.broken = second.broken = True
     assert isinstance(made.add(1).future.exception(60), DeviceFailed)
@@ -340,8 +340,8 @@ def test_a_run_is_moved_once(line):
     assert made.add(2).future.exception(60) is None
 
 
-def test_a_run_nobody_waits_for_is_not_moved(line, gate):
-    """Its asker left while its card was breaking: the other card has nothing to do with it."""
+def test_a_run_without_waiters_is_not_moved(line, gate):
+    """A run whose request left while its device failed is not drawn by the other device."""
     made, first, second = both_awake(line)
     hold = gate()
     first.before_step = second.before_step = hold
@@ -355,7 +355,7 @@ def test_a_run_nobody_waits_for_is_not_moved(line, gate):
 
 
 def test_running_out_of_memory_is_not_the_devices_fault(line):
-    """A picture too large is too large on every card of the make: its asker is told, both cards go on."""
+    """A picture that is too large is an error without a try on the other device; both devices continue."""
 
     def full(recipe, _evaluation):
         if recipe.seed == 1:
@@ -392,7 +392,7 @@ def test_a_device_that_failed_is_loaded_again(line, gate):
 
 
 def test_a_device_loaded_for_a_model_that_sleeps_is_unloaded_again(line):
-    """Sent to sleep while a further card was on its way to join: it joins nobody."""
+    """Unloaded while a further device was loading: that device does not start drawing."""
     entered, may_load, unloaded = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(FakeGenerator):
@@ -435,8 +435,8 @@ def test_identities_are_those_of_all_devices(line):
     assert made.model.identities(RECIPE) == (made.generator.identity(), other)
 
 
-def test_previews_are_made_for_who_watches(line, gate):
-    """Nobody watches: none is made. Somebody does: one a step, kept with the run, and the step lets go of it."""
+def test_previews_are_made_for_watchers(line, gate):
+    """Without a watcher no preview is made; with one, one per step, kept with the run, and released by the step."""
     generator = FakeGenerator(preview=b"small")
     made = line(generator)
     unseen = made.add(1)

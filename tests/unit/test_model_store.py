@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from zimage_cache.errors import ModelCorrupt, ModelMissing
-from zimage_cache.models.store import check_folder, components, copies, demo_folder, find_model, findings, search_roots
+from zimage_cache.models.store import (
+    check_folder,
+    components,
+    copies,
+    demo_folder,
+    file_problems,
+    find_model,
+    search_roots,
+)
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
 DOTTED = "some-one/Z-Image.v1.5"
@@ -49,7 +57,7 @@ def test_the_roots_come_in_the_contracts_order():
     assert [str(root) for root in search_roots(Path("/ms"), workspace, environ, home)][:2] == ["/ms", "/hf"]
 
 
-def test_a_root_below_nobodys_home_is_a_folder_that_is_not_there():
+def test_a_root_below_an_unknown_users_home_is_a_missing_folder():
     """A variable of the hubs that names a user this machine does not have stops no start."""
     roots = search_roots(None, Path("/w"), {"HF_HOME": "~nobody-of-that-name/hf"}, Path("/home/me"))
     assert roots[0] == Path("~nobody-of-that-name/hf")
@@ -133,7 +141,7 @@ def test_of_incomplete_copies_the_first_is_named(tmp_path):
 
 
 def test_a_path_that_is_no_folder_is_missing(tmp_path):
-    """A mistyped --model PATH is told as such."""
+    """A wrong --model PATH is reported as a missing folder."""
     with pytest.raises(ModelMissing, match="there is no folder"):
         check_folder(tmp_path / "nowhere")
 
@@ -228,7 +236,7 @@ def test_a_pickle_is_refused(model):
 
 
 def test_another_kind_of_pipeline_is_refused(model):
-    """A folder of some other model is told by name."""
+    """A folder of another kind of model is refused with its name."""
     index = model / "model_index.json"
     index.write_text(index.read_text().replace("ZImagePipeline", "FluxPipeline"))
     with pytest.raises(ModelCorrupt, match="describes a FluxPipeline"):
@@ -245,7 +253,7 @@ def test_a_component_from_elsewhere_is_refused(model, source):
 
 
 def refuse(monkeypatch, name, place):
-    """Make the system refuse *place*: permission bits do not bind everybody, such as root."""
+    """Make the system refuse *place*: permission bits have no effect for root."""
     real = getattr(Path, name)
 
     def refusing(path, *args, **options):
@@ -257,7 +265,7 @@ def refuse(monkeypatch, name, place):
 
 
 def test_a_root_that_may_not_be_entered_is_passed_over(tmp_path, monkeypatch):
-    """Somebody else's private cache is no reason not to find one's own copy."""
+    """An unreadable cache of another user does not prevent finding a copy elsewhere."""
     copy_to(tmp_path / "theirs" / REPO)
     mine = copy_to(tmp_path / "mine" / REPO)
     refuse(monkeypatch, "is_dir", tmp_path / "theirs")
@@ -265,9 +273,9 @@ def test_a_root_that_may_not_be_entered_is_passed_over(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["read_bytes", "exists"])
-def test_a_copy_that_may_not_be_read_is_told(model, monkeypatch, way):
+def test_a_copy_that_may_not_be_read_is_reported(model, monkeypatch, way):
     """The line names the file, the system's reason, and what to check; fetching again is not advised."""
     refuse(monkeypatch, way, model / "vae")
     with pytest.raises(ModelCorrupt, match=r"vae.* cannot be read \(Permission denied\); check its permissions"):
         check_folder(model)
-    assert {str(finding.problem) for finding in findings(model)} == {"unreadable"}
+    assert {str(finding.problem) for finding in file_problems(model)} == {"unreadable"}

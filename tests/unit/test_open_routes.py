@@ -13,7 +13,7 @@ OPENED = {
     *("GET /", "HEAD /", "GET /theme.css", "GET /favicon.ico", "GET /robots.txt"),
     *("GET /static/{path:path}", "GET /assets/{path:path}"),
 }
-# Each was looked at and is used by nothing here: they fetch, store, hold a session, or tell what the page tells.
+# None of these is used by the page: they fetch, store, hold a session, or repeat what the page contains.
 CLOSED = {
     line.strip()
     for line in """

@@ -106,7 +106,7 @@ def test_what_this_process_learnt_stands(database):
 
 
 def test_unknown_is_unknown():
-    """Nobody knows who will draw: no guess."""
+    """Without a known identity there is no estimate."""
     assert Pace().guess("demo", None, SQUARE) is None
 
 
@@ -137,7 +137,7 @@ def test_a_broken_database_is_no_error(database, caplog):
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), "soon", b"x"])
 def test_what_is_no_time_is_ignored(database, seconds):
-    """Whatever somebody wrote into the table, an estimate is a time."""
+    """With invalid values in the table, an estimate is still a valid time."""
     learnt(database)
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("UPDATE pace SET seconds = ?", (seconds,))

@@ -72,7 +72,7 @@ def node(**inputs: Any) -> dict[str, Any]:
 
 
 def chain(number: int) -> str:
-    """A text that stands behind so many nodes, the last of which leads back to the first."""
+    """A text after so many nodes, the last of which leads back to the first."""
     return json.dumps({str(n): node(positive=[str((n + 1) % number), 0]) for n in range(number)})
 
 
@@ -186,7 +186,7 @@ def test_work_grows_like_the_text(case):
     assert long < MOST * max(short, SHORTEST), f"{short * 1e3:.3f} ms became {long * 1e3:.3f} ms"
 
 
-# Patterns: none can be made to try again and again. The standard library's parser tells how each is built.
+# Patterns: none has exponential backtracking. The standard library's parser gives the structure of each.
 
 # ruff: noqa: SLF001 - the standard library shows how a pattern is built nowhere else
 _BACKTRACKING = {re._constants.MAX_REPEAT, re._constants.MIN_REPEAT}
@@ -199,7 +199,7 @@ def modules() -> Iterator[ModuleType]:
 
 
 def endless(parsed: Any) -> int:
-    """Count the endless repetitions that may stand one behind the other and give up again what they took.
+    """Count the unbounded repetitions that may follow each other and backtrack.
 
     One within another counts twice. Possessive and atomic ones give up nothing.
     """
@@ -243,5 +243,5 @@ def test_no_pattern_can_backtrack():
     ],
 )
 def test_the_judge_of_patterns(pattern, number):
-    """It tells patterns that are known to be slow from those that are not."""
+    """It distinguishes patterns that are known to be slow from others."""
     assert endless(re._parser.parse(pattern)) == number

@@ -26,7 +26,7 @@ def test_the_address_carries_the_digest(entry):
         (None, True, "private, no-cache"),
     ],
 )
-def test_who_may_keep_it(entry, version, private, control):
+def test_which_caches_may_keep_it(entry, version, private, control):
     """Immutable only under the right digest, and never in shared caches where there is a password."""
     picture = entry(1)
     v = picture.record.digest[:8] if version == "right" else version
@@ -35,7 +35,7 @@ def test_who_may_keep_it(entry, version, private, control):
     )
 
 
-def test_what_leaves_no_trace_is_kept_by_nobody(entry):
+def test_what_is_not_stored_is_not_cached(entry):
     """Under a token, a picture stays out of every browser's and proxy's cache, whatever its address says."""
     picture = entry(1)
     answer = picture_response("0" * 32, picture, Headers(), picture.record.digest[:8], private=False)

@@ -21,7 +21,7 @@ from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, Gener
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.embeddings import Embeddings
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
-from zimage_cache.generator.plan import Offload, Plan, make_plan
+from zimage_cache.generator.plan import DevicePlan, Offload, make_plan
 from zimage_cache.models.store import demo_folder
 from zimage_cache.request import Sampler
 
@@ -98,7 +98,7 @@ def test_the_picture_is_the_one_plain_diffusers_draws(pipeline):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_draws_the_same_picture_nearly(pipeline, precision):
     """The formats of graphics cards load and draw too; the bits differ, which is why they are in the identity."""
-    half = draw(load(Plan(precision)), QUICK).astype(int)
+    half = draw(load(DevicePlan(precision)), QUICK).astype(int)
     full = draw(pipeline, QUICK).astype(int)
     assert np.abs(half - full).mean() < 4
     assert not np.array_equal(half, full)
@@ -107,7 +107,7 @@ def test_half_precision_draws_the_same_picture_nearly(pipeline, precision):
 @pytest.mark.parametrize("offload", [Offload.MODEL, Offload.GROUP])
 def test_offload_changes_no_pixel(pipeline, offload):
     """Components that come and go draw the same bits, also after a cancel, so offload is no part of the identity."""
-    offloaded = load(Plan("float32", offload))
+    offloaded = load(DevicePlan("float32", offload))
     expected = draw(pipeline, QUICK)
     assert np.array_equal(draw(offloaded, QUICK), expected)
     heard = []
@@ -121,9 +121,9 @@ def test_a_loaded_pipeline_changes_its_plan(pipeline):
     changing = load()
     expected = draw(pipeline, QUICK)
     for offload in (Offload.GROUP, Offload.MODEL, Offload.NONE, Offload.GROUP, Offload.NONE):
-        picture = changing.draw(QUICK, lambda _step: None, lambda: False, Plan("float32", offload))
+        picture = changing.draw(QUICK, lambda _step: None, lambda: False, DevicePlan("float32", offload))
         assert np.array_equal(picture.pixels, expected)
-        assert picture.plan == changing.plan == Plan("float32", offload)
+        assert picture.plan == changing.plan == DevicePlan("float32", offload)
 
 
 class Moves:
@@ -142,7 +142,7 @@ class Moves:
 
 def test_a_known_prompt_moves_nothing_large(monkeypatch):
     """Taking turns: a new prompt brings the text encoder and sends the transformer away; a known one leaves both."""
-    turns = load(Plan("float32", Offload.MODEL))
+    turns = load(DevicePlan("float32", Offload.MODEL))
     text = Moves(models(turns).text_encoder, monkeypatch)
     transformer = Moves(models(turns).transformer, monkeypatch)
     turns._device = torch.device("cpu:0")  # noqa: SLF001 - as good as a card for counting moves
@@ -171,7 +171,7 @@ def test_the_text_encoder_reads_a_prompt_once(pipeline):
 def test_tiles_change_pixels_where_there_are_several():
     """Decoding in tiles is another precision for a reason: beyond one tile the bits differ, though not to the eye."""
     large = replace(QUICK, width=640, height=64)
-    plan = Plan("float32", vae_tiling=True)
+    plan = DevicePlan("float32", vae_tiling=True)
     tiled, whole = draw(load(plan), large).astype(int), draw(load(), large).astype(int)
     assert not np.array_equal(tiled, whole)
     assert np.abs(tiled - whole).mean() < 2
@@ -205,14 +205,14 @@ def test_looking_changes_no_bit(pipeline, sampler):
 def test_weights_in_8_bits_draw_the_same_picture_nearly(pipeline):
     """With the extra installed: smaller weights in both large models, another precision, nearly the same picture."""
     pytest.importorskip("torchao")
-    quantised = load(Plan("float32", int8=True))
+    quantised = load(DevicePlan("float32", int8=True))
     linear = [module for module in models(quantised).transformer.modules() if isinstance(module, torch.nn.Linear)]
     assert all(type(module.weight.data) is not torch.Tensor for module in linear)
     difference = np.abs(draw(quantised, QUICK).astype(int) - draw(pipeline, QUICK)).mean()
     assert 0 < difference < 8
 
 
-def test_an_unknown_attention_is_told_with_the_way_out():
+def test_an_unknown_attention_is_reported_with_the_way_out():
     """A backend that cannot be used here names itself and the remedy, and is no damaged model."""
     with pytest.raises(GeneratorError, match=r"^attention: 'no_such' cannot be used here .*--attention auto"):
         LoadedPipeline(demo_folder(), CPU, make_plan(CPU), Engine(attention="no_such"))
@@ -260,7 +260,7 @@ def test_tokens_are_counted_with_the_template(pipeline):
     assert pipeline.count_tokens("red circle") > empty
 
 
-def test_a_prompt_that_is_cut_is_told(pipeline):
+def test_a_truncated_prompt_has_a_warning(pipeline):
     """More tokens than are read is a warning naming both numbers; a token less is none."""
     text = "red " * 200
     tokens = pipeline.count_tokens(text)
@@ -270,7 +270,7 @@ def test_a_prompt_that_is_cut_is_told(pipeline):
     assert warning.startswith(f"prompt: {tokens} tokens, but only the first {tokens - 1} were read")
 
 
-def test_a_negative_prompt_that_is_cut_is_told(pipeline):
+def test_a_truncated_negative_prompt_has_a_warning(pipeline):
     """The negative prompt has the same limit, and no effect, hence no warning, without guidance."""
     recipe = replace(RECIPE, negative_prompt="red " * 200, max_sequence_length=64)
     [warning] = pipeline.warnings(recipe)
@@ -303,7 +303,7 @@ def test_pixels_that_are_not_finite_are_no_picture(value):
 
 def test_a_decoder_that_overflows_decodes_once_more(pipeline, caplog):
     """Pixels that are not finite in half precision are decoded in float32, and the plan says so; the VAE goes back."""
-    half = load(Plan("bfloat16"))
+    half = load(DevicePlan("bfloat16"))
     vae = models(half).vae
     vae.decoder.register_forward_hook(
         lambda _model, _given, out: out if out.dtype is torch.float32 else out * float("inf")
@@ -386,7 +386,7 @@ def test_a_device_that_cannot_compute_any_more_is_to_blame(pipeline, card):
 
 
 def test_a_model_a_broken_device_does_not_take_is_not_corrupt(monkeypatch, card):
-    """Nobody is sent to fetch 33 GB again because a card is gone."""
+    """A failed device is not reported as a damaged model, which would be downloaded again (33 GB)."""
     card.broken = True
 
     def refuse(*_args):
@@ -425,15 +425,15 @@ class Full:
 
 @pytest.mark.parametrize(("room", "offload"), [(2, Offload.NONE), (1, Offload.MODEL), (0, Offload.MODEL)])
 def test_weights_that_do_not_fit_are_laid_out_otherwise(monkeypatch, caplog, room, offload):
-    """Loading never dies of a full card: the next thriftier layout is taken, the same pixels, and the log says so."""
+    """When the weights do not fit on the device, the next thriftier plan is used: same pixels, with a log line."""
     Full(room, monkeypatch)
-    loaded = LoadedPipeline(demo_folder(), replace(CPU, torch_name="cpu:0"), Plan("float32"))
-    assert loaded.plan == Plan("float32", offload)
+    loaded = LoadedPipeline(demo_folder(), replace(CPU, torch_name="cpu:0"), DevicePlan("float32"))
+    assert loaded.plan == DevicePlan("float32", offload)
     assert ("offload model instead of none" in caplog.text) == (offload is not Offload.NONE)
 
 
 def test_a_load_that_fails_leaves_nothing(monkeypatch):
-    """Main memory full halfway: the error, while somebody shows it, keeps no weights."""
+    """When main memory is full during a load, the error that is kept holds no weights."""
     models = []
     real = ModelMixin.to
 
@@ -451,7 +451,7 @@ def test_a_load_that_fails_leaves_nothing(monkeypatch):
 
 
 def test_what_ran_out_of_memory_can_be_unloaded():
-    """After a picture that did not fit, with its error still in somebody's hands, unloading frees every weight."""
+    """After a picture that did not fit, while its error is still referenced, unloading frees every weight."""
     loaded = load()
     with pytest.raises(OutOfMemory) as caught:
         draw(loaded, QUICK, fail_with(torch.OutOfMemoryError("no more"), 1))
@@ -461,7 +461,7 @@ def test_what_ran_out_of_memory_can_be_unloaded():
     assert caught.value.code == "out_of_memory"
 
 
-def test_a_stranger_s_error_is_translated(pipeline):
+def test_a_library_s_error_is_translated(pipeline):
     """Whatever else goes wrong is `GenerationFailed` in one line, with the original as its cause."""
     original = RuntimeError("shape mismatch\nand a page of it")
     with pytest.raises(GenerationFailed, match=r"^the pipeline failed: RuntimeError: shape mismatch$") as caught:
@@ -487,7 +487,7 @@ def copy(tmp_path):
 
 
 def test_weights_of_another_shape_do_not_load(copy):
-    """Settings that do not fit the weights are told as a damaged model, in one line, with the folder."""
+    """Configurations that do not fit the weights raise `ModelCorrupt`, with the folder, in one line."""
     config = copy / "transformer" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"n_heads": 5, "dim": 200}))
     with pytest.raises(ModelCorrupt, match="does not load") as caught:

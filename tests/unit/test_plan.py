@@ -7,7 +7,7 @@ import pytest
 from zimage_cache.errors import SettingsError
 from zimage_cache.generator import plan as plan_module
 from zimage_cache.generator.device import CPU, Device
-from zimage_cache.generator.plan import Offload, Plan, make_plan, thriftier, with_less_resident
+from zimage_cache.generator.plan import DevicePlan, Offload, make_plan, thriftier, with_less_resident
 
 GB = 10**9
 H200 = Device("cuda:0", "H200", (9, 0), 150 * GB)
@@ -28,19 +28,19 @@ def torchao(monkeypatch):
 @pytest.mark.parametrize(
     ("device", "expected", "precision"),
     [
-        (CPU, Plan("float32"), "float32"),
-        (H200, Plan("bfloat16"), "bfloat16"),
-        (Device("cuda:0", "RTX 3090", (8, 6), 25_296_044_032), Plan("bfloat16"), "bfloat16"),
-        (Device("cuda:0", "RTX 4060 Ti", (8, 9), 17 * GB), Plan("bfloat16", Offload.MODEL), "bfloat16"),
-        (Device("cuda:0", "RTX 3060", (8, 6), 12_622_954_496), Plan("bfloat16", Offload.GROUP), "bfloat16"),
-        (RTX_4060, Plan("bfloat16", Offload.MODEL, int8=True, vae_tiling=True), "bfloat16+int8wo+vae-tiling"),
+        (CPU, DevicePlan("float32"), "float32"),
+        (H200, DevicePlan("bfloat16"), "bfloat16"),
+        (Device("cuda:0", "RTX 3090", (8, 6), 25_296_044_032), DevicePlan("bfloat16"), "bfloat16"),
+        (Device("cuda:0", "RTX 4060 Ti", (8, 9), 17 * GB), DevicePlan("bfloat16", Offload.MODEL), "bfloat16"),
+        (Device("cuda:0", "RTX 3060", (8, 6), 12_622_954_496), DevicePlan("bfloat16", Offload.GROUP), "bfloat16"),
+        (RTX_4060, DevicePlan("bfloat16", Offload.MODEL, int8=True, vae_tiling=True), "bfloat16+int8wo+vae-tiling"),
         (
             Device("cuda:0", "RTX 2060", (7, 5), 6_200_000_000),
-            Plan("float16", Offload.GROUP, int8=True, vae_tiling=True),
+            DevicePlan("float16", Offload.GROUP, int8=True, vae_tiling=True),
             "float16+int8wo+vae-tiling",
         ),
-        (Device("cuda:0", "Quadro RTX 8000", (7, 5), 50 * GB), Plan("float16"), "float16"),
-        (Device("cuda:0", "Tesla T4", (7, 5), 16 * GB), Plan("float16", Offload.MODEL), "float16"),
+        (Device("cuda:0", "Quadro RTX 8000", (7, 5), 50 * GB), DevicePlan("float16"), "float16"),
+        (Device("cuda:0", "Tesla T4", (7, 5), 16 * GB), DevicePlan("float16", Offload.MODEL), "float16"),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -54,8 +54,8 @@ def test_the_plan_fits_the_card(device, expected, precision):
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16", "float32"])
 def test_a_precision_asked_for_is_kept(precision):
-    """The operator's word stands on every device, also against 8 bits, and the reason says so."""
-    assert make_plan(CPU, precision) == Plan(precision)
+    """The operator's setting applies on every device, also instead of 8 bits, and the reason names it."""
+    assert make_plan(CPU, precision) == DevicePlan(precision)
     small = make_plan(RTX_4060, precision)
     assert (small.dtype, small.int8) == (precision, False)
     assert small.reason.endswith(f"--precision {precision} was asked for")
@@ -65,7 +65,7 @@ def test_a_precision_asked_for_is_kept(precision):
 def test_an_offload_asked_for_is_kept(offload):
     """On any card; it changes no pixel."""
     plan = make_plan(H200, offload=offload)
-    assert plan == Plan("bfloat16", offload)
+    assert plan == DevicePlan("bfloat16", offload)
     assert plan.precision == make_plan(H200).precision
 
 
@@ -76,7 +76,7 @@ def test_int8_can_be_asked_for():
 
 
 @pytest.mark.parametrize(("device", "precision"), [(RTX_4060, "auto"), (H200, "int8"), (CPU, "int8")])
-def test_int8_without_torchao_is_told_with_its_remedies(torchao, device, precision):
+def test_int8_without_torchao_is_reported_with_its_remedies(torchao, device, precision):
     """One line naming the card, why, and both ways out: the extra, or an offload that needs no 8 bits."""
     torchao(False)
     with pytest.raises(SettingsError, match=rf"{device.name}.*zimage-cache\[int8\].*--offload group"):
@@ -88,7 +88,7 @@ def test_int8_without_torchao_is_told_with_its_remedies(torchao, device, precisi
 def test_a_small_model_fits_every_card(torchao):
     """The demo's few megabytes need neither offload nor torchao."""
     torchao(False)
-    assert make_plan(RTX_4060, weights_bytes=10_000_000) == Plan("bfloat16")
+    assert make_plan(RTX_4060, weights_bytes=10_000_000) == DevicePlan("bfloat16")
 
 
 @pytest.mark.parametrize("offload", ["model", "group"])
@@ -116,7 +116,7 @@ def test_an_unknown_offload_is_refused():
 @pytest.mark.parametrize("tiling", [False, True])
 def test_the_ladder_of_thrift_ends(offload, tiling):
     """Each rung decodes in tiles and keeps less on the card or the same, the weights' format never changes."""
-    plan = Plan("bfloat16", offload, int8=True, vae_tiling=tiling)
+    plan = DevicePlan("bfloat16", offload, int8=True, vae_tiling=tiling)
     rungs = [plan]
     while (plan := thriftier(plan, H200)) is not None:
         rungs.append(plan)
@@ -125,18 +125,18 @@ def test_the_ladder_of_thrift_ends(offload, tiling):
     places = [list(Offload).index(rung.offload) for rung in rungs]
     assert places == sorted(places)
     assert len(set(rungs)) == len(rungs) <= 3
-    assert rungs[-1] == Plan("bfloat16", Offload.GROUP, int8=True, vae_tiling=True)
+    assert rungs[-1] == DevicePlan("bfloat16", Offload.GROUP, int8=True, vae_tiling=True)
 
 
 def test_main_memory_can_only_be_tiled():
     """On the CPU there is nowhere to offload to."""
-    assert thriftier(Plan("float32"), CPU) == Plan("float32", vae_tiling=True)
-    assert thriftier(Plan("float32", vae_tiling=True), CPU) is None
+    assert thriftier(DevicePlan("float32"), CPU) == DevicePlan("float32", vae_tiling=True)
+    assert thriftier(DevicePlan("float32", vae_tiling=True), CPU) is None
 
 
 def test_weights_that_do_not_fit_are_laid_out_otherwise_not_changed():
     """A load that runs out of memory ends with the same identity: only the offload changes, down to the last."""
-    plan = Plan("bfloat16")
+    plan = DevicePlan("bfloat16")
     seen = [plan.offload]
     while (thrifty := with_less_resident(plan)) is not None:
         assert replace(thrifty, offload=plan.offload) == plan
@@ -147,6 +147,6 @@ def test_weights_that_do_not_fit_are_laid_out_otherwise_not_changed():
 
 def test_the_precision_names_all_that_changes_pixels():
     """Spelled as the contract does, in one fixed order."""
-    plan = Plan("float16", int8=True, vae_tiling=True, vae_float32=True)
+    plan = DevicePlan("float16", int8=True, vae_tiling=True, vae_float32=True)
     assert plan.precision == "float16+int8wo+vae-tiling+vae-float32"
     assert plan.weights == "float16+int8wo"

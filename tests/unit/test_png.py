@@ -239,8 +239,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("content", BAD.values(), ids=BAD)
-def test_bad_files_are_the_askers_mistake(content):
-    """Whatever somebody uploads: one clear error of ours that names the field, never a crash, never gigabytes."""
+def test_bad_files_are_invalid_requests(content):
+    """Every invalid upload raises one error that names the field, without a crash and without gigabytes of memory."""
     with pytest.raises(InvalidRequest, match="must be a PNG") as caught:
         png.describe(content)
 
@@ -250,7 +250,7 @@ def test_bad_files_are_the_askers_mistake(content):
 @given(st.binary(max_size=300), st.integers(0, 400))
 @settings(max_examples=300, deadline=None)
 def test_garbage_never_crashes(garbage, at):
-    """A file overwritten at any place either still reads or is the asker's mistake."""
+    """A file overwritten at any place is either still readable or an `InvalidRequest`."""
     whole = _file("a fox\nSteps: 8, Seed: 3, Size: 64x64", kind="zTXt")
     content = whole[:at] + garbage + whole[at + len(garbage) :]
     try:

@@ -77,8 +77,8 @@ def test_anything_else_is_refused(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["~nobody-of-that-name/x", "~nobody-of-that-name", "/a\0b", "x" * 5000])
-def test_a_folder_nobody_can_have_is_refused(name):
-    """One line that says what is wrong, not a stranger's traceback."""
+def test_an_impossible_folder_is_refused(name):
+    """An error of one line, not a library's traceback."""
     with pytest.raises(SettingsError, match=r"^model: ") as caught:
         model_choice(name)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A prompt is expanded and counted as it will be drawn, and nobody who draws waits for a counter."""
+"""A prompt is expanded and counted as it will be drawn, and drawing does not wait for the count."""
 
 import asyncio
 import threading

@@ -74,7 +74,7 @@ def test_full_disk_discards(tmp_path, monkeypatch):
     assert not bad.exists()
 
 
-def test_immovable_files_are_told(tmp_path, monkeypatch):
+def test_immovable_files_are_reported(tmp_path, monkeypatch):
     """On a read-only disk the caller learns that the files are still there."""
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"torn")

@@ -37,7 +37,7 @@ def test_users_take_turns():
     assert [queue.take() for _ in range(6)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
-def test_who_comes_back_goes_to_the_end_of_the_round():
+def test_a_returning_user_goes_to_the_end_of_the_round():
     """A user whose lane ran empty gains nothing by coming back at once."""
     queue = filled(("a1", "ann"), ("b1", "bob"), ("b2", "bob"))
     assert queue.take() == "a1"
@@ -79,7 +79,7 @@ def test_position_of_what_does_not_wait():
 
 
 def test_discarding_twice_or_something_taken_does_nothing():
-    """Leaving races with the worker: whoever comes second finds nothing and harms nobody."""
+    """Leaving races with the worker: the second of both finds nothing and has no effect."""
     queue = filled(("a1", "ann"), ("a2", "ann"), ("b1", "bob"))
     assert queue.take() == "a1"
     for item in ("a1", "b1", "b1"):
@@ -90,7 +90,7 @@ def test_discarding_twice_or_something_taken_does_nothing():
 
 @pytest.mark.parametrize("waiting", [(), (("a1", "ann"),)])
 def test_closing_ends_every_take_and_drops_the_rest(waiting):
-    """A worker waiting for work wakes up and is told that there is none; so is each later one."""
+    """A waiting worker returns without work after closing; so does each later call."""
     queue = filled(*waiting)
     taken: list[str | None] = []
     if not waiting:
@@ -135,7 +135,7 @@ def test_nothing_is_taken_before_its_taker_is_ready():
     assert taken == ["a2"]
 
 
-def test_who_has_something_better_to_do_gives_up():
+def test_an_interrupted_take_gives_up():
     """`unless` and `seconds` end the wait with nothing; what waits in the queue stays there."""
     queue = filled(("a1", "ann"))
     assert queue.take(unless=lambda: True) is None
@@ -144,7 +144,7 @@ def test_who_has_something_better_to_do_gives_up():
 
 
 def test_what_was_put_back_is_next():
-    """An item that could not be worked on does not stand in line again, nor does its user."""
+    """An item put back is taken next; the order of the users does not change by it."""
     queue = filled(("a1", "ann"), ("a2", "ann"), ("b1", "bob"))
     first = queue.take()
     queue.put_back(first, "ann")

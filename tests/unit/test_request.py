@@ -215,7 +215,7 @@ def test_null_is_the_default(field):
 
 
 def test_a_request_is_frozen():
-    """Nobody changes an ask after it was checked."""
+    """A request is immutable after validation."""
     with pytest.raises(ValidationError, match="frozen"):
         ImageRequest(prompt="a").seed = 5
 
@@ -233,7 +233,7 @@ def test_every_field_is_explained():
 
 
 def test_a_recipe_is_canonical_from_birth():
-    """Equal asks make equal recipes, so that nobody below has to normalise again."""
+    """Equal requests make equal recipes, so that later code need not normalise again."""
     composed, decomposed = (make_recipe(prompt=text, negative_prompt=text) for text in ("é", "e\u0301"))
 
     assert composed == decomposed

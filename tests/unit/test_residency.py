@@ -1,4 +1,4 @@
-"""Places in memory: never more than allowed, never taken from under a picture, never kept for nobody."""
+"""Places in memory: at most as many as allowed, not taken from a model that draws, not kept by idle models."""
 
 import threading
 
@@ -32,7 +32,7 @@ def clock():
 
 
 def test_the_one_used_longest_ago_leaves():
-    """With two places, the third model takes that of the one nobody asked for the longest time."""
+    """With two places, the third model takes the place of the least recently used one."""
     generators = [fake() for _ in range(3)]
     residency = Residency(2)
     first, second, third = (residency.add(generator) for generator in generators)
@@ -67,7 +67,7 @@ def test_concurrent_asks_share_one_load():
 
 
 def test_a_model_is_not_taken_from_under_its_picture(gate):
-    """Whoever needs the place of a model that draws waits for the end of that picture."""
+    """A model that needs the place of one that draws waits for the end of that picture."""
     at = gate()
     drawing, other = fake(before_step=at), fake()
     residency = Residency(1)
@@ -87,7 +87,7 @@ def test_a_model_is_not_taken_from_under_its_picture(gate):
 
 
 def test_a_busy_model_gives_its_place_up_in_the_end(gate, clock):
-    """Two models, one place: a model with work to do goes on for a while, then the one that waits has its turn."""
+    """Two models, one place: a model with work keeps its place for a while, then the waiting one gets it."""
     at = gate()
     drawing, other = fake(before_step=at), fake()
     residency = Residency(1, clock=clock)
@@ -158,7 +158,7 @@ def test_the_watch_sends_models_to_sleep():
 
 
 class Broken(FakeGenerator):
-    """Cannot be loaded; counts how often it is told to give its memory back."""
+    """Cannot be loaded; counts the calls of `unload`."""
 
     unloads = 0
 
@@ -171,7 +171,7 @@ class Broken(FakeGenerator):
 
 
 def test_a_load_that_failed_holds_no_place():
-    """The next model needs to unload nobody, and the broken one can be told to load again."""
+    """The next model needs no place of the broken one, and the broken one can be loaded again."""
     healthy, generator = fake(), Broken()
     residency = Residency(1)
     broken, other = residency.add(generator), residency.add(healthy)
@@ -324,7 +324,7 @@ def test_a_card_that_cannot_be_unloaded_does_not_stop_the_others(number, caplog)
 
 
 def test_unloading_finds_a_moment_although_the_cards_are_never_all_at_rest(gate):
-    """While the order waits, cards take up nothing new; afterwards they go on."""
+    """While an unload waits, the devices start no new work; afterwards they continue."""
     doors = [gate(), gate()]
     generators = [fake(before_step=door) for door in doors]
     first, second = cards(residency := Residency(1), *generators)

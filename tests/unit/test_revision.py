@@ -49,7 +49,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 def test_the_revision_is_the_hash_of_the_manifest(model, memo):
-    """One line a file, "<sha256>  <relative path>", sorted by path: anybody can compute it with a shell."""
+    """One line a file, "<sha256>  <relative path>", sorted by path: it can be computed with shell commands."""
     paths = ["model_index.json", *(f"{d.name}/{f.name}" for d in model.iterdir() if d.is_dir() for f in d.iterdir())]
     manifest = "".join(f"{hashlib.sha256((model / p).read_bytes()).hexdigest()}  {p}\n" for p in sorted(paths))
     assert content_revision(model, memo) == hashlib.sha256(manifest.encode()).hexdigest()
@@ -153,7 +153,7 @@ def test_the_memo_is_replaced_whole(model, memo):
 
 
 def test_an_unreadable_file_is_named(model, memo):
-    """A file that vanishes under the hash is trouble with the model, named, not a stranger's traceback."""
+    """A file deleted while it is hashed is a model error that names it, not another exception."""
 
     def vanish(path: Path) -> str:
         raise FileNotFoundError(2, "No such file or directory", str(path))
@@ -191,8 +191,8 @@ def test_hashing_stops_within_a_block(model, memo):
     """Asked after each block: no further one is read once the answer is yes."""
     told = []
     with pytest.raises(Cancelled):
-        content_revision(model, memo, tell=told.append, stopped=lambda: len(told) >= 3)
-    assert len(told) < 3 + 4  # each of four threads may have asked before the third was told
+        content_revision(model, memo, on_progress=told.append, stopped=lambda: len(told) >= 3)
+    assert len(told) < 3 + 4  # each of four threads may have called `stopped` before the third report
     assert sum(progress.done > 0 for progress in told) == len(told)
 
 

@@ -44,7 +44,7 @@ def test_the_sigmas_are_those_of_diffusers_039_and_later():
 
 @pytest.mark.parametrize("sampler", Sampler)
 def test_every_sampler_looks_at_the_same_levels(sampler):
-    """The model is told the times of Z-Image-Turbo's own schedule; Heun hears all but the first twice."""
+    """The model receives the times of Z-Image-Turbo's own schedule; with Heun all but the first twice."""
     expected = [1000, 954.55, 900, 833.33, 750, 642.86, 500, 300]
     if sampler == "heun":
         expected = expected[:1] + [time for time in expected[1:] for _ in range(2)]

@@ -119,7 +119,7 @@ async def test_the_picture_is_the_generators_bit_for_bit(studio):
 
 
 async def test_a_deletion_elsewhere_counts_at_once(studio):
-    """Somebody removes the record on disk: the copy in memory is no answer any more, the picture is drawn again."""
+    """When the record on disk is removed, the copy in memory is not served any more, and the picture is drawn again."""
     made = studio()
     (outcome,) = await made.service.render(asked())
     await made.idle()
@@ -256,7 +256,7 @@ async def test_n_pictures_are_n_single_calls(studio):
 
 
 async def test_if_one_of_n_fails_the_call_fails_and_the_finished_stay(studio):
-    """The first is drawn, the second fails: the call fails, the first is stored, the third is not drawn for nobody."""
+    """The first is drawn, the second fails: the call fails, the first is stored, the third is not drawn."""
     made = studio(failing_at(2, OutOfMemory("too large")))
     with pytest.raises(OutOfMemory, match="too large"):
         await made.service.render(asked(1), n=3)
@@ -281,7 +281,7 @@ async def test_n_is_admitted_whole_or_refused(studio, gate):
     assert sorted(drawn_seeds(made)) == [1, 2, 3]
 
 
-async def test_one_asker_does_not_fill_the_queue_for_others(studio, gate):
+async def test_one_client_does_not_fill_the_queue_for_others(studio, gate):
     """Batches until it is refused: another user is ready and drawn, this one is neither; then there is room again."""
     door = gate()
     made = studio(door)
@@ -420,8 +420,8 @@ async def test_a_token_lives_ten_minutes(studio, monkeypatch):
     "order",
     [(CacheMode.BYPASS, CacheMode.USE), (CacheMode.USE, CacheMode.BYPASS), (CacheMode.REFRESH, CacheMode.BYPASS)],
 )
-async def test_if_any_asker_wants_it_stored_it_is(studio, gate, order):
-    """A bypass and somebody else on one run: one generation, stored, and the bypass still has a token of its own."""
+async def test_if_any_request_wants_it_stored_it_is(studio, gate, order):
+    """A bypass request and another one on one run: one generation, stored, and the bypass request has its own token."""
     door = gate()
     made = studio(door)
     jobs = [await made.service.ask(asked(), cache=mode) for mode in order]
@@ -476,7 +476,7 @@ async def test_one_copy_for_people_a_generation_none_a_hit(studio):
     assert all(name.startswith("image_2") and key8 in name and name.endswith(".png") for name in names)
 
 
-async def test_an_output_folder_out_of_reach_costs_nobody_a_picture(studio, caplog):
+async def test_an_output_folder_out_of_reach_loses_no_picture(studio, caplog):
     """People may even put a file in the folder's place: one warning, and the picture all the same."""
     made = studio()
     (made.root / "output_image").write_text("in the way")
@@ -518,7 +518,7 @@ async def test_what_was_just_handed_out_is_not_fresh(studio, mode):
     released.set()
 
 
-async def test_a_second_asker_between_picture_and_answer_shares(studio, monkeypatch):
+async def test_a_second_request_between_picture_and_answer_shares(studio, monkeypatch):
     """Who joins while the picture is being encoded waited for it: the same run, the same picture."""
     made = studio()
     encoding, released = hold_encoding(monkeypatch)
@@ -568,7 +568,7 @@ async def test_a_failed_write_still_returns_the_picture(studio, caplog):
     (made.root / "cache").unlink()
 
 
-async def test_stored_under_who_really_drew_it(studio):
+async def test_stored_under_the_identity_that_drew_it(studio):
     """A retry under another plan drew it: stored under that identity, never under the one that was asked."""
     other = identity(precision="uint8+tiling")
     made = studio(generator=FakeGenerator(draws_as=other))
@@ -628,7 +628,7 @@ async def test_warnings_travel_with_the_entry(studio):
 
 
 async def test_the_leader_may_go(studio, gate):
-    """The run is detached from whoever asked first: the leader's task is cancelled, the other gets the picture."""
+    """The run is independent of the first request: its task is cancelled, the other request gets the picture."""
     door = gate()
     made = studio(door)
     leader = asyncio.ensure_future(made.service.render(asked()))
@@ -646,7 +646,7 @@ async def test_the_leader_may_go(studio, gate):
 
 
 async def test_the_last_to_go_stops_the_run_within_one_step(studio, gate):
-    """Nobody waits: no further step is drawn, nothing is stored, and the next asker gets a run of its own."""
+    """Without waiting requests no further step is drawn, nothing is stored, and the next request gets a new run."""
     door = gate()
     made = studio(door)
     asking = asyncio.ensure_future(made.service.render(asked()))
@@ -661,8 +661,8 @@ async def test_the_last_to_go_stops_the_run_within_one_step(studio, gate):
     assert door.steps == [(7, 1), (7, 1), (7, 2), (7, 3), (7, 4)]
 
 
-async def test_who_leaves_the_queue_is_not_drawn(studio, gate):
-    """A run nobody waits for any more gives its place in the queue back before it is drawn."""
+async def test_a_run_without_waiters_in_the_queue_is_not_drawn(studio, gate):
+    """A queued run without waiting requests leaves the queue before it is drawn."""
     door = gate(only={1})
     made = studio(door, queue_size=2)
     first = asyncio.ensure_future(made.service.render(asked(1)))
@@ -678,7 +678,7 @@ async def test_who_leaves_the_queue_is_not_drawn(studio, gate):
     assert drawn_seeds(made) == [1, 3]
 
 
-async def test_what_is_drawn_is_stored_even_if_everybody_left(studio, monkeypatch):
+async def test_what_is_drawn_is_stored_even_without_waiters(studio, monkeypatch):
     """Once pixels exist the picture is encoded and stored: the next ask finds it."""
     made = studio()
     encoding, released = hold_encoding(monkeypatch)
@@ -692,7 +692,7 @@ async def test_what_is_drawn_is_stored_even_if_everybody_left(studio, monkeypatc
 
 
 async def test_one_askers_timeout_touches_nobody_else(studio, gate):
-    """One loses patience, the other still gets its picture from the same run."""
+    """One request times out, the other still gets its picture from the same run."""
     door = gate()
     made = studio(door)
     hasty, patient = [await made.service.ask(asked()) for _ in range(2)]
@@ -705,7 +705,7 @@ async def test_one_askers_timeout_touches_nobody_else(studio, gate):
 
 
 async def test_a_request_waits_as_long_as_it_may(studio, gate):
-    """After the time allowed: `TimedOut`, and a run nobody else waits for is cancelled."""
+    """After the time limit: `TimedOut`, and a run without other waiting requests is cancelled."""
     door = gate()
     made = studio(door, request_timeout=0.05)
     with pytest.raises(TimedOut, match=r"waited 0\.05 s"):
@@ -716,7 +716,7 @@ async def test_a_request_waits_as_long_as_it_may(studio, gate):
     assert made.stored == set()
 
 
-async def test_all_waiters_get_the_error_and_nobody_after_them(studio, gate):
+async def test_all_waiters_get_the_error_and_later_requests_do_not(studio, gate):
     """A failing run fails all who wait for it, once; the next ask is drawn as if nothing had happened."""
     door = gate()
     trouble = [OutOfMemory("the card is full")]
@@ -828,7 +828,7 @@ async def test_a_lookup_tells_what_the_rest_would_cost(studio):
 
 
 async def test_progress_from_the_queue_to_the_end(studio, gate):
-    """Position, phase, step and ETA fit each moment: first in line, behind somebody, half drawn, done."""
+    """Position, phase, step and ETA are right in each state: first in the queue, behind another, half drawn, done."""
     door = gate(evaluation=3)
     made = studio(door)
     door.open()
@@ -862,7 +862,7 @@ async def test_progress_from_the_queue_to_the_end(studio, gate):
 
 
 async def test_phases_from_the_prompt_to_the_pixels(studio):
-    """Reading the prompt, drawing, decoding: each is told while it lasts."""
+    """Reading the prompt, drawing, decoding: each phase is reported while it lasts."""
     seen, held = [], {phase: (threading.Event(), threading.Event()) for phase in ("encoding", "drawing", "decoding")}
 
     class Slow(FakeGenerator):
@@ -892,8 +892,8 @@ async def test_phases_from_the_prompt_to_the_pixels(studio):
     assert seen == [("encoding", 0), ("drawing", 1), ("decoding", 4)]
 
 
-async def test_who_watches_sees_the_picture_growing(studio, gate):
-    """A watched job's progress carries the preview; a job nobody watches costs none."""
+async def test_watched_jobs_have_previews(studio, gate):
+    """A watched job's progress has the preview; for a job that is not watched none is made."""
     door = gate(evaluation=3)
     made = studio(generator=FakeGenerator(preview=b"small", before_step=door))
     unwatched = await made.service.ask(asked(1))
@@ -989,7 +989,7 @@ class Loading(FakeGenerator):
 
 
 async def test_hits_are_served_while_the_model_loads(studio):
-    """During the first load a miss is refused at once, unless its asker is patient; hits do not notice."""
+    """During the first load a miss is refused at once, unless the request waits; hits are served."""
     first = studio()
     await first.service.render(asked(1))
     first.close()
@@ -1010,7 +1010,7 @@ async def test_hits_are_served_while_the_model_loads(studio):
 
 
 async def test_a_failed_load_leaves_a_server_that_serves_hits(studio, caplog):
-    """The load fails: hits go on, a miss says what is wrong, and after the repair the next ask loads again."""
+    """After a failed load hits are served, a miss raises its error, and after a repair the next request loads again."""
     first = studio()
     await first.service.render(asked(1))
     first.close()
@@ -1064,7 +1064,7 @@ async def test_a_model_that_is_not_there_has_no_identity(studio):
 
 
 async def test_a_model_that_is_on_its_way_is_loading(studio):
-    """While it is being fetched: `loading` for the hasty; the patient wait and get their picture."""
+    """During a download: `loading` for requests that do not wait; the others wait and get their picture."""
     made = studio(generator=Nameless(state=GeneratorState(Status.LOADING, phase="downloading")))
     with pytest.raises(GeneratorLoading, match="downloading"):
         await made.service.render(asked())
@@ -1096,7 +1096,7 @@ async def test_a_slow_identity_is_loading(studio, monkeypatch):
 
 
 async def test_closing_stores_what_is_drawn_and_cancels_the_rest(studio, gate):
-    """One is being written, one drawn, one queued: the first is stored, the others' askers are told."""
+    """One is being written, one drawn, one queued: the first is stored, the requests of the others get an error."""
     door = gate(only={2})
     made = studio(door)
     released = hold_puts(made)

@@ -198,7 +198,7 @@ def test_an_empty_variable_is_not_set(name, monkeypatch):
 
 @pytest.mark.parametrize(("name", "value", "words"), REFUSED)
 def test_a_broken_rule_is_one_line(name, value, words):
-    """Source, rule, value got: all a person needs to mend it."""
+    """The error has the source, the rule and the value."""
     with pytest.raises(SettingsError) as raised:
         load({name: value})
 
@@ -360,7 +360,7 @@ def test_a_useless_file_of_credentials(bare, content):
 
 
 def test_settings_are_frozen_and_explained():
-    """Nobody changes a setting while the program runs, and each has its help text."""
+    """Settings are immutable, and each has a help text."""
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []

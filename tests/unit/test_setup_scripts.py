@@ -116,7 +116,7 @@ class Tree:
         return process.returncode, output
 
     def calls(self) -> list[str]:
-        """What the stand-ins were asked since the last time somebody looked."""
+        """The calls of the stand-in programs since the last read."""
         lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
         self.log.unlink(missing_ok=True)
         return lines
@@ -176,7 +176,7 @@ class TestFindingPython:
         assert (tree.venv / "bin" / "python").readlink() == tree.bin / "python3.12"
 
     def test_without_venv(self, tree: Tree) -> None:
-        """Debian's Python without its venv package is told apart from an old one, and the package named."""
+        """Debian's Python without its venv package is distinguished from an old one, and the package is named."""
         status, output = tree.run("scripts/start_app.sh", STUB_BARE="1")
 
         assert (status, output.count("\n")) == (2, 1)
@@ -263,7 +263,7 @@ class TestSetUp:
         assert tree.calls()[-1] == f"python {tree.root}/app.py"
 
     def test_place_of_ones_own(self, tree: Tree, tmp_path: Path) -> None:
-        """ZIMAGE_VENV moves the environment, also as a path relative to where one stands."""
+        """ZIMAGE_VENV moves the environment, also as a path relative to the current folder."""
         tree.run("scripts/start_app.sh", ZIMAGE_VENV="../else where")
 
         assert (tmp_path / "else where" / "bin" / "python").exists()
@@ -304,7 +304,7 @@ class TestSetUp:
         assert [path.name for path in home.iterdir()] == ["letter.txt"]
 
     def test_environment_made_by_hand(self, tree: Tree) -> None:
-        """Somebody's own .venv is installed into and never emptied, not even after a failure."""
+        """A .venv that the user made is installed into and never emptied, not even after a failure."""
         (tree.venv / "bin").mkdir(parents=True)
         (tree.venv / "pyvenv.cfg").touch()
         (tree.venv / "bin" / "python").symlink_to(tree.bin / "python3")
@@ -317,7 +317,7 @@ class TestSetUp:
         assert (tree.venv / "theirs").exists()
 
     def test_unsuitable_environment_made_by_hand(self, tree: Tree) -> None:
-        """Somebody's own .venv of an old Python is refused with the way out, not replaced."""
+        """A .venv that the user made with an old Python is refused with a remedy, not replaced."""
         (tree.venv / "bin").mkdir(parents=True)
         (tree.venv / "pyvenv.cfg").touch()
         (tree.venv / "bin" / "python").symlink_to(tree.python("python3.9", "3.9.1"))
@@ -591,7 +591,7 @@ class TestHealthCheck:
         assert server.requests == []
 
     def test_unreachable(self, tree: Tree) -> None:
-        """Where nobody listens, that is the reason given."""
+        """Where no server listens, the error states that."""
         status, output = tree.run("scripts/health_check.sh", "http://127.0.0.1:1")
 
         assert (status, output.count("\n")) == (1, 1)

@@ -16,7 +16,7 @@ def _fill(shares: Shares, user: str) -> int:
     return taken
 
 
-def test_who_takes_all_that_is_allowed_leaves_room():
+def test_a_full_share_leaves_room():
     """Of 32 places the second user still gets a whole request of 8, the fourth one place."""
     shares = Shares(32)
     assert [_fill(shares, user) for user in ("ann", "bob", "cat", "dan", "eve")] == [21, 8, 2, 1, 0]
@@ -33,7 +33,7 @@ def test_a_new_user_finds_a_place(capacity):
 
 @given(capacity=st.integers(8, 200))
 def test_the_largest_request_is_admitted_where_nothing_waits(capacity):
-    """Also where it needs more than one asker's share of so few places; an asker who comes second gets a share."""
+    """Also where it needs more than one client's share of few places; a second client gets a share."""
     shares = Shares(capacity, 8)
     assert shares.room("ann") >= 8
     shares.take("ann")
@@ -60,7 +60,7 @@ def test_no_limit(user):
 
 
 def test_this_process_itself_takes_what_is_free():
-    """A caller without a name is no asker among several."""
+    """A call without a client's name may take all free places."""
     assert _fill(Shares(10), "") == 10
 
 

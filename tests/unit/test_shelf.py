@@ -54,7 +54,7 @@ def test_the_oldest_make_room(entry, clock):
 
 
 def test_one_picture_always_fits(entry, clock):
-    """A picture larger than the bound is handed out all the same: somebody waits for it."""
+    """A picture larger than the bound is kept all the same, because a client will fetch it."""
     shelf, mine = Shelf(1, clock), entry(1)
     shelf.put("first", entry(2))
     shelf.put("token", mine)

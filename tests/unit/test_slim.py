@@ -24,7 +24,7 @@ RECIPE = recipe(prompt="a large red circle on a blue background", guidance_scale
 def source(tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(demo_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
-    # As Z-Image ships: 32 bits, of which the last ones matter to nobody but a cast that rounds another way.
+    # As Z-Image ships: 32 bits, whose lowest ones show whether a cast rounds differently.
     noise = torch.Generator().manual_seed(1)
     tensors = {name: each.float() for name, each in load_file(folder / WEIGHTS).items()}
     tensors = {name: each + each * torch.randn(each.shape, generator=noise) * 1e-3 for name, each in tensors.items()}
@@ -104,7 +104,7 @@ def test_a_transformer_that_is_small_already_is_left_alone(source, tmp_path):
 
 
 def test_without_room_the_source_is_loaded(source, tmp_path, monkeypatch, caplog):
-    """A convenience never stands in the way: one warning, and the model loads as it ships."""
+    """When no copy can be made: one warning, and the source is loaded."""
     monkeypatch.setattr(slim_module, "_SPARE", 2**60)
     assert slim_copy(source, tmp_path / "slim", "r1", "bfloat16") == source
     assert "too full" in caplog.text

@@ -57,7 +57,7 @@ def test_buckets_include_their_ends(seconds, bucket):
 
 
 def test_the_cache_counts_for_itself():
-    """What the cache counts is shown as it stands there, not counted again."""
+    """Counts of the cache are shown, not counted again."""
     cached = dict.fromkeys(CACHE_COUNTS, 3)
     assert moved(Statistics(None, lambda: cached).this_process().counts) == cached
 
@@ -87,7 +87,7 @@ def test_hit_ratio_is_of_what_was_looked_up():
 
 
 def test_lifetime_survives_a_restart(lifetime):
-    """A second process goes on where the first stopped, and its own block starts at zero."""
+    """The lifetime counts continue in a second process, and its own block starts at zero."""
     first = Statistics(lifetime, clock=lambda: 50.0)
     first.delivered(Answer.MEMORY, seconds=0.1, saved=1.5)
     first.drawn(1.25)
@@ -127,7 +127,7 @@ def test_what_is_not_saved_yet_counts_as_well(lifetime):
 
 @pytest.mark.parametrize("trouble", ["corrupt", "folder", "locked"])
 def test_trouble_is_one_warning_and_costs_nothing(lifetime, trouble, caplog):
-    """A broken database disturbs nobody: one warning however long it lasts, and all is saved when it works again."""
+    """A broken database causes one warning, however long it lasts; everything is saved when it works again."""
     statistics = Statistics(lifetime)
     lock = None
     if trouble == "corrupt":
@@ -176,7 +176,7 @@ async def settled(house) -> Counts:
 
 @pytest.mark.anyio
 class TestService:
-    """What the service tells the statistics."""
+    """Counts that the service reports to the statistics."""
 
     async def test_first_again_and_after_a_restart(self, studio):
         """Drawn, from memory, from disk: each picture is one count, and what it saved is what it had cost."""
@@ -223,7 +223,7 @@ class TestService:
         assert moved(before) == {"misses": 1, "generated": 1, "writes": 1}
 
     async def test_one_run_for_two(self, studio, gate):
-        """Two askers of one run: one missed, one shared, and the generator drew once."""
+        """Two requests for one run: one miss, one shared, and the generator drew once."""
         house = studio(gate())
         first = await house.service.ask(ASK)
         second = await house.service.ask(ASK)
@@ -234,7 +234,7 @@ class TestService:
         assert (counts.misses, counts.shared, counts.generated) == (1, 1, 1)
         assert counts.gpu_seconds_saved == pytest.approx(counts.gpu_seconds)
 
-    async def test_what_nobody_got(self, studio, gate):
+    async def test_pictures_without_a_recipient(self, studio, gate):
         """A failed call loses all its pictures, one that is left too; neither counts as answered."""
 
         def burst(_recipe, _evaluation):

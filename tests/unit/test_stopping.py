@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# Weights without an end: whoever waits for their hash waits for ever.
+# Endless weights: hashing them never finishes.
 ENDLESS = """
 import io, pathlib, sys, threading, time
 from zimage_cache.models.store import demo_folder
@@ -56,10 +56,10 @@ print("closed", flush=True)
 INTERRUPTED = """
 from zimage_cache.models.revision import content_revision
 
-def tell(_progress):
+def on_progress(_progress):
     print("hashing", flush=True)
 
-content_revision(demo_folder(), root / "hashes.json", tell=tell)
+content_revision(demo_folder(), root / "hashes.json", on_progress=on_progress)
 """
 
 

@@ -25,7 +25,7 @@ def test_the_prompt_goes_in_once(preset):
 
 @ALL
 def test_names_in_both_languages(preset):
-    """Everybody reads the list in the language of the page."""
+    """Every style has a label in each language of the page."""
     assert preset.en.isascii()
     assert preset.en.strip() == preset.en != ""
     assert any(unicodedata.name(letter).startswith("CJK UNIFIED IDEOGRAPH") for letter in preset.zh)
@@ -33,7 +33,7 @@ def test_names_in_both_languages(preset):
 
 @pytest.mark.parametrize("language", ["name", "en", "zh"])
 def test_no_two_presets_look_alike(language):
-    """Each name and label stands for one preset."""
+    """Names and labels are unique."""
     labels = [getattr(preset, language) for preset in styles().values()]
 
     assert len(set(labels)) == len(labels)
@@ -69,7 +69,7 @@ def test_looked_up_by_name():
 
 
 @pytest.mark.parametrize("name", ["", "Ink", "no such", "\ud800"])
-def test_an_unknown_name_is_told_with_the_choice(name):
+def test_an_unknown_name_is_reported_with_the_choice(name):
     """The message lists what there is, in plain ASCII up to the name's own letters."""
     with pytest.raises(InvalidRequest, match="one of photo, cinematic") as raised:
         style(name)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.prompts.template import Alternatives, Bounds, Option, Wildcard, parse
+from zimage_cache.prompts.template import Alternatives, Option, PickBounds, Wildcard, parse
 
 MILLION = 10**6
 SIGNS = st.lists(st.sampled_from(["{", "}", "|", "_", "__", "\\", "$$", "2", "-", "::", "a", "*", "/", " "])).map(
@@ -69,7 +69,7 @@ def test_text_without_signs_is_unchanged(text):
 @settings(deadline=None)
 @given(SIGNS)
 def test_no_text_breaks_it(text):
-    """Any heap of signs is read, and nothing in what comes out is empty or stands twice in a row as text."""
+    """Every text is parsed, and the result has no empty and no adjacent texts."""
     parts = parse(text)
     assert all(parts)
     assert not any(isinstance(a, str) and isinstance(b, str) for a, b in pairwise(parts))
@@ -119,15 +119,15 @@ def test_weights(text, weight, rest):
     ("text", "bounds"),
     [
         ("{a|b}", None),
-        ("{2$$a|b}", Bounds(2, 2)),
-        ("{1-2$$a|b}", Bounds(1, 2)),
-        ("{2-1$$a|b}", Bounds(1, 2)),
-        ("{-2$$a|b}", Bounds(1, 2)),
-        ("{2-$$a|b}", Bounds(2, None)),
-        ("{0-1$$a|b}", Bounds(0, 1)),
-        ("{2$$ and $$a|b}", Bounds(2, 2, " and ")),
-        ("{2$$$$a|b}", Bounds(2, 2, "")),
-        (r"{2$$\|$$a|b}", Bounds(2, 2, "|")),
+        ("{2$$a|b}", PickBounds(2, 2)),
+        ("{1-2$$a|b}", PickBounds(1, 2)),
+        ("{2-1$$a|b}", PickBounds(1, 2)),
+        ("{-2$$a|b}", PickBounds(1, 2)),
+        ("{2-$$a|b}", PickBounds(2, None)),
+        ("{0-1$$a|b}", PickBounds(0, 1)),
+        ("{2$$ and $$a|b}", PickBounds(2, 2, " and ")),
+        ("{2$$$$a|b}", PickBounds(2, 2, "")),
+        (r"{2$$\|$$a|b}", PickBounds(2, 2, "|")),
         ("{$$a|b}", None),
         ("{x$$a|b}", None),
         ("{12345$$a|b}", None),

@@ -1,4 +1,4 @@
-"""Out of memory: one more try under a thriftier plan, remembered for that size, told, and never a dead generator."""
+"""Out of memory: one retry under a thriftier plan, which is kept for that size, with a warning."""
 
 import logging
 from dataclasses import replace
@@ -9,12 +9,12 @@ import pytest
 from tests.factories import recipe
 from zimage_cache.errors import Cancelled, OutOfMemory
 from zimage_cache.generator.device import CPU, Device
-from zimage_cache.generator.plan import Offload, Plan
-from zimage_cache.generator.thrift import Picture, PlanBook, draw
+from zimage_cache.generator.plan import DevicePlan, Offload
+from zimage_cache.generator.thrift import DrawnPicture, PlanBook, draw
 
 CARD = Device("cuda:0", "RTX 3090", (8, 6), 25_296_044_032)
-USUAL = Plan("bfloat16")
-THRIFTY = Plan("bfloat16", Offload.MODEL, vae_tiling=True)
+USUAL = DevicePlan("bfloat16")
+THRIFTY = DevicePlan("bfloat16", Offload.MODEL, vae_tiling=True)
 BIG = recipe(width=2048, height=2048, steps=8)
 SMALL = replace(BIG, width=512, height=512)
 
@@ -22,10 +22,10 @@ SMALL = replace(BIG, width=512, height=512)
 class Card:
     """A pipeline on a card with so much memory: big pictures fit only under the plans named."""
 
-    def __init__(self, *fitting: Plan, overflows: bool = False):
+    def __init__(self, *fitting: DevicePlan, overflows: bool = False):
         self.fitting = fitting
         self.overflows = overflows
-        self.tries: list[tuple[int, Plan]] = []
+        self.tries: list[tuple[int, DevicePlan]] = []
 
     def draw(self, recipe, _on_step, cancelled, plan):
         self.tries.append((recipe.width, plan))
@@ -34,7 +34,7 @@ class Card:
         if recipe.width > 512 and plan not in self.fitting:
             raise OutOfMemory("too little memory for this picture")
         drawn = replace(plan, vae_float32=True) if self.overflows else plan
-        return Picture(np.zeros((1, 1, 3), np.uint8), 1.0, drawn)
+        return DrawnPicture(np.zeros((1, 1, 3), np.uint8), 1.0, drawn)
 
 
 def ask(card, book, recipe, *, cancelled=False):
@@ -50,8 +50,8 @@ def test_what_fits_is_drawn_once_and_says_nothing():
     assert book.precisions(BIG) == ("bfloat16",)
 
 
-def test_out_of_memory_is_tried_once_more_and_told(caplog):
-    """The asker is warned, the log says which plans, and the picture names the plan that drew it."""
+def test_out_of_memory_is_tried_once_more_with_a_warning(caplog):
+    """The picture has a warning and the plan that drew it, and the log names both plans."""
     card, book = Card(THRIFTY), PlanBook(USUAL, CARD)
     with caplog.at_level(logging.WARNING):
         picture, [told] = ask(card, book, BIG)
@@ -90,7 +90,7 @@ def test_a_second_failure_is_an_error_that_says_what_fits():
 
 def test_the_last_plan_is_not_tried_twice():
     """Where there is no thriftier plan the first failure is the answer."""
-    last = Plan("bfloat16", Offload.GROUP, vae_tiling=True)
+    last = DevicePlan("bfloat16", Offload.GROUP, vae_tiling=True)
     card = Card()
     with pytest.raises(OutOfMemory, match=r"try half of it$"):
         ask(card, PlanBook(last, CARD), BIG)
@@ -100,7 +100,7 @@ def test_the_last_plan_is_not_tried_twice():
 def test_the_error_of_a_small_card_and_of_main_memory():
     """On the CPU the remedy is never an offload."""
     with pytest.raises(OutOfMemory) as caught:
-        ask(Card(), PlanBook(Plan("float32"), CPU), BIG)
+        ask(Card(), PlanBook(DevicePlan("float32"), CPU), BIG)
     assert str(caught.value) == "cpu: too little memory for 2048x2048 as float32+vae-tiling; try half of it"
 
 
@@ -112,7 +112,7 @@ def test_other_errors_are_not_tried_again():
     assert len(card.tries) == 1
 
 
-def test_an_overflow_is_told_and_stored_under_its_own_name():
+def test_an_overflow_has_a_warning_and_its_own_identity():
     """A float32 decode is another identity from then on looked up too; the next picture starts as usual."""
     card, book = Card(USUAL, overflows=True), PlanBook(USUAL, CARD)
     picture, [told] = ask(card, book, BIG)

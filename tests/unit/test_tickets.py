@@ -124,7 +124,7 @@ async def test_all_stored_is_done_at_once(studio, desk):
 
 
 async def test_pictures_come_one_by_one(studio, desk, gate):
-    """Each picture is told as it is drawn, in its place; the ticket never falls back from running to queued."""
+    """Each picture is reported when it is drawn, in its place; the state never returns from running to queued."""
     second, third = gate(only={8}), gate(evaluation=2, only={9})
     made = studio(lambda recipe, evaluation: (second(recipe, evaluation), third(recipe, evaluation)))
     ticket = await desk(made, patience=60).open(asked(7), n=3)
@@ -144,7 +144,7 @@ async def test_pictures_come_one_by_one(studio, desk, gate):
 
 
 async def test_queued_until_the_generator_turns_to_it(studio, desk, gate):
-    """Behind somebody else's picture it is queued, with its place; it runs when its own turn comes."""
+    """Behind another client's picture it is queued, with its position; then it runs."""
     first, own = gate(only={1}), gate(only={7})
     made = studio(lambda recipe, evaluation: (first(recipe, evaluation), own(recipe, evaluation)))
     other = await made.service.ask(asked(1))
@@ -225,8 +225,8 @@ async def test_an_unkept_picture_has_one_name(studio, clock, monkeypatch):
     assert names == [name]
 
 
-async def test_warnings_are_told_once(studio, desk):
-    """What the generator warned of for each of three pictures stands on the ticket once."""
+async def test_warnings_are_reported_once(studio, desk):
+    """A warning of the generator for each of three pictures is on the ticket once."""
     made = studio(generator=FakeGenerator(warnings=("the prompt is long",)))
     ticket = await desk(made, patience=60).open(asked(), n=3)
     await ended(ticket)
@@ -285,7 +285,7 @@ async def test_dropped_before_the_service_took_it(studio, desk):
     assert [recipe.seed for recipe in generator.recipes] == [99]
 
 
-async def test_who_goes_before_there_is_a_ticket_leaves_none(studio, desk):
+async def test_a_client_gone_before_its_ticket_leaves_none(studio, desk):
     """Opening is given up while the service still thinks: no ticket stays, no task, and nothing is drawn."""
     generator = SlowGenerator()
     made = studio(generator=generator)
@@ -322,7 +322,7 @@ async def test_a_lost_ticket_leaves(studio, desk, clock, gate):
 
 
 async def test_lost_tickets_are_noticed_by_themselves(studio, desk, clock, gate, monkeypatch):
-    """Nobody asks for anything any more, and the run is freed all the same."""
+    """Without any further request, the run is still cancelled."""
     monkeypatch.setattr(tickets_module, "_KEEPER_SECONDS", 0.001)
     door = gate(evaluation=2)
     made = studio(door)
@@ -339,8 +339,8 @@ async def test_lost_tickets_are_noticed_by_themselves(studio, desk, clock, gate,
 
 
 @pytest.mark.parametrize("back", ["listening", "asking"])
-async def test_who_returns_in_time_keeps_the_ticket(studio, desk, clock, gate, back):
-    """A new listener, or one question for its state, within the fifteen seconds: it goes on."""
+async def test_a_client_that_returns_in_time_keeps_the_ticket(studio, desk, clock, gate, back):
+    """With a new listener, or one read of its state, within the fifteen seconds, it continues."""
     door = gate(evaluation=2)
     made = studio(door)
     tickets = desk(made, patience=60)
@@ -362,7 +362,7 @@ async def test_who_returns_in_time_keeps_the_ticket(studio, desk, clock, gate, b
 
 
 async def test_one_listener_of_two_is_enough(studio, desk, clock, gate):
-    """While anybody listens it is not lost."""
+    """While a listener is connected it is not lost."""
     door = gate(evaluation=2)
     tickets = desk(studio(door), patience=60)
     ticket = await tickets.open(asked())
@@ -376,7 +376,7 @@ async def test_one_listener_of_two_is_enough(studio, desk, clock, gate):
     assert await ended(ticket) is State.DONE
 
 
-async def test_a_ticket_nobody_listened_to_runs_to_its_end(studio, desk, clock, gate):
+async def test_a_ticket_without_listeners_runs_to_its_end(studio, desk, clock, gate):
     """A program that asks now and then may stay away for an hour."""
     door = gate(evaluation=2)
     tickets = desk(studio(door), patience=60)
@@ -457,8 +457,8 @@ async def test_one_user_does_not_take_all_streams(studio, desk, gate, monkeypatc
         pass
 
 
-async def test_previews_are_made_while_somebody_listens(studio, desk, gate):
-    """None before, some from then on, none after the last listener went, though the run goes on."""
+async def test_previews_are_made_while_there_is_a_listener(studio, desk, gate):
+    """None before a listener, some with one, none after the last one has left, though the run continues."""
     doors = [gate(evaluation=evaluation) for evaluation in (2, 3, 4)]
     generator = FakeGenerator(preview=b"small", before_step=lambda *step: [door(*step) for door in doors])
     tickets = desk(studio(generator=generator), patience=60)
@@ -476,7 +476,7 @@ async def test_previews_are_made_while_somebody_listens(studio, desk, gate):
     assert ticket.standing().progress.preview is None
 
 
-async def test_who_listens_early_sees_previews_too(studio, desk):
+async def test_an_early_listener_gets_previews_too(studio, desk):
     """A listener who came before the service had taken the request is shown the picture growing."""
     generator = SlowGenerator()
     generator.preview = b"small"
@@ -488,8 +488,8 @@ async def test_who_listens_early_sees_previews_too(studio, desk):
     assert generator.previews == 4
 
 
-async def test_what_nobody_foresaw_ends_the_ticket(studio, desk, caplog):
-    """A bug of ours: an error that tells no secrets, the traceback in the log, and of its id only the beginning."""
+async def test_an_unexpected_exception_ends_the_ticket(studio, desk, caplog):
+    """An unexpected exception: an error without internals; the log has the traceback and the beginning of the id."""
     made = studio()
     let_go = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Counting tokens is what the pipeline will do with a prompt, told before any weights are there."""
+"""The token count is that of the pipeline, available without weights."""
 
 import json
 import logging
@@ -66,8 +66,8 @@ def test_a_model_that_comes_later_is_found_then(folder):
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"])
-def test_a_damaged_tokenizer_is_no_count_and_one_complaint(folder, name, caplog):
-    """Files that cannot be read make None, told once in the log; mended, they are read."""
+def test_a_damaged_tokenizer_gives_no_count_and_one_log_line(folder, name, caplog):
+    """Files that cannot be read give None and one log line; after a repair they are read."""
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[:20])
     counter = TokenCounter(lambda: folder)

@@ -10,8 +10,8 @@ from zimage_cache.models import revision, store
 from zimage_cache.models import verify as verify_module
 from zimage_cache.models.hubs import HubFile
 from zimage_cache.models.manifest import linked_hashes
-from zimage_cache.models.progress import Progress
-from zimage_cache.models.store import Problem, demo_folder, findings
+from zimage_cache.models.progress import ByteProgress
+from zimage_cache.models.store import Problem, demo_folder, file_problems
 from zimage_cache.models.verify import verify
 
 VAE = "vae/diffusion_pytorch_model.safetensors"
@@ -44,8 +44,8 @@ def flip(path: Path) -> None:
 
 
 def test_a_whole_copy_has_no_findings(copy, offered):
-    """And every hashed byte was read: the last thing told is all of all."""
-    told: list[Progress] = []
+    """And every hashed byte was read: the last progress report is complete."""
+    told: list[ByteProgress] = []
     assert verify(copy, offered, told.append) == []
     assert told[-1].done == told[-1].total == sum(file.size for file in offered)
 
@@ -81,18 +81,18 @@ def test_findings_list_everything_not_only_the_first(copy):
     """Two files are lost: both are named in one go."""
     (copy / VAE).unlink()
     (copy / "scheduler" / "scheduler_config.json").unlink()
-    assert named(findings(copy), copy) == {VAE: "missing", "scheduler/scheduler_config.json": "missing"}
+    assert named(file_problems(copy), copy) == {VAE: "missing", "scheduler/scheduler_config.json": "missing"}
 
 
 def test_a_pickle_in_place_of_weights_is_refused(copy):
     """It is named as what it is, with the way out; nothing of it is opened."""
     (copy / VAE).rename(copy / "vae" / "diffusion_pytorch_model.bin")
-    (finding,) = findings(copy)
+    (finding,) = file_problems(copy)
     assert finding.problem is Problem.REFUSED
     assert "get the model as safetensors" in finding.detail
 
 
-def test_a_file_the_system_refuses_is_told_as_that(copy, offered, monkeypatch):
+def test_a_file_the_system_refuses_is_reported_as_that(copy, offered, monkeypatch):
     """Permissions and dying disks are no damage to fetch again: the line says what to check."""
 
     def refuse(path, **_options):
@@ -107,7 +107,7 @@ def test_a_file_the_system_refuses_is_told_as_that(copy, offered, monkeypatch):
 
 
 def test_blobs_named_by_their_hash_are_evidence(copy, tmp_path):
-    """Hugging Face's layout tells the hashes of large files without any manifest or network."""
+    """Hugging Face's layout contains the hashes of large files, so no manifest or network is needed."""
     blobs = tmp_path / "blobs"
     blobs.mkdir()
     weights = copy / VAE

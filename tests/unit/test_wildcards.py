@@ -82,7 +82,7 @@ def test_every_option_is_reached_and_no_other(options):
 
 
 def test_nested_options_are_reached():
-    """What stands in braces within braces is picked as well."""
+    """Alternatives nested in alternatives are picked as well."""
     assert outcomes("a {big {red|blue}|} cat") == {"a big red cat", "a big blue cat", "a  cat"}
 
 
@@ -121,7 +121,7 @@ def test_ranges_pick_each_number():
 
 
 def test_words_around_a_pick_do_not_change_it():
-    """Whoever writes on keeps what the seed has picked so far."""
+    """Text appended to a prompt does not change the earlier picks of a seed."""
     for seed in range(20):
         assert expand("{a|b|c|d} {e|f|g}", seed, NONE) == expand("{a|b|c|d} {e|f|g}, {x|y}", seed, NONE)[:3]
         assert expand("so: {a|b|c|d}", seed, NONE) == "so: " + expand("{a|b|c|d}", seed, NONE)
@@ -207,7 +207,7 @@ def test_nothing_outside_the_folder_is_read(tmp_path):
     assert outcomes("__**__", wildcards) == {"fine"}
 
 
-def test_an_unknown_wildcard_is_told_with_what_there_is(shelf, tmp_path):
+def test_an_unknown_wildcard_is_reported_with_what_there_is(shelf, tmp_path):
     """The message names it, the folder, names that are close, and how to write two underscores."""
     wildcards = shelf({"color": "x", "collar": "x", "zebra": "x"})
     with pytest.raises(InvalidRequest) as caught:
@@ -221,14 +221,14 @@ def test_an_unknown_wildcard_is_told_with_what_there_is(shelf, tmp_path):
 
 @pytest.mark.parametrize("folder", [None, Path("/no/such/folder")])
 def test_without_a_folder_there_are_no_wildcards(folder):
-    """A folder nobody made is no error before a wildcard is asked for."""
+    """A missing folder is an error only for a prompt with a wildcard."""
     assert Wildcards(folder).names == []
     assert expand("{a|a}", 0, Wildcards(folder)) == "a"
     with pytest.raises(InvalidRequest, match="there are no wildcards"):
         expand("__a__", 0, Wildcards(folder))
 
 
-def test_a_circle_is_told_with_its_files(shelf):
+def test_a_circle_is_reported_with_its_files(shelf):
     """A wildcard within its own options is named, with the way that leads back to it."""
     with pytest.raises(InvalidRequest, match=r"__a__ stands in its own options: a -> x/b -> a"):
         expand("__a__", 0, shelf({"a": "1 __x/b__", "x/b": "2 __a__"}))
@@ -278,7 +278,7 @@ def test_a_bad_file_is_named(shelf, tmp_path, content, told):
 
 
 def test_a_file_that_goes_away_is_named(shelf, tmp_path):
-    """Deleted between the listing and the reading: told, no crash."""
+    """A file deleted between listing and reading is an ordinary error."""
     wildcards = shelf({"gone": "x"})
     assert wildcards.names == ["gone"]
     (tmp_path / "gone.txt").unlink()

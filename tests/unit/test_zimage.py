@@ -1,4 +1,4 @@
-"""The life of a `ZImageGenerator`: known before it is loaded, honest about what it does, and able to recover."""
+"""`ZImageGenerator`: identity before loading, states, and recovery from errors."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.generator.zimage import ZImageGenerator
 from zimage_cache.models.profiles import DEMO
-from zimage_cache.models.progress import Progress
+from zimage_cache.models.progress import ByteProgress
 from zimage_cache.models.store import demo_folder
 
 H200 = Device("cuda:0", "NVIDIA H200", (9, 0), 150_000_000_000)
@@ -113,7 +113,7 @@ def test_the_hashes_are_remembered(make, tmp_path):
 
 
 def test_loading_tells_its_phases(make, monkeypatch):
-    """Whoever asks meanwhile learns what is being done: files first, then imports, then weights."""
+    """The state during a load names its phase: files first, then imports, then weights."""
     seen: list[GeneratorState] = []
 
     class FakePipeline:
@@ -177,7 +177,7 @@ def test_a_missing_model_has_no_identity_yet(make):
 
 @pytest.mark.parametrize("state", [ModelMissing("model: not here"), ModelCorrupt("model: half of it")])
 def test_loading_fetches_a_model_that_is_not_whole(make, state):
-    """`load` brings the model here first, tells so, and identity stays unblocked and honest meanwhile."""
+    """`load` downloads the model first, with that state, and `identity` does not block meanwhile."""
     seen: list[object] = []
     here = []
 
@@ -211,7 +211,7 @@ def test_a_request_never_fetches(make):
         draw(make(locate, fetch=fetch))
 
 
-def test_a_model_that_cannot_be_fetched_is_told(make):
+def test_a_model_that_cannot_be_fetched_is_reported(make):
     """The reason the hubs gave is the state's detail."""
 
     def missing(message="model: not here"):
@@ -224,7 +224,7 @@ def test_a_model_that_cannot_be_fetched_is_told(make):
 
 
 def test_damaged_weights_are_an_error_with_a_remedy(make, copy):
-    """What only loading finds out is told as a state too, never as a stranger's exception."""
+    """Errors found by loading only are in the state too, and are raised as this program's errors."""
     config = copy / "vae" / "config.json"
     config.write_text(config.read_text().replace('"norm_num_groups": 8', '"norm_num_groups": 7'))
     generator = make(lambda: copy)
@@ -268,7 +268,7 @@ def test_a_long_prompt_is_drawn_with_a_warning(make):
 
 
 def test_the_state_tells_how_much_has_arrived(make):
-    """The share of a download is the bytes that are here of all bytes, as the downloader tells it."""
+    """The share of a download is that of the downloader's report: bytes arrived of all bytes."""
     states = []
     here = []
 
@@ -277,8 +277,8 @@ def test_the_state_tells_how_much_has_arrived(make):
             raise ModelMissing("model: not here")
         return demo_folder()
 
-    def fetch(tell, _cancelled):
-        tell(Progress("fetching the model", 1, 4))
+    def fetch(on_progress, _cancelled):
+        on_progress(ByteProgress("fetching the model", 1, 4))
         states.append(generator.state)
         here.append(True)
 
@@ -288,7 +288,7 @@ def test_the_state_tells_how_much_has_arrived(make):
 
 
 def test_a_download_can_be_interrupted(make):
-    """Told to stop, a load ends asleep, not as an error; the next one goes on from what has arrived."""
+    """A stopped load ends in state sleeping, without an error; the next one resumes the download."""
 
     def locate():
         raise ModelMissing("model: not here")
@@ -313,7 +313,7 @@ def test_the_warm_up_leaves_no_trace(make):
 
 
 def test_a_folder_made_with_a_later_library_says_so(make, copy):
-    """Too new a model is told as what it is: which file, which versions, what to do."""
+    """A model that is too new is an error with file, versions and remedy."""
     index = copy / "model_index.json"
     document = json.loads(index.read_text())
     document |= {"_diffusers_version": "9.1.0", "scheduler": ["diffusers", "SchedulerOfTomorrow"]}
@@ -328,7 +328,7 @@ def test_a_folder_made_with_a_later_library_says_so(make, copy):
     "stem", ["transformer/diffusion_pytorch_model", "text_encoder/model", "vae/diffusion_pytorch_model"]
 )
 def test_weights_that_are_not_the_model_s_are_refused(make, copy, stem):
-    """The libraries make missing weights up at random and go on; nobody must ever draw with such a model."""
+    """The libraries initialise missing weights at random and continue; such a model must not draw."""
     path = copy / f"{stem}.safetensors"
     tensors = load_file(path)
     del tensors[sorted(tensors)[5]]
@@ -347,8 +347,8 @@ def test_another_architecture_is_refused(make, copy):
         make(lambda: copy).load()
 
 
-def test_a_model_can_be_told_to_load_again(make, copy):
-    """What was damaged and has been mended loads in the same process, under the same name."""
+def test_a_model_can_be_loaded_again(make, copy):
+    """A repaired model loads in the same process, with the same identity."""
     generator = make(lambda: copy)
     weights = copy / "vae" / "diffusion_pytorch_model.safetensors"
     whole = weights.read_bytes()
@@ -392,7 +392,7 @@ def test_out_of_memory_is_drawn_thriftily_under_its_own_identity(make, evaluatio
 
 
 def test_out_of_memory_twice_is_an_error_and_no_end(make):
-    """The second failure is told with what fits; the generator lives on and draws the usual bits."""
+    """The second failure is an error with a size that fits; the generator still draws the usual bits afterwards."""
     generator = make()
     before = draw(generator, replace(QUICK, width=128))
     with pytest.raises(OutOfMemory, match=r"^cpu: too little memory for 128x64 as float32\+vae-tiling; try half of it"):
@@ -422,7 +422,7 @@ def test_attention_and_compilation_are_in_the_runtime(make):
     assert make(device=H200, compiled=True, identity_mode="portable").identity().runtime == "diffusers"
 
 
-def test_the_plan_is_told_with_its_reason(make, caplog):
+def test_the_plan_is_reported_with_its_reason(make, caplog):
     """One line at the start says how the model will be laid out and why."""
     caplog.set_level("INFO")
     make(device=H200)

@@ -1,4 +1,4 @@
-"""`zimage cache …`: look at the result cache and put it in order; on its folder, beside a server or without one."""
+"""`zimage cache …`: inspect and clean up the result cache; on its folder, with or without a running server."""
 
 import json
 import os
@@ -43,14 +43,14 @@ _MOMENT: Final = len("2026-11-21T03:28:44")
 
 
 class _Quantity(click.ParamType[Any, Any]):
-    """A value people write with a unit."""
+    """A value with a unit."""
 
     def __init__(self, name: str, read: Callable[[str], float]) -> None:
         self.name = name
         self._read = read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        """Read it, or fail in click's own words: status 2."""
+        """Parse the value, or fail with click's own error: status 2."""
         try:
             return self._read(value) if isinstance(value, str) else value
         except ValueError as error:
@@ -262,10 +262,10 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = MappingProxyType(
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[ResultCache]:
-    """Open the cache; others may be using it.
+    """Open the cache; other processes may be using it.
 
-    Without bounds: a server may run with wider ones than this command was told of, and nothing may go for that. A
-    folder that cannot be written can be looked at all the same; what would change it says so.
+    Without bounds, because a running server may have wider ones than this command's settings, and no entry may be
+    evicted for that. A read-only folder can be read; operations that would change it fail with an error.
     """
     from zimage_cache import compose  # noqa: PLC0415 - after the environment is set
 
@@ -287,11 +287,11 @@ def _pages(cache: ResultCache, query: str = "") -> Iterator[Listed]:
 
 
 def _whole(settings: Settings, prefix: str) -> str:
-    """Complete a key of which at least 8 digits are given.
+    """Return the full key of a stored picture from at least its first 8 digits.
 
     Raises:
-        InvalidRequest: It is too short, no key, or the beginning of several.
-        NotCached: Nothing stored begins like this.
+        InvalidRequest: The prefix is too short, no part of a key, or that of several keys.
+        NotCached: No stored key has this prefix.
     """
     digits = prefix.lower()
     if not _SHORTEST_PREFIX <= len(digits) <= _KEY_DIGITS or not _HEX.issuperset(digits):
@@ -317,7 +317,7 @@ def _require(key: str, *, there: bool) -> None:
 
 
 def _overview(settings: Settings) -> dict[str, Any]:
-    """Ask the running server of this workspace, which knows what it did; without one, look at the files."""
+    """Return the statistics from the running server of this workspace, else from the files."""
     statistics = Statistics(Lifetime(settings.database))
     with Client(local_url(settings.host, settings.port), credentials=settings.credentials()) as client:
         answer = client.overview()
@@ -364,7 +364,7 @@ def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - a number, a moment o
 
 @contextmanager
 def _busy(words: str) -> Iterator[None]:
-    """Show on a terminal that something takes long; elsewhere nothing."""
+    """Show a moving bar while something runs, where standard error is a terminal."""
     with Console(stderr=True).status(words) if sys.stderr.isatty() else nullcontext():
         yield
 
@@ -383,7 +383,7 @@ def _counting(words: str, then: str | None = None) -> Iterator[OnProgress]:
 
 
 def _watched(audited: "Iterable[Audited]", most: int) -> "Iterator[Audited]":
-    """Count on a terminal what is done; elsewhere nothing."""
+    """Yield *audited* and show a progress bar where standard error is a terminal."""
     with _bar() as bar:
         task = bar.add_task("drawing again", total=most)
         for each in audited:

@@ -1,4 +1,4 @@
-"""A small client of our own HTTP API, for the command line: the server is the only one who knows pictures."""
+"""A client of this program's HTTP API, for the command line."""
 
 import ipaddress
 import time
@@ -15,16 +15,16 @@ _POLL_SECONDS: Final = 1.0
 
 
 class Client:
-    """Talks to one server, inside a `with`. Every call blocks; one thread.
+    """A client of one server, used as a context manager. Every call blocks; for one thread.
 
     Args:
         url: Such as http://127.0.0.1:7860.
-        credentials: User and password, where the server asks for them.
+        credentials: User and password, where the server requires them.
         seconds: Longest wait for one answer; None = no limit.
-        transport: For tests: answers instead of the network.
+        transport: For tests: replaces the network.
 
     Raises:
-        ServerError: *url* is no address of a server.
+        ServerError: *url* is not the address of a server.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Client:
         if not url.startswith(("http://", "https://")):
             raise ServerError(f"{url}: should be the address of a server, such as http://127.0.0.1:7860")
         try:
-            # Never through a proxy from the environment: the server is this machine or a neighbour.
+            # Proxies of the environment are ignored: the server is this machine or one in its network.
             self._http = httpx.Client(
                 base_url=url, auth=credentials, timeout=limit, transport=transport, trust_env=False
             )
@@ -54,7 +54,7 @@ class Client:
         self._http.close()
 
     def health(self) -> dict[str, Any] | None:
-        """Return what `/health` says; None when nobody answers there, or something else does."""
+        """Return the answer of `/health`; None without an answer, or when another program answers."""
         try:
             body = _document(self._http.get("/health", timeout=_CONNECT_SECONDS))
         except httpx.HTTPError:
@@ -62,10 +62,10 @@ class Client:
         return body if "status" in body else None
 
     def wait_until_ready(self, seconds: float) -> None:
-        """Wait for `/ready`, also for a server that is still to start.
+        """Wait for `/ready`, also for a server that has not started yet.
 
         Raises:
-            ServerError: It was not ready after *seconds*, or says that it never will be; says how it stands.
+            ServerError: The server was not ready after *seconds*, or cannot become ready; the message has its state.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -78,10 +78,10 @@ class Client:
             time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
     def generate(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask for pictures and return the answer.
+        """Request pictures and return the answer.
 
         Raises:
-            ServerError: Nobody answers, or the server refuses; its own words.
+            ServerError: No server answers, or it refuses; then the message is its own.
         """
         answer = _document(self._fetch("POST", "/generate", json=dict(body)))
         if "images" not in answer:
@@ -97,18 +97,18 @@ class Client:
         return self._fetch("GET", image_url).content
 
     def order(self, model: str, what: str) -> dict[str, Any]:
-        """Tell the server to "load" or "unload" *model*; returns how the model is then.
+        """Make the server "load" or "unload" *model*; returns the model's state after that.
 
         Raises:
-            ServerError: Nobody answers, or the server refuses; its own words.
+            ServerError: No server answers, or it refuses; then the message is its own.
         """
         return _document(self._fetch("POST", f"/models/{quote(model, safe='')}/{what}"))
 
     def models(self) -> list[dict[str, Any]]:
-        """Return what `/models` says of each model.
+        """Return each model's entry of `/models`.
 
         Raises:
-            ServerError: Nobody answers, or another program does.
+            ServerError: No server answers, or another program does.
         """
         try:
             return list(_document(self._fetch("GET", "/models"))["models"])
@@ -118,7 +118,7 @@ class Client:
             ) from None
 
     def overview(self) -> dict[str, Any] | None:
-        """Return what `/cache/stats` says; None when nobody answers there, or something else does."""
+        """Return the answer of `/cache/stats`; None without an answer, or when another program answers."""
         try:
             body = _document(self._http.get("/cache/stats", timeout=_CONNECT_SECONDS))
         except httpx.HTTPError:
@@ -135,7 +135,7 @@ class Client:
         return answer
 
     def _readiness(self) -> tuple[bool, str, bool]:
-        """Ask once: whether it is ready, how it stands in words, and whether waiting is in vain."""
+        """Request `/ready` once; returns whether it is ready, its state in words, and whether waiting is useless."""
         try:
             answer = self._http.get("/ready", timeout=_CONNECT_SECONDS)
         except httpx.HTTPError as error:
@@ -152,7 +152,7 @@ def local_url(host: str, port: int) -> str:
 
 
 def _reachable(host: str) -> str:
-    """Write the address a server listens on as this machine reaches it, in the spelling of URLs."""
+    """Return the address at which this machine reaches a server listening on *host*, as written in URLs."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -163,7 +163,7 @@ def _reachable(host: str) -> str:
 
 
 def _document(answer: httpx.Response) -> dict[str, Any]:
-    """Read an answer's JSON object; another program's answer is an empty one."""
+    """Return an answer's JSON object; an empty one for any other answer."""
     try:
         body = answer.json()
     except ValueError:
@@ -172,7 +172,7 @@ def _document(answer: httpx.Response) -> dict[str, Any]:
 
 
 def _words(answer: httpx.Response) -> str:
-    """Return the message of our error answers, or nothing for other programs'."""
+    """Return the message of an error answer; an empty text for answers of other programs."""
     error = _document(answer).get("error")
     return str(error["message"]) if isinstance(error, dict) and "message" in error else ""
 

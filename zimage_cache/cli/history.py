@@ -1,4 +1,4 @@
-"""`zimage history …`: the pictures in `output_image/`; on the folder itself, beside a server or without one."""
+"""`zimage history …`: the pictures in `output_image/`; on the folder itself, with or without a running server."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -83,7 +83,7 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = MappingProxyType(
 
 
 def _history(settings: Settings) -> "History":
-    """Return the history as the files are now."""
+    """Return the history, with its index brought up to date with the files."""
     from zimage_cache.history import History  # noqa: PLC0415 - brings numpy, which `--help` can do without
 
     history = History(settings.output_folder, settings.workspace)
@@ -137,7 +137,7 @@ def _document(picture: "Picture", settings: Settings) -> dict[str, Any]:
 
 
 def _line(picture: "Picture") -> str:
-    """Write one picture on one line; a prompt may hold what moves a terminal's cursor."""
+    """Return one line about one picture; control characters of its prompt are replaced."""
     parameters = picture.parameters or {}
     prompt = shortened(str(parameters.get("prompt") or ""))
     made = datetime.fromtimestamp(picture.made).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,4 +1,4 @@
-"""The `zimage` command. Imports little: nothing here may pull in a hub library before its folders are set."""
+"""The `zimage` command. Its imports must not import a hub library before the hub's folders are set."""
 
 import asyncio
 import functools
@@ -31,10 +31,10 @@ _CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_c
 
 
 class _Command(click.Command):
-    """Tells every expected error in one line, and its many options in sections."""
+    """Prints every expected error in one line, and the help of its options in sections."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
-        """Run the command; status 2 for what its flags can mend, 1 for the rest."""
+        """Run the command; exit status 2 for wrong flags and settings, 1 for other errors."""
         try:
             return super().invoke(ctx)
         except ZImageError as error:
@@ -82,7 +82,7 @@ def serve_command(loaded: Loaded) -> None:
 
 
 def serve() -> None:
-    """Be `python app.py …`: the same as `zimage serve …`."""
+    """Run `python app.py …`, which is the same as `zimage serve …`."""
     serve_command(prog_name="app.py")
 
 
@@ -227,7 +227,7 @@ def _client(settings: Settings, url: str | None) -> Client:
 
 
 def _draw_there(client: Client, ask: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-    """Let a running server do it."""
+    """Draw through a running server."""
     answer = client.generate(ask)
     return answer, [client.picture(image["image_url"]) for image in answer["images"]]
 
@@ -235,7 +235,7 @@ def _draw_there(client: Client, ask: Mapping[str, Any]) -> tuple[dict[str, Any],
 def _draw_here(
     settings: Settings, fields: Mapping[str, Any], n: int, mode: CacheMode
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """Load the model in this process; the cache on disk is the same."""
+    """Draw in this process, with the same cache on disk; loads the model."""
     settings = settings.model_copy(update={"preload": False, "warmup": False})
     _prepare_environment(settings)
     from zimage_cache import compose  # noqa: PLC0415 - after the environment is set
@@ -255,12 +255,12 @@ def _draw_here(
 async def _outcomes(
     service: "ImageService", generator: "ImageGenerator", request: ImageRequest, n: int, mode: CacheMode
 ) -> "list[Outcome]":
-    # Patient and without a limit: whoever sits at the terminal knows Ctrl+C.
+    # Without a time limit: the user can stop the command with Ctrl+C.
     ask = functools.partial(service.ask, request, n=n, cache=mode, patient=True)
     try:
         job = await ask()
     except ModelMissing:
-        # Only a load fetches; here, the person who asks is the one who decides on that, too.
+        # Only `load` downloads; running this command is consent to a download.
         await asyncio.to_thread(generator.load)
         job = await ask()
     return await job.outcomes()
@@ -281,7 +281,7 @@ def _image(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _with_prompt(fields: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Put an example of *model* where no prompt was given; checked before anything is loaded or sent.
+    """Add an example prompt of *model* where none was given, and validate before anything is loaded or sent.
 
     Raises:
         InvalidRequest: A field breaks a rule.
@@ -295,7 +295,7 @@ def _with_prompt(fields: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def _write(pictures: Sequence[bytes], output: Path) -> list[str]:
-    """Write one picture as *output*, several as *output*_1 and so on."""
+    """Write one picture as *output*, several as *output*_1, *output*_2 and so on."""
     several = len(pictures) > 1
     files = []
     for number, png in enumerate(pictures, 1):
@@ -309,7 +309,7 @@ def _write(pictures: Sequence[bytes], output: Path) -> list[str]:
 
 
 def _write_whole(file: Path, png: bytes) -> None:
-    """Let the picture appear whole or not at all; a pipe or a device, which cannot be replaced, is written into."""
+    """Write a picture by an atomic rename; a pipe or a device, which cannot be replaced, is written into."""
     if file.exists() and not file.is_file():
         file.write_bytes(png)
         return
@@ -322,13 +322,14 @@ def _write_whole(file: Path, png: bytes) -> None:
 
 
 def _prepare_environment(settings: Settings) -> None:
-    """Set what libraries read when they are imported: where models lie, and that nobody phones home.
+    """Set environment variables that libraries read on import: folders of models, and no telemetry.
 
-    What the user set stays, also beside `--model-cache`: models are searched there too. Downloads name their folder.
+    Variables set by the user stay, even with `--model-cache`: models are searched there too. Downloads use an explicit
+    folder.
     """
     for name in ("HF_HOME", "MODELSCOPE_CACHE"):
         os.environ.setdefault(name, str(settings.model_folder))
-    # Threads that wait for work by spinning starve the server's own on a CPU; on a GPU they have nothing to do.
+    # OpenMP threads that wait by spinning would take CPU time from the server's threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

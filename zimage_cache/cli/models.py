@@ -1,4 +1,4 @@
-"""`zimage model …`: weights on disk: what lies where, whether it is whole, how to get, mend, and be rid of it."""
+"""`zimage model …`: list, download, verify, repair and remove the weights on disk; load and unload them in a server."""
 
 import shutil
 import sys
@@ -21,8 +21,8 @@ from zimage_cache.errors import GeneratorError, ModelCorrupt, ModelMissing, Serv
 from zimage_cache.models.download import Downloader
 from zimage_cache.models.hubs import HubFile, bytes_below
 from zimage_cache.models.manifest import linked_hashes, manifest_path, read_manifest
-from zimage_cache.models.progress import Progress, Tell
-from zimage_cache.models.store import SLIM, Finding, copies, find_model
+from zimage_cache.models.progress import ByteProgress, OnProgress
+from zimage_cache.models.store import SLIM, FileProblem, copies, find_model
 from zimage_cache.models.verify import verify
 from zimage_cache.settings import Settings
 
@@ -37,7 +37,7 @@ _name = click.argument("name", metavar="[MODEL]", required=False, help="turbo, b
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """One model as it lies on this disk; `state` is complete, incomplete or missing, `detail` says what is wrong."""
+    """One model on this disk; `state` is "complete", "incomplete" or "missing", `detail` names what is wrong."""
 
     name: str
     repo_id: str | None
@@ -92,8 +92,8 @@ def download(settings: Settings, name: str | None, *, as_json: bool) -> None:
             raise
         if settings.offline:
             raise SettingsError(f"--offline: forbids fetching {repo_id}; start without it") from None
-        with _progress() as tell:
-            folder = _downloader(settings, tell).download(repo_id)
+        with _progress() as on_progress:
+            folder = _downloader(settings, on_progress).download(repo_id)
     print_answer(
         {"folder": str(folder), "bytes": _size(folder)}, f"{folder}  {_size(folder) / _GB:.1f} GB", as_json=as_json
     )
@@ -110,14 +110,14 @@ def verify_model(settings: Settings, name: str | None, *, repair: bool, as_json:
     """
     choice = _choice(name, settings)
     folder = choice.folder or _any_copy(choice, settings)
-    with _progress() as tell:
-        downloader = _downloader(settings, tell)
+    with _progress() as on_progress:
+        downloader = _downloader(settings, on_progress)
         offered, known_from = _offered(choice, folder, settings, downloader)
-        found = verify(folder, offered, tell)
-        repaired: list[Finding] = []
+        found = verify(folder, offered, on_progress)
+        repaired: list[FileProblem] = []
         if found and repair:
             _repair(choice, folder, found, downloader, settings)
-            repaired, found = found, verify(folder, offered, tell)
+            repaired, found = found, verify(folder, offered, on_progress)
     document = {
         "folder": str(folder),
         "compared_with": known_from,
@@ -172,10 +172,12 @@ def remove(settings: Settings, name: str, *, yes: bool, as_json: bool) -> None:
 @click.argument("name", metavar="MODEL", help="A name the server offers.")
 def load(settings: Settings, name: str, *, url: str | None, wait: bool, as_json: bool) -> None:
     """Tell a running server to bring a model into memory, fetching it first if need be."""
-    with _client(settings, url) as client, _progress() as tell:
+    with _client(settings, url) as client, _progress() as on_progress:
         state = client.order(name, "load")
         while wait and state["status"] == "loading":
-            tell(Progress(state["phase"], round(1000 * (state["share"] or 0)), 1000 if state["share"] else 0))
+            on_progress(
+                ByteProgress(state["phase"], round(1000 * (state["share"] or 0)), 1000 if state["share"] else 0)
+            )
             time.sleep(_POLL_SECONDS)
             state = next(each for each in client.models() if each["name"] == name)
     if state["status"] == "error":
@@ -222,10 +224,10 @@ def _roots(settings: Settings) -> tuple[Path, ...]:
     return compose.model_roots(settings)
 
 
-def _downloader(settings: Settings, tell: Tell) -> Downloader:
+def _downloader(settings: Settings, on_progress: OnProgress) -> Downloader:
     from zimage_cache import compose  # noqa: PLC0415 - likewise
 
-    return compose.make_downloader(settings, tell)
+    return compose.make_downloader(settings, on_progress)
 
 
 def _look(name: str, settings: Settings) -> _Copy:
@@ -252,7 +254,7 @@ def _any_copy(choice: "ModelChoice", settings: Settings) -> Path:
 def _offered(
     choice: "ModelChoice", folder: Path, settings: Settings, downloader: Downloader
 ) -> tuple[tuple[HubFile, ...], str]:
-    """Find out what the copy should be, and say from whom; the nearest witness first."""
+    """Return the files the copy should consist of, and where that list comes from; local sources are tried first."""
     if choice.repo_id is None:
         return (), "its own indexes"
     manifest = read_manifest(choice.repo_id, settings.model_folder)
@@ -266,7 +268,7 @@ def _offered(
 
 
 def _repair(
-    choice: "ModelChoice", folder: Path, found: list[Finding], downloader: Downloader, settings: Settings
+    choice: "ModelChoice", folder: Path, found: list[FileProblem], downloader: Downloader, settings: Settings
 ) -> None:
     if choice.repo_id is None:
         raise ModelCorrupt(f"model: {folder} is nobody's copy, there is no hub to mend it from; replace it by hand")
@@ -276,7 +278,7 @@ def _repair(
 
 
 def _whole_of(folder: Path) -> Path:
-    """Return all that a copy consists of on disk: in the layouts with snapshots, the folder that holds them."""
+    """Return the folder to delete with a copy: in layouts with snapshots, the folder that holds the snapshots."""
     return folder.parents[1] if folder.parent.name == "snapshots" else folder
 
 
@@ -284,22 +286,22 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _finding(finding: Finding, folder: Path) -> dict[str, str]:
+def _finding(finding: FileProblem, folder: Path) -> dict[str, str]:
     file = finding.file.relative_to(folder) if finding.file.is_relative_to(folder) else finding.file
     return {"file": file.as_posix(), "problem": str(finding.problem), "detail": finding.detail}
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
-    """Draw a bar on a terminal's standard error; nothing where there is no terminal."""
+def _progress() -> Iterator[OnProgress]:
+    """Show a progress bar on standard error where that is a terminal; nothing elsewhere."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Bar(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=None)
 
-        def tell(progress: Progress) -> None:
+        def on_progress(progress: ByteProgress) -> None:
             if bar.tasks[0].description != progress.phase:
                 bar.reset(task, description=progress.phase)
             bar.update(task, completed=progress.done, total=progress.total or None)
 
-        yield tell
+        yield on_progress

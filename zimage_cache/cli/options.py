@@ -1,4 +1,4 @@
-"""Every setting, and every field of a picture request, as a flag: made of the models that read and judge them."""
+"""Every setting and every field of a picture request as a flag, generated from the models that validate them."""
 
 import functools
 from collections.abc import Callable
@@ -20,14 +20,14 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 Loaded = tuple[Settings, dict[str, str]]
 
 _DEFAULT_SEED: Final = 42
-# What a setting's value looks like, by its type; Settings itself reads and judges the text.
+# The placeholder of a setting's value in the help, by type; `Settings` itself parses and validates the text.
 _METAVARS: Final = MappingProxyType(
     {Path: "PATH", ByteSize: "SIZE", float: "DURATION", int: "INTEGER", tuple[str, ...]: "NAME"}
 )
 
 
 def with_settings(command: _F) -> _F:
-    """Give a command every setting as a flag; it gets `loaded`, the merged settings and their origins."""
+    """Add every setting to a command as a flag; it receives `loaded`, the merged settings and their sources."""
 
     @functools.wraps(command)
     def run(*args: Any, config: Path | None, **options: Any) -> Any:  # noqa: ANN401 - click's own signature
@@ -60,7 +60,7 @@ def _setting_option(name: str, field: FieldInfo) -> Callable[[Any], Any]:
 
 
 def with_request(command: _F) -> _F:
-    """Give a command every field of a picture request as a flag; it gets those given as `fields`, unchecked."""
+    """Add every field of a picture request to a command as a flag; it receives those given as `fields`, unchecked."""
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's own signature
@@ -105,7 +105,7 @@ def _kind(kind: type) -> click.ParamType[Any, Any]:
 
 
 def _help(field: FieldInfo) -> str:
-    """Describe a field with its default; what is off or empty by default is not worth the words."""
+    """Return a field's description with its default, unless that is off or empty."""
     default = field.default
     if isinstance(default, ByteSize):
         default = default.human_readable().replace(".0", "")

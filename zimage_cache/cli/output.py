@@ -1,4 +1,4 @@
-"""What `zimage` commands print: words for people, JSON for programs, and nothing that steers a terminal."""
+"""Output of `zimage` commands: text or JSON, without control characters from user text."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +12,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print as 
 
 
 def print_answer(document: Mapping[str, Any], words: str, *, as_json: bool) -> None:
-    """Print *document* for programs, or *words* for people."""
+    """Print *document* as JSON, or the text *words*."""
     if as_json:
         print_json(document)
     else:
@@ -20,15 +20,15 @@ def print_answer(document: Mapping[str, Any], words: str, *, as_json: bool) -> N
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Print *document*; what JSON has no type for, as text."""
+    """Print *document* as JSON; values of other types are converted to text."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
 def print_table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> None:
-    """Print columns as wide as their widest cell, the last one as long as it is.
+    """Print columns as wide as their widest cell; the last column is not padded.
 
     Args:
-        rows: All of one length; the first may be the heads.
+        rows: All of the same length; the first may be the column heads.
         right: Columns, counted from 0, that end at their right edge.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -41,16 +41,16 @@ def print_table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -
 
 
 def legible(text: str) -> str:
-    """Show user text on one line, and none of what steers a terminal."""
+    """Return user text on one line, with control characters replaced."""
     return "".join(each if each.isprintable() else " " for each in text)
 
 
 def shortened(prompt: str) -> str:
-    """Show the beginning of a prompt, legibly."""
+    """Return the beginning of a prompt, as `legible` shows it."""
     prompt = legible(prompt)
     return prompt if len(prompt) <= _SHOWN_PROMPT else prompt[: _SHOWN_PROMPT - 1] + "…"
 
 
 def counted(pictures: int) -> str:
-    """Write how many pictures."""
+    """Return a number of pictures as text."""
     return f"{pictures} picture" if pictures == 1 else f"{pictures} pictures"

@@ -1,4 +1,4 @@
-"""Which device draws, asked from the CUDA driver itself: no torch is imported to learn that there is no GPU.
+"""Finds the device to draw on by asking the CUDA driver, without importing torch.
 
 Importing torch takes seconds, and the answer decides at start-up which model is offered; the driver answers in
 milliseconds. Function names, attribute numbers and signatures are those of NVIDIA's CUDA driver API (`cuda.h`).
@@ -26,10 +26,10 @@ _ASKED: Final = re.compile(r"auto|cuda(?::(\d{1,3}))?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where pictures are drawn; the same answer for the whole life of the process.
+    """A device that draws pictures; constant while the process runs.
 
-    `torch_name` is what torch calls it ("cuda:0", "cpu"), `name` what people call it ("NVIDIA H200"). `capability`
-    is CUDA's (major, minor), `total_bytes` its whole memory, never the free part: both None on a CPU.
+    `torch_name` is its name in torch ("cuda:0", "cpu"), `name` its product name ("NVIDIA H200"). `capability` is CUDA's
+    (major, minor), `total_bytes` its total memory, not the free part; both are None on a CPU.
     """
 
     torch_name: str
@@ -43,7 +43,7 @@ class Device:
         return "cpu" if self.capability is None else f"cuda-sm_{self.capability[0]}{self.capability[1]}"
 
     def numbered(self) -> "Device":
-        """Return the same device, with a name that tells it from others of its make: "NVIDIA H200 (cuda:1)"."""
+        """Return the same device with its number in its name: "NVIDIA H200 (cuda:1)"."""
         return replace(self, name=f"{self.name} ({self.torch_name})")
 
 
@@ -51,7 +51,7 @@ CPU: Final = Device("cpu", "cpu")
 
 
 def find_device(asked: str = "auto", devices: Callable[[], list[Device]] | None = None) -> Device:
-    """Decide on the device: `auto` takes the first CUDA device, else the CPU; `cpu`, `cuda` and `cuda:N` insist.
+    """Choose the device: `auto` is the first CUDA device, else the CPU; `cpu`, `cuda` and `cuda:N` name one.
 
     *devices* lists the CUDA devices torch can use (default: asks the driver).
 
@@ -72,10 +72,10 @@ def find_device(asked: str = "auto", devices: Callable[[], list[Device]] | None 
     raise SettingsError(f"device: torch can use {len(found)} CUDA devices here, got {asked!r}; try auto")
 
 
-def find_mates(first: Device, asked: str = "auto", devices: Callable[[], list[Device]] | None = None) -> list[Device]:
-    """List the further cards to draw on beside *first*: with `auto`, all of the same make; else none.
+def find_peers(first: Device, asked: str = "auto", devices: Callable[[], list[Device]] | None = None) -> list[Device]:
+    """List the further GPUs to draw on beside *first*: with `auto`, all of the same make; else none.
 
-    Only those: another make would draw other pixels, or lay the model out another way.
+    GPUs of another make are left out: they may draw other pixels, or need another plan.
     """
     if asked != "auto" or first.capability is None:
         return []
@@ -98,7 +98,7 @@ def cuda_devices() -> list[Device]:
 
 
 def _torch_has_cuda() -> bool:
-    """Tell whether the installed torch is a CUDA build, by the library only such builds bring."""
+    """Return whether the installed torch is a CUDA build, by a library that only such builds contain."""
     spec = importlib.util.find_spec("torch")
     return bool(spec and spec.origin and (Path(spec.origin).parent / "lib" / "libtorch_cuda.so").exists())
 
@@ -137,7 +137,7 @@ def _call(function: Callable[..., int], *arguments: object) -> None:
     """Call a driver function.
 
     Raises:
-        OSError: It answered with an error code.
+        OSError: It returned an error code.
     """
     if code := function(*arguments):
         raise OSError(f"error {code} from {getattr(function, '__name__', 'a call')}")

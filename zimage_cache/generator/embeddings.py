@@ -1,7 +1,7 @@
-"""What the text encoder made of earlier prompts: the same bits without asking it, or moving it onto the card.
+"""A cache of the text encoder's outputs for earlier prompts: the same bits without running the encoder.
 
-A prompt of 50 tokens is 256 KB of embeddings and, at 512x512, 3.5 % of a picture's work; the gain is the 8 GB
-of text encoder that need not come back to the card.
+A prompt of 50 tokens is 256 KB of embeddings and, at 512x512, 3.5 % of a picture's work. The main gain is that the
+8 GB of text encoder need not be moved back to the GPU.
 """
 
 from collections import OrderedDict
@@ -10,13 +10,13 @@ from typing import Final, NamedTuple
 import torch
 
 MAX_BYTES: Final = 128 * 2**20
-# So many texts of Turbo's size fill the bytes above. Those of a small model would go on arriving for hours, each a
-# small block of memory between the large ones of a picture, which then cannot be given back.
+# This many texts of Turbo's size fill the bytes above. A small model's embeddings are far smaller; without this bound
+# thousands of small blocks would fragment the heap, and memory between them could not be returned to the system.
 MAX_TEXTS: Final = 512
 
 
 class TextKey(NamedTuple):
-    """All that determines a text's embeddings within one model: its number format, the cut, the text."""
+    """All that determines a text's embeddings in one model: number format of the weights, longest sequence, text."""
 
     weights: str
     max_sequence_length: int
@@ -43,17 +43,17 @@ class Embeddings:
         return len(self._texts)
 
     def get(self, key: TextKey) -> torch.Tensor | None:
-        """Return what was put, in main memory, shape (tokens, width), or None."""
+        """Return the stored embeddings, in main memory, shape (tokens, width), or None."""
         found = self._texts.get(key)
         if found is not None:
             self._texts.move_to_end(key)
         return found
 
     def put(self, key: TextKey, embeddings: torch.Tensor) -> None:
-        """Keep a copy of *embeddings*, dropping what was not used for longest."""
+        """Keep a copy of *embeddings*, dropping the least recently used ones."""
         if key in self._texts or embeddings.nbytes > self._max_bytes:
             return
-        # A copy of its own: the encoder's answer may be a view into its whole padded output.
+        # A copy, because *embeddings* may be a view into the encoder's whole padded output.
         self._texts[key] = embeddings.to("cpu", copy=True)
         self.bytes += embeddings.nbytes
         while self.bytes > self._max_bytes or len(self._texts) > self._max_texts:

@@ -1,4 +1,4 @@
-"""What torch and diffusers fail with, in our own words: whose fault it is, and what stays of it in memory."""
+"""Translates exceptions of torch and diffusers into this program's errors, and frees the memory they hold."""
 
 import gc
 import logging
@@ -12,13 +12,13 @@ from zimage_cache.errors import DeviceFailed, GenerationFailed, GeneratorError, 
 from zimage_cache.generator.device import Device
 
 _log = logging.getLogger(__name__)
-# What runs out of memory without saying so by its type: main memory, CUDA's libraries, the driver.
+# Texts of out-of-memory errors without a type of their own: of main memory, CUDA's libraries and the driver.
 _FULL: Final = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 Failure = TypeVar("Failure", bound=GeneratorError)
 
 
 def drawing_failed(error: Exception, device: torch.device) -> GeneratorError:
-    """Translate what a picture ran into; of one that ran out of memory nothing stays on the device."""
+    """Translate an exception of drawing; after running out of memory, the picture's tensors are freed."""
     if _is_out_of_memory(error):
         _log.warning("out of memory: %s", first_line(error))
         message = "too little memory for this picture; try a smaller size, or guidance 0"
@@ -31,7 +31,7 @@ def drawing_failed(error: Exception, device: torch.device) -> GeneratorError:
 
 
 def loading_failed(error: Exception, folder: Path, device: Device) -> GeneratorError:
-    """Translate why the model in *folder* could not be brought onto *device*."""
+    """Translate an exception of loading the model in *folder* onto *device*."""
     if _is_out_of_memory(error):
         message = f"{device.name}: too little memory for this model; close what else uses it"
         return _without_frames(OutOfMemory(message), error)
@@ -48,7 +48,7 @@ def _device_failed(error: Exception) -> DeviceFailed:
 
 
 def _without_frames(failure: Failure, error: Exception) -> Failure:
-    """Name *error* as the cause, but let go of its frames: they hold the tensors there was no room for."""
+    """Set *error* as the cause without its traceback, whose frames would keep the tensors in memory."""
     error.__context__ = None
     failure.__cause__ = error.with_traceback(None)
     collect()
@@ -60,9 +60,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _is_broken(device: torch.device) -> bool:
-    """Ask the device to add: after an error that was the picture's own it still can, after one of its own it cannot.
+    """Run an addition on the device: it succeeds after an error of one picture, and fails on a broken device.
 
-    Not by the words of the error: they are many, and the same ones may stop one picture or the whole card.
+    The text of an error cannot decide this: the same text may mean either.
     """
     try:
         return int(torch.ones(2, device=device).sum()) != 2  # noqa: PLR2004 - one and one
@@ -73,14 +73,14 @@ def _is_broken(device: torch.device) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """Name an error's kind, and the first line of what it says."""
+    """Return an error's type and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def collect() -> None:
-    """Free what nobody refers to any more: pipelines hold themselves in circles, and torch keeps freed memory."""
+    """Free unreferenced memory: pipelines are in reference cycles, and torch caches freed GPU memory."""
     gc.collect()
-    with suppress(torch.AcceleratorError):  # a broken card refuses even this
+    with suppress(torch.AcceleratorError):  # raised by a broken GPU
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""A generator without a model: deterministic pictures after a wait, for tests, benchmarks and offline work."""
+"""A generator without a model: deterministic pictures after a delay, for tests, benchmarks and development."""
 
 import threading
 import time
@@ -32,13 +32,13 @@ class FakeGenerator:
 
     Args:
         seconds: How long one picture takes, spread evenly over its evaluations.
-        before_step: Called before each evaluation; raise in it, or block in it, to rehearse trouble.
-        identity_: Who it says it is.
-        draws_as: Who it says drew the picture, where that is somebody else (a retry under another plan). From the
-            first such picture on, `identities` names it first.
-        preview: What every step shows; None = no previews.
-        previews: How many previews were asked for.
-        recipes: Every recipe it was asked to draw, in order, also the failed ones.
+        before_step: Called before each evaluation; a test may raise or block in it.
+        identity_: The identity it reports.
+        draws_as: The identity of its pictures where it differs from `identity_`, as after a retry under another plan.
+            From the first such picture on, `identities` returns it first.
+        preview: The preview of every step; None = no previews.
+        previews: How many previews were made.
+        recipes: Every recipe that `generate` received, in order, failed ones included.
         busy: How many `generate` calls there are now.
         most_at_once: The highest number of simultaneous `generate` calls seen. More than one is a bug.
     """
@@ -105,7 +105,7 @@ class FakeGenerator:
 
 
 def _noise(recipe: Recipe, identity: GeneratorIdentity) -> Pixels:
-    """Draw smooth coloured noise of about a photograph's entropy, seeded by the recipe's key."""
+    """Return smooth coloured noise of about a photograph's entropy, seeded by the recipe's key."""
     rng = np.random.default_rng(int(fingerprint(recipe, identity), 16))
     coarse = rng.integers(0, 256, (recipe.height // 16, recipe.width // 16, 3))
     smooth = coarse.repeat(16, axis=0).repeat(16, axis=1)

@@ -1,7 +1,7 @@
-"""The way to the card: loading a `ZImagePipeline`, drawing with it, giving its memory back.
+"""Loads a `ZImagePipeline` onto a device, draws with it, and frees its memory.
 
-Importing this module imports torch, diffusers and transformers: 4 to 6 s. So `zimage` imports it only when it loads
-a model, in the worker's thread. Foreign errors are translated once, by `failures`, and leave as ours.
+Importing this module imports torch, diffusers and transformers, which takes 4 to 6 s. So `zimage` imports it only when
+it loads a model, in the worker's thread. Exceptions of these libraries are translated once, by `failures`.
 """
 
 import logging
@@ -24,19 +24,19 @@ from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError
 from zimage_cache.generator.device import Device
 from zimage_cache.generator.embeddings import Embeddings, TextKey
 from zimage_cache.generator.failures import collect, drawing_failed, first_line, loading_failed
-from zimage_cache.generator.plan import Offload, Plan, with_less_resident
+from zimage_cache.generator.plan import DevicePlan, Offload, with_less_resident
 from zimage_cache.generator.preview import Factors, factors_for, preview
 from zimage_cache.generator.protocol import Pixels, Step
 from zimage_cache.generator.samplers import scheduler_for, sigmas_of
-from zimage_cache.generator.thrift import Picture
+from zimage_cache.generator.thrift import DrawnPicture
 from zimage_cache.generator.tokens import count_tokens
 from zimage_cache.request import Recipe
 
 _log = logging.getLogger(__name__)
 _TILE: Final = 512  # pixels: a quarter of the memory of a whole 1024x1024 decode, and seams the blending hides
-# Warns at each call that the function is experimental: the pinned version of diffusers makes that ours to check.
+# Warns at each call that the function is experimental; the version of diffusers is pinned, and tests cover its use.
 _ATTENTION_LOG: Final = "diffusers.models.modeling_utils"
-# What diffusers' group offloading leaves on a model's blocks; there is no public way to take it off again.
+# Attributes that diffusers' group offloading sets on a model's blocks; it has no public function to remove them.
 _GROUP_HOOKS: Final = ("group_offloading", "layer_execution_tracker", "lazy_prefetch_group_offloading")
 
 
@@ -63,10 +63,10 @@ class LoadedPipeline:
     Args:
         folder: A complete model.
         device: Where the weights go.
-        plan: In which number format, and what stays on the device. Where the weights do not fit, less of them does:
-            `plan` then says how it came out, with the same `precision`.
+        plan: The number format, and which weights stay on the device. Where the weights do not fit, fewer stay there:
+            the attribute `plan` is then the plan in use, with the same `precision`.
         engine: How the transformer is computed.
-        embeddings: Remembers what the text encoder of *folder* answers; may outlive this pipeline.
+        embeddings: Cache of the outputs of *folder*'s text encoder; may outlive this pipeline.
 
     Raises:
         ModelCorrupt: diffusers cannot make a pipeline of these files.
@@ -79,7 +79,7 @@ class LoadedPipeline:
         self,
         folder: Path,
         device: Device,
-        plan: Plan,
+        plan: DevicePlan,
         engine: Engine = DEFAULT_ENGINE,
         *,
         embeddings: Embeddings | None = None,
@@ -94,7 +94,7 @@ class LoadedPipeline:
         except Exception as error:  # noqa: BLE001 - translated, and raised below
             failure = loading_failed(error, folder, device)
         if failure is not None:
-            vars(self).clear()  # the error's frames know this object: it must not keep half-loaded weights
+            vars(self).clear()  # the error's frames refer to this object, which must not keep half-loaded weights
             collect()
             raise failure
         _set_engine(self._pipeline.transformer, engine)
@@ -104,18 +104,18 @@ class LoadedPipeline:
         recipe: Recipe,
         on_step: Callable[[Step], None],
         cancelled: Callable[[], bool],
-        plan: Plan | None = None,
-    ) -> Picture:
-        """Draw one picture under *plan* (None: the one it was loaded with), moving weights if need be.
+        plan: DevicePlan | None = None,
+    ) -> DrawnPicture:
+        """Draw one picture under *plan* (None: the one it was loaded with), moving weights where the plan needs it.
 
-        Every picture gets a scheduler and a noise source of its own, and noise is always drawn on the CPU: whatever
-        was drawn, cancelled or failed before leaves no trace, and a seed means the same noise on every device.
-        *plan* has the number format of the weights as they were loaded.
+        Every picture gets its own scheduler and noise source, and noise is always drawn on the CPU: earlier pictures,
+        also cancelled and failed ones, have no effect, and a seed gives the same noise on every device. *plan* must
+        have the number format of the weights as they were loaded.
 
         Raises:
-            Cancelled: *cancelled* said yes before an evaluation.
-            DeviceFailed: The device is broken: this object is of no use any more.
-            GeneratorError: Anything else; what *on_step* raised is the cause.
+            Cancelled: *cancelled* returned true before an evaluation.
+            DeviceFailed: The device is broken; this object cannot draw any more.
+            GeneratorError: Anything else; an exception of *on_step* is the cause.
         """
         watch = _Watch(recipe.evaluations, on_step, cancelled, self._wait, self._factors)
         try:
@@ -124,11 +124,11 @@ class LoadedPipeline:
             raise
         except Exception as error:  # noqa: BLE001 - translated, and raised below
             failure = drawing_failed(error, self._device)
-        # Here, and by no context manager: `contextlib` would keep the error's frames, hence the picture's tensors.
+        # Translated here, not in a context manager: `contextlib` would keep the error's frames and so its tensors.
         raise failure
 
     def warnings(self, recipe: Recipe) -> tuple[str, ...]:
-        """Say what the model will not read: the pipeline cuts long texts in silence."""
+        """Return warnings about texts that are too long: the pipeline truncates them without an error."""
         texts = {"prompt": recipe.prompt, "negative_prompt": recipe.negative_prompt}
         room = recipe.max_sequence_length
         return tuple(
@@ -142,15 +142,15 @@ class LoadedPipeline:
         return count_tokens(self._pipeline.tokenizer, text)
 
     def unload(self) -> None:
-        """Give the memory back; this object is of no use afterwards."""
+        """Free the memory; this object cannot draw any more."""
         _ungroup(self._pipeline.transformer)
         _ungroup(self._reader.text_encoder)
         del self._pipeline, self._reader
         collect()
 
-    def _load(self, folder: Path, device: Device, plan: Plan) -> None:
+    def _load(self, folder: Path, device: Device, plan: DevicePlan) -> None:
         self._pipeline = _read(folder, plan)
-        # Of its own, so that the pipeline below never looks for a text encoder, nor for where it is.
+        # Embeddings are computed here, so that the pipeline below uses no text encoder, wherever its weights are.
         self._reader = ZImagePipeline(
             scheduler=self._pipeline.scheduler,
             vae=None,
@@ -162,8 +162,8 @@ class LoadedPipeline:
         self._factors = factors_for(self._pipeline.vae.config)
         self.plan = self._settle(plan, device)
 
-    @torch.no_grad()  # not inference_mode: weights move in here, and would be inference tensors ever after
-    def _draw(self, recipe: Recipe, watch: "_Watch", plan: Plan) -> Picture:
+    @torch.no_grad()  # not inference_mode: weights moved inside it would stay inference tensors
+    def _draw(self, recipe: Recipe, watch: "_Watch", plan: DevicePlan) -> DrawnPicture:
         watch.ask()
         self._place(plan)
         self._wait()
@@ -173,10 +173,10 @@ class LoadedPipeline:
         watch.begin()
         latents = self._denoise(recipe, embeddings, watch)
         pixels, drawn = self._decode(latents, plan)
-        return Picture(pixels, time.perf_counter() - started, drawn)
+        return DrawnPicture(pixels, time.perf_counter() - started, drawn)
 
-    def _settle(self, plan: Plan, device: Device) -> Plan:
-        """Put the weights in their places; where they do not fit, keep less of them there, but the same pixels."""
+    def _settle(self, plan: DevicePlan, device: Device) -> DevicePlan:
+        """Move the weights as planned; where they do not fit, use the next plan with fewer of them on the device."""
         self.plan = replace(plan, offload=Offload.NONE, vae_tiling=False)
         while True:
             try:
@@ -193,8 +193,8 @@ class LoadedPipeline:
             )
             plan = thrifty
 
-    def _place(self, plan: Plan) -> None:
-        """Lay the weights out as *plan* says, if they are not."""
+    def _place(self, plan: DevicePlan) -> None:
+        """Move the weights to where *plan* puts them, unless they are there."""
         vae = self._pipeline.vae.to(self._device)
         vae.use_tiling = plan.vae_tiling
         vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // self._pipeline.vae_scale_factor
@@ -211,7 +211,7 @@ class LoadedPipeline:
         self.plan = plan
 
     def _bring(self, wanted: torch.nn.Module) -> None:
-        """Have *wanted*, text encoder or transformer, on the device; where they take turns, the other one leaves."""
+        """Move *wanted*, text encoder or transformer, to the device; under `model` offload, move the other one away."""
         if self.plan.offload is Offload.MODEL:
             for model in (self._reader.text_encoder, self._pipeline.transformer):
                 if model is not wanted:
@@ -219,12 +219,12 @@ class LoadedPipeline:
             wanted.to(self._device)
 
     def _embed(self, text: str, max_sequence_length: int) -> torch.Tensor:
-        """Return what the text encoder makes of *text*, shape (tokens, width), asking it only if nobody did before."""
+        """Return the text encoder's output for *text*, shape (tokens, width), from the cache where it is there."""
         key = TextKey(self.plan.weights, max_sequence_length, text)
         found = self._embeddings.get(key)
         if found is None:
             self._bring(self._reader.text_encoder)
-            # A string, never a list: the pipeline writes its chat template into lists it is given.
+            # A string, not a list: the pipeline modifies lists in place.
             [found], _ = self._reader.encode_prompt(
                 text, self._device, do_classifier_free_guidance=False, max_sequence_length=max_sequence_length
             )
@@ -250,8 +250,8 @@ class LoadedPipeline:
         ).images
         return latents
 
-    def _decode(self, latents: torch.Tensor, plan: Plan) -> tuple[Pixels, Plan]:
-        """Decode; where the number format overflows, once more in float32. Returns the plan that really did it."""
+    def _decode(self, latents: torch.Tensor, plan: DevicePlan) -> tuple[Pixels, DevicePlan]:
+        """Decode; where the number format overflows, again in float32. Returns the plan that was used."""
         image = self._decoded(latents)
         if not torch.isfinite(image).all() and plan.dtype != "float32":
             _log.warning("decoder overflowed as %s; decoding once more in float32", plan.dtype)
@@ -260,19 +260,19 @@ class LoadedPipeline:
                 vae.float()
                 image = self._decoded(latents)
             finally:
-                vae.to(getattr(torch, plan.dtype))  # back to the same bits: float32 holds each of them exactly
+                vae.to(getattr(torch, plan.dtype))  # gives the same bits as before: float32 holds them exactly
             plan = replace(plan, vae_float32=True)
         return _to_pixels(image), plan
 
     def _decoded(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return what the decoder draws, shape (3, height, width), about -1..1."""
+        """Return the decoder's output, shape (3, height, width), values about -1..1."""
         vae = self._pipeline.vae
         scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
         image: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
         return image[0]
 
     def _wait(self) -> None:
-        """Wait until the device has done what it was asked: Python runs far ahead of a CUDA device."""
+        """Wait until the device has finished its queued work: CUDA calls return before that."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
@@ -280,8 +280,8 @@ class LoadedPipeline:
 class _Watch:
     """The pipeline's step callback: reports, checks, and stops by raising.
 
-    Not by the pipeline's `_interrupt`, which would go on to decode and return a half-done picture. Each report
-    waits for the device first: otherwise all steps would be reported, and past stopping, while the first is computed.
+    It does not set the pipeline's `_interrupt`, which would decode and return an unfinished picture. Each report waits
+    for the device first: otherwise all steps would be reported while the first one is computed.
     """
 
     def __init__(
@@ -313,11 +313,11 @@ class _Watch:
             self.ask()
         elif not torch.isfinite(tensors["latents"]).all():
             raise GenerationFailed("the model computed numbers that are not finite; try another precision or seed")
-        # Only what is the pipeline's to take back.
+        # Only the tensors that the pipeline reads back from a callback.
         return {"latents": tensors["latents"]}
 
     def ask(self) -> None:
-        """Stop here if nobody waits any more."""
+        """Raise `Cancelled` if the picture is no longer wanted."""
         if self._cancelled():
             raise Cancelled("stopped: nobody waits for this picture any more")
 
@@ -326,13 +326,13 @@ def _preview(sigma: torch.Tensor, tensors: dict[str, torch.Tensor], factors: Fac
     return preview((tensors["latents"] - sigma.item() * tensors["noise_pred"])[0].float(), factors)
 
 
-def _read(folder: Path, plan: Plan) -> ZImagePipeline:
+def _read(folder: Path, plan: DevicePlan) -> ZImagePipeline:
     pipeline = ZImagePipeline.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=getattr(torch, plan.dtype)
     )
     pipeline.set_progress_bar_config(disable=True)
     if plan.int8:
-        # Here alone: an optional extra.
+        # Imported here because it is an optional dependency.
         from torchao.quantization import Int8WeightOnlyConfig, quantize_  # noqa: PLC0415
 
         for model in (pipeline.transformer, pipeline.text_encoder):
@@ -341,10 +341,10 @@ def _read(folder: Path, plan: Plan) -> ZImagePipeline:
 
 
 def _set_engine(transformer: Any, engine: Engine) -> None:  # noqa: ANN401 - diffusers ships no types
-    """Set the attention of this pipeline, also the default one, and compile its blocks where asked for.
+    """Set the attention backend of this pipeline explicitly, also the default one, and compile its blocks on request.
 
-    A transformer without a backend of its own follows a default that is one for the whole process: the variable
-    `DIFFUSERS_ATTN_BACKEND`, or whatever `set_attention_backend` was last called with, on any model.
+    A transformer without an explicit backend follows a default of the whole process: the environment variable
+    `DIFFUSERS_ATTN_BACKEND`, or the last call of `set_attention_backend` on any model.
     """
     backend = "native" if engine.attention == "auto" else engine.attention
     try:
@@ -354,7 +354,7 @@ def _set_engine(transformer: Any, engine: Engine) -> None:  # noqa: ANN401 - dif
         reason = f"{backend!r} cannot be used here ({first_line(error)})"
         raise GeneratorError(f"attention: {reason}; install what it needs, or start with --attention auto") from error
     if engine.compiled:
-        # Not `fullgraph=True`: group offloading, perhaps begun later, puts calls between the blocks' layers.
+        # Not `fullgraph=True`: group offloading, which a later plan may use, adds calls between the blocks' layers.
         transformer.compile_repeated_blocks()
 
 
@@ -370,7 +370,7 @@ def _without_warnings(name: str) -> Iterator[None]:
 
 
 def _group(model: torch.nn.Module, device: torch.device) -> None:
-    """Leave *model* in main memory and bring each of its layers when its turn comes, the next one meanwhile."""
+    """Leave *model* in main memory and copy each layer to the device before it runs, overlapping with computation."""
     streams = {"use_stream": True, "record_stream": True} if device.type == "cuda" else {}
     apply_group_offloading(model, onload_device=device, offload_type="leaf_level", **streams)
 

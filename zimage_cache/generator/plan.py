@@ -1,6 +1,6 @@
-"""How a model is laid on a device: number format, what stays on the card, how the picture is decoded.
+"""How a model is placed on a device: number format, what stays in GPU memory, how the picture is decoded.
 
-Imports no torch: plans are made at start-up, before anything slow, from total memory and compute capability alone.
+Imports no torch: plans are made early at start-up, from total memory and compute capability alone.
 """
 
 import importlib.util
@@ -16,15 +16,15 @@ RESIDENT_BYTES: Final = 24_000_000_000  # 20.5 GB of bfloat16 weights and the ac
 SWAPPED_BYTES: Final = 15_000_000_000  # the transformer alone, 12.3 GB, and activations
 STREAMED_BYTES: Final = 12_000_000_000  # below it, weights are halved to int8
 QUANTISED_BYTES: Final = 8_000_000_000  # the int8 transformer, 6.2 GB, and activations
-SMALL_MODEL_BYTES: Final = 1_000_000_000  # a model below this fits every card
-_BFLOAT16_SINCE: Final = (8, 0)  # Ampere; older cards only emulate it
+SMALL_MODEL_BYTES: Final = 1_000_000_000  # a model below this fits every GPU
+_BFLOAT16_SINCE: Final = (8, 0)  # Ampere; older GPUs only emulate it
 
 
 class Offload(StrEnum):
-    """What waits in main memory: changes the time a picture takes, never its pixels.
+    """Which weights stay in main memory: changes the time a picture takes, never its pixels.
 
-    `none`: nothing. `model`: the text encoder while the transformer works, and the other way round; nothing moves
-    for a prompt whose embeddings are known. `group`: every block of both comes when its turn comes.
+    `none`: no weights. `model`: the text encoder while the transformer runs, and the reverse; nothing moves for a
+    prompt whose embeddings are cached. `group`: all blocks of both; each is copied to the device when it runs.
     """
 
     NONE = "none"
@@ -36,7 +36,7 @@ OFFLOADS: Final = ("auto", *Offload)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DevicePlan:
     """One way of running a model; `dtype` is torch's name of it, `reason` says why this plan was made.
 
     `int8` stores the weights of transformer and text encoder in 8 bits, `vae_tiling` decodes in tiles,
@@ -64,13 +64,13 @@ class Plan:
 
 def make_plan(
     device: Device, precision: str = "auto", offload: str = "auto", weights_bytes: int = 20_500_000_000
-) -> Plan:
+) -> DevicePlan:
     """Choose for *device* by its total memory and capability, so that the choice is the same at every start.
 
     Args:
         device: Where the model is to run.
-        precision: What the operator insists on; "int8" means 8-bit weights around the card's own format.
-        offload: Likewise; "group" keeps the weights as they are on any card, because any card holds one block.
+        precision: A setting of the operator, or "auto"; "int8" means 8-bit weights and the GPU's own format otherwise.
+        offload: Likewise; "group" never quantises the weights, because every GPU has room for one block.
         weights_bytes: All weights of the model in bfloat16.
 
     Raises:
@@ -81,7 +81,7 @@ def make_plan(
     if device.total_bytes is None:
         return _cpu_plan(device, precision, offload)
     small = weights_bytes < SMALL_MODEL_BYTES
-    base = Plan(_card_dtype(device), reason="a small model") if small else _card_plan(device, device.total_bytes)
+    base = DevicePlan(_card_dtype(device), reason="a small model") if small else _card_plan(device, device.total_bytes)
     if offload != "auto":
         asked = Offload(offload)
         int8 = base.int8 and asked is not Offload.GROUP
@@ -92,11 +92,11 @@ def make_plan(
     return base
 
 
-def thriftier(plan: Plan, device: Device) -> Plan | None:
+def thriftier(plan: DevicePlan, device: Device) -> DevicePlan | None:
     """Return the plan to try where *plan* ran out of memory while drawing; None when there is no thriftier one.
 
-    Each rung frees much at once, because a picture is tried again only once: decoding takes the most memory of all,
-    so it is tiled on every rung. The weights keep their format: another one would have to be read from disk.
+    Each step frees much memory, because a picture is tried again only once. Decoding takes the most memory, so every
+    thriftier plan decodes in tiles. The weights keep their format: another one would have to be read from disk.
     """
     if device.total_bytes is None:
         return None if plan.vae_tiling else replace(plan, vae_tiling=True)
@@ -106,17 +106,17 @@ def thriftier(plan: Plan, device: Device) -> Plan | None:
     return replace(plan, offload=offload, vae_tiling=True)
 
 
-def with_less_resident(plan: Plan) -> Plan | None:
-    """Return the plan to try where *plan*'s weights do not go onto the card: the same pixels, less of it there."""
+def with_less_resident(plan: DevicePlan) -> DevicePlan | None:
+    """Return the plan to try where *plan*'s weights do not fit in GPU memory: same pixels, fewer weights resident."""
     rungs = list(Offload)
     place = rungs.index(plan.offload) + 1
     return replace(plan, offload=rungs[place]) if place < len(rungs) else None
 
 
-def _cpu_plan(device: Device, precision: str, offload: str) -> Plan:
+def _cpu_plan(device: Device, precision: str, offload: str) -> DevicePlan:
     if offload not in {"auto", Offload.NONE}:
         raise SettingsError(f"offload: {offload} needs a card to keep free, and {device.name} is none; use auto")
-    plan = Plan("float32", reason="float32 and everything in main memory: there is no card")
+    plan = DevicePlan("float32", reason="float32 and everything in main memory: there is no card")
     if precision == "auto":
         return plan
     plan = replace(_with_precision(plan, precision), reason=f"--precision {precision} was asked for")
@@ -124,26 +124,28 @@ def _cpu_plan(device: Device, precision: str, offload: str) -> Plan:
     return plan
 
 
-def _card_plan(device: Device, total: int) -> Plan:
+def _card_plan(device: Device, total: int) -> DevicePlan:
     dtype = _card_dtype(device)
     size = f"{total / 1e9:.1f} GB"
     if total >= RESIDENT_BYTES:
-        return Plan(dtype, reason=f"{size}: everything fits on the card")
+        return DevicePlan(dtype, reason=f"{size}: everything fits on the card")
     if total >= SWAPPED_BYTES:
         reason = f"{size}: text encoder and transformer take turns on the card"
-        return Plan(dtype, Offload.MODEL, reason=reason)
+        return DevicePlan(dtype, Offload.MODEL, reason=reason)
     if total >= STREAMED_BYTES:
-        return Plan(dtype, Offload.GROUP, reason=f"{size}: the transformer does not fit, its blocks come one by one")
+        return DevicePlan(
+            dtype, Offload.GROUP, reason=f"{size}: the transformer does not fit, its blocks come one by one"
+        )
     offload = Offload.MODEL if total >= QUANTISED_BYTES else Offload.GROUP
     reason = f"{size}: weights in 8 bits, decoding in tiles, the rest waits in main memory"
-    return Plan(dtype, offload, int8=True, vae_tiling=True, reason=reason)
+    return DevicePlan(dtype, offload, int8=True, vae_tiling=True, reason=reason)
 
 
 def _card_dtype(device: Device) -> str:
     return "bfloat16" if (device.capability or (0, 0)) >= _BFLOAT16_SINCE else "float16"
 
 
-def _with_precision(plan: Plan, precision: str) -> Plan:
+def _with_precision(plan: DevicePlan, precision: str) -> DevicePlan:
     if precision == "int8":
         return replace(plan, int8=True)
     return replace(plan, dtype=precision, int8=False)
@@ -154,7 +156,7 @@ def _require(name: str, value: str, offered: tuple[str, ...]) -> None:
         raise SettingsError(f"{name}: should be one of {', '.join(offered)}, got {value!r}")
 
 
-def _require_torchao(plan: Plan, device: Device) -> None:
+def _require_torchao(plan: DevicePlan, device: Device) -> None:
     if plan.int8 and importlib.util.find_spec("torchao") is None:
         raise SettingsError(
             f"precision: int8 weights ({device.name}, {plan.reason}) need torchao, which is not installed; "

@@ -1,4 +1,4 @@
-"""What a half-drawn picture looks like, for 0.1 ms a step: a linear map from latents to colours.
+"""Previews of unfinished pictures, in 0.1 ms per step: a linear map from latents to colours.
 
 Raw latents look like noise until the end; the model's estimate of the clean picture, `latents - sigma * noise_pred`,
 shows it from the first evaluation on. Decoding that with the VAE would cost a tenth of a picture each time.
@@ -69,17 +69,17 @@ DEMO: Final = Factors(
     ),
     bias=(0.1256, -0.0450, -0.1486),
 )
-# By the decoder's widths: the configurations name no VAE, but every size of it has its own.
+# Keyed by the decoder's channel widths, which identify the VAE; its configuration holds no name.
 _KNOWN: Final = {(128, 256, 512, 512): FLUX, (16, 32, 48, 64): DEMO}
 
 
 def factors_for(vae_config: Any) -> Factors | None:  # noqa: ANN401 - diffusers' configurations have no type
-    """Return the factors for a VAE, or None for one nobody fitted: then there is no preview."""
+    """Return the factors of a VAE; None for an unknown one, which has no previews."""
     return _KNOWN.get(tuple(vae_config.block_out_channels))
 
 
 def preview(clean: torch.Tensor, factors: Factors) -> bytes:
-    """Draw an estimate of the clean latents as a small JPEG, an eighth of the picture's size, at most `MAX_SIDE`.
+    """Encode an estimate of the clean latents as a JPEG of an eighth of the picture's size, at most `MAX_SIDE`.
 
     Args:
         clean: Estimated clean latents, shape (16, height / 8, width / 8), on any device.
@@ -91,6 +91,6 @@ def preview(clean: torch.Tensor, factors: Factors) -> bytes:
     image = Image.fromarray(levels)
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
-    # Whole colours (no subsampling): the demo's previews are 16 pixels wide.
+    # No chroma subsampling: the demo model's previews are only 16 pixels wide.
     image.save(file, "JPEG", quality=_QUALITY, subsampling=0)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""The seam to whatever draws pictures. Knows nothing of torch, the cache, queues or the web."""
+"""`ImageGenerator`, the interface of every implementation that draws pictures; independent of torch, cache and web."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Status(StrEnum):
-    """How a generator is: `sleeping` wakes by itself when asked, `error` needs a person."""
+    """State of a generator: `sleeping` loads by itself at the next request, `error` needs the operator."""
 
     LOADING = "loading"
     HEALTHY = "healthy"
@@ -25,10 +25,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GeneratorState:
-    """One moment of a generator's life, for `/health` and the page.
+    """A snapshot of a generator's state, for `/health` and the page.
 
-    `phase` says what a loading generator does ("checking files", "loading weights", "warming up"), `share` how
-    much of it is done in 0..1 where that is known, `detail` what went wrong and what to do.
+    `phase` is what a loading generator does ("checking files", "loading weights", "warming up"), `share` the part of it
+    that is done, 0..1, where known; `detail` states an error and its remedy.
     """
 
     status: Status
@@ -40,10 +40,10 @@ class GeneratorState:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """So many of so many transformer evaluations are finished; 0: the prompt is encoded and the first one begins.
+    """How many transformer evaluations of how many are finished; 0: the prompt is encoded and the first one begins.
 
-    After the last one the picture is decoded. `preview` makes a small JPEG, at most 256 pixels wide and high, of
-    what the picture looks like now; call it inside `on_step` only, and only if somebody watches. None: there is none.
+    After the last one the picture is decoded. `preview` makes a JPEG, at most 256 pixels wide and high, of the
+    unfinished picture; call it inside `on_step` only, and only if the preview is shown. None: no preview is available.
     """
 
     evaluation: int
@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """One finished picture: RGB, shape (height, width, 3), uint8; who really drew it, and how long that took."""
+    """A finished picture: RGB, shape (height, width, 3), uint8; the identity that drew it, and the seconds it took."""
 
     pixels: Pixels
     identity: GeneratorIdentity
@@ -66,54 +66,54 @@ class ImageGenerator(Protocol):
 
     @property
     def profile(self) -> ModelProfile:
-        """What this generator offers; known at once."""
+        """What this generator offers; available at once."""
 
     @property
     def state(self) -> GeneratorState:
-        """How it is now; from any thread, never blocking."""
+        """The current state; from any thread, never blocks."""
 
     def identity(self) -> GeneratorIdentity:
-        """Tell who draws, without loading weights; from any thread.
+        """Return the identity, without loading weights; from any thread.
 
         The first call may block while the model's files are hashed; later calls return at once.
 
         Raises:
             ModelMissing: There is no model on disk yet, hence no identity.
-            ModelCorrupt: The model's folder is not whole.
+            ModelCorrupt: The model's folder is incomplete or damaged.
         """
 
     def identities(self, recipe: Recipe) -> tuple[GeneratorIdentity, ...]:
-        """Tell under which identities *recipe*'s picture may be stored, the one that would draw it now first.
+        """Return the identities under which *recipe*'s picture may be stored, the one that would draw it now first.
 
-        More than one once a picture of its size ran out of memory, or overflowed, and was drawn another way. From
-        any thread; call `identity` before.
+        There are several once a picture of its size ran out of memory or overflowed and was drawn under another plan.
+        From any thread; call `identity` before.
         """
 
     def count_tokens(self, text: str) -> int | None:
-        """Count the tokens the model makes of *text*, its template included; more than its limit are not read.
+        """Count the model's tokens of *text*, its chat template included; tokens beyond its limit have no effect.
 
-        None where that cannot be told: the model is not on disk, or its tokenizer cannot be read. From any thread,
-        without the weights; the first call, and one while the model loads, may block for seconds.
+        None where the model is not on disk or its tokenizer cannot be read. From any thread, without the weights; the
+        first call, and one while the model loads, may block for seconds.
         """
 
     def load(self) -> None:
-        """Bring the weights onto the device; nothing to do when they are there.
+        """Load the weights onto the device, unless they are there.
 
         Raises:
-            GeneratorError: Also shown as the state, with its remedy.
+            GeneratorError: Also in `state`, with its remedy.
         """
 
     def unload(self) -> None:
-        """Give the memory back; the state becomes sleeping."""
+        """Free the memory; the state becomes sleeping."""
 
     def generate(self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]) -> Drawing:
-        """Draw *recipe*, loading first if need be.
+        """Draw *recipe*, loading the weights first where they are not loaded.
 
-        *on_step* is told when the prompt is encoded and of each finished evaluation, and again from 0 when the
-        picture is tried once more because memory ran out; *cancelled* is asked between evaluations.
+        *on_step* is called when the prompt is encoded and after each evaluation, and again from 0 when the picture is
+        retried because memory ran out; *cancelled* is called between evaluations.
 
         Raises:
-            Cancelled: *cancelled* answered yes; the next call is not affected.
-            OutOfMemory: Also under the next thriftier plan; says what would fit.
+            Cancelled: *cancelled* returned true; the next call is not affected.
+            OutOfMemory: Also under the next thriftier plan; the message names what would fit.
             GeneratorError: Anything else; the next call is not affected either.
         """

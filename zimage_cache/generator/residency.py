@@ -1,4 +1,4 @@
-"""Which models are in memory: at most so many, one pipeline a card, and none that nobody has asked for a long time."""
+"""Limits which models are in memory: a maximum number, and none that has been idle for longer than a set time."""
 
 import logging
 import threading
@@ -15,8 +15,8 @@ from zimage_cache.request import ModelProfile, Recipe
 
 _log = logging.getLogger(__name__)
 _LONGEST_NAP: Final = 60.0
-# A model keeps its place for this long while another waits for it: taking turns picture by picture would load
-# 20 GB for each of them.
+# A loaded model keeps its place for this long while another one waits: alternating after every picture would load
+# 20 GB each time.
 PATIENCE_SECONDS: Final = 60.0
 
 
@@ -25,20 +25,20 @@ def _nothing() -> None:
 
 
 class Residency:
-    """The memory that all generators of this process share.
+    """The memory shared by all generators of this process, as a number of places for models.
 
-    A model that works holds a place; when all are taken, the one used longest ago leaves, once it is at rest. A model
-    that draws is never taken from under its picture: whoever needs the place waits.
+    A model that loads or draws holds a place; when all are taken, the least recently used idle model is unloaded. A
+    model that draws is never unloaded: work that needs its place waits.
 
-    A model on several cards holds one place, because each card has room for so many models, and is one thing: it is at
-    rest when no card of it works, it was used when any card was, and it leaves all its cards at once. Each card draws
-    or loads one thing at a time, beside the others. A card that failed keeps no model awake: its tries to load again
-    are no use.
+    A model on several devices holds one place, because the limit applies to each device. It is idle when none of its
+    devices works, it counts as used when any device was used, and it is unloaded from all its devices at once. Each
+    device draws or loads one thing at a time, independently of the others. Attempts to load on a device that has failed
+    do not count as use.
 
     Args:
         max_models: Places; 0 = no limit.
-        idle_seconds: Rest after which a model leaves by itself; it wakes when asked. 0 = never.
-        clock: Seconds that only ever go forward: the wall clock may be set back.
+        idle_seconds: Idle time after which a model is unloaded; the next request loads it again. 0 = never.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Residency:
         self._max = max_models
         self._idle = idle_seconds
         self._clock = clock
-        self._changed = threading.Condition()  # guards all below; unloading happens under it, loading never
-        self._used: OrderedDict[_Model, float] = OrderedDict()  # who holds a place, used longest ago first
+        self._changed = threading.Condition()  # guards all below; models are unloaded while it is held, never loaded
+        self._used: OrderedDict[_ModelOnDevices, float] = OrderedDict()  # models with a place, least recent first
         self._busy: set[Resident] = set()
-        self._waiting: list[_Ticket] = []
-        self._leaving: list[_Model] = []
+        self._waiting: list[_PlaceRequest] = []
+        self._leaving: list[_ModelOnDevices] = []
         self._residents: list[Resident] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._watch, name="residency", daemon=True)
@@ -63,26 +63,26 @@ class Residency:
         *,
         beside: "Resident | None" = None,
     ) -> "Resident":
-        """Put *generator* under this rule.
+        """Return *generator* with its memory governed by this object.
 
         Args:
-            generator: One card's.
-            interrupt: Stops what its `load` waits for.
-            beside: The same model on another card; None = a model of its own.
+            generator: The generator of one device.
+            interrupt: Stops a download that its `load` waits for.
+            beside: The same model on another device; None = another model.
         """
-        model = _Model() if beside is None else beside.model
+        model = _ModelOnDevices() if beside is None else beside.model
         resident = Resident(self, generator, interrupt, model)
-        model.cards.append(resident)
+        model.residents.append(resident)
         self._residents.append(resident)
         return resident
 
     def start(self) -> None:
-        """Watch for models at rest, if they are to leave by themselves."""
+        """Start the thread that unloads idle models, if there is a limit to idle time."""
         if self._idle:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching, and every download that a load waits for; models stay as they are."""
+        """Stop that thread, and every download that a load waits for; models stay loaded."""
         for resident in self._residents:
             resident.interrupt()
         with self._changed:
@@ -92,7 +92,7 @@ class Residency:
             self._thread.join()
 
     def sweep(self) -> float:
-        """Unload every model that has rested long enough; returns the seconds until the next one will have."""
+        """Unload every model that has been idle for long enough; returns the seconds until the next check."""
         with self._changed:
             now, wait = self._clock(), _LONGEST_NAP
             for model, used in list(self._used.items()):
@@ -106,20 +106,20 @@ class Residency:
 
     @property
     def waiting(self) -> int:
-        """How many wait now: for a place, or for a model to come to rest so that it can be unloaded."""
+        """How many calls wait now: for a place, or for a model to become idle so that it can be unloaded."""
         with self._changed:
             return len(self._waiting) + len(self._leaving)
 
     @contextmanager
     def place(self, resident: "Resident") -> Iterator[None]:
-        """Hold a place for the model, and the card itself, for one piece of work; waits until both can be had."""
+        """Hold a place for the model, and its device, while one load or picture runs; waits until both are free."""
         with self._changed:
-            ticket = _Ticket(resident, self._clock())
-            self._waiting.append(ticket)
+            request = _PlaceRequest(resident, self._clock())
+            self._waiting.append(request)
             try:
-                self._changed.wait_for(lambda: self._admits(ticket))
+                self._changed.wait_for(lambda: self._admits(request))
             finally:
-                self._waiting.remove(ticket)
+                self._waiting.remove(request)
             self._busy.add(resident)
             self._used.setdefault(resident.model, self._clock())
         try:
@@ -128,10 +128,10 @@ class Residency:
             with self._changed:
                 self._rest(resident)
 
-    def clear(self, model: "_Model") -> None:
-        """Wait until *model* is at rest, and unload it."""
+    def clear(self, model: "_ModelOnDevices") -> None:
+        """Wait until *model* is idle, and unload it."""
         with self._changed:
-            # Its cards take up nothing new meanwhile: with several of them there may never be a moment without work.
+            # Its devices start no new work meanwhile: with several of them the model might otherwise never be idle.
             self._leaving.append(model)
             try:
                 self._changed.wait_for(lambda: not self._works(model))
@@ -140,14 +140,14 @@ class Residency:
                 self._leaving.remove(model)
                 self._changed.notify_all()
 
-    def _works(self, model: "_Model") -> bool:
-        return not self._busy.isdisjoint(model.cards)
+    def _works(self, model: "_ModelOnDevices") -> bool:
+        return not self._busy.isdisjoint(model.residents)
 
-    def _admits(self, ticket: "_Ticket") -> bool:
-        """Decide on one who waits; makes room, if that is all it takes."""
-        model = ticket.resident.model
-        earlier = [other for other in self._waiting[: self._waiting.index(ticket)] if other.model not in self._used]
-        if ticket.resident in self._busy or model in self._leaving:
+    def _admits(self, request: "_PlaceRequest") -> bool:
+        """Return whether a waiting request may start; unloads an idle model where only a place is missing."""
+        model = request.resident.model
+        earlier = [other for other in self._waiting[: self._waiting.index(request)] if other.model not in self._used]
+        if request.resident in self._busy or model in self._leaving:
             return False
         if model in self._used:
             return all(self._clock() - other.since < PATIENCE_SECONDS for other in earlier)
@@ -161,7 +161,7 @@ class Residency:
         return True
 
     def _rest(self, resident: "Resident") -> None:
-        """Bring the books up to date after a piece of work: a load that failed holds no place."""
+        """Record the end of a load or picture: a model whose load failed holds no place."""
         self._busy.discard(resident)
         model = resident.model
         if resident.state.status is Status.HEALTHY:
@@ -171,11 +171,11 @@ class Residency:
             self._used.pop(model, None)
         self._changed.notify_all()
 
-    def _unload(self, model: "_Model") -> None:
-        for resident in model.cards:
+    def _unload(self, model: "_ModelOnDevices") -> None:
+        for resident in model.residents:
             try:
                 resident.generator.unload()
-            except Exception:  # noqa: BLE001 - a broken card must not keep the others' memory
+            except Exception:  # noqa: BLE001 - a broken device must not keep the memory of the others
                 _log.exception("unload_failed model=%s device=%s", model.name, resident.state.device)
         self._used.pop(model, None)
 
@@ -190,13 +190,13 @@ class Residency:
 
 
 class Resident:
-    """An `ImageGenerator` whose memory is lent to it; made by `Residency.add`. Safe from any thread.
+    """An `ImageGenerator` that holds a place while it loads or draws; made by `Residency.add`. Safe from any thread.
 
-    Concurrent asks share one load: they take turns, and whoever comes second finds the model there.
+    Concurrent calls share one load: they run one after the other, and the second one finds the model loaded.
     """
 
     def __init__(
-        self, residency: Residency, generator: ImageGenerator, interrupt: Callable[[], None], model: "_Model"
+        self, residency: Residency, generator: ImageGenerator, interrupt: Callable[[], None], model: "_ModelOnDevices"
     ) -> None:
         self.generator = generator
         self.interrupt = interrupt
@@ -229,34 +229,34 @@ class Resident:
             return self.generator.generate(recipe, on_step, cancelled)
 
     def unload(self) -> None:
-        """Stop a download that a load waits for, wait for what is drawn, and give the memory back, on every card."""
-        for card in self.model.cards:
-            card.interrupt()
+        """Stop a download that a load waits for, wait for running pictures, and free the memory on every device."""
+        for resident in self.model.residents:
+            resident.interrupt()
         self._residency.clear(self.model)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Model:
-    """One model, on each card it may lie on."""
+class _ModelOnDevices:
+    """One model on all its devices."""
 
-    cards: list[Resident] = field(default_factory=list)
+    residents: list[Resident] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        return self.cards[0].profile.name
+        return self.residents[0].profile.name
 
     @property
     def awake(self) -> bool:
-        return any(card.state.status is Status.HEALTHY for card in self.cards)
+        return any(resident.state.status is Status.HEALTHY for resident in self.residents)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ticket:
-    """One who waits for a place, and since when."""
+class _PlaceRequest:
+    """A load or picture that waits for a place, and since when."""
 
     resident: Resident
     since: float
 
     @property
-    def model(self) -> _Model:
+    def model(self) -> _ModelOnDevices:
         return self.resident.model

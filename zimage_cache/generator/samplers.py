@@ -1,7 +1,7 @@
-"""The four solvers, all on one grid of noise levels: sigma = shift(1, 1-1/n, …, 1/n), then 0.
+"""The four samplers, all on the same grid of noise levels: sigma = shift(1, 1-1/n, …, 1/n), then 0.
 
 diffusers' own grids differ from solver to solver (Heun shifts twice and ends on a nearly empty step, DPM++ starts
-at 0.999, UniPC and DPM++ round the time the model is told), and only Euler accepts the pipeline's `sigmas`. The
+at 0.999, UniPC and DPM++ round the time passed to the model), and only Euler accepts the pipeline's `sigmas`. The
 adapters below put each on Euler's grid. LCM, SDE and ancestral solvers draw from the global random state: not
 reproducible per seed, so not offered.
 """
@@ -31,7 +31,7 @@ def sigmas_of(steps: int) -> list[float]:
 
 
 def scheduler_for(sampler: str, shift: float) -> SchedulerMixin:
-    """Build a fresh scheduler: it carries state through a picture, and a cancelled picture must leave none behind.
+    """Build a new scheduler: it keeps state during a picture, which must not affect the next one.
 
     Its `set_timesteps` takes the unshifted sigmas of `sigmas_of`, as `ZImagePipeline` passes them on.
     """
@@ -45,11 +45,11 @@ def _grid(sigmas: Sequence[float], shift: float) -> torch.Tensor:
 
 
 class _OnTheGrid:
-    """Adapter that lays a solver on the grid; mixed in before one of diffusers' multistep schedulers.
+    """Adapter that puts a scheduler on the common grid; mixed in before one of diffusers' multistep schedulers.
 
-    Takes the place of their `set_timesteps`, which computes a grid of its own and resets state; fresh schedulers
-    have none. The pipeline names the number of steps and `mu` too: the first is the length of `sigmas`, the second
-    belongs to shifts that depend on the picture's size.
+    Replaces their `set_timesteps`, which computes another grid and resets state that new schedulers do not have. The
+    pipeline also passes the number of steps, which is the length of `sigmas`, and `mu`, which is for shifts that depend
+    on the picture's size; both are ignored.
     """
 
     config: Any
@@ -66,7 +66,7 @@ class _OnTheGrid:
         self.num_inference_steps = len(sigmas)
 
     def _levels(self, grid: torch.Tensor) -> torch.Tensor:
-        """Adapt the grid to the solver: these would take the logarithm of the signal, and at sigma 1 there is none."""
+        """Move sigma 1 slightly below 1: these schedulers take the logarithm of 1 - sigma."""
         return grid.clamp(max=_NEARLY_ONE)
 
 
@@ -79,7 +79,7 @@ class _DPMpp2M(_OnTheGrid, DPMSolverMultistepScheduler):  # type: ignore[misc]  
 
 
 class _Heun(_OnTheGrid, FlowMatchHeunDiscreteScheduler):  # type: ignore[misc]  # diffusers ships no types
-    """Looks twice at every level but the first and the last: 2n-1 evaluations, each a timestep of its own."""
+    """Heun's method: two evaluations at every level but the first and the last, 2n-1 timesteps in all."""
 
     prev_derivative = None
     dt = None  # None means: the next evaluation is the first of its pair

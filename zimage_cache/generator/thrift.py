@@ -1,6 +1,6 @@
-"""Never die of memory: which plan draws which size here, and one more try under a thriftier one.
+"""Retries a picture that ran out of memory under a plan that needs less, and remembers which plan fits which size.
 
-Imports no torch; the pipeline it drives is `LoadedPipeline`, or a stand-in in tests.
+Imports no torch; it draws with a `LoadedPipeline`, or with a test double.
 """
 
 import logging
@@ -9,60 +9,60 @@ from typing import Final, NamedTuple, Protocol
 
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.device import Device
-from zimage_cache.generator.plan import Plan, thriftier
+from zimage_cache.generator.plan import DevicePlan, thriftier
 from zimage_cache.generator.protocol import Pixels, Step
 from zimage_cache.request import Recipe
 
 _log = logging.getLogger(__name__)
 _WARNING: Final = "memory: drawn as {precision} with offload {offload}, because the usual plan ran out of memory"
 
-Size = tuple[int, int, bool]
+SizeAndGuidance = tuple[int, int, bool]
 
 
-class Picture(NamedTuple):
-    """What a pipeline drew: pixels, seconds on the device, and the plan that really drew it."""
+class DrawnPicture(NamedTuple):
+    """A pipeline's result: pixels, seconds on the device, and the plan that was used."""
 
     pixels: Pixels
     seconds: float
-    plan: Plan
+    plan: DevicePlan
 
 
 class Draws(Protocol):
-    """A pipeline that can draw under a plan it is told."""
+    """A pipeline that can draw under a given plan."""
 
     def draw(
-        self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool], plan: Plan
-    ) -> Picture:
-        """Draw *recipe* as *plan* says; raises `OutOfMemory` with nothing of the picture left on the device."""
+        self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool], plan: DevicePlan
+    ) -> DrawnPicture:
+        """Draw *recipe* under *plan*; when `OutOfMemory` is raised, the picture's memory has been freed."""
 
 
 class PlanBook:
-    """What this process learnt about memory: the plan of each size, and as whom pictures of it were drawn.
+    """Which plan fits each picture size in this process, and the precisions that pictures of it were drawn in.
 
     Args:
-        plan: The plan of every size nothing else is known of.
-        device: Whose memory it is.
+        plan: The plan of every size that has not run out of memory.
+        device: The device whose memory is limited.
 
-    Threads: one worker writes; anybody reads `precisions`, each a single dictionary look-up.
+    Threads: one worker thread writes; any thread may call `precisions`, which does single dictionary look-ups.
     """
 
-    def __init__(self, plan: Plan, device: Device) -> None:
+    def __init__(self, plan: DevicePlan, device: Device) -> None:
         self.plan = plan
         self.device = device
-        self._plans: dict[Size, Plan] = {}
-        self._drawn: dict[Size, tuple[str, ...]] = {}
+        self._plans: dict[SizeAndGuidance, DevicePlan] = {}
+        self._drawn: dict[SizeAndGuidance, tuple[str, ...]] = {}
         self._largest: tuple[int, int] | None = None
 
-    def plan_for(self, recipe: Recipe) -> Plan:
-        """Return the plan *recipe* is drawn under now: sizes that ran out keep the plan that fitted."""
+    def plan_for(self, recipe: Recipe) -> DevicePlan:
+        """Return the plan *recipe* is drawn under now: a size that ran out of memory keeps the plan that fitted."""
         return self._plans.get(_size(recipe), self.plan)
 
-    def settle(self, recipe: Recipe, plan: Plan) -> None:
-        """Draw this size under *plan* from now on."""
+    def settle(self, recipe: Recipe, plan: DevicePlan) -> None:
+        """Set the plan for pictures of this size."""
         self._plans[_size(recipe)] = plan
 
-    def note(self, recipe: Recipe, plan: Plan) -> None:
-        """Remember that *plan* drew *recipe*."""
+    def note(self, recipe: Recipe, plan: DevicePlan) -> None:
+        """Record that *recipe* was drawn under *plan*."""
         size = _size(recipe)
         known = self._drawn.get(size, ())
         if plan.precision not in known:
@@ -75,8 +75,8 @@ class PlanBook:
         now = self.plan_for(recipe).precision
         return tuple(dict.fromkeys((now, self.plan.precision, *self._drawn.get(_size(recipe), ()))))
 
-    def does_not_fit(self, recipe: Recipe, plan: Plan) -> OutOfMemory:
-        """Say that there is no way left, and what there is memory for."""
+    def does_not_fit(self, recipe: Recipe, plan: DevicePlan) -> OutOfMemory:
+        """Return the error for a picture that fits under no plan; the message names a size that does fit."""
         asked = f"{recipe.width}x{recipe.height}"
         smaller = self._largest is not None and self._largest[0] * self._largest[1] < recipe.width * recipe.height
         fits = f"{self._largest[0]}x{self._largest[1]} fitted here" if smaller and self._largest else "try half of it"
@@ -87,19 +87,19 @@ class PlanBook:
 
 def draw(
     pipeline: Draws, book: PlanBook, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]
-) -> tuple[Picture, tuple[str, ...]]:
-    """Draw under the plan of this size; out of memory, try once more under the next thriftier one.
+) -> tuple[DrawnPicture, tuple[str, ...]]:
+    """Draw under the plan of this size; out of memory, retry once under the next thriftier one.
 
     Returns:
-        The picture, and what its asker should be told.
+        The picture, and warnings for the client.
 
     Raises:
-        OutOfMemory: The second try ran out too, or there is no thriftier plan; says what would fit.
+        OutOfMemory: The retry ran out too, or there is no thriftier plan; the message names a size that fits.
         GeneratorError: Whatever else the pipeline raises.
     """
     plan = book.plan_for(recipe)
     picture = _try(pipeline, recipe, on_step, cancelled, plan)
-    # Outside of any `except`: an exception being treated keeps the frames of the first try alive.
+    # Outside of any `except`: a handled exception would keep the frames of the first attempt, and its tensors, alive.
     if picture is None:
         thrifty = thriftier(plan, book.device)
         if thrifty is None:
@@ -122,15 +122,15 @@ def _try(
     recipe: Recipe,
     on_step: Callable[[Step], None],
     cancelled: Callable[[], bool],
-    plan: Plan,
-) -> Picture | None:
+    plan: DevicePlan,
+) -> DrawnPicture | None:
     try:
         return pipeline.draw(recipe, on_step, cancelled, plan)
     except OutOfMemory:
         return None
 
 
-def _warnings(book: PlanBook, plan: Plan, drawn: Plan) -> tuple[str, ...]:
+def _warnings(book: PlanBook, plan: DevicePlan, drawn: DevicePlan) -> tuple[str, ...]:
     said = []
     if plan != book.plan:
         said.append(_WARNING.format(precision=plan.precision, offload=plan.offload))
@@ -139,6 +139,6 @@ def _warnings(book: PlanBook, plan: Plan, drawn: Plan) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _size(recipe: Recipe) -> Size:
-    """Name what decides the memory a picture takes: its size, and whether guidance doubles the batch."""
+def _size(recipe: Recipe) -> SizeAndGuidance:
+    """Return what determines a picture's memory: width, height, and whether guidance doubles the batch."""
     return recipe.width, recipe.height, recipe.guidance_scale > 0

@@ -1,6 +1,6 @@
-"""How many tokens a model makes of a text, by its own tokenizer, without its weights.
+"""Counts a model's tokens of a text with its own tokenizer, without its weights.
 
-Imports nothing of transformers before it is asked: that takes seconds.
+transformers is imported at the first count, because that takes seconds.
 """
 
 import json
@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from zimage_cache.errors import ModelCorrupt, ModelMissing
 
-# Held while a library is imported that others import too: two threads in one circle of imports are let past each
-# other by Python, and one of them then finds a module half made.
+# Held while torch, diffusers or transformers is imported: two threads that import modules of one import cycle at the
+# same time may see a partially initialised module.
 IMPORTING: Final = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:  # noqa: ANN401 - transformers loads classes by their names
-    """Count the tokens the pipeline makes of *text*, its chat template included, before it cuts them."""
+    """Count the pipeline's tokens of *text*, its chat template included, before truncation."""
     chat = tokenizer.apply_chat_template(
         [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True
     )
@@ -27,9 +27,9 @@ def count_tokens(tokenizer: Any, text: str) -> int:  # noqa: ANN401 - transforme
 
 
 class TokenCounter:
-    """A tokenizer of its own, read when first needed: the pipeline's changes its settings while it draws.
+    """A separate tokenizer, read when first needed: the pipeline changes the settings of its own while it draws.
 
-    Safe from any thread; one counts at a time.
+    Safe from any thread; one thread counts at a time.
 
     Args:
         locate: Returns the model's folder, or raises `ModelMissing` or `ModelCorrupt`. May block.
@@ -37,12 +37,12 @@ class TokenCounter:
 
     def __init__(self, locate: Callable[[], Path]) -> None:
         self._locate = locate
-        self._counting = threading.Lock()  # guards all below; a fast tokenizer is no more than one thread's, either
+        self._counting = threading.Lock()  # guards all below; fast tokenizers are not thread-safe either
         self._tokenizer: Any = None
         self._complained = False
 
     def count(self, text: str) -> int | None:
-        """Count as `count_tokens`; None while there is no tokenizer that can be read. The first call takes seconds."""
+        """As `count_tokens`; None while no tokenizer can be read. The first call takes seconds."""
         with self._counting:
             if self._tokenizer is None:
                 self._tokenizer = self._read()
@@ -53,7 +53,7 @@ class TokenCounter:
             return _read(self._locate())
         except (ModelMissing, ModelCorrupt):
             return None
-        except Exception:  # noqa: BLE001 - whatever a damaged file makes a library raise; drawing will tell, if it must
+        except Exception:  # noqa: BLE001 - a damaged file may raise anything; loading the model reports it
             if not self._complained:
                 _log.exception("prompts are not counted: the model's tokenizer cannot be read")
             self._complained = True
@@ -61,7 +61,7 @@ class TokenCounter:
 
 
 def _read(folder: Path) -> Any:  # noqa: ANN401 - see above
-    """Read the tokenizer as the pipeline does: by the class its index names."""
+    """Read the tokenizer as the pipeline does: with the class named in the model's index."""
     _, name = json.loads((folder / "model_index.json").read_text("utf-8"))["tokenizer"]
     with IMPORTING:
         import transformers  # noqa: PLC0415 - see the head of this module

@@ -1,4 +1,4 @@
-"""`ZImageGenerator`: a Z-Image folder on disk behind the `ImageGenerator` seam.
+"""`ZImageGenerator`: an `ImageGenerator` that draws with a Z-Image model from a folder on disk.
 
 Imports no torch: `compose` imports this module at start-up, and `pipeline`, which does, costs seconds. `load` imports
 it, in the worker's thread; nothing before that needs more than file hashes and version numbers.
@@ -25,13 +25,13 @@ from zimage_cache.errors import (
     ModelMissing,
 )
 from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.generator.complaints import listening
 from zimage_cache.generator.device import CPU, Device
+from zimage_cache.generator.missing_weights import recording_missing_weights
 from zimage_cache.generator.plan import make_plan
 from zimage_cache.generator.protocol import Drawing, GeneratorState, Status, Step
 from zimage_cache.generator.thrift import PlanBook, draw
 from zimage_cache.generator.tokens import IMPORTING, TokenCounter
-from zimage_cache.models.progress import Progress, Tell
+from zimage_cache.models.progress import ByteProgress, OnProgress
 from zimage_cache.models.revision import HASHING, content_revision
 from zimage_cache.models.store import newer_than_here
 from zimage_cache.request import ModelProfile, Recipe
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from zimage_cache.generator.pipeline import LoadedPipeline
 
 IdentityMode = Literal["strict", "portable"]
-Fetch = Callable[[Tell, Callable[[], bool]], object]
+Fetch = Callable[[OnProgress, Callable[[], bool]], object]
 _DEFAULT_ATTENTION: Final = "sdpa"
 _LOADING: Final = "loading weights"
 _log = logging.getLogger(__name__)
@@ -61,13 +61,13 @@ class ZImageGenerator:
         offload: "auto", "none", "model" or "group": what waits in main memory.
         attention: One of diffusers' attention backends; "auto" is "native".
         compiled: Compile the transformer's repeated blocks; the first picture then takes minutes.
-        fetch: Brings a missing or incomplete model onto this disk, where *locate* then finds it; told whom to tell
-            of its progress, and what to ask whether to stop. None: never fetched. Called by `load` alone, so that no
-            request ever starts a download. May block for hours.
-        slim: Keep, in this folder, a copy whose transformer has the precision drawn with, and load that; None: load
-            the source, as it ships.
-        warmup: Draw one small picture at the end of each load, of which no trace is kept: the first asker does not
-            pay for what a device sets up once.
+        fetch: Downloads a missing or incomplete model, so that *locate* finds it; its arguments are a callback for
+            progress and a function that returns true when it is to stop. None: nothing is downloaded. Called by `load`
+            alone, so that no request starts a download. May block for hours.
+        slim: Folder for a copy whose transformer has the precision drawn with; the copy is made and loaded. None: the
+            source is loaded.
+        warmup: Draw one small picture at the end of each load and discard it, so that the first request does not wait
+            for the device's one-time initialisation.
         identity_mode: "strict" puts versions and device class into the identity, "portable" only "diffusers".
     """
 
@@ -130,13 +130,13 @@ class ZImageGenerator:
         self._loaded(self._fetch)
 
     def interrupt(self) -> None:
-        """Stop a download that `load` waits for; from any thread. What has arrived is kept."""
+        """Stop a download that `load` waits for; from any thread. Partly downloaded files are kept."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Stop, for good, what a load or `identity` waits for: downloads and reading 33 GB; from any thread.
+        """Stop downloads and hashing of files (33 GB) permanently; from any thread.
 
-        The end of a process waits for threads that read. Files that were read to their end are remembered.
+        Without this, the end of the process would wait for them. Hashes of finished files are kept.
         """
         self._closed.set()
 
@@ -147,22 +147,22 @@ class ZImageGenerator:
     def generate(self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]) -> Drawing:
         pipeline = self._loaded()
         try:
-            picture, told = draw(pipeline, self._book, recipe, on_step, cancelled)
+            picture, warnings = draw(pipeline, self._book, recipe, on_step, cancelled)
         except DeviceFailed as error:
             self._state = GeneratorState(Status.ERROR, detail=str(error), device=self._device.name)
             _log.error("device_failed %s: %s", self._device.name, error)
             self._drop()
             raise
         identity = replace(self.identity(), precision=picture.plan.precision)
-        return Drawing(picture.pixels, identity, picture.seconds, pipeline.warnings(recipe) + told)
+        return Drawing(picture.pixels, identity, picture.seconds, pipeline.warnings(recipe) + warnings)
 
     def _folder(self) -> Path:
-        """Return the model's folder; never waiting for its files to be hashed."""
+        """Return the model's folder, without waiting for its files to be hashed."""
         found = self._found
         return self._locate() if found is None else found[0]
 
     def _drop(self) -> None:
-        """Let go of the weights, also where their card is broken, and refuses to give its memory back."""
+        """Free the weights; an error of a broken device is logged."""
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is None:
             return
@@ -175,30 +175,30 @@ class ZImageGenerator:
     def _find(
         self, folder: Path | None = None, abandoned: Callable[[], bool] = lambda: False
     ) -> tuple[Path, GeneratorIdentity]:
-        """Find the model and name its content, once: the identity is fixed for the process, a failure is not.
+        """Find the model and compute its identity, which then stays fixed for the process; a failure is retried.
 
         Raises:
-            Cancelled: *abandoned* said so, or this generator was closed.
+            Cancelled: *abandoned* returned true, or this generator was closed.
         """
         with self._finding:
             if self._found is None:
                 folder = folder or self._locate()
                 stopped = partial(_either, self._closed.is_set, abandoned)
-                revision = content_revision(folder, self._memo, tell=self._hear, stopped=stopped)
+                revision = content_revision(folder, self._memo, on_progress=self._on_progress, stopped=stopped)
                 identity = GeneratorIdentity(self._model, revision, self._precision, self._runtime)
                 self._found = folder, identity
             return self._found
 
     def _locate_or(self, fetch: Fetch | None) -> Path:
-        """Locate the model, fetching it if need be; not under the lock, so `identity` answers "missing" meanwhile."""
+        """Locate the model, or download it; without the lock, so that `identity` raises `ModelMissing` meanwhile."""
         try:
             return self._locate()
         except (ModelMissing, ModelCorrupt):
             if fetch is None:
                 raise
-        self._hear(Progress("fetching the model"))
-        fetch(self._hear, partial(_either, self._stopped.is_set, self._closed.is_set))
-        self._hear(Progress("checking files"))
+        self._on_progress(ByteProgress("fetching the model"))
+        fetch(self._on_progress, partial(_either, self._stopped.is_set, self._closed.is_set))
+        self._on_progress(ByteProgress("checking files"))
         return self._locate()
 
     def _loaded(self, fetch: Fetch | None = None) -> "LoadedPipeline":
@@ -214,22 +214,21 @@ class ZImageGenerator:
                 self._state = GeneratorState(Status.ERROR, detail=str(error), device=self._device.name)
                 raise
             except Exception as error:
-                # A library that is broken, a folder that is gone: whatever it is, a load must never look like one for
-                # ever, because people and programs wait for it.
-                told = f"the model does not load ({type(error).__name__}: {error}); the server's log says more"
-                self._state = GeneratorState(Status.ERROR, detail=told, device=self._device.name)
-                raise GenerationFailed(told) from error
+                # Any exception of a library: without this the state would stay "loading", and clients would wait.
+                detail = f"the model does not load ({type(error).__name__}: {error}); the server's log says more"
+                self._state = GeneratorState(Status.ERROR, detail=detail, device=self._device.name)
+                raise GenerationFailed(detail) from error
             self._state = GeneratorState(Status.HEALTHY, device=self._device.name)
         return self._pipeline
 
     def _read(self, folder: Path) -> "LoadedPipeline":
-        """Load the weights, and beside that name them: both read the same files, so the disk is read once."""
+        """Load the weights and compute the identity in parallel: both read the same files, so the disk is read once."""
         over = threading.Event()
-        # Set before the pool waits for its thread: without a model nobody waits for its name.
+        # Set before the pool waits for its thread: when loading fails, hashing stops too.
         with ThreadPoolExecutor(1, "naming") as beside, ExitStack() as at_end:
             at_end.callback(over.set)
             naming = beside.submit(self._find, folder, partial(_either, over.is_set, self._stopped.is_set))
-            self._hear(Progress("importing"))
+            self._on_progress(ByteProgress("importing"))
             with IMPORTING:
                 from zimage_cache.generator.embeddings import Embeddings  # noqa: PLC0415 - see this module's head
                 from zimage_cache.generator.pipeline import Engine, LoadedPipeline  # noqa: PLC0415 - likewise
@@ -237,8 +236,8 @@ class ZImageGenerator:
             if self._embeddings is None:
                 self._embeddings = Embeddings()
             read = self._slimmed(folder, naming)
-            self._hear(Progress(_LOADING))
-            with listening(read) as complaints:
+            self._on_progress(ByteProgress(_LOADING))
+            with recording_missing_weights(read) as missing:
                 try:
                     pipeline = LoadedPipeline(
                         read,
@@ -249,13 +248,13 @@ class ZImageGenerator:
                     )
                 except ModelCorrupt as error:
                     newer = newer_than_here(folder, version("diffusers"))
-                    raise ModelCorrupt(newer or complaints.told or str(error)) from error
-            if complaints.told:
+                    raise ModelCorrupt(newer or missing.error_text or str(error)) from error
+            if missing.error_text:
                 pipeline.unload()
-                raise ModelCorrupt(complaints.told)
+                raise ModelCorrupt(missing.error_text)
             _, identity = naming.result()
         self._book.plan = pipeline.plan
-        # Compared after reading: pictures of weights swapped since must not be stored under the old ones' name.
+        # Compared after reading: pictures of weights that were replaced must not be stored under the old revision.
         if content_revision(folder, self._memo, stopped=self._closed.is_set) != identity.revision:
             raise ModelCorrupt(f"model: the files in {folder} changed since this server started; restart it")
         self._warm_up(pipeline)
@@ -263,20 +262,20 @@ class ZImageGenerator:
         return pipeline
 
     def _slimmed(self, folder: Path, naming: "Future[tuple[Path, GeneratorIdentity]]") -> Path:
-        """Return the folder to read: a copy in the precision drawn with, if it is wanted; it is tied to the content."""
+        """Return the folder to read: the copy in the precision drawn with, if one is configured, else the source."""
         if self._slim is None or self._book.plan.dtype == "float32":
             return folder
         from zimage_cache.models.slim import slim_copy  # noqa: PLC0415 - brings torch
 
         place = self._slim / f"{self._model.replace('/', '--')}-{self._book.plan.dtype}"
-        return slim_copy(folder, place, naming.result()[1].revision, self._book.plan.dtype, self._hear)
+        return slim_copy(folder, place, naming.result()[1].revision, self._book.plan.dtype, self._on_progress)
 
     def _warm_up(self, pipeline: "LoadedPipeline") -> None:
-        """Draw one picture for nobody; trouble with it is no trouble with the model."""
+        """Draw one picture and discard it; a failure is only logged."""
         if not self._warmup:
             return
-        self._hear(Progress("warming up"))
-        small = self._device == CPU  # which sets nothing up by size, and takes minutes for a large model's picture
+        self._on_progress(ByteProgress("warming up"))
+        small = self._device == CPU  # a CPU initialises nothing by size, and takes minutes for a full-size picture
         recipe = Recipe(
             prompt="warm-up",
             negative_prompt="",
@@ -294,8 +293,8 @@ class ZImageGenerator:
         except GeneratorError as error:
             _log.warning("the warm-up picture of %s failed: %s", self._model, error)
 
-    def _hear(self, progress: Progress) -> None:
-        """Show progress as the state of a load; hashing for `identity` alone is no load."""
+    def _on_progress(self, progress: ByteProgress) -> None:
+        """Report progress in the state while the model loads; hashing for `identity` alone is not reported."""
         state = self._state
         if state.status is Status.LOADING:
             beside = progress.phase == HASHING and state.phase == _LOADING
@@ -308,16 +307,16 @@ def _either(one: Callable[[], bool], other: Callable[[], bool]) -> bool:
 
 
 def _return_freed_memory() -> None:
-    """Make glibc hand freed heap back: it would keep what a cast of the weights left, 600 MiB for 1 GB of them.
+    """Make glibc return freed heap to the system: after a cast of 1 GB of weights it would keep 600 MiB.
 
-    Other C libraries have no such call, nor the need.
+    Other C libraries have no such function and do not need it.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def runtime_of(device: Device, attention: str = "auto", *, compiled: bool = False) -> str:
-    """Spell what computes the pixels: versions without their local suffix, the device's class, the attention."""
+    """Return the `runtime` of the identity: versions without their local suffix, device class, attention backend."""
     versions = [f"{name}-{version(name).partition('+')[0]}" for name in ("diffusers", "torch")]
     used = _DEFAULT_ATTENTION if attention in {"auto", "native"} else attention
     return " ".join([*versions, device.device_class, used + "+compile" * compiled])

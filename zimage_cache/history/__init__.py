@@ -1,4 +1,4 @@
-"""`output_image/`: what people made, one PNG a generation, theirs to edit, move and delete, and the index of it."""
+"""`output_image/`: one PNG per generation, which users may edit, move and delete, and the index of these files."""
 
 from zimage_cache.history.history import History, Page
 from zimage_cache.history.picture import Picture, known_fields

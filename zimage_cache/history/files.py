@@ -1,4 +1,4 @@
-"""Plain files in `output_image/`: new ones appear whole under a name nobody has, others are found, opened and moved."""
+"""Files in `output_image/`: writes new ones atomically under a free name; finds, opens and moves existing ones."""
 
 import errno
 import os
@@ -19,17 +19,17 @@ _NAMED_MOMENT = re.compile(r"image_(\d{8}_\d{6})_")
 
 
 class Stamp(NamedTuple):
-    """What tells that a file is still the one that was read: bytes and modification time in nanoseconds."""
+    """Size in bytes and modification time in nanoseconds, to detect that a file has changed."""
 
     size: int
     changed: int
 
 
 def write_new(folder: Path, stem: str, png: bytes) -> Path:
-    """Let a picture appear as *stem*.png, or as *stem*_2.png and so on where that is taken; flushed to the disk.
+    """Write a picture as *stem*.png, or as *stem*_2.png and so on where that name is taken; flushed to the disk.
 
     Raises:
-        OSError: It could not be written; nothing is left of it.
+        OSError: The picture could not be written; no file is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = _unfinished(folder)
@@ -44,12 +44,12 @@ def move(source: Path, target: Path) -> Path:
     """Move a file, also to another file system, to *target* or the next free name; returns where it is now.
 
     Raises:
-        OSError: It is where it was.
+        OSError: The file could not be moved; it is unchanged.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = _unfinished(target.parent)
     try:
-        moved = _publish(source, target)  # the same file system: one more name for the same file
+        moved = _publish(source, target)  # on the same file system: a second name of the same file
     except OSError as error:
         if error.errno not in {errno.EXDEV, errno.EPERM, errno.ENOTSUP}:
             raise
@@ -65,9 +65,9 @@ def move(source: Path, target: Path) -> Path:
 
 
 def sweep(folder: Path, now: float) -> None:
-    """Remove what writers that died left below *folder*: our own unfinished files, not written to for an hour.
+    """Remove unfinished files of crashed writers below *folder*: those that were not written to for an hour.
 
-    What cannot be looked at or removed stays. *now* is in seconds since 1970.
+    Files that cannot be read or removed stay. *now* is in seconds since 1970.
     """
     for inner, _, names in os.walk(folder):
         for name in filter(_UNFINISHED.fullmatch, names):
@@ -79,9 +79,10 @@ def sweep(folder: Path, now: float) -> None:
 
 
 def scan(folder: Path) -> Iterator[tuple[str, Stamp]]:
-    """Yield the PNG files below *folder*, by their path in it; hidden ones and links are left out.
+    """Yield the PNG files below *folder* by their path in it, with their stamps; hidden files and links are left out.
 
-    A link would let a name in this folder show any picture of the machine; a name that is no UTF-8 cannot be stored.
+    Links are left out because they could expose any picture of the machine. Names that are not UTF-8 cannot be stored
+    in the index.
 
     Raises:
         OSError: The folder itself cannot be read.
@@ -106,7 +107,7 @@ def scan(folder: Path) -> Iterator[tuple[str, Stamp]]:
 
 
 def stamp_of(file: Path) -> Stamp | None:
-    """Return a regular file's stamp; None when there is none of that name."""
+    """Return a regular file's stamp; None when there is no such file."""
     try:
         status = file.lstat()
     except OSError:
@@ -115,12 +116,12 @@ def stamp_of(file: Path) -> Stamp | None:
 
 
 def open_plain(file: Path) -> BinaryIO:
-    """Open a regular file, never what a link points at.
+    """Open a regular file, without following a link.
 
     Raises:
-        OSError: There is none.
+        OSError: There is no such file, or it is not a regular one.
     """
-    # Without O_NONBLOCK a pipe of this name would block until somebody writes.
+    # Without O_NONBLOCK, opening a named pipe would block until another process writes to it.
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -129,12 +130,12 @@ def open_plain(file: Path) -> BinaryIO:
 
 
 def moment_of(name: str, stamp: Stamp) -> int:
-    """Return when a picture was made, in seconds since 1970: its name says so, else the file's time does."""
+    """Return when a picture was made, in seconds since 1970: from its name, else its modification time."""
     if named := _NAMED_MOMENT.search(name):
         try:
             return int(datetime.strptime(named[1], "%Y%m%d_%H%M%S").astimezone().timestamp())
         except (ValueError, OverflowError, OSError):
-            pass  # digits that are no date
+            pass  # the digits are no date
     return min(max(stamp.changed // 10**9, 0), _END_OF_TIME)
 
 
@@ -151,7 +152,7 @@ def _unfinished(folder: Path) -> Path:
 
 
 def _publish(finished: Path, target: Path) -> Path:
-    """Give a finished file the first free name; two writers of one second never share one."""
+    """Give a finished file the first free name; two writers in the same second get different names."""
     number, wanted = 1, target
     while True:
         try:
@@ -167,7 +168,7 @@ def _write(file: Path, png: bytes) -> None:
     with file.open("xb") as unfinished:
         unfinished.write(png)
         unfinished.flush()
-        os.fsync(unfinished.fileno())  # else a power cut leaves the name without the picture
+        os.fsync(unfinished.fileno())  # else a power failure could leave the name with an empty file
 
 
 def _flush(path: Path) -> None:
@@ -179,20 +180,20 @@ def _flush(path: Path) -> None:
 
 
 def _appear(finished: Path, target: Path) -> None:
-    """Let a finished file appear under a name nobody has.
+    """Give a finished file the name *target*, atomically.
 
     Raises:
-        FileExistsError: Somebody has it.
+        FileExistsError: The name is taken.
     """
     try:
-        # Not os.replace, which takes other people's names, nor a reserved empty file, which a crash would leave.
+        # Not os.replace, which replaces existing files, nor a reserved empty file, which a crash would leave behind.
         os.link(finished, target)
     except FileExistsError:
         raise
     except OSError as error:
         if error.errno == errno.EXDEV:
             raise
-        # No hard links here (exFAT, some network shares): reserve the name after all.
+        # The file system has no hard links (exFAT, some network shares): reserve the name with an empty file.
         target.open("xb").close()
         try:
             finished.replace(target)

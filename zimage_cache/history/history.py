@@ -18,7 +18,7 @@ from zimage_cache.errors import HistoryUnavailable, InvalidRequest
 from zimage_cache.faults import Faults, can_be_written, cause_of
 from zimage_cache.history import files
 from zimage_cache.history.files import Stamp
-from zimage_cache.history.index import Index
+from zimage_cache.history.index import HistoryIndex
 from zimage_cache.history.picture import Picture
 from zimage_cache.history.search import Condition, conditions, pieces, resembling
 from zimage_cache.history.thumbs import Thumbnails
@@ -40,29 +40,29 @@ _INDEX_FAULT: Final = "the index of output_image cannot be written: new pictures
 
 
 class Page(NamedTuple):
-    """Some pictures, newest first; `cursor` asks for those after them, None = there are none."""
+    """Some pictures, newest first; `cursor` requests the next ones, None = there are no more."""
 
     pictures: list[Picture]
     cursor: str | None
 
 
 class History:
-    """A folder of plain pictures, independent of the cache: clearing one never touches the other.
+    """A folder of pictures and its index, independent of the cache: clearing one does not affect the other.
 
-    The files are the truth. The index follows them: it is read from the files' own metadata where it is lost, compared
-    with them at `start` and whenever the folder changed, and no picture is listed without a look at its file.
+    The files are authoritative. The index is rebuilt from the files' metadata when it is lost, compared with the files
+    at `start` and whenever the folder changed, and a picture is listed only after a check of its file.
     Methods may block for the disk; from any thread, and beside other processes.
 
     Args:
-        folder: Made when it is missing, also when somebody removes it later.
-        workspace: Where the index and the thumbnails are kept; default: beside *folder*.
-        faults: Where trouble stands while it lasts.
+        folder: Made when it is missing, also when it is removed later.
+        workspace: The folder of the index and the thumbnails; default: beside *folder*.
+        faults: Receives persistent faults.
     """
 
     def __init__(self, folder: Path, workspace: Path | None = None, faults: Faults | None = None) -> None:
         home = workspace or folder.parent
         self._folder = folder
-        self._index = Index(home / "zimage.sqlite3", folder)
+        self._index = HistoryIndex(home / "zimage.sqlite3", folder)
         self._thumbnails = Thumbnails(home / "history_thumbs")
         self._faults = faults or Faults()
         self._comparing = threading.Lock()
@@ -72,22 +72,22 @@ class History:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to follow the folder, in a thread; returns at once."""
+        """Start a thread that keeps the index up to date; returns at once."""
         self._started = True
         self._closing.clear()
         self._follow()
 
     def close(self) -> None:
-        """Stop following; waits for the picture that is being read."""
+        """Stop that thread; waits until it has read the present picture."""
         self._started = False
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
 
     def add(self, entry: Entry, owner: str = "") -> Path | None:
-        """Write a copy as `image_YYYYMMDD_HHMMSS_<key8>[_n].png` (local time); None, with a warning, if it fails.
+        """Write a copy as `image_YYYYMMDD_HHMMSS_<key8>[_n].png` (local time); on failure log a warning, return None.
 
-        The name appears with the whole picture. Trouble with the index costs a warning; `start` catches up.
+        The file is written atomically. An error of the index is logged as a warning; the next comparison adds the file.
         """
         moment = entry.record.created.astimezone().strftime("%Y%m%d_%H%M%S")
         try:
@@ -112,15 +112,15 @@ class History:
         """Bring the index up to date with the files: new, vanished, changed and renamed ones.
 
         Raises:
-            HistoryUnavailable: The index cannot be written. A folder that is not there changes nothing.
+            HistoryUnavailable: The index cannot be written. A missing folder changes nothing.
         """
         with self._comparing, _translated():
             compared = _changed(self._folder)
-            known = self._index.stamps()  # before the look at the folder: what is added meanwhile is not gone
+            known = self._index.stamps()  # read before the folder: a file added in between must not seem deleted
             try:
                 there = dict(files.scan(self._folder))
             except OSError:
-                return  # not mounted, perhaps: forgetting its pictures would cost their ids and owners
+                return  # perhaps not mounted: removing its rows would lose the ids and owners
             gone = [name for name in known if name not in there and not files.stamp_of(self._folder / name)]
             fresh = {name: stamp for name, stamp in there.items() if known.get(name, (0, None))[1] != stamp}
             renamed = _renamed({name: known[name] for name in gone}, fresh.keys() - known.keys(), there)
@@ -132,16 +132,16 @@ class History:
             self._compared = None if self._closing.is_set() else compared
 
     def page(self, query: str = "", *, limit: int = 50, cursor: str | None = None, owner: str | None = None) -> Page:
-        """Return pictures, newest first; what is added later never shifts the next page.
+        """Return pictures, newest first; pictures added later do not shift the next page.
 
         Args:
             query: Words, "several words", `seed:42`, `size:1024x768`, `model:turbo`; all must be found.
             limit: Most of them, at least 1.
-            cursor: Of the page before.
-            owner: Whose; None = everybody's.
+            cursor: From the previous page.
+            owner: Only pictures of this user; None = of all users.
 
         Raises:
-            InvalidRequest: The query is too long, or the cursor none of ours.
+            InvalidRequest: The query is too long, or the cursor is invalid.
             HistoryUnavailable: The index cannot be used.
         """
         after = None if cursor is None else _position(cursor)
@@ -153,7 +153,7 @@ class History:
         return Page(shown, f"{shown[-1].made}_{shown[-1].id}" if len(found) > limit else None)
 
     def similar(self, text: str, *, limit: int = 8, owner: str | None = None) -> list[Picture]:
-        """Return pictures whose prompts have at least half of the three-letter pieces of *text*, the closest first.
+        """Return pictures whose prompts have at least half of the trigrams of *text*, the most similar first.
 
         Raises:
             HistoryUnavailable: The index cannot be used.
@@ -182,7 +182,7 @@ class History:
             return next(self._current([row]), None)
 
     def read(self, picture: Picture) -> bytes | None:
-        """Return a picture's file as it is; None when it is gone, or larger than 256 MiB."""
+        """Return the bytes of a picture's file; None when it is missing, or larger than 256 MiB."""
         try:
             with files.open_plain(self._folder / picture.name) as opened:
                 content = opened.read(_MOST_BYTES + 1)
@@ -191,21 +191,21 @@ class History:
         return content if len(content) <= _MOST_BYTES else None
 
     def thumbnail(self, picture: Picture) -> bytes | None:
-        """Return a WebP of at most 320 pixels a side; None when the file is gone, damaged, or too large a picture."""
+        """Return a WebP of at most 320 pixels a side; None when the file is missing, damaged, or too large."""
         return self._thumbnails.get(self._folder / picture.name, picture.stamp)
 
     def delete(self, picture: Picture) -> None:
         """Delete a picture: its file, its thumbnail, its row.
 
         Raises:
-            HistoryUnavailable: The file cannot be deleted; nothing is.
+            HistoryUnavailable: The file cannot be deleted; then nothing is deleted.
         """
         with _translated():
             (self._folder / picture.name).unlink(missing_ok=True)
             self._forget(picture)
 
     def every(self, before: datetime | None = None) -> Iterator[Picture]:
-        """Yield all pictures, newest first, those made *before* a moment only.
+        """Yield all pictures, newest first; with *before*, only those made earlier.
 
         Raises:
             HistoryUnavailable: The index cannot be used.
@@ -218,8 +218,8 @@ class History:
         """Move a picture's file below another folder, under its own name or the next free one; return where it is.
 
         Raises:
-            InvalidRequest: *to* lies in the folder it would be moved from.
-            HistoryUnavailable: It cannot be moved, and is where it was.
+            InvalidRequest: *to* is inside the folder of the history.
+            HistoryUnavailable: The file cannot be moved; it is unchanged.
         """
         if to.resolve().is_relative_to(self._folder.resolve()):
             raise InvalidRequest(f"to: must lie outside of {self._folder}, got {to}; choose another folder", "to")
@@ -242,21 +242,21 @@ class History:
             rows = self._index.newest(wanted, limit=_BATCH, after=after, owner=owner)
 
     def _current(self, rows: Iterable[Picture]) -> Iterator[Picture]:
-        """Yield the rows whose files are there, those of changed files as they are now."""
+        """Yield the rows whose files exist; rows of changed files are read again."""
         for row in rows:
             stamp = files.stamp_of(self._folder / row.name)
             if stamp == row.stamp:
                 yield row
             elif stamp is not None:
                 changed = Picture.read(self._folder, row.name, stamp, row.owner)
-                with suppress(sqlite3.OperationalError):  # not to be written now: it is read again the next time
+                with suppress(sqlite3.OperationalError):  # cannot be written now; the file is read again next time
                     self._index.put([changed])
                 if changed.readable:
                     yield replace(changed, id=row.id)
 
     def _read(self, fresh: Mapping[str, Stamp]) -> None:
-        """Index files in batches, so that a stop need not wait and a crash loses little."""
-        # In the order they were made: ids order the pictures of one second.
+        """Index files in batches, so that `close` does not wait long and a crash loses little."""
+        # In the order in which they were made, because ids order the pictures of the same second.
         waiting = iter(sorted(fresh.items(), key=lambda each: each[1].changed))
         while batch := list(islice(waiting, _BATCH)):
             if self._closing.is_set():
@@ -264,11 +264,11 @@ class History:
             self._index.put([Picture.read(self._folder, name, stamp) for name, stamp in batch])
 
     def _follow(self) -> None:
-        """Compare in a thread, where the folder changed since the last time and nobody is at it."""
+        """Start a comparison in a thread, if the folder has changed since the last one and none is running."""
         if not self._started or self._comparing.locked() or self._compared == _changed(self._folder):
             return
         thread = threading.Thread(target=self._compare, name="history", daemon=True)
-        with suppress(RuntimeError):  # the machine gives no more threads: at the next look
+        with suppress(RuntimeError):  # no thread can be started: the next call tries again
             thread.start()
             self._thread = thread
 
@@ -286,7 +286,7 @@ class History:
 def _renamed(
     gone: Mapping[str, tuple[int, Stamp]], new: Collection[str], there: Mapping[str, Stamp]
 ) -> list[tuple[int, str]]:
-    """Pair each vanished file with the only new one of its size and time: its id, its name now."""
+    """Return id and new name of each vanished file for which exactly one new file has the same size and time."""
     homeless: dict[Stamp, list[int]] = {}
     for id_, stamp in gone.values():
         homeless.setdefault(stamp, []).append(id_)
@@ -298,7 +298,7 @@ def _renamed(
 
 
 def _closeness(asked: frozenset[str], picture: Picture) -> tuple[float, float]:
-    """Return the share of what was asked that the prompt has, and of everything, what both have."""
+    """Return the share of the requested trigrams that the prompt has, and the Jaccard similarity of both sets."""
     has = pieces(str((picture.parameters or {}).get("prompt") or ""))
     both = len(asked & has)
     return both / len(asked), both / len(asked | has)

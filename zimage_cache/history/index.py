@@ -1,4 +1,4 @@
-"""The table of pictures, in a database that other parts keep their tables in too. The files are the truth, not this."""
+"""The table of pictures, in a database shared with other components. The files are authoritative, not this table."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS history_pictures (
 );
 CREATE INDEX IF NOT EXISTS history_newest ON history_pictures (folder, made DESC, id DESC);
 """
-# Trigrams, not words: Chinese has no spaces, and people type the beginnings of words.
+# Trigrams, not words: Chinese has no spaces, and queries may be the beginnings of words.
 _WORDS: Final = """
 CREATE VIRTUAL TABLE IF NOT EXISTS history_words USING fts5(
   prompt, details, content='history_pictures', content_rowid='id', tokenize='trigram');
@@ -64,7 +64,7 @@ _OURS: Final = ("history_words", "history_pictures", "history_version")
 _COLUMNS: Final = (
     "folder, name, size, changed, made, owner, readable, width, height, seed, key, model, prompt, details, parameters"
 )
-# The owner stays whose it was: whoever reads a file again does not know.
+# The owner is not updated, because the file does not contain it.
 _PUT: Final = (
     f"INSERT INTO history_pictures ({_COLUMNS}) VALUES ({', '.join('?' * 15)}) "  # noqa: S608 - our own names
     "ON CONFLICT (folder, name) DO UPDATE SET size=excluded.size, changed=excluded.changed, made=excluded.made, "
@@ -77,18 +77,18 @@ _SELECT: Final = (
 )
 
 
-class Index:
-    """Rows about the pictures of one folder; other folders' rows lie beside them.
+class HistoryIndex:
+    """Rows about the pictures of one folder; the table may hold rows of other folders too.
 
-    Every method opens the database anew, blocks for the disk, and may be called from any thread of any process: a
-    database that was deleted meanwhile is made again, one that is damaged is set aside, not deleted.
+    Every method opens the database anew, blocks for the disk, and may be called from any thread of any process. A
+    deleted database is made again; a damaged one is renamed and replaced by a new one.
 
     Args:
         path: The database.
-        folder: Whose pictures.
+        folder: The folder of the pictures.
 
     Raises:
-        sqlite3.Error, OSError: From every method: it cannot be opened, read or written.
+        sqlite3.Error, OSError: From every method: the database cannot be opened, read or written.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
@@ -101,7 +101,7 @@ class Index:
         return self._within(lambda database: [database.execute(_PUT, row).fetchall()[0][0] for row in rows])
 
     def rename(self, changes: Iterable[tuple[int, str]]) -> None:
-        """Give pictures other names; their ids and owners stay."""
+        """Change the names of pictures; their ids and owners stay."""
         self._within(
             lambda database: database.executemany(
                 "UPDATE OR IGNORE history_pictures SET name = ? WHERE id = ?", [(name, id_) for id_, name in changes]
@@ -109,7 +109,7 @@ class Index:
         )
 
     def delete(self, ids: Iterable[int]) -> None:
-        """Forget pictures."""
+        """Delete rows."""
         rows = [(id_,) for id_ in ids]
         self._within(lambda database: database.executemany("DELETE FROM history_pictures WHERE id = ?", rows))
 
@@ -127,13 +127,13 @@ class Index:
     def newest(
         self, wanted: Sequence[Condition], *, limit: int, after: tuple[int, int] | None, owner: str | None
     ) -> list[Picture]:
-        """Return readable pictures, newest first, that fulfil everything *wanted*.
+        """Return readable pictures, newest first, that fulfil all conditions *wanted*.
 
         Args:
-            wanted: What `search.conditions` made.
-            limit: Most of them.
-            after: The moment and id of the last one of the page before.
-            owner: Only this one's; None = everybody's.
+            wanted: From `search.conditions`.
+            limit: Maximum number.
+            after: The time and id of the last picture of the previous page.
+            owner: Only pictures of this user; None = of all users.
         """
         every = [Condition("folder = ?", (self._folder,)), Condition("readable"), *wanted]
         if after is not None:
@@ -146,7 +146,7 @@ class Index:
 
     @property
     def full_text(self) -> bool:
-        """Whether this SQLite indexes three-letter pieces; searching works without, row by row."""
+        """Whether this SQLite has a trigram index; without one, every search reads every row."""
         return self._within(_has_words)
 
     def _select(self, where: str, values: tuple[str | int, ...]) -> list[Picture]:
@@ -157,7 +157,7 @@ class Index:
         parameters = picture.parameters or {}
         seed = parameters.get("seed")
         seed = seed if isinstance(seed, int) and seed in _SEEDS else None
-        told = [parameters.get("negative_prompt"), picture.model, f"{picture.width}x{picture.height}", seed]
+        fields = [parameters.get("negative_prompt"), picture.model, f"{picture.width}x{picture.height}", seed]
         return (
             self._folder,
             picture.name,
@@ -171,12 +171,12 @@ class Index:
             picture.key,
             picture.model,
             normal(str(parameters.get("prompt") or "")),
-            normal("\n".join(str(each) for each in (*told, picture.name) if each is not None)),
+            normal("\n".join(str(each) for each in (*fields, picture.name) if each is not None)),
             json.dumps(parameters),
         )
 
     def _within(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Do *work* in one transaction; a damaged database is set aside, and the work done on a new one."""
+        """Call *work* in one transaction; a damaged database is renamed, and *work* is called on a new one."""
         try:
             with self._opened() as database, database:
                 return work(database)
@@ -188,7 +188,7 @@ class Index:
             return work(database)
 
     def writable(self) -> bool:
-        """Tell whether a row could be written now."""
+        """Return whether a row could be written now."""
         try:
             with self._opened() as database:
                 database.execute("BEGIN IMMEDIATE")
@@ -199,18 +199,18 @@ class Index:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        # Not kept open: whoever deletes or replaces the file while the server runs is obeyed at once.
+        # Not kept open, so that deleting or replacing the file while the server runs takes effect at once.
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with closing(connect(self._path, _PATIENCE_SECONDS)) as database:
             try:
                 with contextlib.suppress(sqlite3.OperationalError):  # locked, or the disk is read-only
                     database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is read from the files again
+                database.execute("PRAGMA synchronous = NORMAL")  # rows lost by a power failure are read again
                 if _version(database) != _VERSION:
                     _make(database)
                 yield database
             except sqlite3.DatabaseError as error:
-                if isinstance(database, Snapshot) and _is_damage(error):  # written by another just now, as it seems
+                if isinstance(database, Snapshot) and _is_damage(error):  # another process is probably writing now
                     raise sqlite3.OperationalError(str(error)) from error
                 raise
 
@@ -233,14 +233,14 @@ def _version(database: sqlite3.Connection) -> int | None:
 
 
 def _make(database: sqlite3.Connection) -> None:
-    """Make our tables; those of another version are dropped first, the files tell what was in them."""
-    database.execute("BEGIN IMMEDIATE")  # of two processes that start together, one makes them
+    """Make the tables; those of another version are dropped first and rebuilt from the files."""
+    database.execute("BEGIN IMMEDIATE")  # of two processes that start together, only one makes the tables
     try:
         if _version(database) not in {None, _VERSION}:
             for name in _OURS:
                 database.execute(f"DROP TABLE IF EXISTS {name}")
         _run(database, _TABLES)
-        with contextlib.suppress(sqlite3.OperationalError):  # no FTS5, or one older than its trigrams
+        with contextlib.suppress(sqlite3.OperationalError):  # no FTS5, or a version without trigrams
             _run(database, _WORDS)
         if _version(database) is None:
             database.execute("INSERT INTO history_version VALUES (?)", (_VERSION,))
@@ -251,7 +251,7 @@ def _make(database: sqlite3.Connection) -> None:
 
 
 def _run(database: sqlite3.Connection, script: str) -> None:
-    """Execute several statements inside the transaction, which `executescript` would commit first."""
+    """Execute several statements inside the transaction; `executescript` would commit it first."""
     statement = ""
     for line in script.strip().splitlines(keepends=True):
         statement += line

@@ -1,4 +1,4 @@
-"""One picture of the history, and how it is read from its own file."""
+"""One picture of the history, read from its own file."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +14,11 @@ _FIELDS = frozenset(ImageRequest.model_fields) | {"model"}
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is known of a file in `output_image/`.
+    """The metadata of a file in `output_image/`.
 
-    `id` is the index's (0 = not in it yet), `name` the path below the folder, `made` seconds since 1970; `parameters`
-    are the file's own claims under our request's names, empty when it makes none. `readable` is False for what bears
-    the name of a PNG and is none: it is remembered, so as not to be read again, and never shown.
+    `id` is its number in the index (0 = not indexed yet), `name` the path below the folder, `made` seconds since 1970;
+    `parameters` are the file's own metadata under the names of request fields, empty when it has none. `readable` is
+    False for a file named like a PNG that is none: it is indexed, so that it is not read again, and never shown.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Picture:
 
     @classmethod
     def read(cls, folder: Path, name: str, stamp: Stamp, owner: str = "") -> Self:
-        """Read the head of a file, no more; a file that is no PNG, or cannot be read, gives an unreadable one."""
+        """Read only the head of a file; a file that is no PNG, or cannot be read, gives an unreadable picture."""
         unread = cls(name, stamp, moment_of(name, stamp), owner)
         try:
             with open_plain(folder / name) as opened:
@@ -54,5 +54,5 @@ class Picture:
 
 
 def known_fields(claims: dict[str, Any]) -> dict[str, Any]:
-    """Keep what our requests have a field for."""
+    """Return the items that are request fields."""
     return {name: value for name, value in claims.items() if name in _FIELDS}

@@ -1,4 +1,4 @@
-"""What people type to find a picture: words, "several words", `seed:42`, `size:1024x768`, `model:turbo`."""
+"""Translates search queries to SQL: words, "several words", `seed:42`, `size:1024x768`, `model:turbo`."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from zimage_cache.normal_form import nfc
 
 MAX_QUERY: Final = 1000
 _MOST_TERMS: Final = 30
-_MOST_PIECES: Final = 100  # SQLite's expressions are bounded
+_MOST_PIECES: Final = 100  # SQLite limits the size of expressions
 _TRIGRAM: Final = 3
 _TERM = re.compile(r'(?:(seed|size|model):)?(?:"([^"]*)"|(\S+))', re.IGNORECASE)
 _SEED = re.compile(r"\d{1,18}")
@@ -20,7 +20,7 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A piece of SQL over the table of pictures, with its values."""
+    """An SQL expression over the table of pictures, with its values."""
 
     sql: str
     values: tuple[str | int, ...] = ()
@@ -30,11 +30,11 @@ def conditions(query: str, *, full_text: bool) -> list[Condition]:
     """Translate a query; all conditions must hold.
 
     Args:
-        query: What somebody typed; blank finds everything.
-        full_text: Whether there is an index of three-letter pieces; without one every word is looked for in every row.
+        query: The user's text; a blank one matches every picture.
+        full_text: Whether there is a trigram index; without one every word is searched for in every row.
 
     Raises:
-        InvalidRequest: It is longer than 1000 characters, or has more than 30 words.
+        InvalidRequest: The query is longer than 1000 characters, or has more than 30 words.
     """
     if len(query) > MAX_QUERY:
         raise InvalidRequest(f"query: at most {MAX_QUERY} characters, got {len(query)}", "query")
@@ -45,18 +45,18 @@ def conditions(query: str, *, full_text: bool) -> list[Condition]:
 
 
 def normal(text: str) -> str:
-    """Return text as it is stored and looked for: NFC, nothing an encoder refuses, no NUL, which ends SQL's text."""
+    """Return text as it is stored and searched for: NFC, encodable as UTF-8, without NUL, which ends a text in SQL."""
     clean = text.encode("utf-8", "replace").decode().replace("\0", " ")
     return nfc(clean)
 
 
 def pieces(text: str) -> frozenset[str]:
-    """Return the three-letter pieces of a text's words, in lower case; a shorter word is a piece itself."""
+    """Return the trigrams of a text's words, in lower case; a shorter word is returned whole."""
     return frozenset(_pieces(normal(text).casefold()))
 
 
 def resembling(found: frozenset[str], *, most: int) -> Condition | None:
-    """Ask the full-text index for the *most* prompts with the best of these pieces; None when all are too short."""
+    """Return a condition for the *most* prompts that the trigram index ranks best; None when all words are short."""
     long_enough = sorted(piece for piece in found if len(piece) == _TRIGRAM)[:_MOST_PIECES]
     if not long_enough:
         return None
@@ -76,7 +76,7 @@ def _condition(kind: str | None, value: str, *, full_text: bool) -> Condition:
     text = f"{kind}:{value}" if kind else value
     if full_text and len(text) >= _TRIGRAM:
         return Condition("id IN (SELECT rowid FROM history_words WHERE history_words MATCH ?)", (_phrase(text),))
-    # Words of one or two letters, which are most Chinese ones, have no three-letter piece.
+    # Words of one or two characters, which includes most Chinese ones, have no trigram.
     return Condition("(prompt LIKE ? ESCAPE '\\' OR details LIKE ? ESCAPE '\\')", (_anywhere(text),) * 2)
 
 

@@ -1,4 +1,4 @@
-"""Small pictures of the history, in a folder of their own; each belongs to one state of one file."""
+"""Thumbnails of the history, in a separate folder; each belongs to one version of one file."""
 
 import hashlib
 import io
@@ -16,12 +16,12 @@ from zimage_cache.history.files import Stamp
 
 _LONGEST_SIDE: Final = 320
 _QUALITY: Final = 80
-_MOST_PIXELS: Final = 2**26  # 8192 squared; the header tells, before anything is decoded
+_MOST_PIXELS: Final = 2**26  # 8192 squared; read from the header before decoding
 _log = logging.getLogger(__name__)
 
 
 class Thumbnails:
-    """WebP files named by what they were drawn from: an edited picture gets a new one, a rebuilt index keeps all.
+    """WebP files named by a hash of file and stamp: an edited picture gets a new one, a rebuilt index keeps all.
 
     Args:
         folder: Made when it is missing. It can be deleted at any time.
@@ -42,16 +42,16 @@ class Thumbnails:
         return drawn
 
     def delete(self, file: Path, stamp: Stamp) -> None:
-        """Forget the one of this state of *file*."""
+        """Delete the thumbnail of this version of *file*."""
         try:
             self._path(file, stamp).unlink(missing_ok=True)
         except OSError as error:
             _log.warning("history_thumbnail_not_deleted folder=%s error=%s", self._folder, error)
 
     def sweep(self, wanted: Iterable[tuple[Path, Stamp]]) -> None:
-        """Delete all but those of the *wanted* files; one that is drawn meanwhile may go too, and is drawn again."""
+        """Delete all but those of the *wanted* files; one made meanwhile may be deleted too, and is made again."""
         try:
-            # Not the unfinished ones: their writers are at it.
+            # Unfinished files are left out: they are being written.
             there = {path.name for path in self._folder.glob("*.webp")}
             for name in there - {self._path(file, stamp).name for file, stamp in wanted}:
                 (self._folder / name).unlink(missing_ok=True)
@@ -79,7 +79,7 @@ class Thumbnails:
 
 def _draw(file: Path) -> bytes | None:
     try:
-        # Not through a link: between the listing and now, somebody may have put one there.
+        # Links are not followed: one may have been put there since the listing.
         with files.open_plain(file) as opened, PngImagePlugin.PngImageFile(opened) as picture:
             if picture.width * picture.height > _MOST_PIXELS:
                 return None

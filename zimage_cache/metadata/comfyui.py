@@ -1,7 +1,7 @@
-"""What a ComfyUI picture was asked for, read from the graph of nodes that its `prompt` chunk holds.
+"""Reads the parameters of a ComfyUI picture from the graph of nodes in its `prompt` chunk.
 
-Graphs are anybody's: nodes are known by their class where that tells something, by the names of their inputs
-elsewhere, and what cannot be found is left out.
+Graphs may hold custom nodes: a node is recognised by its class where that is a known one, else by the names of its
+inputs. Parameters that are not found are left out.
 """
 
 import sys
@@ -16,8 +16,8 @@ from zimage_cache.errors import InvalidRequest
 _Node = Mapping[str, Any]
 _SAMPLERS: Final = MappingProxyType({"euler": "euler", "uni_pc": "unipc", "dpmpp_2m": "dpmpp_2m", "heun": "heun"})
 _SAMPLING: Final = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced")
-_SILENT: Final = "ConditioningZeroOut"  # turns whatever text it gets into none
-# Which inputs lead from a sampler to each field, and what the value is called where it stands.
+_SILENT: Final = "ConditioningZeroOut"  # a node that replaces its text by an empty one
+# For each field, the inputs that lead from a sampler to it, and the names its value may have.
 _NUMBERS: Final = MappingProxyType(
     {
         "seed": (("seed", "noise_seed", "noise"), ("seed", "noise_seed", "value")),
@@ -36,12 +36,12 @@ _LARGEST: Final = sys.float_info.max
 
 
 def read_workflow(text: str) -> dict[str, Any]:
-    """Return the fields of our request that the first sampler's surroundings tell; empty when it is no such graph."""
+    """Return the request fields found from the graph's first sampler; empty when *text* is no such graph."""
     graph = _graph(text)
     sampler = next((node for node in graph.values() if node["class_type"] in _SAMPLING), None)
     if sampler is None:
         return {}
-    # The custom sampler keeps its two texts behind a guider.
+    # The custom sampler refers to its two texts through a guider node.
     guider = _linked(graph, sampler["inputs"].get("guider")) or sampler
     fields: dict[str, Any] = {
         "prompt": _text(graph, guider, "positive") or _text(graph, guider, "conditioning"),
@@ -71,7 +71,7 @@ def _is_node(node: object) -> bool:
 def _numbers(graph: Mapping[str, _Node], sampler: _Node) -> Iterator[tuple[str, int | float]]:
     for field, (links, names) in _NUMBERS.items():
         value = _first(graph, sampler, links, names)
-        # Compared, not converted: no float holds an integer of hundreds of digits. NaN is not below anything.
+        # Compared, not converted to float, which overflows for integers of hundreds of digits. NaN compares false.
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
             continue
         if field not in _WHOLE:
@@ -87,9 +87,9 @@ def _text(graph: Mapping[str, _Node], node: _Node, name: str) -> str:
 
 
 def _first(graph: Mapping[str, _Node], start: _Node, links: tuple[str, ...], names: tuple[str, ...]) -> object:
-    """Walk from *start* along *links*, nearest nodes first, to the first plain value called one of *names*."""
+    """Return the first plain value named one of *names* on the way from *start* along *links*, nearest nodes first."""
     waiting, seen = deque([start]), 0
-    while waiting and seen < _MOST_NODES:  # bounded: a graph may run in a circle
+    while waiting and seen < _MOST_NODES:  # bounded: a graph may have cycles
         node = waiting.popleft()
         seen += 1
         if node["class_type"] == _SILENT:

@@ -1,6 +1,6 @@
-"""Pictures as PNG files with the parameters they were made from; reading takes other tools' files, too.
+"""Writes and reads PNG files with the parameters the picture was made from; also reads files of other tools.
 
-Works on plain mappings: knows no request, no recipe and no record.
+Works on plain mappings, independent of requests, recipes and records.
 """
 
 import io
@@ -31,28 +31,29 @@ _NUMBERS: tuple[tuple[str, str, Callable[[str], float]], ...] = (
     ("CFG scale", "guidance_scale", float),
 )
 _SAMPLERS = {"euler": "Euler", "unipc": "UniPC", "dpmpp_2m": "DPM++ 2M", "heun": "Heun"}
-# `Name: value` or `Name: "value, quoted as JSON"`, up to the next comma; the third group is empty where a quotation has
-# no end. Nothing in it is read twice.
+# `Name: value` or `Name: "value, quoted as JSON"`, up to the next comma; the third group is empty where a quotation is
+# not closed. No character is matched twice, so matching takes linear time.
 _SETTING = re.compile(r'([^,:]*+)(?::\s*+("(?:[^"\\]++|\\.)*+("?+))?+([^,]*+))?+(?:,|$)')
 _UNQUOTED = re.compile(r"([^,:]*+)(?::\s*+()()([^,]*+))?+(?:,|$)")
 _NAME = re.compile(r"\w[\w \-/]{0,60}")
 _KEY = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 2**63 - 1
-# What a head may hold: tools write a handful of chunks. Text of more characters is not looked at.
+# Limits of a file's head: tools write only a few chunks. Longer text chunks are ignored.
 MAX_CHUNKS = 200
 MAX_HEAD_BYTES = 2**22
 MAX_TEXT_CHARACTERS = 2**19
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = (b"IDAT", b"IEND")
-# What looks like one setting may be the end of a prompt; three of them are not.
+# The last line is read as settings if it has at least this many: fewer may be part of the prompt.
 _FEWEST_SETTINGS = 3
 _LONGEST_SETTINGS = 2**15
 
 
 def encode(pixels: NDArray[np.uint8], text: Mapping[str, str]) -> bytes:
-    """Encode a picture, bit for bit.
+    """Encode a picture, without loss.
 
-    Level 1 with run lengths takes a fifth of the time of Pillow's default and gives files of the same size.
+    Compression level 1 with run-length encoding takes a fifth of the time of Pillow's default and gives files of about
+    the same size.
 
     Args:
         pixels: RGB, shape (height, width, 3).
@@ -79,7 +80,7 @@ def parameters_text(
     model: str,
     version: str,
 ) -> str:
-    """Write the text that A1111 and everything that reads its files look for under `parameters`."""
+    """Return the `parameters` chunk in the format of A1111, which many tools read."""
     settings = {
         "Steps": steps,
         "Sampler": _SAMPLERS.get(sampler, sampler),
@@ -90,7 +91,7 @@ def parameters_text(
         "Version": version,
     }
     lines = [prompt]
-    # A prompt that itself has such a line would lose it to the negative prompt, were there none after it.
+    # Written also when empty if the prompt has a line that begins like this: the last such line is the negative prompt.
     if negative_prompt or any(line.startswith(_NEGATIVE) for line in prompt.split("\n")):
         lines.append(f"{_NEGATIVE} {negative_prompt}")
     lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in settings.items()))
@@ -98,7 +99,7 @@ def parameters_text(
 
 
 class Tool(StrEnum):
-    """Who wrote a picture's parameters into it."""
+    """The program that wrote a picture's parameters into the file."""
 
     ZIMAGE = "zimage"
     A1111 = "a1111"
@@ -107,11 +108,11 @@ class Tool(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a file says about its picture: its claims, unchecked, but plain and encodable.
+    """The metadata of a file, not validated, but of plain types and encodable as UTF-8.
 
-    `parameters` go by the names of our request's fields and are strings, finite numbers or None; empty when the file
-    says nothing (`tool` is None then). `key` and `model` are what our own files name. `width` and `height` are the
-    header's, in pixels.
+    `parameters` have the names of request fields, and are strings, finite numbers or None; empty when the file has
+    none (`tool` is None then). `key` and `model` are from files of this program. `width` and `height` are in pixels,
+    from the header.
     """
 
     parameters: dict[str, Any]
@@ -123,13 +124,13 @@ class Description:
 
 
 def describe(file: bytes | IO[bytes]) -> Description:
-    """Read a picture's head: of an open file no more than that is read.
+    """Read a picture's head; of an open file no more than the head is read.
 
-    Our own chunk wins over A1111's, that over ComfyUI's.
+    This program's own chunk takes precedence over A1111's, and that over ComfyUI's.
 
     Raises:
-        InvalidRequest: It is no PNG, or its head is damaged.
-        OSError: Never for bytes.
+        InvalidRequest: The file is no PNG, or its head is damaged.
+        OSError: An open file cannot be read.
     """
     text, (width, height) = _head(file)
     document = _document(text.get(ZIMAGE, ""))
@@ -157,7 +158,7 @@ def _head(file: bytes | IO[bytes]) -> tuple[dict[str, str], tuple[int, int]]:
     opened = io.BytesIO(file) if isinstance(file, bytes) else file
     _require_few_chunks(opened)
     try:
-        # Not `Image.open`: its guard against huge pictures concerns pixels, which nobody decodes here.
+        # Not `Image.open`: it refuses pictures with huge dimensions, but no pixels are decoded here.
         with PngImagePlugin.PngImageFile(opened) as picture:
             text = {str(name): value for name, value in picture.info.items() if isinstance(value, str)}
             return {name: value for name, value in text.items() if len(value) <= MAX_TEXT_CHARACTERS}, picture.size
@@ -167,7 +168,11 @@ def _head(file: bytes | IO[bytes]) -> tuple[dict[str, str], tuple[int, int]]:
 
 
 def _require_few_chunks(opened: IO[bytes]) -> None:
-    """Count the chunks before the pixels and their bytes, without reading them; Pillow takes its time for both."""
+    """Check the number and the bytes of the chunks before the pixels, without reading them: Pillow reads them all.
+
+    Raises:
+        InvalidRequest: There are too many.
+    """
     begin = opened.tell()
     if opened.read(len(_SIGNATURE)) == _SIGNATURE:
         for _ in range(MAX_CHUNKS):
@@ -194,12 +199,12 @@ def _document(text: str) -> dict[str, Any]:
 def _ours(document: Mapping[str, Any]) -> dict[str, Any]:
     request = document.get("request")
     if not isinstance(request, dict):
-        return {}  # none, or somebody else's
+        return {}  # no chunk, or one of another program
     return {**request, "seed": document.get("seed", request.get("seed"))}
 
 
 def _plain(claims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Leave out what no form and no database takes: nested values, NaN, huge integers; mend lone surrogates."""
+    """Leave out values that forms and databases cannot hold: nested ones, NaN, huge integers; replace surrogates."""
     for name, value in claims.items():
         match value:
             case str():
@@ -231,7 +236,7 @@ def _settings(line: str) -> Iterator[tuple[str, str]]:
     while at < len(line) and (setting := pattern.match(line, at)):
         name, quoted, closed, rest = setting.groups(default="")
         if quoted and not closed:
-            # Where one quotation has no end, no later one has: each would be part of it.
+            # After one unclosed quotation every later quotation mark is text too.
             pattern = _UNQUOTED
             continue
         at = setting.end()
@@ -240,7 +245,7 @@ def _settings(line: str) -> Iterator[tuple[str, str]]:
 
 
 def _prompts(lines: list[str]) -> tuple[str, str]:
-    """Split at the last line that begins a negative prompt: earlier ones belong to the prompt."""
+    """Split into prompt and negative prompt at the last line that begins a negative prompt."""
     starts = [number for number, line in enumerate(lines) if line.startswith(_NEGATIVE)]
     if not starts:
         return "\n".join(lines).strip(), ""
@@ -249,7 +254,7 @@ def _prompts(lines: list[str]) -> tuple[str, str]:
 
 
 def _fields(settings: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    """Translate the settings we have too; others, and values that are none, are left out."""
+    """Convert settings that are request fields; others, and invalid values, are left out."""
     for theirs, ours, convert in _NUMBERS:
         try:
             value = convert(settings[theirs])

@@ -1,8 +1,8 @@
-"""Fetching a model that is not on this disk: the hubs in order, one process at a time, with progress, resumable.
+"""Fetches a model that is not on this disk: the hubs in order, one process at a time, with progress, resumable.
 
-The hubs' own clients run in a child (`hubs`), which this module starts, watches and, when told to, ends. How much has
-arrived is read off the disk: that is true for both clients, counts what an earlier attempt left, and can be seen by
-another process that only waits for this one.
+The hubs' own clients run in a child process (`hubs`), which this module starts and, on cancellation, ends. Progress is
+measured by the size of the files on disk: that works for both clients, includes the files of an earlier attempt, and
+is visible to another process that waits for this one.
 """
 
 import json
@@ -22,16 +22,16 @@ from filelock import FileLock, Timeout
 
 import zimage_cache
 from zimage_cache.errors import Cancelled, ModelCorrupt, ModelMissing, SettingsError
-from zimage_cache.models.hubs import SOURCES, HubFile, NotFetched, Order, bytes_below
+from zimage_cache.models.hubs import SOURCES, FetchOrder, HubFile, NotFetched, bytes_below
 from zimage_cache.models.manifest import Manifest, hub_files, manifest_path, read_manifest, write_manifest
-from zimage_cache.models.progress import Progress, Tell, silent
+from zimage_cache.models.progress import ByteProgress, OnProgress, ignore_progress
 from zimage_cache.models.revision import digests_of
-from zimage_cache.models.store import Finding, Problem, check_folder, copies
+from zimage_cache.models.store import FileProblem, Problem, check_folder, copies
 
 _log = logging.getLogger(__name__)
 _TICK: Final = 0.3
 _END_SECONDS: Final = 5.0
-# Ours where the user set none. ModelScope's client alone would take 22 s to find out that there is no network.
+# Defaults where the user set no value. ModelScope's own defaults take 22 s to report that there is no network.
 _CHILD: Final = {
     "MODELSCOPE_API_MAX_RETRIES": "1",
     "MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS": "2",
@@ -51,9 +51,9 @@ class Downloader:
     Args:
         model_cache: The root; made when missing.
         source: Fixes the hub ("modelscope" or "huggingface"); None = ModelScope, then Hugging Face.
-        memo: The file that remembers hashes; what arrives is hashed here, and never again at the first load.
-        tell: Hears of every step, from the calling thread or those that hash.
-        cancelled: Asked several times a second; what has arrived stays, and is resumed next time.
+        memo: The file that keeps hashes; arrived files are hashed once here, so the first load need not hash them.
+        on_progress: Receives every step, in the calling thread or in those that hash.
+        cancelled: Called several times a second; when true, the download stops, and the next one resumes it.
         environ: The environment of the hubs' clients.
 
     Raises:
@@ -63,7 +63,7 @@ class Downloader:
     model_cache: Path
     source: str | None = None
     memo: Path | None = None
-    tell: Tell = silent
+    on_progress: OnProgress = ignore_progress
     cancelled: Callable[[], bool] = _never
     environ: Mapping[str, str] | None = None
 
@@ -72,47 +72,47 @@ class Downloader:
             raise SettingsError(f"source: should be one of {', '.join(SOURCES)}, got {self.source!r}")
 
     def download(self, repo_id: str) -> Path:
-        """Bring *repo_id* into the root and return its folder, complete. Blocks for as long as 33 GB take.
+        """Download *repo_id* into the root and return its complete folder. Blocks while up to 33 GB are fetched.
 
-        One process downloads, the others wait for it and use what it brought.
+        One process downloads; others wait for it and use its copy.
 
         Raises:
-            ModelMissing: No hub delivered it; says why, hub by hub.
-            Cancelled: `cancelled` answered yes.
+            ModelMissing: No hub delivered it; the message names the reason of each hub.
+            Cancelled: `cancelled` returned true.
         """
         with self._alone(repo_id):
             for folder in copies(repo_id, [self.model_cache]):
                 if _is_whole(folder):
                     return folder
-            return self._first(Order("", repo_id, str(self.model_cache)))
+            return self._first(FetchOrder("", repo_id, str(self.model_cache)))
 
-    def repair(self, repo_id: str, folder: Path, wrong: list[Finding]) -> None:
-        """Fetch only the files named in *wrong* again, into *folder* where it lies.
+    def repair(self, repo_id: str, folder: Path, wrong: list[FileProblem]) -> None:
+        """Fetch only the files named in *wrong* again, in place.
 
         Raises:
             ModelMissing: No hub delivered them.
             ModelCorrupt: One of them cannot be replaced: a read-only or foreign folder, or a file no hub has.
-            Cancelled: `cancelled` answered yes.
+            Cancelled: `cancelled` returned true.
         """
-        names = tuple(finding.file.relative_to(folder).as_posix() for finding in wrong)
+        names = tuple(problem.file.relative_to(folder).as_posix() for problem in wrong)
         with self._alone(repo_id):
-            for finding in wrong:
-                _discard(finding.file)
-            self._first(Order("", repo_id, str(self.model_cache), str(folder), names))
+            for problem in wrong:
+                _discard(problem.file)
+            self._first(FetchOrder("", repo_id, str(self.model_cache), str(folder), names))
 
     def listing(self, repo_id: str) -> tuple[HubFile, ...]:
-        """Ask the hubs what *repo_id* consists of, and fetch nothing; empty when none answers."""
+        """Return the hubs' list of the files of *repo_id*, without fetching them; empty when no hub answers."""
         for source in [self.source] if self.source else SOURCES:
             try:
-                manifest, _ = self._run(Order(source, repo_id, str(self.model_cache), listing_only=True))
+                manifest, _ = self._run(FetchOrder(source, repo_id, str(self.model_cache), listing_only=True))
             except NotFetched as error:
                 _log.info("%s lists nothing of %s: %s", source, repo_id, error)
             else:
                 return manifest.files
         return ()
 
-    def _first(self, order: Order) -> Path:
-        """Return what the first hub that delivers delivered."""
+    def _first(self, order: FetchOrder) -> Path:
+        """Try the hubs in order and return the folder from the first one that delivers."""
         failures = []
         for source in [self.source] if self.source else SOURCES:
             try:
@@ -125,8 +125,8 @@ class Downloader:
             "disk, then start again (what has arrived is kept), or name a folder with --model PATH"
         )
 
-    def _fetch(self, order: Order) -> Path:
-        """Fetch from one hub, and believe nothing that is not on the disk."""
+    def _fetch(self, order: FetchOrder) -> Path:
+        """Fetch from one hub, and verify the files on disk."""
         manifest, folder = self._run(order)
         try:
             check_folder(folder)
@@ -136,23 +136,23 @@ class Downloader:
         return folder
 
     def _require_content(self, folder: Path, files: tuple[HubFile, ...]) -> None:
-        """Compare what arrived with the hashes the hub told; a file that differs is deleted, to come again.
+        """Compare the arrived files with the hub's hashes; a file that differs is deleted, so that it is fetched again.
 
         Raises:
             NotFetched: One differs.
         """
         known = [file for file in files if file.sha256]
         memo = self.memo or self.model_cache / ".zimage" / "hashes.json"
-        digests = digests_of([folder / file.path for file in known], memo, tell=self.tell)
+        digests = digests_of([folder / file.path for file in known], memo, on_progress=self.on_progress)
         for file, digest in zip(known, digests, strict=True):
             if digest != file.sha256:
                 _discard(folder / file.path)
                 raise NotFetched(f"{file.path} arrived damaged, its SHA-256 is not the one the hub tells")
 
-    def _run(self, order: Order) -> tuple[Manifest, Path]:
-        """Run the child for one order; while it works, tell how much has arrived."""
+    def _run(self, order: FetchOrder) -> tuple[Manifest, Path]:
+        """Run the child process for one order; report meanwhile how many bytes have arrived."""
         manifest: Manifest | None = None
-        self.tell(Progress(f"asking {order.source}"))
+        self.on_progress(ByteProgress(f"asking {order.source}"))
         with _child(order, self._environment()) as answers:
             while True:
                 if self.cancelled():
@@ -160,18 +160,18 @@ class Downloader:
                 try:
                     answer = answers.get(timeout=_TICK)
                 except queue.Empty:
-                    self._tell_arrived(manifest)
+                    self._report_arrived(manifest)
                     continue
                 if "listing" in answer:
                     manifest = Manifest(order.source, Path(answer["arriving"]), hub_files(answer["listing"]))
                     self._keep(order, manifest)
                 if manifest and ("folder" in answer or order.listing_only):
-                    self._tell_arrived(manifest)
+                    self._report_arrived(manifest)
                     return manifest, Path(answer.get("folder", ""))
                 if "reason" in answer:
                     raise NotFetched(answer["reason"])
 
-    def _keep(self, order: Order, manifest: Manifest) -> None:
+    def _keep(self, order: FetchOrder, manifest: Manifest) -> None:
         if order.only or order.listing_only:
             return
         try:
@@ -179,10 +179,10 @@ class Downloader:
         except OSError as error:
             _log.warning("the manifest of %s is not kept: %s", order.repo_id, error)
 
-    def _tell_arrived(self, manifest: Manifest | None) -> None:
+    def _report_arrived(self, manifest: Manifest | None) -> None:
         if manifest is not None:
             total = manifest.total
-            self.tell(Progress("fetching the model", min(total, bytes_below(manifest.arriving)), total))
+            self.on_progress(ByteProgress("fetching the model", min(total, bytes_below(manifest.arriving)), total))
 
     def _environment(self) -> dict[str, str]:
         given = dict(os.environ if self.environ is None else self.environ)
@@ -193,7 +193,7 @@ class Downloader:
 
     @contextmanager
     def _alone(self, repo_id: str) -> Iterator[None]:
-        """Be the only process that fetches *repo_id* here; while another does, tell how far that one is."""
+        """Hold the lock for fetching *repo_id* into this root; while another process holds it, report its progress."""
         lock = FileLock(manifest_path(repo_id, self.model_cache).with_suffix(".lock"), thread_local=False)
         try:
             Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ class Downloader:
                 try:
                     lock.acquire(timeout=_TICK)
                 except Timeout:
-                    self._tell_waiting(repo_id)
+                    self._report_waiting(repo_id)
         except OSError as error:
             raise ModelMissing(
                 f"model: {self.model_cache} cannot be written ({error.strerror or error}); "
@@ -212,17 +212,17 @@ class Downloader:
         finally:
             lock.release()
 
-    def _tell_waiting(self, repo_id: str) -> None:
+    def _report_waiting(self, repo_id: str) -> None:
         if self.cancelled():
             raise Cancelled(f"stopped waiting for another process that fetches {repo_id}")
         manifest = read_manifest(repo_id, self.model_cache)
         done, total = (bytes_below(manifest.arriving), manifest.total) if manifest else (0, 0)
-        self.tell(Progress("waiting for another process that fetches the model", min(done, total), total))
+        self.on_progress(ByteProgress("waiting for another process that fetches the model", min(done, total), total))
 
 
 @contextmanager
-def _child(order: Order, environ: Mapping[str, str]) -> Iterator["queue.Queue[dict[str, Any]]"]:
-    """Start the hubs' client; gives the queue of its answers, and ends it at the end."""
+def _child(order: FetchOrder, environ: Mapping[str, str]) -> Iterator["queue.Queue[dict[str, Any]]"]:
+    """Start the hubs' client and yield the queue of its answers; ends the client on exit."""
     command = [sys.executable, "-m", "zimage_cache.models.hubs", json.dumps(asdict(order))]
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
     with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
@@ -247,7 +247,7 @@ def _child(order: Order, environ: Mapping[str, str]) -> Iterator["queue.Queue[di
 
 
 def _read(stream: IO[str], answers: "queue.Queue[dict[str, Any]]") -> None:
-    """Pass the child's answers on; its end is the last one, heard only by whoever still waits for another."""
+    """Put the child's answers into the queue, and a final reason for callers that still wait when it has ended."""
     for line in stream:
         answers.put(json.loads(line))
     answers.put({"reason": "its client ended without a word; the log at --log-level debug may tell why"})

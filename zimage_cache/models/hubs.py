@@ -1,11 +1,11 @@
-"""The two hubs' own clients, run in a program of their own: `python -m zimage_cache.models.hubs ORDER`.
+"""Downloads with the hubs' own clients, in a child process: `python -m zimage_cache.models.hubs ORDER`.
 
-A program, not a thread: a download takes hours, and both clients use threads that nobody can stop, so that a server
-told to end would wait for them. A child can be ended at any instant, and what has arrived is resumed next time. It
-also ends by itself when its parent is gone: then its standard input closes.
+A process, not a thread: a download takes hours, and both clients start threads that cannot be stopped, so that a
+server that shuts down would wait for them. A child process can be ended at any time, and the next download resumes
+what has arrived. It also exits when its parent has ended, because its standard input then closes.
 
-ORDER is a JSON object of the fields of `Order`. Answers are JSON objects, one a line, on standard output: first the
-`listing`, then the folder, or instead of either the reason why not.
+ORDER is a JSON object of the fields of `FetchOrder`. Answers are JSON objects, one per line, on standard output: first
+the `listing`, then the `folder`; on failure a `reason` in place of either.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-# Settings, vocabularies and weights; never a pickle, never code, no sample pictures.
+# Settings, vocabularies and weights; no pickles, no code, no sample pictures.
 PATTERNS: Final = ("*.safetensors", "*.json", "*.txt", "*.jinja")
 SPARE_BYTES: Final = 2**28
 _GIB: Final = 2**30
@@ -33,16 +33,16 @@ _DEEP: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class FetchOrder:
     """What to fetch.
 
     Attributes:
         source: "modelscope" or "huggingface".
         repo_id: Such as Tongyi-MAI/Z-Image-Turbo.
         model_cache: The root to fetch into, when *folder* is empty.
-        folder: A copy to mend where it lies; empty = the hub's usual place below *model_cache*.
+        folder: An existing copy to repair in place; empty = the hub's usual place below *model_cache*.
         only: Paths inside the repository; empty = the whole model.
-        listing_only: Say what there is and fetch nothing.
+        listing_only: List the files and fetch nothing.
     """
 
     source: str
@@ -55,7 +55,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """One file a hub offers: bytes, and its SHA-256 in 64 hex digits where the hub tells (else empty)."""
+    """One file a hub offers: its size in bytes, and its SHA-256 in hex digits where the hub states it (else empty)."""
 
     path: str
     size: int
@@ -64,7 +64,7 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a hub has, and how to get it: `arriving` is where bytes pile up, `fetch` returns the finished folder."""
+    """A hub's files; `arriving` is the folder that unfinished downloads are in, `fetch` returns the finished one."""
 
     files: list[HubFile]
     arriving: Path
@@ -72,11 +72,11 @@ class Offer:
 
 
 class NotFetched(Exception):
-    """A reason in one line, ready for people."""
+    """A hub did not deliver; the message is the reason, one line for users."""
 
 
-def _modelscope(order: Order) -> Offer:
-    # The part of ModelScope that fetches: `modelscope.snapshot_download` calls it, and imports torch before that.
+def _modelscope(order: FetchOrder) -> Offer:
+    # The function behind `modelscope.snapshot_download`, which itself would import torch.
     from modelscope_hub import HubApi  # noqa: PLC0415 - either client takes a while to import
     from modelscope_hub.compat import snapshot_download  # noqa: PLC0415 - see above
 
@@ -93,7 +93,7 @@ def _modelscope(order: Order) -> Offer:
     return Offer(files, target, fetch)
 
 
-def _huggingface(order: Order) -> Offer:
+def _huggingface(order: FetchOrder) -> Offer:
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - either client takes a while to import
 
     info = HfApi().model_info(order.repo_id, files_metadata=True)
@@ -117,9 +117,9 @@ def _huggingface(order: Order) -> Offer:
 
 
 def _sweep(blobs: Path) -> None:
-    """Delete what clients that were killed left in Hugging Face's layout: its client resumes no file of another run.
+    """Delete unfinished files of killed clients in Hugging Face's layout: its client never resumes another run's file.
 
-    A file whose lock is held is being written by somebody else's program, and stays.
+    A file whose lock is held is being written by another process, and stays.
     """
     for path in blobs.glob("*.incomplete"):
         lock = blobs.parents[1] / ".locks" / blobs.parent.name / f"{path.name.partition('.')[0]}.lock"
@@ -129,12 +129,12 @@ def _sweep(blobs: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-SOURCES: Final[Mapping[str, Callable[[Order], Offer]]] = MappingProxyType(
+SOURCES: Final[Mapping[str, Callable[[FetchOrder], Offer]]] = MappingProxyType(
     {"modelscope": _modelscope, "huggingface": _huggingface}
 )
 
 
-def _carry_out(order: Order, say: Callable[[dict[str, Any]], None]) -> None:
+def _carry_out(order: FetchOrder, say: Callable[[dict[str, Any]], None]) -> None:
     offer = SOURCES[order.source](order)
     wanted = [f for f in offer.files if _wanted(f.path, order.only)]
     if not wanted:
@@ -151,7 +151,7 @@ def _wanted(path: str, only: tuple[str, ...]) -> bool:
 
 
 def bytes_below(folder: Path) -> int:
-    """Sum the sizes of the files below *folder*, links left out; whatever vanishes meanwhile counts nothing."""
+    """Sum the sizes of the files below *folder*, without links; a file that vanishes meanwhile counts 0."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -162,10 +162,10 @@ def bytes_below(folder: Path) -> int:
 
 
 def _require_space(arriving: Path, wanted: list[HubFile]) -> None:
-    """Compare what is still to come with what is free, before the first byte.
+    """Compare the bytes still to fetch with the free disk space, before the download starts.
 
     Raises:
-        NotFetched: It does not fit.
+        NotFetched: The disk has too little free space.
     """
     total = sum(f.size for f in wanted)
     missing = max(0, total - bytes_below(arriving))
@@ -178,7 +178,7 @@ def _require_space(arriving: Path, wanted: list[HubFile]) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line why a client failed: the innermost cause that has a remedy, else its own first line."""
+    """Return in one line why a client failed: the innermost cause that has a remedy, else the error's first line."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, NotFetched):
@@ -198,7 +198,7 @@ def reason(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk from an error to what is behind it; ModelScope's client keeps those of single files in a mapping."""
+    """Yield an error and its causes, nearest first; ModelScope's client keeps errors of single files in a mapping."""
     waiting, seen = [error], 0
     while waiting and seen < _DEEP:
         each, seen = waiting.pop(0), seen + 1
@@ -215,7 +215,7 @@ def _end_with_parent() -> None:
 
 def main(argument: str) -> int:
     """Carry out one order; returns the exit status."""
-    # The clients print as they please: what they print goes to standard error, our lines to the real output.
+    # The clients print to standard output: that is redirected to standard error, answers go to the original output.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -225,7 +225,7 @@ def main(argument: str) -> int:
         print(json.dumps(answer), file=answers, flush=True)
 
     try:
-        _carry_out(Order(**fields | {"only": tuple(fields["only"])}), say)
+        _carry_out(FetchOrder(**fields | {"only": tuple(fields["only"])}), say)
     except Exception as error:  # noqa: BLE001 - the outermost edge of this program: its parent tells the person
         say({"reason": reason(error)})
         return 1
@@ -233,5 +233,5 @@ def main(argument: str) -> int:
 
 
 if __name__ == "__main__":
-    # Not `sys.exit`: threads of the clients that are still busy would keep the program alive.
+    # Not `sys.exit`: running threads of the clients would keep the process alive.
     os._exit(main(sys.argv[1]))

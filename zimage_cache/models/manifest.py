@@ -1,4 +1,4 @@
-"""What a hub said a model consists of, kept beside the downloads so that copies can be verified offline."""
+"""A hub's list of a model's files, kept beside the downloads so that copies can be verified offline."""
 
 import json
 import os
@@ -17,7 +17,7 @@ FOLDER: Final = ".zimage"
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The files of one download: which hub offered them, and where their bytes arrive."""
+    """The files of one download: the hub that offered them, and the folder that receives them."""
 
     source: str
     arriving: Path
@@ -29,7 +29,7 @@ class Manifest:
         return sum(file.size for file in self.files)
 
     def covers(self, folder: Path) -> bool:
-        """Tell whether *folder* is the copy these files arrived in: the same folder, or its links' blobs."""
+        """Return whether *folder* is the copy of this download: the same folder, or one whose links lead into it."""
         here, there = folder.resolve(), self.arriving.resolve()
         return here == there or here.parent.parent == there.parent
 
@@ -40,7 +40,7 @@ def manifest_path(repo_id: str, model_cache: Path) -> Path:
 
 
 def write_manifest(repo_id: str, model_cache: Path, manifest: Manifest) -> None:
-    """Keep a manifest, replacing an older one in one atomic step.
+    """Write a manifest, replacing an older one by an atomic rename.
 
     Raises:
         OSError: It cannot be written.
@@ -72,10 +72,10 @@ def read_manifest(repo_id: str, model_cache: Path) -> Manifest | None:
 
 
 def hub_files(entries: Iterable[Mapping[str, Any]]) -> tuple[HubFile, ...]:
-    """Read a listing; a hash that is none is no hash.
+    """Read a listing; a text that is no SHA-256 is read as no hash.
 
     Raises:
-        LookupError, TypeError, ValueError: An entry is not one of a listing.
+        LookupError, TypeError, ValueError: An entry has another form.
     """
     return tuple(
         HubFile(str(entry["path"]), int(entry["size"]), entry["sha256"] if _SHA256.fullmatch(entry["sha256"]) else "")
@@ -86,7 +86,7 @@ def hub_files(entries: Iterable[Mapping[str, Any]]) -> tuple[HubFile, ...]:
 def linked_hashes(folder: Path) -> tuple[HubFile, ...]:
     """Read sizes and hashes off a copy in Hugging Face's layout: its large files are links to blobs named by SHA-256.
 
-    The size is what lies there: only the hash is evidence.
+    The size is that of the file on disk, so only the hash detects damage.
     """
     links = [path for path in sorted(folder.rglob("*")) if path.is_symlink() and path.exists()]
     return tuple(

@@ -1,4 +1,4 @@
-"""The models this program knows, and what `--model` may name beside them."""
+"""The built-in models, and the other values that `--model` accepts."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -56,10 +56,10 @@ DEMO: Final = ModelProfile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChoice:
-    """What one value of `--model` means.
+    """The meaning of one value of `--model`.
 
-    `identity` is the model's name in every key; for a model of a hub it is the repository id. `folder` is where the
-    model lies when that is given rather than searched for.
+    `identity` is the model's name in every key; for a model of a hub it is the repository id. `folder` is the model's
+    folder where the value names it; None = the model is searched for.
     """
 
     profile: ModelProfile
@@ -68,7 +68,7 @@ class ModelChoice:
 
     @property
     def repo_id(self) -> str | None:
-        """What to ask a hub for, or None for a model that is only a folder."""
+        """The repository id at the hubs, or None for a model that is only a folder."""
         return self.identity if self.folder is None else None
 
     def locate(self, roots: Iterable[Path]) -> Path:
@@ -76,7 +76,7 @@ class ModelChoice:
 
         Raises:
             ModelMissing: There is none.
-            ModelCorrupt: There is one, but not whole.
+            ModelCorrupt: There is one, but it is incomplete.
         """
         if self.folder is None:
             return find_model(self.identity, roots)
@@ -116,7 +116,7 @@ def model_choice(name: str) -> ModelChoice:
 def _folder(name: str) -> Path:
     try:
         return Path(name).expanduser().resolve()
-    except RuntimeError:  # ~somebody, who has no home here
+    except RuntimeError:  # ~name of a user unknown to this machine
         raise SettingsError(f"model: should name a user of this machine after its ~, got {name!r}") from None
     except (OSError, ValueError) as error:
         raise SettingsError(f"model: should be a name or a folder, got {name[:80]!r} ({error})") from None
@@ -130,5 +130,5 @@ def _is_folder(path: Path) -> bool:
 
 
 def _like_turbo(name: str) -> ModelProfile:
-    """Offer an unknown model with Turbo's values: most Z-Image fine-tunes start from it."""
+    """Return Turbo's profile under another name: most Z-Image fine-tunes start from Turbo."""
     return replace(TURBO, name=name, title=name)

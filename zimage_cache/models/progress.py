@@ -1,4 +1,4 @@
-"""How far a long piece of work is, in bytes."""
+"""Progress of long operations, in bytes."""
 
 import threading
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ByteProgress:
     """`done` of `total` bytes in one phase, such as "fetching"; `total` 0 = not known yet."""
 
     phase: str
@@ -15,30 +15,30 @@ class Progress:
 
     @property
     def share(self) -> float | None:
-        """The part that is done, 0..1; None while the whole is not known."""
+        """The part that is done, 0..1; None while the total is not known."""
         return min(1.0, self.done / self.total) if self.total else None
 
 
-Tell = Callable[[Progress], object]
+OnProgress = Callable[[ByteProgress], object]
 
 
-def silent(_progress: Progress) -> None:
-    """Tell nobody."""
+def ignore_progress(_progress: ByteProgress) -> None:
+    """Discard progress reports."""
 
 
 class Meter:
-    """Adds up bytes from several threads and tells of them.
+    """Adds up bytes from several threads and reports the sum.
 
     Args:
-        phase: What is going on.
+        phase: Name of the operation.
         total: Bytes in all.
-        tell: Called from whichever thread adds, one at a time.
+        on_progress: Called in the thread that adds, by one thread at a time.
     """
 
-    def __init__(self, phase: str, total: int, tell: Tell) -> None:
+    def __init__(self, phase: str, total: int, on_progress: OnProgress) -> None:
         self._phase = phase
         self._total = total
-        self._tell = tell
+        self._on_progress = on_progress
         self._done = 0
         self._lock = threading.Lock()
 
@@ -46,4 +46,4 @@ class Meter:
         """Count further bytes."""
         with self._lock:
             self._done += count
-            self._tell(Progress(self._phase, self._done, self._total))
+            self._on_progress(ByteProgress(self._phase, self._done, self._total))

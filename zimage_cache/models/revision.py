@@ -1,4 +1,4 @@
-"""What a model's content is called: a hash over every file, computed once and remembered."""
+"""The revision of a model: a hash over the content of every file, computed once and kept in a file."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from zimage_cache.errors import Cancelled, ModelCorrupt
-from zimage_cache.models.progress import Meter, Tell, silent
+from zimage_cache.models.progress import Meter, OnProgress, ignore_progress
 from zimage_cache.models.store import INDEX, components
 
 HASHING: Final = "hashing the files"
@@ -23,8 +23,8 @@ _BLOCK: Final = 2**20
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
 
-Stamp = list[int]  # size, modification time in ns, inode: a file whose stamp is unchanged is unchanged
-Memory = dict[str, tuple[Stamp, str]]  # by resolved path
+FileStamp = list[int]  # size, modification time in ns, inode: a file whose stamp is unchanged is unchanged
+RememberedHashes = dict[str, tuple[FileStamp, str]]  # by resolved path
 
 
 def _never() -> bool:
@@ -32,9 +32,9 @@ def _never() -> bool:
 
 
 def sha256_of(path: Path, read: Callable[[int], object] | None = None) -> str:
-    """Hash one file; returns 64 hex digits. Blocks for as long as reading it takes; *read* is told of bytes read.
+    """Hash one file; returns 64 hex digits. Blocks while the file is read; *read* is called with each count of bytes.
 
-    What *read* raises ends it.
+    An exception from *read* ends the hashing.
 
     Raises:
         OSError: It cannot be read.
@@ -52,24 +52,24 @@ def content_revision(
     folder: Path,
     memo: Path,
     hash_file: Callable[[Path], str] | None = None,
-    tell: Tell = silent,
+    on_progress: OnProgress = ignore_progress,
     stopped: Callable[[], bool] = _never,
 ) -> str:
-    """Return the name of the folder's content: the SHA-256 of its manifest, one "<sha256>  <path>" line a file.
+    """Return the revision of the folder's content: the SHA-256 of its manifest, one "<sha256>  <path>" line per file.
 
     The manifest lists `model_index.json` and every visible file of the components it names, sorted by relative
-    path, so that the same weights from either hub have one name, whatever else lies beside them. Files are hashed
-    on a few threads and remembered in *memo* by path, size, modification time and inode; a damaged or unwritable
-    memo costs hashing again. Blocks for minutes the first time (32 GB), for milliseconds later; *tell* hears of the
-    bytes hashed, and *stopped* is asked after each block of them.
+    path, so that the same weights from either hub have the same revision, independent of other files. Files are
+    hashed on a few threads; their hashes are kept in *memo* by path, size, modification time and inode. With a damaged
+    or unwritable memo they are computed again. Blocks for minutes the first time (32 GB), for milliseconds later;
+    *on_progress* reports the bytes hashed, and *stopped* is called after each block.
 
     Raises:
         ModelCorrupt: A file is missing or cannot be read.
-        Cancelled: *stopped* answered yes; files hashed until then are remembered.
+        Cancelled: *stopped* returned true; files hashed until then are kept in *memo*.
     """
     names = sorted(path.relative_to(folder).as_posix() for path in _content(folder))
     try:
-        digests = digests_of([folder / name for name in names], memo, hash_file, tell, stopped)
+        digests = digests_of([folder / name for name in names], memo, hash_file, on_progress, stopped)
     except OSError as error:
         raise ModelCorrupt(f"model: cannot read {error.filename}: {error.strerror}; check its permissions") from error
     manifest = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True))
@@ -77,7 +77,7 @@ def content_revision(
 
 
 def _content(folder: Path) -> Iterator[Path]:
-    """Yield the files that make the content; hidden ones are the hubs' bookkeeping."""
+    """Yield the files that make up the content; hidden ones belong to the hubs' clients and are left out."""
     yield folder / INDEX
     for component in components(folder):
         for path in (folder / component).rglob("*"):
@@ -90,20 +90,20 @@ def digests_of(
     files: list[Path],
     memo: Path,
     hash_file: Callable[[Path], str] | None = None,
-    tell: Tell = silent,
+    on_progress: OnProgress = ignore_progress,
     stopped: Callable[[], bool] = _never,
 ) -> list[str]:
-    """Hash *files*, remembering in *memo*; the digests in the same order.
+    """Return the SHA-256 of each of *files*, in the same order, from *memo* where possible.
 
     Raises:
         OSError: One of them cannot be read.
-        Cancelled: *stopped* answered yes. Then, and on any other end, files hashed until then are remembered.
+        Cancelled: *stopped* returned true. Files hashed until then are kept in *memo*, on errors too.
     """
     memory = _recall(memo)
     unknown = [path for path in files if not _remembered(path, memory)]
-    meter = Meter(HASHING, sum(path.stat().st_size for path in unknown), tell)
+    meter = Meter(HASHING, sum(path.stat().st_size for path in unknown), on_progress)
     ending = threading.Event()
-    known: Memory = {}
+    known: RememberedHashes = {}
 
     def read(count: int) -> None:
         if ending.is_set() or stopped():
@@ -116,8 +116,8 @@ def digests_of(
         return entry[1]
 
     try:
-        # hashlib lets go of the interpreter lock, so threads hash in parallel; more than a few only make a disk seek.
-        # The interpreter waits for them at its end, and so does this block: whatever leaves it tells them to stop.
+        # hashlib releases the interpreter lock, so threads hash in parallel; more than a few only make a disk seek.
+        # Leaving this block, by an exception too, sets `ending`: else both it and the interpreter's exit would wait.
         with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool, _set_at_end(ending):
             return list(pool.map(digest, files))
     finally:
@@ -133,26 +133,28 @@ def _set_at_end(event: threading.Event) -> Iterator[None]:
         event.set()
 
 
-def _remembered(path: Path, memory: Memory) -> bool:
+def _remembered(path: Path, memory: RememberedHashes) -> bool:
     known = memory.get(str(path.resolve()))
     return known is not None and known[0] == _stamp(path)
 
 
-def _digest(path: Path, memory: Memory, hash_file: Callable[[Path], str]) -> tuple[str, tuple[Stamp, str]]:
-    """Return the memory's entry for *path*, from memory where its stamp is unchanged."""
+def _digest(
+    path: Path, memory: RememberedHashes, hash_file: Callable[[Path], str]
+) -> tuple[str, tuple[FileStamp, str]]:
+    """Return the remembered entry of *path* where its stamp is unchanged, else hash the file."""
     key, stamp = str(path.resolve()), _stamp(path)
     known = memory.get(key)
-    # The stamp is taken before reading: a file that changes under the hash has another stamp next time.
+    # The stamp is taken before reading: a file that changes while it is hashed has another stamp next time.
     return key, known if known and known[0] == stamp else (stamp, hash_file(path))
 
 
-def _stamp(path: Path) -> Stamp:
+def _stamp(path: Path) -> FileStamp:
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
-def _recall(memo: Path) -> Memory:
-    """Read what is remembered; whatever is no valid entry is forgotten."""
+def _recall(memo: Path) -> RememberedHashes:
+    """Read the memo; invalid entries are dropped."""
     try:
         document = json.loads(memo.read_bytes())
     except (OSError, ValueError):
@@ -168,11 +170,11 @@ def _is_entry(entry: object) -> bool:
     return False
 
 
-def _remember(memo: Path, learnt: Memory) -> None:
-    """Add to the memo in one atomic step; two processes at once may lose entries, which costs hashing again."""
+def _remember(memo: Path, learnt: RememberedHashes) -> None:
+    """Add to the memo by an atomic rename; of two processes at once one may lose entries, which are hashed again."""
     try:
         memo.parent.mkdir(parents=True, exist_ok=True)
-        # Not mkstemp, which hides it from the others who share this workspace.
+        # Not mkstemp: its file would be readable for this user only, and other users may share the workspace.
         unfinished = memo.with_name(f".{memo.name}.{secrets.token_hex(8)}")
         try:
             with unfinished.open("x") as file:

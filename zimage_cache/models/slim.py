@@ -1,10 +1,10 @@
-"""A copy of a model whose transformer is stored in the precision it is drawn with: half of what a start reads.
+"""A copy of a model whose transformer is stored in the precision it is drawn with: a start reads half the bytes.
 
-Z-Image ships its transformer as float32, 24.6 GB, of which every start makes 12.3 GB of bfloat16. The copy holds those
-12.3 GB; everything else in it are links to the source. It is derived, and never part of a name: pictures are named by
-the source's content. Casting tensor by tensor gives the same bits as the loader's own cast.
+Z-Image ships its transformer as float32, 24.6 GB, which every load casts to 12.3 GB of bfloat16. The copy holds those
+12.3 GB; its other files are links to the source. A model's revision is always that of the source, never of the copy.
+Casting tensor by tensor gives the same bits as the loader's own cast.
 
-Imports torch: only for a load.
+Imports torch, so this module is imported only by a load.
 """
 
 import json
@@ -19,27 +19,29 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from zimage_cache.models.progress import Meter, Tell, silent
+from zimage_cache.models.progress import Meter, OnProgress, ignore_progress
 from zimage_cache.models.store import INDEX, components
 
 _log = logging.getLogger(__name__)
 _PART: Final = "transformer"
-_SEAL: Final = "complete.json"  # written last: what the finished copy was made of, and the stamps of its files
+_SEAL: Final = "complete.json"  # written last: the source's revision, the precision, and the stamps of the files
 _SPARE: Final = 2**30
 
 
-def slim_copy(source: Path, place: Path, revision: str, precision: str, tell: Tell = silent) -> Path:
-    """Return the folder to load: the copy in *place*, made when missing, or *source* where there can be none.
+def slim_copy(
+    source: Path, place: Path, revision: str, precision: str, on_progress: OnProgress = ignore_progress
+) -> Path:
+    """Return the folder to load: the copy in *place*, made when missing, or *source* where no copy can be made.
 
-    Blocks for as long as reading and writing the transformer takes, the first time; later for milliseconds. Every
-    tensor that was written is read back and compared before the copy is used.
+    Blocks the first time while the transformer is read and written, later for milliseconds. Every written tensor is
+    read back and compared before the copy is used.
 
     Args:
         source: The complete model.
         place: The copy's folder.
-        revision: The source's content: a copy of other content is made anew.
+        revision: The source's revision: a copy made from another one is replaced.
         precision: torch's name of the precision: "bfloat16" or "float16".
-        tell: Hears of the bytes converted.
+        on_progress: Receives the bytes converted.
     """
     seal = {"revision": revision, "precision": precision}
     if _is_sealed(place, seal):
@@ -53,7 +55,7 @@ def slim_copy(source: Path, place: Path, revision: str, precision: str, tell: Te
         if shutil.disk_usage(place.parent).free < size // 2 + _SPARE:
             _log.warning("no %s copy of %s: the disk of %s is too full", precision, source, place)
             return source
-        _make(source, place, shards, seal, Meter(f"saving the {precision} copy", size, tell))
+        _make(source, place, shards, seal, Meter(f"saving the {precision} copy", size, on_progress))
     except (OSError, SafetensorError) as error:
         _log.warning("no %s copy of %s: %s", precision, source, error)
         return source
@@ -70,26 +72,26 @@ def _is_float32(path: Path) -> bool:
 
 
 def _is_sealed(place: Path, seal: Mapping[str, str]) -> bool:
-    """Tell whether *place* is a finished copy of this content, and no file of it was touched since."""
+    """Return whether *place* is a finished copy of this revision whose files have not changed since."""
     try:
-        told = json.loads((place / _SEAL).read_bytes())
+        sealed = json.loads((place / _SEAL).read_bytes())
     except (OSError, ValueError):
         return False
-    whole = all((place / name).exists() for name in (INDEX, "text_encoder", "vae"))  # links to a source that is there
-    return whole and told == {**seal, "files": _stamps(place)}
+    whole = all((place / name).exists() for name in (INDEX, "text_encoder", "vae"))  # the links' targets exist
+    return whole and sealed == {**seal, "files": _stamps(place)}
 
 
 def _stamps(folder: Path) -> dict[str, list[int]]:
-    """Read size and modification time of each weight file: what changed since has others."""
+    """Return size and modification time of each weight file, to detect changed files."""
     stats = {path.name: path.stat() for path in _shards(folder)}
     return {name: [status.st_size, status.st_mtime_ns] for name, status in stats.items()}
 
 
 def _make(source: Path, place: Path, shards: list[Path], seal: Mapping[str, str], meter: Meter) -> None:
-    """Build the copy beside its place, verify it, and move it there in one step.
+    """Build the copy beside *place*, verify it, and rename it to *place*.
 
     Raises:
-        OSError: It cannot be written, or reads back as something else.
+        OSError: It cannot be written, or other bytes are read back than were written.
     """
     building = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.rmtree(building, ignore_errors=True)

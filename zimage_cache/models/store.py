@@ -1,4 +1,4 @@
-"""Models on disk: where a copy lies, and whether it is whole. Writes nothing, and never asks the network."""
+"""Models on disk: where a copy is, and whether it is complete. Writes nothing, and never uses the network."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from zimage_cache.errors import ModelCorrupt, ModelMissing
 
 INDEX: Final = "model_index.json"
-SLIM: Final = ".zimage/slim"  # where 16-bit copies lie, below the folder models are downloaded into
+SLIM: Final = ".zimage/slim"  # folder of the 16-bit copies, below the folder models are downloaded into
 PIPELINE: Final = "ZImagePipeline"
 # What must lie in each component's folder: its settings, and for networks weights under this stem.
 _SETTINGS: Final = MappingProxyType(
@@ -44,7 +44,7 @@ _HEADER_BYTES: Final = 8
 
 
 class Problem(StrEnum):
-    """What can be wrong with one file of a model."""
+    """Kinds of problems with one file of a model."""
 
     MISSING = "missing"
     TRUNCATED = "truncated"
@@ -54,16 +54,16 @@ class Problem(StrEnum):
 
 
 def demo_folder() -> Path:
-    """Return the folder of the embedded model: a complete `ZImagePipeline`, 8.7 MB, never downloaded.
+    """Return the folder of the embedded demo model: a complete `ZImagePipeline`, 8.7 MB, part of the package.
 
-    The package is installed unpacked (torch could not load from a zip either), so its resources are plain files.
+    The package is always installed unpacked (torch cannot load from a zip file), so its resources are plain files.
     """
     return Path(str(files("zimage_cache") / "generator" / "demo"))
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One file that is not as it should be; `detail` is a whole sentence with its remedy."""
+class FileProblem:
+    """A problem with one file of a model; `detail` is a sentence with the remedy."""
 
     file: Path
     problem: Problem
@@ -71,15 +71,15 @@ class Finding:
 
 
 class Damaged(ModelCorrupt):
-    """A `ModelCorrupt` that knows which file is to blame, and why."""
+    """A `ModelCorrupt` with the file that causes it, and the kind of problem."""
 
     def __init__(self, file: Path, problem: Problem, detail: str) -> None:
         super().__init__(detail)
-        self.finding = Finding(file, problem, detail)
+        self.file_problem = FileProblem(file, problem, detail)
 
 
 def damaged(file: Path, problem: Problem, said: str) -> Damaged:
-    """Word the trouble with one file, as *said* of it, and its remedy."""
+    """Return the error for one file: *said* is the predicate of the message, the remedy is added."""
     return Damaged(file, problem, f"model: {file} {said}; {_REMEDY}")
 
 
@@ -102,7 +102,7 @@ def search_roots(model_cache: Path | None, workspace: Path, environ: Mapping[str
 def _expanded(text: str) -> Path:
     try:
         return Path(text).expanduser()
-    except RuntimeError:  # ~somebody, who has no home here: a folder that does not exist
+    except RuntimeError:  # ~name of a user unknown to this machine: a folder that does not exist
         return Path(text)
 
 
@@ -141,7 +141,7 @@ def copies(repo_id: str, roots: Iterable[Path]) -> Iterator[Path]:
 
 
 def _is_folder(path: Path) -> bool:
-    """Tell whether there is a folder; another user's, which may not be looked into, is none."""
+    """Return whether *path* is a folder; a folder this user may not read counts as none."""
     try:
         return path.is_dir()
     except OSError:
@@ -149,7 +149,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Check that *folder* holds a whole pipeline; reads the small files and the headers of the weights.
+    """Check that *folder* holds a complete pipeline; reads the small files and the headers of the weights.
 
     Raises:
         ModelMissing: There is no such folder.
@@ -165,22 +165,22 @@ def check_folder(folder: Path) -> None:
         raise _unreadable(Path(error.filename or folder), error) from error
 
 
-def findings(folder: Path) -> list[Finding]:
-    """List everything that `check_folder` would stumble over, file by file; empty when the folder is whole."""
+def file_problems(folder: Path) -> list[FileProblem]:
+    """List every problem that `check_folder` would raise, file by file; empty when the folder is complete."""
     if not folder.is_dir():
-        return [Finding(folder, Problem.MISSING, f"model: there is no folder {folder}")]
+        return [FileProblem(folder, Problem.MISSING, f"model: there is no folder {folder}")]
     try:
         names = components(folder)
     except Damaged as error:
-        return [error.finding]
+        return [error.file_problem]
     found = []
     for check in [check for name in names for check in _checks(folder / name, name)]:
         try:
             check()
         except Damaged as error:
-            found.append(error.finding)
+            found.append(error.file_problem)
         except OSError as error:
-            found.append(_unreadable(Path(error.filename or folder), error).finding)
+            found.append(_unreadable(Path(error.filename or folder), error).file_problem)
     return list(dict.fromkeys(found))
 
 
@@ -204,7 +204,7 @@ def components(folder: Path) -> list[str]:
 
 
 def newer_than_here(folder: Path, installed: str) -> str:
-    """Say that *folder* was made with a later diffusers than the *installed* one, if so; else an empty text."""
+    """Return a message if *folder* was made with a later diffusers than the *installed* one, else an empty text."""
     try:
         made_with = str(_json(folder / INDEX).get("_diffusers_version"))
         newer = _release(made_with) > _release(installed)
@@ -220,7 +220,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _layouts(repo_id: str) -> tuple[str, ...]:
-    """Give the places of a model below a root: ModelScope's layouts, new to old, then Hugging Face's."""
+    """Return the places of a model below a root: ModelScope's layouts, newest first, then Hugging Face's."""
     owner, _, name = repo_id.partition("/")
     old = f"{owner}/{name.replace('.', '___')}"
     flat = f"{owner}--{name}"
@@ -236,7 +236,7 @@ def _layouts(repo_id: str) -> tuple[str, ...]:
 
 
 def _newest_first(root: Path, pattern: str) -> Iterable[Path]:
-    """Resolve a layout below *root*; of several snapshots the one the branch points to first, then the newest."""
+    """List the folders of a layout below *root*: the snapshot the branch points to first, then the newest first."""
     if not pattern.endswith("*"):
         return [root / pattern]
     snapshots = root / pattern[:-2]
@@ -256,7 +256,7 @@ def _text(path: Path) -> str:
 
 
 def _checks(folder: Path, name: str) -> Iterator[Callable[[], object]]:
-    """Give the checks of one component, each of which raises `Damaged` for one file."""
+    """Yield the checks of one component, each of which raises `Damaged` for one file."""
     yield partial(_json, folder / _SETTINGS[name])
     if name == "tokenizer":
         yield partial(_check_vocabulary, folder)
@@ -274,7 +274,7 @@ def _check_vocabulary(folder: Path) -> None:
 
 
 def _weights(folder: Path, stem: str) -> list[Path]:
-    """Name the weight files: those the index lists where there is one, else the single file."""
+    """Return the weight files: those listed by the index if there is one, else the single file."""
     index = folder / f"{stem}.safetensors.index.json"
     if not index.exists():
         return [folder / f"{stem}.safetensors"]
@@ -285,7 +285,7 @@ def _weights(folder: Path, stem: str) -> list[Path]:
 
 
 def _check_tensors(path: Path) -> None:
-    """Open one weight file: its header must be whole and account for every byte of the file."""
+    """Open one weight file: its header must be valid and account for every byte of the file."""
     if not path.exists():
         if pickles := [p.name for kind in _PICKLES for p in path.parent.glob(kind)]:
             raise Damaged(
@@ -305,23 +305,23 @@ def _check_tensors(path: Path) -> None:
 
 
 def _broken(path: Path) -> Damaged:
-    """Say whether a weight file ends too early, by what its own header promises, or is wrong otherwise."""
+    """Return the error for a weight file that cannot be opened: shorter than its header states, or damaged."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_HEADER_BYTES), "little")
             header = json.loads(file.read(min(length, size)))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        promised = _HEADER_BYTES + length + max(ends, default=0)
+        expected = _HEADER_BYTES + length + max(ends, default=0)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return damaged(path, Problem.CORRUPT, "is cut off or damaged")
-    if size < promised:
-        return damaged(path, Problem.TRUNCATED, f"is cut off: {size} of {promised} bytes")
+    if size < expected:
+        return damaged(path, Problem.TRUNCATED, f"is cut off: {size} of {expected} bytes")
     return damaged(path, Problem.CORRUPT, "is damaged")
 
 
 def _unreadable(path: Path, error: OSError) -> Damaged:
-    """Say that the system refuses a file; fetching it again would not help."""
+    """Return the error for a file that the system refuses to read; fetching it again would not help."""
     said = f"model: {path} cannot be read ({error.strerror or error}); check its permissions and its disk"
     return Damaged(path, Problem.UNREADABLE, said)
 

@@ -1,29 +1,32 @@
-"""Whether a copy of a model is what its hub offered: file by file, down to the last bit where hashes are known."""
+"""Compares a copy of a model with the hub's listing, file by file: sizes, and SHA-256 where the hub states it."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from zimage_cache.models.hubs import HubFile
-from zimage_cache.models.progress import Meter, Tell, silent
+from zimage_cache.models.progress import Meter, OnProgress, ignore_progress
 from zimage_cache.models.revision import sha256_of
-from zimage_cache.models.store import Finding, Problem, damaged, findings
+from zimage_cache.models.store import FileProblem, Problem, damaged, file_problems
 
 
-def verify(folder: Path, offered: Iterable[HubFile] = (), tell: Tell = silent) -> list[Finding]:
-    """Check *folder* against its own indexes and headers, and against what was *offered*; reads every hashed byte.
+def verify(
+    folder: Path, offered: Iterable[HubFile] = (), on_progress: OnProgress = ignore_progress
+) -> list[FileProblem]:
+    """Check *folder* against its own indexes and headers, and against the files *offered* by its hub.
 
-    Never trusts a remembered hash: bits rot under an unchanged date. Blocks for as long as reading 33 GB takes.
+    Uses no remembered hash, because bits may change while the modification time stays. Blocks while up to 33 GB are
+    read.
 
     Args:
         folder: The copy.
-        offered: Sizes, and hashes where known; empty = structure only.
-        tell: Hears of the bytes read.
+        offered: Sizes, and hashes where known; empty = only the structure is checked.
+        on_progress: Receives the bytes read.
 
     Returns:
-        What is wrong, at most one finding a file, sorted by path.
+        At most one problem per file, sorted by path.
     """
-    found = {finding.file: finding for finding in findings(folder)}
+    found = {finding.file: finding for finding in file_problems(folder)}
     rest = []
     for file in offered:
         path = folder / file.path
@@ -31,35 +34,35 @@ def verify(folder: Path, offered: Iterable[HubFile] = (), tell: Tell = silent) -
             found.setdefault(path, wrong)
         elif path not in found and file.sha256:
             rest.append((path, file))
-    meter = Meter("verifying", sum(file.size for _, file in rest), tell)
+    meter = Meter("verifying", sum(file.size for _, file in rest), on_progress)
     wrong_bits = [_wrong_bits(path, file.sha256, meter.add) for path, file in rest]
     found |= {finding.file: finding for finding in wrong_bits if finding}
     return sorted(found.values(), key=lambda finding: finding.file)
 
 
-def _wrong_size(path: Path, file: HubFile) -> Finding | None:
+def _wrong_size(path: Path, file: HubFile) -> FileProblem | None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        return damaged(path, Problem.MISSING, "is missing").finding
+        return damaged(path, Problem.MISSING, "is missing").file_problem
     except OSError as error:
         return _unreadable(path, error)
     if size < file.size:
-        return damaged(path, Problem.TRUNCATED, f"is cut off: {size} of {file.size} bytes").finding
+        return damaged(path, Problem.TRUNCATED, f"is cut off: {size} of {file.size} bytes").file_problem
     if size > file.size:
-        return damaged(path, Problem.CORRUPT, f"is too long: {size} of {file.size} bytes").finding
+        return damaged(path, Problem.CORRUPT, f"is too long: {size} of {file.size} bytes").file_problem
     return None
 
 
-def _wrong_bits(path: Path, sha256: str, read: Callable[[int], object]) -> Finding | None:
+def _wrong_bits(path: Path, sha256: str, read: Callable[[int], object]) -> FileProblem | None:
     try:
         if partial(sha256_of, read=read)(path) == sha256:
             return None
     except OSError as error:
         return _unreadable(path, error)
-    return damaged(path, Problem.CORRUPT, "is damaged: its SHA-256 is not the one its hub tells").finding
+    return damaged(path, Problem.CORRUPT, "is damaged: its SHA-256 is not the one its hub tells").file_problem
 
 
-def _unreadable(path: Path, error: OSError) -> Finding:
+def _unreadable(path: Path, error: OSError) -> FileProblem:
     said = f"model: {path} cannot be read ({error.strerror or error}); check its permissions and its disk"
-    return Finding(path, Problem.UNREADABLE, said)
+    return FileProblem(path, Problem.UNREADABLE, said)

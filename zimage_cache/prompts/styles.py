@@ -1,4 +1,4 @@
-"""Style presets: words put around a prompt before it is fingerprinted. The presets themselves are `styles.toml`."""
+"""Style presets: words added to a prompt before its key is computed. The presets are in `styles.toml`."""
 
 import tomllib
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class Style:
     """One preset.
 
     Args:
-        name: What requests call it.
-        en: Its English label.
-        zh: Its Chinese label.
+        name: Its name in requests.
+        en: English label.
+        zh: Chinese label.
         prompt: The text around the prompt; holds `{prompt}` once.
-        negative_prompt: What it adds to the negative prompt.
+        negative_prompt: Text added to the negative prompt.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Style:
 
     def apply(self, prompt: str, negative_prompt: str) -> tuple[str, str]:
         """Return both prompts with this style's words added."""
-        # str.replace, not str.format: braces in a person's prompt are the person's.
+        # str.replace, not str.format: braces in the prompt are literal.
         styled = self.prompt.replace(_PROMPT, prompt)
         return styled, ", ".join(filter(None, (negative_prompt, self.negative_prompt)))
 
@@ -43,10 +43,10 @@ def styles() -> dict[str, Style]:
 
 
 def style(name: str) -> Style:
-    """Look a preset up.
+    """Return a preset.
 
     Raises:
-        InvalidRequest: There is none of that name; the message lists them.
+        InvalidRequest: No preset has that name; the message lists all names.
     """
     try:
         return styles()[name]

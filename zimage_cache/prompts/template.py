@@ -1,4 +1,4 @@
-r"""The syntax of alternatives and wildcards, as in the Dynamic Prompts extension. Knows no files and no chance.
+r"""Parser for alternatives and wildcards in the syntax of the Dynamic Prompts extension; reads no files.
 
     {red|blue}              one of them; any may be empty, and may hold alternatives and wildcards itself
     {3::red|blue}           red three times as often; a weight of 0 is never picked
@@ -6,9 +6,9 @@ r"""The syntax of alternatives and wildcards, as in the Dynamic Prompts extensio
     {1-2$$ and $$a|b|c}     one or two of them, joined by " and "; -2 is 1-2, and 2- has no upper end
     {2$$__name__}           two different options of a wildcard
     __name__, __folder/*__  one option of a wildcard, or of all that match: * within a folder, ** across folders
-    \{ \} \| \__            the signs themselves
+    \{ \} \| \__            these characters literally
 
-Braces that belong to no other, and braces without `|` or `$$` (JSON), are text like any other.
+Unmatched braces, and braces without `|` or `$$` (such as JSON), are literal text.
 """
 
 import re
@@ -21,7 +21,7 @@ from typing import Final, cast
 from zimage_cache.errors import InvalidRequest
 
 MAX_DEPTH: Final = 20
-_EVEN: Final = 10**6  # the weight of what names none: six decimal places of a weight count
+_EVEN: Final = 10**6  # the weight of an option without one: weights have six decimal places
 _NAME: Final = r"(?!_)(?:(?!__)[^{}|\\\n\r]){1,200}"
 _TOKEN: Final = re.compile(rf"\\[{{}}|]|\\__|__(?=\S)(?P<name>{_NAME})(?<!\s)__|[{{}}|]")
 _WEIGHT: Final = re.compile(r"\s*+(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})::", re.ASCII)
@@ -32,14 +32,14 @@ _BOUNDS: Final = re.compile(rf"{_NUMBERS}(?:(?P<separator>[^$]*+)\$\$)?", re.ASC
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """One option of the wildcard called `name` stands here."""
+    """A place for one option of the wildcard `name`."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """How many different options are picked, `high` None = all there are, and what stands between them."""
+class PickBounds:
+    """How many different options are picked, `high` None = all of them, and the text that joins them."""
 
     low: int
     high: int | None
@@ -56,10 +56,10 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
-    """Some of `options` stand here: one of them where there are no `bounds`. `depth` counts the levels of braces."""
+    """A place for some of `options`: one where `bounds` is None. `depth` counts the levels of braces."""
 
     options: tuple[Option, ...]
-    bounds: Bounds | None
+    bounds: PickBounds | None
     depth: int
 
 
@@ -68,12 +68,12 @@ Parts = tuple[Part, ...]
 
 
 def parse(text: str) -> Parts:
-    """Split *text* into its parts; joined again, parts that are all text are *text*, but for its escapes.
+    """Split *text* into literal text, wildcards and alternatives; escapes are resolved.
 
-    Takes time in proportion to the length of *text*, however its braces stand.
+    Takes time in proportion to the length of *text*, for every arrangement of braces.
 
     Raises:
-        InvalidRequest: Alternatives stand within alternatives more than 20 levels deep.
+        InvalidRequest: Alternatives are nested more than 20 levels deep.
     """
     found: list[Part] = []
     open_: list[_Braces] = []
@@ -88,16 +88,16 @@ def parse(text: str) -> Parts:
 
 
 def weighted(text: str) -> tuple[int, str]:
-    """Split the weight, in millionths, from what stands behind it: "3::red" weighs three times "red"."""
+    """Split an option's weight, in millionths, from its content: "3::red" weighs three times "red"."""
     found = _WEIGHT.match(text) if "::" in text else None
     return (int(Decimal(found[1]).scaleb(6)), text[found.end() :]) if found else (_EVEN, text)
 
 
 @dataclass(slots=True)
 class _Braces:
-    """Braces that were opened: where what was found so far holds their `{`, and each `|` between their options.
+    """Open braces: the positions of their `{` and of each `|` of theirs in the parts found so far.
 
-    Until they are closed they are text, as are the braces around them: what stands in them is moved only once.
+    Parts inside them are in the flat list until they are closed, so that every part is moved only once.
     """
 
     start: int
@@ -105,7 +105,7 @@ class _Braces:
 
 
 def _read(token: re.Match[str], found: list[Part], open_: list[_Braces]) -> None:
-    """Take one sign of the syntax."""
+    """Add one token to *found*."""
     sign, name = token[0], token["name"]
     if name is not None:
         found.append(Wildcard(name))
@@ -117,12 +117,12 @@ def _read(token: re.Match[str], found: list[Part], open_: list[_Braces]) -> None
     elif sign == "}" and open_:
         _close(found, open_.pop())
         return
-    # An escaped bar is an escape only within alternatives, and it may yet turn out to stand in none.
+    # An escaped bar is an escape only inside alternatives, which is not known before the braces are closed.
     found.append(sign if sign == r"\|" else sign.removeprefix("\\"))
 
 
 def _close(found: list[Part], braces: _Braces) -> None:
-    """Replace what stands in braces by what they mean; without `|` and `$$` they are text."""
+    """Replace the parts inside closed braces by alternatives; without `|` and `$$` they stay text."""
     inside = found[braces.start + 1 : braces.start + 2]
     several = _SEVERAL.match(inside[0]) if inside and isinstance(inside[0], str) else None
     if not braces.bars and several is None:
@@ -136,7 +136,7 @@ def _close(found: list[Part], braces: _Braces) -> None:
 
 
 def _joined(parts: Iterable[Part]) -> Parts:
-    """Join texts that stand side by side, and leave out empty ones."""
+    """Join adjacent texts, and leave out empty ones."""
     joined: list[Part] = []
     for is_text, group in groupby(parts, key=lambda part: isinstance(part, str)):
         if is_text:
@@ -147,8 +147,8 @@ def _joined(parts: Iterable[Part]) -> Parts:
     return tuple(joined)
 
 
-def _bounds(first: Parts) -> tuple[Bounds | None, Parts]:
-    """Split how many options are picked from the first of them."""
+def _bounds(first: Parts) -> tuple[PickBounds | None, Parts]:
+    """Split the number of options to pick from the first option."""
     head = first[0] if first else ""
     found = _BOUNDS.match(head) if isinstance(head, str) else None
     if found is None or not isinstance(head, str):
@@ -158,7 +158,7 @@ def _bounds(first: Parts) -> tuple[Bounds | None, Parts]:
     low = numbers.get("exact", numbers.get("least", numbers.get("low", 1)))
     high = numbers.get("exact", numbers.get("high"))
     separator = ", " if found["separator"] is None else found["separator"].replace(r"\|", "|")
-    bounds = Bounds(low, high, separator) if high is None else Bounds(min(low, high), max(low, high), separator)
+    bounds = PickBounds(low, high, separator) if high is None else PickBounds(min(low, high), max(low, high), separator)
     return bounds, ((rest, *first[1:]) if rest else first[1:])
 
 

@@ -1,8 +1,8 @@
-"""Wildcards: files of options, one a line, and prompts in which chance puts some of them, the same for the same seed.
+"""Expands alternatives and wildcards (files of options, one per line) in prompts; picks depend on the seed.
 
-Alternatives and wildcards are read by `template`. What is picked depends on the seed and on where in the text the
-pick stands, not on the words around it: a pick is SHA-256 of both, as a number. So neither another Python nor another
-machine, nor a word more in the prompt, picks otherwise.
+Alternatives and wildcards are parsed by `template`. A pick is the SHA-256 of the seed and of the pick's place in the
+text, as a number. So picks are the same for every Python version and machine, and do not change with other words of
+the prompt.
 """
 
 import os
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.prompts.template import MAX_DEPTH, Alternatives, Bounds, Parts, Wildcard, parse, weighted
+from zimage_cache.prompts.template import MAX_DEPTH, Alternatives, Parts, PickBounds, Wildcard, parse, weighted
 
 MAX_EXPANDED: Final = 8000  # characters
 MAX_PICKS: Final = 1000
@@ -36,9 +36,9 @@ _STARS: Final = re.compile(r"\*\*+")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What one file or one pair of braces offers.
+    """The options of one file or one pair of braces.
 
-    `sums` are the weights, in millionths, each with all before it; `source` is the file's wildcard.
+    `sums` are the cumulative weights, in millionths; `source` is the wildcard of the file.
     """
 
     contents: Sequence[Parts | str]
@@ -47,21 +47,21 @@ class Options:
 
     @classmethod
     def of(cls, weighed: Iterable[tuple[int, Parts | str]], source: str | None = None) -> Self:
-        """Take contents with their weights."""
+        """Make options from contents with their weights."""
         pairs = list(weighed)
         return cls([content for _, content in pairs], list(accumulate(weight for weight, _ in pairs)), source)
 
     @property
     def total(self) -> int:
-        """All weights together."""
+        """The sum of all weights."""
         return self.sums[-1] if self.sums else 0
 
 
 class Wildcards:
-    """The files `**/*.txt` below one folder, as they are when first asked for. For one thread.
+    """The files `**/*.txt` below one folder, each read when first used. For one thread.
 
-    A wildcard's name is its file's path below the folder, without `.txt`. Hidden files, those whose name no prompt can
-    spell, and links that lead out of the folder are none. Paths are never made of what a prompt says.
+    A wildcard's name is its file's path below the folder, without `.txt`. Left out are hidden files, names that the
+    prompt syntax cannot express, and links that lead out of the folder. Paths are never built from text of a prompt.
 
     Args:
         folder: Need not exist; None = there are no wildcards.
@@ -75,14 +75,14 @@ class Wildcards:
 
     @property
     def names(self) -> list[str]:
-        """All names, sorted; of more than 5000 files, the rest is left out."""
+        """All names, sorted; at most 5000."""
         return list(self._files)
 
     def options(self, name: str, without: Collection[str] = ()) -> list[Options]:
         """Return the options of every wildcard that *name*, which may hold `*`, matches, but for those *without*.
 
         Raises:
-            InvalidRequest: Nothing matches, or a file is too large, no UTF-8, or cannot be read.
+            InvalidRequest: No wildcard matches, or a file is too large, not UTF-8, or cannot be read.
         """
         if name not in self._matches:
             self._matches[name] = self._matching(unicodedata.normalize("NFC", name))
@@ -106,7 +106,7 @@ class Wildcards:
 
     def _options_of(self, name: str) -> Options:
         if name not in self._read:
-            # A line twice is one option: several are picked without repeats.
+            # A repeated line counts as one option, because several are picked without repetition.
             lines = dict.fromkeys(_lines(self._text(self._files[name]), self._files[name]))
             self._read[name] = Options.of(map(weighted, lines), name)
         return self._read[name]
@@ -130,7 +130,7 @@ class Wildcards:
         return text
 
     def _unknown(self, name: str) -> InvalidRequest:
-        # difflib compares each name with all others of its letters: of many files, those that begin alike are enough.
+        # difflib is slow for many names: of many files, only those with the same beginning are compared.
         alike = self.names if len(self._files) <= _COMPARED else [each for each in self._files if each[:1] == name[:1]]
         close = get_close_matches(name, alike[:_COMPARED], _SUGGESTED) or self.names[:_SUGGESTED]
         more = ", ..." if len(self.names) > len(close) else ""
@@ -142,17 +142,17 @@ class Wildcards:
 
 
 def expand(text: str, seed: int, wildcards: Wildcards, *, part: str = "prompt") -> str:
-    """Put chance's picks in the place of all alternatives and wildcards of *text*.
+    """Replace all alternatives and wildcards of *text* by options picked at random from the seed.
 
     Args:
-        text: Without `{`, `}` and `__` it comes back as it is.
-        seed: Whatever number; the same one makes the same text of the same files.
+        text: Without `{`, `}` and `__` it is returned unchanged.
+        seed: Any integer; the same one gives the same result with the same files.
         wildcards: The files.
-        part: Texts of one seed that are called differently pick independently.
+        part: Name of the text: texts with different names pick independently for the same seed.
 
     Raises:
-        InvalidRequest: A wildcard is unknown, unreadable, or stands in its own options; or the text is longer than 8000
-            characters, or asks for more than 1000 picks.
+        InvalidRequest: A wildcard is unknown, unreadable, or contains itself; or the text is longer than 8000
+            characters, or needs more than 1000 picks.
     """
     return _Expansion(f"wildcards 1\n{part}\n{seed}\n", wildcards).text(parse(text), "", ())
 
@@ -199,25 +199,25 @@ class _Expansion:
         return [Options.of((option.weight, option.parts) for option in part.options)]
 
     def _options(self, wildcard: Wildcard, within: tuple[str, ...]) -> list[Options]:
-        """Look a wildcard up; a pattern leaves out the files it stands in, a name must not be one of them."""
+        """Return a wildcard's options, without the files *within* which it occurs; naming one of those is an error."""
         found = self._wildcards.options(wildcard.name, within)
         if not found:
             chain = _chain((*within, wildcard.name))
             raise InvalidRequest(f"wildcard __{wildcard.name}__ stands in its own options: {chain}; mend that file")
         return found
 
-    def _count(self, bounds: Bounds, most: int, place: str) -> int:
+    def _count(self, bounds: PickBounds, most: int, place: str) -> int:
         high = most if bounds.high is None else min(bounds.high, most)
         low = min(bounds.low, high)
         return low + self._number(f"{place}#", high - low + 1)
 
     def _draw(self, offered: list[Options], count: int, place: str) -> Iterator[tuple[Parts | str, str | None]]:
-        """Draw up to *count* different contents, none of weight 0, each with its source.
+        """Pick up to *count* different contents, none of weight 0, each with its source.
 
-        All weights lie on one line, one behind the other; those drawn are stepped over.
+        All weights are intervals of one range of numbers; intervals picked before are skipped.
         """
         sums = list(accumulate(each.total for each in offered))
-        drawn: list[tuple[int, int]] = []  # where each lies on that line, and its weight
+        drawn: list[tuple[int, int]] = []  # start and length of each picked interval
         left = sums[-1] if sums else 0
         for nth in range(count):
             if not left:
@@ -237,7 +237,7 @@ class _Expansion:
             yield options.contents[index], options.source
 
     def _number(self, place: str, below: int) -> int:
-        """Pick one of 0..below-1; 256 bits are so many more than any sum of weights that no bias is left."""
+        """Pick one of 0..below-1; the bias of the modulo is negligible, because the hash has 256 bits."""
         self._picks += 1
         if self._picks > MAX_PICKS:
             raise InvalidRequest(
@@ -247,7 +247,7 @@ class _Expansion:
 
 
 def _sole_wildcard(part: Alternatives) -> Wildcard | None:
-    """Find the `__name__` of `{2$$__name__}`: several of its options are wanted, not one several times."""
+    """Return the wildcard of `{2$$__name__}`, of which several options are picked, else None."""
     if len(part.options) != 1:
         return None
     said = [each for each in part.options[0].parts if not isinstance(each, str) or each.strip()]
@@ -259,10 +259,10 @@ def _chain(names: Sequence[str]) -> str:
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Translate stars, of which each takes as little as it can and none is tried again: no name is looked at for long.
+    """Translate stars to possessive, shortest matches without backtracking, so that matching takes linear time.
 
-    That finds whatever there is to find: what stands between two `**` ends as early as possible where it begins as
-    early as possible, and what stands behind the last ends at the end.
+    This finds every match: text between two `**` matched at its earliest place leaves the most for the rest, and text
+    after the last `**` is matched at the end.
     """
     *before, last = (_STAR.split(piece) for piece in _STARS.split(name))
     pieces = "".join(f"(?>{'.*?' if nth else ''}{_chain_of(words)})" for nth, words in enumerate(before))
@@ -286,7 +286,7 @@ def _lines(text: str, path: Path) -> Iterator[str]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Find the files of all wildcards, in an order that does not depend on the file system's."""
+    """Yield the names and files of all wildcards, in an order independent of the file system."""
     root = folder.resolve()
     for place, folders, files in islice(os.walk(root), MAX_FILES):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -303,7 +303,7 @@ def _spellable(name: str) -> bool:
 
 def _is_inside(path: Path, root: Path) -> bool:
     try:
-        # A regular file: opening a pipe would wait for ever.
+        # Only regular files: opening a pipe would block.
         return path.is_file() and path.resolve().is_relative_to(root)
     except (OSError, RuntimeError):
         return False

@@ -1,4 +1,4 @@
-"""One application: our routes first, then the Gradio page on `/`, the guard in front of both."""
+"""Builds the web application: the API's routes, then the Gradio page on `/`, with the guard in front of both."""
 
 import asyncio
 import json
@@ -43,17 +43,17 @@ def create_app(
     """Build the web application.
 
     Args:
-        service: Answers everything.
-        running: Entered while the application runs: starts and stops what stands behind *service*.
-        allowed_hosts: Further names this server answers to.
-        credentials: User and password to ask for; None = open.
-        clock: Seconds, never going back, by which jobs are lost and forgotten.
+        service: Answers all requests.
+        running: A context that is open while the application runs: starts and stops the service's components.
+        allowed_hosts: Further names of this server, accepted in `Host`.
+        credentials: Required user and password; None = no authentication.
+        clock: Monotonic seconds, for the time limits of jobs.
     """
     tickets = Tickets(service, image_of, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # Of what `asyncio.to_thread` uses; the loop ends it when the server stops.
+        # The thread pool of `asyncio.to_thread`; the event loop ends it when the server stops.
         asyncio.get_running_loop().set_default_executor(Pool(_THREADS, "disk"))
         with running():
             try:
@@ -61,19 +61,19 @@ def create_app(
             finally:
                 await tickets.close()
 
-    # FastAPI's own /docs fetches its scripts from a content network; nothing of ours leaves this machine.
+    # FastAPI's own /docs loads its scripts from a content delivery network; this variant serves them locally.
     app = FastAPIOffline(redoc_url=None, title="Z-Image", version=zimage_cache.__version__, lifespan=lifespan)
     add_error_responses(app)
     add_api(app, service, private=credentials is not None)
     add_jobs_api(app, service, tickets)
-    # For a server that ends jobs before it waits for their streams.
+    # Called by `Server` on shutdown, before it waits for the streams of jobs.
     app.state.end_jobs = tickets.close
     add_prompt_api(app, service)
     add_models_api(app, service)
     add_cache_api(app, service)
     add_metrics(app, service)
     add_history_api(app, service)
-    # Gradio grants cross-origin access to everybody unless its parent application rules on it: nobody gets it.
+    # Gradio allows cross-origin access from every site unless its parent application has a CORS rule: this denies it.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     _write_schema_once(app)
     app.add_middleware(Guard, checks=checks(allowed_hosts, credentials))
@@ -81,7 +81,7 @@ def create_app(
 
 
 def _write_schema_once(app: FastAPI) -> None:
-    """Answer `/openapi.json` with the same bytes each time: FastAPI would write out the whole schema for each asker."""
+    """Cache the bytes of `/openapi.json`: FastAPI would serialise the whole schema for each request."""
 
     @cache
     def written() -> bytes:
@@ -90,5 +90,5 @@ def _write_schema_once(app: FastAPI) -> None:
     async def schema(_request: Request) -> Response:
         return Response(written(), media_type="application/json")
 
-    # Before FastAPI's own, which it has from its birth.
+    # Before FastAPI's own route, which exists since the application was constructed.
     app.router.routes.insert(0, Route("/openapi.json", schema, include_in_schema=False))

@@ -1,7 +1,7 @@
-"""The bytes of all request bodies together, bounded: where they become too many, one of the greediest address goes.
+"""Bounds the bytes of all request bodies together; above the bound, a request of the address with the most is ended.
 
-A body counts from its first byte until it has been read and parsed. One body at its bound is no harm; a hundred of
-them, held open on purpose, would be memory that nothing else can use.
+A body counts from its first byte until it has been read and parsed. Without this bound, a hundred bodies of the
+maximum size that are held open on purpose would fill the memory.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ _RELEASE: Final = "zimage.release_body"
 
 
 class BodyDropped(Exception):
-    """This body is the one that has to go."""
+    """This body was chosen to be ended."""
 
 
 class Body:
-    """One body, from where it comes, and the task that waits for it; `dropped` once it had to go for others."""
+    """One body, its client's address, and the task that waits for it; `dropped` once it was ended for others."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -29,7 +29,7 @@ class Body:
         self._task = asyncio.current_task()
 
     def drop(self) -> None:
-        """End the request; the guard tells its client why."""
+        """Cancel the request's task; the guard sends the client the reason."""
         self.dropped = True
         if self._task is not None:
             self._task.cancel()
@@ -39,19 +39,19 @@ class Bodies:
     """Counts the bytes of the bodies that are arriving or being parsed.
 
     Args:
-        most: Bytes of all of them together.
+        most: Bound on the bytes of all of them together.
 
-    Threads: the event loop's only.
+    For the thread of the event loop only.
     """
 
     def __init__(self, most: int) -> None:
         self.held = 0
         self._most = most
-        self._arriving: dict[Body, None] = {}  # the one that began first is first
+        self._arriving: dict[Body, None] = {}  # in the order in which they began
 
     @contextmanager
     def counted(self, scope: Scope) -> Iterator[Body]:
-        """Count the body of the request that the current task answers."""
+        """Count the body of the request that the current task answers, while the context is open."""
         client = scope.get("client")
         body = Body(client[0] if client else "")
         scope[_RELEASE] = lambda: self._release(body)
@@ -61,16 +61,16 @@ class Bodies:
             self._release(body)
 
     def add(self, body: Body, size: int, *, more: bool) -> None:
-        """Count *size* more bytes; *more* are to come.
+        """Count *size* more bytes; *more*: the body is not complete.
 
         Raises:
-            BodyDropped: There are too many, and this one is to go.
+            BodyDropped: The bound is exceeded, and this body was chosen.
         """
         self.held += size
         body.size += size
         if not more:
             self._arriving.pop(body, None)
-        elif body.size:  # not a request without a body, such as a download that is never asked to receive one
+        elif body.size:  # requests without a body do not count
             self._arriving[body] = None
         while self.held > self._most:
             spared = self._spared_for(body)
@@ -80,7 +80,7 @@ class Bodies:
             spared.drop()
 
     def _spared_for(self, newest: Body) -> Body:
-        """Choose the first of the address whose bodies hold the most; where none is arriving, *newest* itself."""
+        """Return the first body of the address whose bodies have the most bytes; if none is arriving, *newest*."""
         held: Counter[str] = Counter()
         for body in self._arriving:
             held[body.address] += body.size
@@ -94,6 +94,6 @@ class Bodies:
 
 
 def release_body(scope: Scope) -> None:
-    """Stop counting the body of a request that has been parsed: what became of its bytes is small."""
+    """Stop counting the body of a request after parsing, because the parsed values are small."""
     if release := scope.get(_RELEASE):
         release()

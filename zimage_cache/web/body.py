@@ -1,6 +1,6 @@
-"""Request bodies: read as JSON without surprises, validated, described for `/openapi.json`.
+"""Request bodies: read as strict JSON, validated, described for `/openapi.json`.
 
-Reading costs time in proportion to a body's length, and no more: lengths, names, digits and nested values are bounded.
+Reading takes time in proportion to a body's length: lengths, names, digits and nested values are bounded.
 """
 
 import json
@@ -26,20 +26,19 @@ _T = TypeVar("_T")
 MAX_NAMES: Final = 100  # of one object
 # Up to this, parsing JSON takes less than a millisecond.
 _SMALL: Final = 2**14
-# Two threads of their own: no number of large bodies occupies those that look for stored pictures.
+# Two separate threads, so that large bodies do not occupy the threads that look up stored pictures.
 _readers: Final = CapacityLimiter(2)
 
 
 class GenerateBody(ImageRequest):
-    """A picture request as programs send it: the picture, how many, from which model, and how to use the cache."""
+    """A request of the HTTP API: the picture, how many, from which model, and how to use the cache."""
 
     n: Annotated[int, Field(strict=True, ge=1, le=MAX_PICTURES), as_integer] = 1
     model: Annotated[str, Field(strict=True, max_length=300)] | None = None
     cache: CacheMode = CacheMode.USE
 
     def picture(self) -> ImageRequest:
-        """Return the part of it that describes the picture."""
-        # Constructed, not validated: these very values just were.
+        """Return the fields that describe the picture."""
         return ImageRequest.model_construct(**{name: getattr(self, name) for name in ImageRequest.model_fields})
 
 
@@ -47,7 +46,7 @@ async def generate_body(request: Request) -> GenerateBody:
     """Read and validate a request's body.
 
     Raises:
-        HTTPException: 415, it does not say that it is JSON.
+        HTTPException: 415, its `Content-Type` is not JSON.
         Cancelled: The client hung up before all of it had arrived.
         InvalidRequest: It is not valid JSON, or breaks a rule; names the field.
     """
@@ -55,12 +54,12 @@ async def generate_body(request: Request) -> GenerateBody:
 
 
 def body_schema(service: ImageService, body: type[BaseModel] = GenerateBody) -> dict[str, Any]:
-    """Describe to OpenAPI the body that a route reads itself, down to the names and sizes that *service* offers."""
+    """Return the OpenAPI schema of a body that a route reads itself, with the names and sizes *service* offers."""
     schema = body.model_json_schema()
     shared = schema.pop("$defs", {})
     fields: dict[str, Any] = schema["properties"]
     for name, field in fields.items():
-        # Written out: FastAPI would not know of definitions a schema of our own refers to.
+        # Inlined: FastAPI does not include definitions that a custom schema refers to.
         if reference := field.pop("$ref", None):
             field.update(shared[reference.rpartition("/")[2]] | field)
         if offered := _offered(service).get(name):
@@ -68,7 +67,7 @@ def body_schema(service: ImageService, body: type[BaseModel] = GenerateBody) -> 
             field.update(offered)
         if name not in schema.get("required", ()):
             fields[name] = _nullable(field)
-    # Other words for two fields are told in words: where both may not be given, no tool would know what to send.
+    # The aliases are in the description only: a schema cannot express clearly that a field excludes its alias.
     for alias, name in ImageRequest.ALIASES.items():
         if name in fields:
             fields[name]["description"] += f" Also called {alias}."
@@ -91,7 +90,7 @@ def _offered(service: ImageService) -> dict[str, dict[str, Any]]:
 
 
 def _room_for(style: Style) -> dict[str, Any]:
-    """Say that a prompt's bound counts the words of a style too."""
+    """Return the description that the limit of a prompt includes the text of the style."""
     asked = {"required": ["style"], "properties": {"style": {"const": style.name}}}
     words = dict(zip(("prompt", "negative_prompt"), style.apply("x", "x"), strict=True))
     rest = {name: {"maxLength": MAX_TEXT + len("x") - len(text)} for name, text in words.items()}
@@ -99,8 +98,8 @@ def _room_for(style: Style) -> dict[str, Any]:
 
 
 def _nullable(field: dict[str, Any]) -> dict[str, Any]:
-    """Let a field be null, which means its default, and say so."""
-    if "anyOf" in field:  # pydantic's own word for what may be null
+    """Let a field be null, which means its default, and describe that."""
+    if "anyOf" in field:  # pydantic's schema of a field that may be null
         return field
     offered = {"enum": [*field["enum"], None]} if "enum" in field else {}
     return field | {"type": [field["type"], "null"]} | offered
@@ -110,9 +109,9 @@ async def json_body(request: Request) -> object:
     """Read a request's body as JSON.
 
     Raises:
-        HTTPException: 415, it does not say that it is JSON.
+        HTTPException: 415, its `Content-Type` is not JSON.
         Cancelled: The client hung up before all of it had arrived.
-        InvalidRequest: It is not valid JSON, names a field twice, or is larger or deeper than any body needs to be.
+        InvalidRequest: It is not valid JSON, names a field twice, or exceeds the limits on size and depth.
     """
     return await read_body(request, "application/json", parse_json, at_once=_SMALL)
 
@@ -122,13 +121,13 @@ async def read_body(request: Request, media_type: str, parse: Callable[[bytes], 
 
     Args:
         request: Its body is not kept.
-        media_type: What it must say it is.
-        parse: Makes something of the bytes.
-        at_once: So many bytes at most are parsed without a thread, on the event loop.
+        media_type: The required `Content-Type`.
+        parse: Converts the bytes.
+        at_once: Bodies of at most so many bytes are parsed on the event loop, without a thread.
 
     Raises:
-        HTTPException: 415, it does not say that it is *media_type*.
-        Cancelled: The client hung up before all of it had arrived.
+        HTTPException: 415, its `Content-Type` is not *media_type*.
+        Cancelled: The client disconnected before the whole body had arrived.
     """
     got = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if got != media_type:
@@ -146,10 +145,10 @@ async def read_body(request: Request, media_type: str, parse: Callable[[bytes], 
 
 
 def parse_json(body: bytes) -> object:
-    """Parse bytes that may say anything.
+    """Parse untrusted bytes.
 
     Raises:
-        InvalidRequest: They are not valid JSON, name a field twice, or are larger or deeper than any body needs to be.
+        InvalidRequest: They are not valid JSON, name a field twice, or exceed the limits on size and depth.
     """
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")

@@ -1,7 +1,7 @@
-"""Connections, bounded in number and in patience, so that no slow or silent one keeps others out.
+"""Limits the number and the waiting times of connections, so that slow or idle ones do not block others.
 
-uvicorn has one time-out, for a connection between two requests. Here are the others: until the head of a request has
-arrived, until its body has, until its answer was taken. A request that waits for a picture or follows a job has none.
+uvicorn has one time-out, for a connection between two requests. This module adds limits for receiving the head of a
+request, receiving its body, and sending its answer. A request that waits for a picture or a job's events has no limit.
 """
 
 import json
@@ -19,15 +19,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from zimage_cache.web.errors import RETRY_AFTER_SECONDS, STAMPS, error_body
 
 MAX_HEAD: Final = 2**14
-# Bytes read at once. h11 measures a head only while it is incomplete: of one read whole, this is the bound.
+# Bytes read at once. h11 limits a head only while it is incomplete, so this is the limit of a head read at once.
 _READ: Final = 2**14
-# Each piece of a chunked body costs 15 microseconds, whatever its size.
+# Each chunk of a chunked body takes 15 microseconds, independent of its size.
 _FEW_PIECES: Final = 500
 _SMALL_PIECE: Final = 256
 
 
-class Phase(Enum):
-    """What a connection is waiting for: a head, its body, or an answer."""
+class ConnectionPhase(Enum):
+    """What a connection waits for: the head of a request, its body, or the answer."""
 
     HEAD = auto()
     BODY = auto()
@@ -35,15 +35,16 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class ConnectionBounds:
     """How many connections there may be, and how long each may take.
 
     Args:
-        connections: All together. One more, and the one that has waited longest for a head goes, then for a body.
-        head_seconds: From the first moment, or from the answer before, until the head of a request is there.
-        body_seconds: From the head until the body is there; *body_rate* more bytes are worth one more second.
-        body_rate: Bytes a second.
-        answer_seconds: How long a client may take nothing of what has been sent to it.
+        connections: Maximum number. Beyond it, the connection that has waited longest for a head is closed, else the
+            one that has waited longest for a body.
+        head_seconds: From the start of the connection, or from the previous answer, until a request's head is complete.
+        body_seconds: From the head until the body is complete; *body_rate* more bytes add one second.
+        body_rate: Bytes per second.
+        answer_seconds: How long a client may receive none of the bytes sent to it.
     """
 
     connections: int = 1000
@@ -56,28 +57,28 @@ class Bounds:
 class Connections:
     """All connections of one server.
 
-    Threads: the event loop's only.
+    For the thread of the event loop only.
     """
 
-    def __init__(self, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, bounds: ConnectionBounds, clock: Callable[[], float] = time.monotonic) -> None:
         self._bounds = bounds
         self._clock = clock
-        # By phase, with the moment it began; dictionaries keep their order: the longest is first.
-        self._waiting: dict[Phase, dict[Connection, float]] = {phase: {} for phase in Phase}
+        # By phase, with the time at which it began; in insertion order, so the longest is first.
+        self._waiting: dict[ConnectionPhase, dict[Connection, float]] = {phase: {} for phase in ConnectionPhase}
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    def of(self, phase: Phase) -> "list[Connection]":
+    def of(self, phase: ConnectionPhase) -> "list[Connection]":
         """List the connections in *phase*, the longest first."""
         return list(self._waiting[phase])
 
     def protocol(self, **options: Any) -> "Connection":  # noqa: ANN401 - what uvicorn passes to its own protocol
-        """Make the protocol of a new connection; uvicorn calls it."""
+        """Return the protocol object of a new connection; called by uvicorn."""
         return Connection(self, **options)
 
     def add(self, connection: "Connection") -> None:
-        """Take a new connection in; where there are too many, the one that can best be spared ends."""
+        """Add a new connection; above the maximum number, end one."""
         self.note(connection)
         if len(self) > self._bounds.connections:
             spared = self._spared_for(connection)
@@ -88,19 +89,19 @@ class Connections:
                 spared.transport.abort()
 
     def note(self, connection: "Connection") -> None:
-        """Note what a connection waits for now."""
+        """Record the phase of a connection after it may have changed."""
         phase = connection.phase
         if connection not in self._waiting[phase]:
             self.remove(connection)
             self._waiting[phase][connection] = self._clock()
 
     def remove(self, connection: "Connection") -> None:
-        """Forget a connection that ends."""
+        """Remove a connection that has ended."""
         for waiting in self._waiting.values():
             waiting.pop(connection, None)
 
     def sweep(self) -> None:
-        """End the connections that have taken too long."""
+        """End the connections whose time limit has passed."""
         now = self._clock()
         for phase, waiting in self._waiting.items():
             for connection, since in list(waiting.items()):
@@ -109,28 +110,28 @@ class Connections:
                     connection.give_up()
 
     def now(self) -> float:
-        """Return the moment."""
+        """Return the present time, in monotonic seconds."""
         return self._clock()
 
-    def _until(self, connection: "Connection", phase: Phase, since: float) -> float:
+    def _until(self, connection: "Connection", phase: ConnectionPhase, since: float) -> float:
         bounds = self._bounds
         if connection.full_since is not None:
             return connection.full_since + bounds.answer_seconds
-        if phase is Phase.ANSWER:
+        if phase is ConnectionPhase.ANSWER:
             return float("inf")
         if connection.transport.get_write_buffer_size():
             return since + bounds.answer_seconds
-        if phase is Phase.HEAD:
+        if phase is ConnectionPhase.HEAD:
             return since + bounds.head_seconds
         return since + bounds.body_seconds + connection.arrived / bounds.body_rate
 
     def _spared_for(self, newest: "Connection") -> "Connection":
-        """Choose the one that has waited longest for a head, else for a body, else one of the greediest address."""
-        for phase in (Phase.HEAD, Phase.BODY):
+        """Return the connection waiting longest for a head, else for a body, else one of the address with the most."""
+        for phase in (ConnectionPhase.HEAD, ConnectionPhase.BODY):
             for connection in self._waiting[phase]:
                 if connection is not newest:
                     return connection
-        answered = self.of(Phase.ANSWER)
+        answered = self.of(ConnectionPhase.ANSWER)
         addresses = Counter(connection.address for connection in answered)
         greediest, number = addresses.most_common(1)[0]
         if number <= addresses[newest.address] + 1:
@@ -139,10 +140,10 @@ class Connections:
 
 
 class Connection(H11Protocol):
-    """uvicorn's protocol, which tells `Connections` what it waits for; bodies in tiny pieces are refused."""
+    """uvicorn's protocol, which reports its phase to `Connections`; bodies in very small chunks are refused."""
 
     transport: Any
-    full_since: float | None = None  # since when the client takes so little that sending waits
+    full_since: float | None = None  # since when sending waits, because the client receives too slowly
 
     def __init__(self, connections: Connections, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(**options)
@@ -150,21 +151,21 @@ class Connection(H11Protocol):
         self._connections = connections
 
     @property
-    def phase(self) -> Phase:
-        """What it waits for."""
+    def phase(self) -> ConnectionPhase:
+        """What the connection waits for."""
         if self.conn.their_state is h11.SEND_BODY:
-            return Phase.BODY
+            return ConnectionPhase.BODY
         cycle = self._cycle
-        return Phase.HEAD if cycle is None or cycle.response_complete else Phase.ANSWER
+        return ConnectionPhase.HEAD if cycle is None or cycle.response_complete else ConnectionPhase.ANSWER
 
     @property
     def arrived(self) -> int:
-        """Bytes of the present body."""
+        """Received bytes of the present body."""
         return self._pieces.bytes
 
     @property
     def address(self) -> str:
-        """The client's, without its port."""
+        """The client's address, without its port."""
         return self.client[0] if self.client else ""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's, which says less than it has
@@ -196,16 +197,16 @@ class Connection(H11Protocol):
         self.end(HTTPStatus.BAD_REQUEST, "bad_request", "this is no valid HTTP; the connection ends")
 
     def give_up(self) -> None:
-        """End it after it took too long."""
+        """End the connection after its time limit."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         elif self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
-            self.transport.close()  # silent, or idle: there is no question to answer
+            self.transport.close()  # idle: no request has begun, so there is nothing to answer
         else:
             self.end(HTTPStatus.REQUEST_TIMEOUT, "timed_out", "the request did not arrive in time")
 
     def end(self, status: HTTPStatus, code: str, message: str) -> None:
-        """Answer without the application, and end; in the middle of another answer, only end."""
+        """Send an error without the application and close; after an answer has begun, only close."""
         cycle = self._cycle
         if cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.abort()
@@ -215,7 +216,7 @@ class Connection(H11Protocol):
 
     @property
     def _cycle(self) -> RequestResponseCycle | None:
-        return self.cycle  # None before the first request, which uvicorn does not say
+        return self.cycle  # None before the first request, which uvicorn's annotation omits
 
     def _note(self) -> None:
         if not self.transport.is_closing():
@@ -223,7 +224,7 @@ class Connection(H11Protocol):
 
 
 class _Pieces(h11.Connection):
-    """A connection of h11's that refuses a body in very many very small pieces."""
+    """An h11 connection that refuses a body in very many very small chunks."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEAD)

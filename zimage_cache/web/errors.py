@@ -1,4 +1,4 @@
-"""Our errors as HTTP answers. The one place that knows both."""
+"""Converts this program's errors to HTTP answers."""
 
 import logging
 from http import HTTPStatus
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS: Final = 5
 _NO_THREAD: Final = "can't start new thread"
 _LONGEST: Final = 1000
-# On every answer: a type is what it says it is, and no other site learns addresses of ours or embeds what is ours.
+# Headers of every answer: no sniffing of types, no referrer to other sites, no embedding by other sites.
 STAMPS: Final = MappingProxyType(
     {
         "X-Content-Type-Options": "nosniff",
@@ -53,7 +53,7 @@ STATUS: Final[dict[str, int]] = {
     "generation_failed": 500,
 }
 _DOCUMENTED: Final = {"bad_request": 400, "internal_error": 500, **STATUS}
-# What any route may answer, and one that reads a body.
+# Error statuses of every route, and of routes that read a body.
 ANY_ROUTE: Final = (400, 401, 403, 500, 503)
 WITH_BODY: Final = (413, 415, 422)
 _WAITING_HELPS: Final = frozenset({"queue_full", "loading", "busy", "overloaded"})
@@ -67,7 +67,7 @@ _HTTP_CODES: Final = {
 
 
 class ErrorDetail(BaseModel):
-    """Why there is no answer: a word for programs, words for people, and the field or parameter at fault."""
+    """An error: code for programs, message for people, and the field or parameter at fault."""
 
     code: str
     message: str
@@ -76,13 +76,13 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """What every error answers."""
+    """The body of every error answer."""
 
     error: ErrorDetail
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe to OpenAPI that a route may answer with these errors."""
+    """Return the OpenAPI description of these error answers."""
     return {
         status: {
             "model": ErrorAnswer,
@@ -95,25 +95,25 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def error_response(
     code: str, message: str, *, field: str | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """Write the one shape of all errors."""
+    """Make the answer of an error, in the form that all errors share."""
     body = error_body(code, message, field=field, request_id=current_request_id())
     extra = {"Retry-After": str(RETRY_AFTER_SECONDS)} if code in _WAITING_HELPS else {}
     return JSONResponse({"error": body}, _DOCUMENTED.get(code, 500), headers=extra | (headers or {}))
 
 
 def error_body(code: str, message: str, *, field: str | None, request_id: str) -> dict[str, str]:
-    """Write what stands under `error`, in answers and in jobs that failed."""
+    """Return the value of `error`, for answers and for failed jobs."""
     body = {"code": code, "message": _legible(message), "request_id": request_id}
     return body if field is None else body | {"field": _legible(field)}
 
 
 def _legible(text: str) -> str:
-    """Shorten and escape what may quote a client: megabytes of a name, or lone surrogates no encoding takes."""
+    """Shorten and escape text that may quote a client: it may be megabytes long, or hold lone surrogates."""
     return text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
 
 
 def add_error_responses(app: FastAPI) -> None:
-    """Answer every exception a route lets out, ours and foreign ones, without a traceback."""
+    """Convert every exception that a route raises to an error answer, without a traceback."""
     app.add_exception_handler(errors.ZImageError, _ours)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _unfit)
@@ -122,7 +122,7 @@ def add_error_responses(app: FastAPI) -> None:
 
 
 def add_page_error_responses(page: FastAPI) -> None:
-    """Answer what the mounted *page* does not know, and what it does not survive, in our shape."""
+    """Convert unknown paths and exceptions of the mounted *page* to error answers."""
     page.add_exception_handler(HTTPException, _http)
     page.add_exception_handler(Exception, _foreign)
 
@@ -135,7 +135,7 @@ async def _ours(_request: Request, error: Exception) -> JSONResponse:
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
-    nowhere = error.detail == HTTPStatus.NOT_FOUND.phrase  # the frameworks' own words
+    nowhere = error.detail == HTTPStatus.NOT_FOUND.phrase  # the framework's default message
     return error_response(code, _NOWHERE if nowhere else error.detail, headers=dict(error.headers or {}))
 
 
@@ -147,7 +147,7 @@ async def _unfit(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _without_thread(_request: Request, error: Exception) -> JSONResponse:
-    """Say that the machine gives no more threads; any other error of this kind is as unforeseen as all others."""
+    """Answer that no more threads can be started; any other RuntimeError is an internal error."""
     if _NO_THREAD not in str(error):
         raise error
     _log.warning("no_new_thread: a request that needs one was refused")
@@ -155,7 +155,7 @@ async def _without_thread(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _foreign(_request: Request, _error: Exception) -> JSONResponse:
-    # The server logs the traceback under the same request id. This answer passes the guard by: it stamps itself.
+    # The server logs the traceback with the same request id. This answer does not pass the guard, which adds headers.
     stamps = {HEADER: current_request_id(), **STAMPS}
     return error_response(
         "internal_error", "something unforeseen went wrong; the server's log says what", headers=stamps

@@ -1,6 +1,6 @@
-"""The edge: one pure ASGI guard in front of our routes, Gradio's page and Gradio's API alike.
+"""One ASGI middleware in front of all routes, Gradio's included: checks requests, bounds bodies, adds headers.
 
-Not `BaseHTTPMiddleware`: it hides a client's disconnect from the routes, and with it the end of a wait.
+Not `BaseHTTPMiddleware`: it hides a client's disconnect from the routes, which end their wait on it.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from zimage_cache.web.bodies import Bodies, Body, BodyDropped
 from zimage_cache.web.errors import STAMPS, error_response
 
 MAX_BODY_BYTES: Final = 2**20
-# Of all bodies together, those of pictures apart from the others, which they would crowd out.
+# Limits of all bodies together; pictures have a separate one, so that they leave room for the others.
 MAX_ARRIVING_BYTES: Final = 32 * 2**20
 MAX_ARRIVING_PICTURES: Final = 64 * 2**20
-# What people drop on the page is a picture, not JSON.
+# Users drop pictures on the page, which are larger than JSON.
 _LARGER_BODIES: Final = MappingProxyType({"/png-info": 20 * 2**20})
 _IPV6: Final = r"[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]{1,45}(?:%[\w.~%-]{1,50})?"
 _HOST: Final = re.compile(rf"(?:\[(?P<literal>{_IPV6})\]|(?P<name>[^:@\[\]/?#\s]{{0,255}}))(?::\d{{0,5}})?", re.ASCII)
@@ -34,7 +34,7 @@ _SHOWN: Final = 100
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 _OPEN: Final = frozenset({"/health", "/ready"})
-# What is not read on is not kept twice: an answer is handed to the connection in pieces of so many bytes.
+# Answers are sent in pieces of so many bytes, so that the connection does not buffer a second copy of a whole answer.
 _PIECE: Final = 2**18
 # Gradio's page needs inline scripts and evaluates its templates; everything else stays with this server.
 _PAGE_POLICY: Final = (
@@ -46,7 +46,7 @@ _PAGE_POLICY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request goes no further."""
+    """Why a request is refused."""
 
     code: str
     message: str
@@ -61,14 +61,14 @@ _STOPPING: Final = Refusal("cancelled", "the server is stopping")
 
 
 class BodyTooLarge(Exception):
-    """A body without a truthful Content-Length turned out too large."""
+    """A body is larger than the limit, without or in spite of its Content-Length."""
 
 
 class Guard:
-    """Runs *checks* in order, then the application; stamps every answer.
+    """Runs *checks* in order, then the application; adds headers to every answer.
 
-    Adds to each answer its request id, `nosniff`, and on pages a content security policy. Nothing here speaks
-    WebSocket: such connections are closed before anything looks at them.
+    The headers are the request id, `nosniff`, and on pages a content security policy. WebSocket is not supported:
+    such connections are closed without a check.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Guard:
             except BodyDropped:
                 await _end(_BUSY, scope, receive, stamped)
             except asyncio.CancelledError:
-                # Otherwise only a stopping server cancels a whole request, one that outlived its patience: no error.
+                # Otherwise only a server that stops cancels a request, after its grace time: no error.
                 await _end(_BUSY if body.dropped else _STOPPING, scope, receive, stamped)
 
 
@@ -131,7 +131,7 @@ def _bounded(receive: Receive, limit: int, bodies: Bodies, body: Body) -> Receiv
 
 
 def _origin_form(scope: Scope) -> Scope:
-    """Serve `GET http://name/path` as `GET /path` of that name, whatever `Host` says (RFC 9112, 3.2.2)."""
+    """Serve `GET http://name/path` as `GET /path` of that name, instead of `Host` (RFC 9112, 3.2.2)."""
     if not scope["path"].lower().startswith(("http://", "https://")):
         return scope
     raw_path: bytes = scope["raw_path"]
@@ -141,33 +141,33 @@ def _origin_form(scope: Scope) -> Scope:
 
 
 def checks(allowed_hosts: Iterable[str], credentials: tuple[str, str] | None) -> list[Check]:
-    """Compose the edge's rules.
+    """Return the checks of every request.
 
     Args:
         allowed_hosts: Names this server answers to beside loopback names, its own name and IP literals.
-        credentials: User and password everything but `/health` and `/ready` asks for; None = open.
+        credentials: User and password required by all routes but `/health` and `/ready`; None = open.
     """
     rules = [body_size, host_rule(allowed_hosts), same_origin]
     return [*rules, auth_rule(*credentials)] if credentials else rules
 
 
 def max_body_bytes(scope: Scope, usual: int = MAX_BODY_BYTES) -> int:
-    """Return the most bytes a body may have: the *usual* ones, but more where pictures are sent."""
+    """Return the most bytes a body may have: *usual*, but more for routes that receive pictures."""
     return _LARGER_BODIES.get(scope["path"], usual)
 
 
 def body_size(scope: Scope, headers: Headers) -> Refusal | None:
-    """Refuse a body that announces to be too large before reading any of it."""
+    """Refuse a body whose Content-Length is too large, before reading it."""
     length, limit = headers.get("content-length", "0"), max_body_bytes(scope)
     return _too_large(limit) if not length.isdecimal() or int(length) > limit else None
 
 
 def host_rule(allowed_hosts: Iterable[str]) -> Check:
-    """Answer only to our own names: a foreign name in `Host` is how DNS rebinding looks."""
+    """Accept only this server's names in `Host`: another name may be a DNS rebinding attack."""
     names = _LOOPBACK | {socket.gethostname().lower()} | {name.lower() for name in allowed_hosts}
 
     def check(_scope: Scope, headers: Headers) -> Refusal | None:
-        # The second one is what Gradio takes its own addresses from.
+        # Gradio takes its own addresses from the second header.
         given = [headers.get("host", ""), *headers.getlist("x-forwarded-host")]
         name = next((name for name in map(_host_name, given) if name not in names and not _is_ip(name)), None)
         if name is None:
@@ -178,7 +178,7 @@ def host_rule(allowed_hosts: Iterable[str]) -> Check:
 
 
 def same_origin(scope: Scope, headers: Headers) -> Refusal | None:
-    """Let only our own pages send anything but reads; programs send no `Origin` and pass."""
+    """Refuse requests of other web sites, except reads; programs send no `Origin` and are accepted."""
     if scope["method"] in _READING:
         return None
     origin = headers.get("origin")
@@ -189,13 +189,13 @@ def same_origin(scope: Scope, headers: Headers) -> Refusal | None:
 
 
 def auth_rule(user: str, password: str) -> Check:
-    """Ask for `Basic user:password`, or `Bearer password` from programs."""
+    """Require `Basic user:password`, or `Bearer password` from programs."""
     basic = base64.b64encode(f"{user}:{password}".encode()).decode()
     accepted = {"basic": basic.encode(), "bearer": password.encode()}
 
     def check(scope: Scope, headers: Headers) -> Refusal | None:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        # Compared even when the scheme is unknown, so that time tells nothing.
+        # Compared even when the scheme is unknown, so that the time taken reveals nothing.
         expected = accepted.get(scheme.lower(), b"")
         scope["authorized"] = hmac.compare_digest(given.strip().encode("latin-1"), expected) and bool(expected)
         if scope["authorized"] or scope["path"] in _OPEN:
@@ -207,7 +207,7 @@ def auth_rule(user: str, password: str) -> Check:
 
 
 class _Stamped:
-    """Sends an answer with our headers on it."""
+    """Sends an answer with the common headers added."""
 
     def __init__(self, send: Send, identifier: str) -> None:
         self.started = self.complete = False
@@ -241,7 +241,7 @@ def _refuse(refusal: Refusal) -> ASGIApp:
 
 
 async def _end(refusal: Refusal, scope: Scope, receive: Receive, stamped: _Stamped) -> None:
-    """Say why a request ends, unless its answer has begun: then only end that."""
+    """Send a refusal; if the answer has begun, only end it."""
     if not stamped.started:
         await _refuse(refusal)(scope, receive, stamped)
     elif not stamped.complete:
@@ -253,7 +253,7 @@ def _too_large(limit: int) -> Refusal:
 
 
 def _host_name(host: str) -> str:
-    """Strip the port, and the brackets of an IPv6 literal; what is no name and port is returned whole."""
+    """Strip the port, and the brackets of an IPv6 literal; invalid text is returned unchanged, but shortened."""
     found = _HOST.fullmatch(host)
     return (found["literal"] or found["name"] or "" if found else host[:_SHOWN]).lower()
 
@@ -261,7 +261,7 @@ def _host_name(host: str) -> str:
 def _authority(origin: str) -> str | None:
     try:
         return urlsplit(origin).netloc.lower()
-    except ValueError:  # brackets that hold no IPv6 address
+    except ValueError:  # brackets without an IPv6 address
         return None
 
 

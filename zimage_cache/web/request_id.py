@@ -1,4 +1,4 @@
-"""The id every answer and every log line of one request carries."""
+"""The id of a request, contained in its answer and in its log lines."""
 
 import logging
 import re
@@ -12,12 +12,12 @@ _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def current_request_id() -> str:
-    """Return the id of the request being answered; "-" outside of one."""
+    """Return the id of the present request; "-" outside of a request."""
     return _current.get()
 
 
 def begin(offered: str | None) -> str:
-    """Take the caller's id where it is harmless, else make one, for this task and all it starts."""
+    """Set the id for this task and its children: the client's where it is valid, else a new one."""
     request_id = offered if offered and _ACCEPTABLE.fullmatch(offered) else secrets.token_hex(6)
     _current.set(request_id)
     return request_id

@@ -1,4 +1,4 @@
-"""Runs the application on a socket, and says where."""
+"""Runs the application on a socket, and prints its address."""
 
 import contextlib
 import logging
@@ -11,7 +11,7 @@ from typing import Final, cast
 import uvicorn
 from fastapi import FastAPI
 
-from zimage_cache.web.connections import Bounds, Connections
+from zimage_cache.web.connections import ConnectionBounds, Connections
 
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS: Final = 5
@@ -25,30 +25,30 @@ _THIS_MACHINE: Final = ("127.", "::1")
 
 
 def run(app: FastAPI, listening: socket.socket, *, open_to_all: bool, max_connections: int = 0) -> None:
-    """Serve *app* until SIGINT or SIGTERM; jobs end then, other requests in flight get a few seconds to finish.
+    """Serve *app* until SIGINT or SIGTERM; then jobs are cancelled, and other requests have a few seconds to finish.
 
     Args:
         app: The application.
         listening: Where.
-        open_to_all: Whether it asks for no password.
-        max_connections: Most of them; 0 = as many as the system's bound on open files allows.
+        open_to_all: Whether it requires no password.
+        max_connections: Maximum number; 0 = as many as the system's limit on open files allows.
     """
     room = raise_open_files()
     most = min(max_connections or room, room)
-    # uvicorn ends cleanly on Ctrl+C and then raises it once more, for programs that have something left to do.
+    # uvicorn stops cleanly on Ctrl+C and then raises KeyboardInterrupt again.
     with contextlib.suppress(KeyboardInterrupt):
-        Server(app, listening, Bounds(connections=most), open_to_all=open_to_all).run(sockets=[listening])
+        Server(app, listening, ConnectionBounds(connections=most), open_to_all=open_to_all).run(sockets=[listening])
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, with bounds on its connections; says where it listens, and ends jobs before it stops.
+    """uvicorn's server with bounds on its connections; prints its address, and cancels jobs when it stops.
 
     Args:
         app: The application.
         listening: Where.
-        bounds: On its connections.
-        open_to_all: Whether it asks for no password.
-        grace_seconds: How long requests in flight may take when it stops.
+        bounds: Limits of the connections.
+        open_to_all: Whether it requires no password.
+        grace_seconds: Time limit of running requests when it stops.
     """
 
     connections: Connections
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         self,
         app: FastAPI,
         listening: socket.socket,
-        bounds: Bounds,
+        bounds: ConnectionBounds,
         *,
         open_to_all: bool,
         grace_seconds: int = _GRACE_SECONDS,
@@ -66,7 +66,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                # Both named, so that nothing else is taken where it happens to be installed.
+                # Loop and HTTP implementation are named, so that installed alternatives are not chosen.
                 loop="asyncio",
                 http=cast("type[Protocol]", self.connections.protocol),
                 ws="none",
@@ -74,7 +74,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=grace_seconds,
-                # asyncio tries so many connections in a row, and logs each that fails.
+                # asyncio accepts up to this many connections in a row, and logs each failure.
                 backlog=_ACCEPTED_AT_ONCE,
             )
         )
@@ -87,7 +87,7 @@ class Server(uvicorn.Server):
         if self.should_exit:
             return
         for listening in sockets or []:
-            listening.listen(_BACKLOG)  # as many as asyncio accepts at once would be too few to wait
+            listening.listen(_BACKLOG)  # asyncio would set the smaller number of connections it accepts in a row
         anywhere = self._host in _ANYWHERE
         _say(f"Running on local URL: http://{_bracketed('127.0.0.1' if anywhere else self._host)}:{self._port}")
         if anywhere:
@@ -101,28 +101,28 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # First: every open page holds a stream that ends with its job, and uvicorn waits for all that is open.
+        # First, because every open page has a stream that ends with its job, and uvicorn waits for open streams.
         await self._end_jobs()
         await super().shutdown(sockets)
 
 
 def raise_open_files() -> int:
-    """Raise this process's bound on open files as far as it may; return how many of them connections may take."""
+    """Raise this process's limit on open files to the maximum; return how many of them connections may use."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # macOS has a lower bound of its own
+    with contextlib.suppress(OSError, ValueError):  # macOS has a further, lower limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     if soft == resource.RLIM_INFINITY:
         return _MOST_CONNECTIONS
-    # What is left is for files of pictures, databases and models.
+    # The others are for files of pictures, databases and models.
     return min(_MOST_CONNECTIONS, soft - min(soft // 2, _OTHER_FILES))
 
 
 def lan_address() -> str:
-    """Return the address other machines of this network reach this one by; sends no packet."""
+    """Return this machine's address in its network; sends no packet."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # reserved for documentation: it only makes the system pick a source
+            probe.connect(("192.0.2.1", 9))  # reserved for documentation; makes the system choose a source address
         except OSError:
             return socket.gethostname()
         return str(probe.getsockname()[0])

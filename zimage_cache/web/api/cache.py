@@ -1,4 +1,4 @@
-"""The routes of people who look after the cache: what it holds and did, which entries stay or go."""
+"""The routes for administration of the cache: statistics, list, prune, delete, pin."""
 
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from zimage_cache.web.body import json_body
 from zimage_cache.web.errors import WITH_BODY, answers
 
 MOST_LISTED: Final = 500
-MOST_SOUGHT: Final = 1000  # characters: looking for them costs their number times that of each prompt
+MOST_SOUGHT: Final = 1000  # characters of a query: a search takes time in proportion to them and to each prompt
 _LISTED: Final = 50
 _CURSOR: Final = r"^[0-9]{1,12}(\.[0-9]{1,17})?~[0-9a-f]{64}$"
 _Key = Annotated[str, Path(description="The 64 hex digits of a stored picture.")]
@@ -41,7 +41,7 @@ Span = create_model("Span", __doc__=Counts.__doc__, since=(datetime, ...), hit_r
 
 
 class Stats(BaseModel):
-    """The answer of `/cache/stats`: what is held now, what all processes ever counted, and what this one did."""
+    """The answer of `/cache/stats`: present contents, lifetime counts of all processes, and counts of this process."""
 
     database: str | None
     now: Held
@@ -50,7 +50,7 @@ class Stats(BaseModel):
 
 
 class StoredPicture(BaseModel):
-    """One entry of a list; sizes are bytes and pixels, `frequency` counts how often it was drawn or served."""
+    """One stored picture; sizes are bytes and pixels, `frequency` counts how often it was drawn or served."""
 
     key: str
     prompt: str
@@ -69,14 +69,14 @@ class StoredPicture(BaseModel):
 
 
 class StoredPictures(BaseModel):
-    """The answer of `/cache/entries`; `cursor` asks for the next page, null on the last."""
+    """The answer of `/cache/entries`; `cursor` requests the next page, null on the last."""
 
     entries: list[StoredPicture]
     cursor: str | None
 
 
 class PruneBody(BaseModel):
-    """What to remove: what was drawn longer ago than that, then what goes first down to so many bytes and pictures."""
+    """What to remove: pictures older than a limit, then those of least worth down to a size and a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -99,7 +99,7 @@ class PruneBody(BaseModel):
 
 
 class PrunedAnswer(BaseModel):
-    """The answer of `/cache/prune`: what went, or would have gone."""
+    """The answer of `/cache/prune`: what was removed, or with `dry_run` would have been."""
 
     entries: int
     bytes: int
@@ -122,20 +122,20 @@ class Pinned(BaseModel):
 
 def add_cache_api(app: FastAPI, service: ImageService) -> None:
     """Add the routes below `/cache/` to *app*, and a 405 for every other method on them."""
-    # Fixed names first, with their refusals: `DELETE /cache/stats` is no way to delete something called "stats".
+    # Fixed paths first, with their 405: `DELETE /cache/stats` must not be read as deleting the key "stats".
     for add in (_add_overview, _add_entry):
         router = APIRouter(prefix="/cache", tags=["cache"])
         add(router, service)
         add_routes(app, router)
 
 
-# None of these routes is a coroutine: FastAPI runs them in its threads, where they may wait for the disk.
+# None of these routes is a coroutine: FastAPI runs them in threads, where they may block for the disk.
 
 
 def _add_overview(router: APIRouter, service: ImageService) -> None:
     @router.get("/stats")
     def stats() -> Stats:
-        """Tell what the cache holds and did: over its lifetime, and since this process began."""
+        """Return the statistics of the cache: contents, lifetime counts, and counts since this process started."""
         return Stats.model_validate(overview(service.cache.held(), service.statistics))
 
     @router.get("/entries", responses=answers(422))
@@ -161,7 +161,7 @@ def _add_overview(router: APIRouter, service: ImageService) -> None:
 def _add_entry(router: APIRouter, service: ImageService) -> None:
     @router.get("/{key}", responses=answers(404, 405, 422))
     def entry(key: _Key) -> StoredPicture:
-        """Tell about one stored picture what a list tells; nothing is counted or touched."""
+        """Return one stored picture as in the list; nothing is counted or touched."""
         listed = service.cache.show(key)
         if listed is None:
             raise _missing(key)
@@ -192,7 +192,7 @@ async def _prune_body(request: Request) -> PruneBody:
 
 
 def _prune_schema() -> dict[str, Any]:
-    """Describe the body for OpenAPI; FastAPI cannot see it, since `_prune_body` reads it itself."""
+    """Return the OpenAPI schema of the body; FastAPI has none, because `_prune_body` reads the body itself."""
     schema = PruneBody.model_json_schema()
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
@@ -216,7 +216,7 @@ def _stored(listed: Listed, now: datetime) -> StoredPicture:
         height=listed.height,
         model=listed.model,
         created=created,
-        # A clock set back must not make pictures from the future.
+        # The age must not be negative after the clock was set back.
         age_seconds=max(0.0, (now - created).total_seconds()),
         bytes=listed.bytes,
         gpu_seconds=listed.gpu_seconds,

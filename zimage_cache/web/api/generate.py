@@ -1,4 +1,4 @@
-"""Our HTTP routes: generate, look up, fetch pictures, ask how the server is."""
+"""The main HTTP routes: generate, look up, fetch pictures, `/health` and `/ready`."""
 
 import asyncio
 import ipaddress
@@ -44,8 +44,8 @@ _X_CACHE: Final = {
 class Image(BaseModel):
     """One picture of an answer.
 
-    `seconds` is this asker's wait, `seconds_saved` what others paid on the GPU, `age_seconds` how long ago the picture
-    was drawn: 0 for one that was drawn for this very request.
+    `seconds` is the wait of this request, `seconds_saved` the GPU-seconds that were not needed again, `age_seconds` how
+    long ago the picture was drawn: 0 for one that was drawn for this request.
     """
 
     key: str
@@ -69,7 +69,7 @@ class Generated(BaseModel):
 
 
 class KnownImage(BaseModel):
-    """One picture of a look-up; `key` is null while its seed is still to be drawn."""
+    """One picture of a look-up; `key` is null when the seed is random."""
 
     key: str | None
     cached: bool = False
@@ -78,14 +78,14 @@ class KnownImage(BaseModel):
 
 
 class LookedUp(BaseModel):
-    """The answer of `/lookup`; `eta_seconds` are the GPU-seconds of what is missing, null while unknown."""
+    """The answer of `/lookup`; `eta_seconds` are the GPU-seconds of the missing pictures, null while unknown."""
 
     images: list[KnownImage]
     eta_seconds: float | None
 
 
 class DeviceState(BaseModel):
-    """One device the model is drawn on: `phase` while it loads, `detail` where something is wrong with it."""
+    """One device of the model: `phase` while it loads, `detail` where it has an error."""
 
     device: str | None
     status: Status
@@ -94,12 +94,12 @@ class DeviceState(BaseModel):
 
     @classmethod
     def of(cls, state: GeneratorState) -> "DeviceState":
-        """Write down a state."""
+        """Convert a state."""
         return cls(device=state.device, status=state.status, phase=state.phase, detail=state.detail)
 
 
 class Trouble(BaseModel):
-    """Something that does not work, and has not for a while: `code` for programs, `detail` for people."""
+    """A persistent fault: `code` for programs, `detail` for people."""
 
     code: str
     since: datetime
@@ -107,10 +107,10 @@ class Trouble(BaseModel):
 
 
 class Health(BaseModel):
-    """The answer of `/health` and `/ready`; without credentials, where they are asked for, status and time only.
+    """The answer of `/health` and `/ready`; without credentials, where they are required, status and time only.
 
-    The model is as well as the best of its `devices`. `room` is how many pictures this asker may add to the queue now,
-    null where the queue has no bound. `troubles` are what does not work now beside the drawing: a full disk, say.
+    The model's state is the best one of its `devices`. `room` is how many pictures this client may add to the queue
+    now, null where the queue has no bound. `troubles` are present faults other than of drawing, such as a full disk.
     """
 
     status: Status
@@ -126,12 +126,12 @@ class Health(BaseModel):
 
 
 def add_api(app: FastAPI, service: ImageService, *, private: bool) -> None:
-    """Add our routes to *app*, and a 405 for every other method on them.
+    """Add the routes to *app*, and a 405 for every other method on them.
 
     Args:
-        app: Gets the routes; mount the page afterwards.
+        app: Receives the routes; mount the page afterwards.
         service: Answers them.
-        private: Pictures may be kept by the asker's own browser only (there is authentication).
+        private: Pictures may be cached by the client's own browser only, because there is authentication.
     """
     router = APIRouter()
     _add_generate(router, service)
@@ -160,7 +160,7 @@ def _add_generate(router: APIRouter, service: ImageService) -> None:
             n=body.n,
             cache=body.cache,
             model=body.model,
-            user=asker(request),
+            user=client_of(request),
             idempotency_key=idempotency_key,
         )
         waiting = service.wait(job)
@@ -177,7 +177,7 @@ def _add_generate(router: APIRouter, service: ImageService) -> None:
 def _add_lookup(router: APIRouter, service: ImageService) -> None:
     @router.post("/lookup", responses=answers(*WITH_BODY), openapi_extra=body_schema(service))
     async def lookup(body: Annotated[GenerateBody, Depends(generate_body)]) -> LookedUp:
-        """Tell what is stored and what the rest would cost. Never generates, counts, touches or promotes."""
+        """Return what is stored and what the rest would cost. Never generates, counts, touches or promotes."""
         found = await service.lookup(body.picture(), n=body.n, model=body.model)
         now = datetime.now(UTC)
         return LookedUp(images=[_known(known, now) for known in found.pictures], eta_seconds=found.eta_seconds)
@@ -218,24 +218,24 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
                 "share": state.share,
                 "detail": state.detail,
                 "devices": [DeviceState.of(each) for each in service.devices()],
-                "room": service.room(asker(request)),
+                "room": service.room(client_of(request)),
                 "troubles": [asdict(fault) for fault in service.faults.standing],
             }
         return Health.model_validate(known).model_dump(mode="json", exclude_unset=True)
 
     @router.get("/health", response_model=Health)
     async def alive(request: Request) -> Response:
-        """Answer 200 while the process lives, and tell how the model is."""
+        """Answer 200 while the process runs, with the state of the model."""
         return JSONResponse(health(request))
 
     @router.get("/ready", response_model=Health, responses={503: {"model": Health}})
     async def ready(request: Request) -> Response:
-        """Answer 200 when a picture of this asker that is not stored would be drawn (asleep counts: it wakes)."""
-        return JSONResponse(health(request), 200 if service.ready(user=asker(request)) else 503)
+        """Answer 200 when a picture of this client that is not stored would be drawn (also when the model sleeps)."""
+        return JSONResponse(health(request), 200 if service.ready(user=client_of(request)) else 503)
 
 
-def asker(request: Request) -> str:
-    """Name whose turn it is in the queue: one lane an address, or an IPv6 network of 2^64 addresses, which one has."""
+def client_of(request: Request) -> str:
+    """Return the client's lane in the queue: its IPv4 address, or its IPv6 /64 network, which one machine may own."""
     host = request.client.host if request.client else ""
     try:
         address = ipaddress.IPv6Address(host.partition("%")[0])
@@ -245,10 +245,10 @@ def asker(request: Request) -> str:
 
 
 async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:
-    """Wait for the answer while somebody listens; *waiting* is cancelled when the client hangs up.
+    """Await *waiting*; it is cancelled when the client disconnects.
 
     Raises:
-        Cancelled: It did.
+        Cancelled: The client has disconnected.
     """
     asking, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(_disconnect(request))
     gone.add_done_callback(lambda _: asking.cancel())
@@ -263,7 +263,7 @@ async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:
 
 
 async def _disconnect(request: Request) -> None:
-    # The body is read, so the next message can only be the end.
+    # The body has been read, so the next message can only be a disconnect.
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -278,13 +278,13 @@ def _x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
 
 
 def generated(outcomes: Sequence[Outcome], duration: float) -> Generated:
-    """Write the answer for *outcomes* that took *duration* seconds; each warning stands there once."""
+    """Return the answer for *outcomes* that took *duration* seconds; equal warnings are listed once."""
     warnings = dict.fromkeys(warning for outcome in outcomes for warning in outcome.entry.record.warnings)
     return Generated(images=list(map(image_of, outcomes)), duration=duration, warnings=list(warnings))
 
 
 def image_of(outcome: Outcome) -> Image:
-    """Write one picture of an answer, of the age it has now."""
+    """Return one picture of an answer, with its present age."""
     record = outcome.entry.record
     return Image(
         key=record.key,
@@ -309,5 +309,5 @@ def _known(known: Known, now: datetime) -> KnownImage:
 
 
 def _age(record: Record, now: datetime) -> float:
-    # A clock set back must not make pictures from the future.
+    # The age must not be negative after the clock was set back.
     return max(0.0, (now - record.created).total_seconds())

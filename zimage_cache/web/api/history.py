@@ -1,4 +1,4 @@
-"""The routes of `output_image/`: list, search, fetch and delete one's own pictures; and what a PNG says of itself."""
+"""The routes of `output_image/`: list, search, fetch and delete pictures; and `/png-info`, the metadata of a PNG."""
 
 import asyncio
 import re
@@ -22,15 +22,15 @@ from zimage_cache.web.body import read_body
 from zimage_cache.web.errors import WITH_BODY, answers
 
 _MOST: Final = 200
-_MOST_SEARCHES: Final = 2  # at the same moment
+_MOST_SEARCHES: Final = 2  # at the same time
 _ID = re.compile(r"[1-9]\d{0,17}")
-# Nobody has a name here yet: all pictures are nobody's, and everybody's.
+# There are no user accounts yet, so all pictures belong to one anonymous user.
 _OWNER: Final = ""
 _PNG_BODY: Final = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 
 
 class HistoryPicture(BaseModel):
-    """A picture in `output_image/`; `parameters` are its file's own claims, empty where it makes none."""
+    """A picture in `output_image/`; `parameters` are the metadata of its file, empty where it has none."""
 
     id: int
     name: str
@@ -46,14 +46,14 @@ class HistoryPicture(BaseModel):
 
 
 class HistoryPage(BaseModel):
-    """Pictures, newest first, or the most similar first; `cursor` asks for those after them, null = no more."""
+    """Pictures, newest first, or the most similar first; `cursor` requests the next ones, null = no more."""
 
     pictures: list[HistoryPicture]
     cursor: str | None = None
 
 
 class PngInfo(BaseModel):
-    """What a PNG says it was made from, and whether the cache still has the picture our own file names."""
+    """The parameters in a PNG, and whether the cache still has the picture named in a file of this program."""
 
     parameters: dict[str, Any]
     source: png.Tool | None
@@ -75,7 +75,7 @@ def add_history_api(app: FastAPI, service: ImageService) -> None:
 
 
 def _add_listing(router: APIRouter, history: History) -> None:
-    # A search of long prompts keeps the interpreter busy, whichever thread it is in: no number of them at once.
+    # A search in long prompts holds the interpreter lock, in whichever thread it runs, so only a few run at once.
     searching = asyncio.Semaphore(_MOST_SEARCHES)
 
     @router.get("/history", responses=answers(422, 503))
@@ -90,7 +90,7 @@ def _add_listing(router: APIRouter, history: History) -> None:
         limit: Annotated[int, Query(ge=1, le=_MOST)] = 50,
         cursor: Annotated[str | None, Query(pattern=r"^-?[0-9]{1,15}_[0-9]{1,18}$")] = None,
     ) -> HistoryPage:
-        """List your own pictures, newest first; those whose files are gone are not among them."""
+        """List your own pictures, newest first; those whose files are missing are left out."""
         async with searching:
             if similar is not None:
                 found = await asyncio.to_thread(history.similar, similar, limit=limit, owner=_OWNER)
@@ -132,7 +132,7 @@ def _add_png_info(router: APIRouter, service: ImageService) -> None:
         openapi_extra={"requestBody": {"required": True, "content": _PNG_BODY}},
     )
     async def png_info(request: Request) -> PngInfo:
-        """Read the parameters a PNG carries: ours, A1111's or ComfyUI's. At most 20 MiB, stored nowhere."""
+        """Read the parameters of a PNG: those of this program, A1111 or ComfyUI. At most 20 MiB, not stored."""
         found = await read_body(request, "image/png", png.describe)
         entry = await service.picture(found.key) if found.key else None
         return PngInfo(

@@ -1,4 +1,4 @@
-"""The routes of jobs: a ticket at once, its state on request or as a stream, and its end."""
+"""The routes of jobs: create one without waiting, read its state once or as a stream, and cancel it."""
 
 import asyncio
 import base64
@@ -13,15 +13,15 @@ from starlette.exceptions import HTTPException
 from zimage_cache.errors import ZImageError
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets
-from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, asker, unless_disconnected
+from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, client_of, unless_disconnected
 from zimage_cache.web.api.routes import EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, answers, error_body
 from zimage_cache.web.request_id import current_request_id
 
-# Short against a step of any card, and nothing is sent where nothing changed.
+# Seconds between checks for changes: shorter than a step on any device. Only changes are sent.
 _LOOK_SECONDS: Final = 0.3
-# Proxies cut what is silent for a while, the strictest after ten seconds.
+# Proxies close connections without traffic, the strictest ones after ten seconds.
 _HEARTBEAT_SECONDS: Final = 8.0
 _RECONNECT_MS: Final = 1000
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
@@ -45,7 +45,7 @@ _UNKEPT: Final = {"Cache-Control": "no-store"}
 
 
 class JobError(BaseModel):
-    """Why a job failed or was cancelled; `request_id` is that of the request that asked, `field` the culprit's name."""
+    """Why a job failed or was cancelled; `request_id` is from the request that created it, `field` the one at fault."""
 
     code: str
     message: str
@@ -54,9 +54,9 @@ class JobError(BaseModel):
 
 
 class JobState(BaseModel):
-    """How a job stands.
+    """The state of a job.
 
-    `state` is `running` once the generator turns to one of its pictures. `position` counts the pictures ahead; `step`
+    `state` is `running` once the generator draws one of its pictures. `position` counts the pictures ahead; `step`
     of `steps` is of the picture being drawn, as is `preview`, a data URL; `done` of `n` pictures are in `images`, in
     order. `duration` is null before the end, `error` unless it `failed` or was `cancelled`.
     """
@@ -81,7 +81,7 @@ class JobState(BaseModel):
 def add_jobs_api(app: FastAPI, service: ImageService, tickets: Tickets[Image]) -> None:
     """Add the routes to *app*, and a 405 for every other method on them; mount the page afterwards.
 
-    A job's id is all it takes to follow and to end it, and is told to nobody but who asked.
+    The id of a job is enough to read and to cancel it; only the client that created the job receives it.
     """
     router = APIRouter(prefix="/jobs")
     _add_open(router, service, tickets)
@@ -104,21 +104,21 @@ def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image])
         body: Annotated[GenerateBody, Depends(generate_body)],
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=MAX_IDEMPOTENCY_KEY)] = None,
     ) -> JobState:
-        """Ask as with `/generate`, without waiting for the pictures; those stored already are in the answer.
+        """Request pictures as with `/generate`, without waiting; those stored already are in the answer.
 
-        Where nobody ever listens to its events, the job runs to its end. Where somebody did and went away, it waits
-        15 seconds for a sign of life, and is cancelled then.
+        A job whose events were never requested runs to its end. A job whose last event stream has closed is cancelled
+        after 15 seconds without a request about it.
         """
         opening = tickets.open(
             body.picture(),
             n=body.n,
             cache=body.cache,
             model=body.model,
-            user=asker(request),
+            user=client_of(request),
             idempotency_key=idempotency_key,
             reference=current_request_id(),
         )
-        # Nobody would ever know the id of a job whose asker is gone by now.
+        # When the client has disconnected by now, no client would ever know the job's id.
         ticket = await unless_disconnected(request, opening)
         response.headers.update(_UNKEPT | {"Location": f"/jobs/{ticket.id}"})
         return job_state(ticket)
@@ -127,13 +127,13 @@ def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image])
 def _add_state(router: APIRouter, tickets: Tickets[Image]) -> None:
     @router.get("/{job_id}", response_model_exclude_unset=True, responses=answers(404, 405, 422))
     async def state(job_id: str, response: Response) -> JobState:
-        """Tell how a job stands; one that ended is remembered for ten minutes."""
+        """Return the state of a job; an ended one is kept for ten minutes."""
         response.headers.update(_UNKEPT)
         return job_state(_found(tickets, job_id))
 
     @router.delete("/{job_id}", status_code=204, responses=answers(404, 405, 422))
     async def leave(job_id: str) -> None:
-        """Cancel a job, or forget one that ended. What it shares with others goes on for them."""
+        """Cancel a job, or delete one that ended. Runs that it shares with other jobs continue for those."""
         if not tickets.drop(job_id):
             raise _unknown()
 
@@ -141,8 +141,9 @@ def _add_state(router: APIRouter, tickets: Tickets[Image]) -> None:
 def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
     async def listened(request: Request, job_id: str) -> AsyncIterator[Ticket[Image]]:
         ticket = _found(tickets, job_id)
-        # Here, not in the stream: this ends with the answer, a stream broken off whenever it is collected.
-        with tickets.listening(ticket, asker(request)):
+        # In the dependency, not in the stream: a dependency ends with the answer, an interrupted generator only when it
+        # is collected.
+        with tickets.listening(ticket, client_of(request)):
             yield ticket
 
     @router.get(
@@ -152,17 +153,17 @@ def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
         response_description="`event: state` with a JobState as its `data:`, again and again until the job ends",
     )
     async def events(ticket: Annotated[Ticket[Image], Depends(listened)]) -> EventStream:
-        """Tell of every change until the job ends; made for a browser's `EventSource`.
+        """Send every change until the job ends, for a browser's `EventSource`.
 
-        One address may have 167 such streams, all together 256; one more is refused with `queue_full`.
-        `preview` is left out of a message where it is the same as in the message before.
+        One address may have 167 such streams, all addresses together 256; further ones are refused with `queue_full`.
+        `preview` is left out of a message where it is the same as in the previous message.
         """
         headers = _UNKEPT | {"X-Accel-Buffering": "no"}
         return EventStream(_messages(ticket), headers=headers, media_type=EventStream.TYPE)
 
 
 def job_state(ticket: Ticket[Image]) -> JobState:
-    """Write how a job stands."""
+    """Return the state of a job."""
     standing = ticket.standing()
     progress = standing.progress
     return JobState.model_validate(
@@ -188,24 +189,24 @@ def job_state(ticket: Ticket[Image]) -> JobState:
 
 async def _messages(ticket: Ticket[Image]) -> AsyncIterator[bytes]:
     now = asyncio.get_running_loop().time
-    told: JobState | None = None
+    sent: JobState | None = None
     while True:
         state = job_state(ticket)
-        if state != told:
-            yield _message(state, told)
-            told, spoken = state, now()
-        elif now() - spoken >= _HEARTBEAT_SECONDS:
+        if state != sent:
+            yield _message(state, sent)
+            sent, sent_at = state, now()
+        elif now() - sent_at >= _HEARTBEAT_SECONDS:
             yield format_sse_event(comment="still here")
-            spoken = now()
-        # Not `ticket.ended`: its end may have come while this message was on its way.
+            sent_at = now()
+        # Not `ticket.ended`: the job may have ended after `state` was read.
         if state.duration is not None:
             return
         await ticket.news(_LOOK_SECONDS)
 
 
-def _message(state: JobState, told: JobState | None) -> bytes:
-    same = {"preview"} if told is not None and told.preview == state.preview else None
-    retry = _RECONNECT_MS if told is None else None
+def _message(state: JobState, sent: JobState | None) -> bytes:
+    same = {"preview"} if sent is not None and sent.preview == state.preview else None
+    retry = _RECONNECT_MS if sent is None else None
     return format_sse_event(
         event="state", data_str=state.model_dump_json(exclude=same, exclude_unset=True), retry=retry
     )

@@ -1,4 +1,4 @@
-"""`/metrics`: the statistics of this process for Prometheus. A view: nothing is counted here."""
+"""`/metrics`: the statistics of this process in Prometheus's format; counted elsewhere."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -33,7 +33,7 @@ def add_metrics(app: FastAPI, service: ImageService) -> None:
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics(request: Request) -> Response:
-        """Tell Prometheus what this process did since it began."""
+        """Return the statistics of this process since its start, in Prometheus's text format."""
         encoder, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encoder(registry), headers={"Content-Type": media_type})
 
@@ -41,7 +41,7 @@ def add_metrics(app: FastAPI, service: ImageService) -> None:
 
 
 class _ServiceCollector(Collector):
-    """Reads everything from the service at the moment somebody asks."""
+    """Reads the statistics from the service at each request."""
 
     def __init__(self, service: ImageService) -> None:
         self._service = service

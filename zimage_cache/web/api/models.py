@@ -1,4 +1,4 @@
-"""The routes of the models: which are offered, which are in memory; load one, free one."""
+"""The routes of the models: list them with their states; load one, unload one."""
 
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
@@ -12,7 +12,7 @@ from zimage_cache.web.errors import answers
 
 
 class Model(BaseModel):
-    """One model requests may name: `resident` = its weights are in memory, `share` is 0..1 of `phase` where known."""
+    """A model requests may name: `resident` = its weights are in memory, `share` is 0..1 of `phase` where known."""
 
     name: str
     title: str
@@ -56,19 +56,19 @@ def add_models_api(app: FastAPI, service: ImageService) -> None:
 
     @router.get("/models")
     async def models() -> Models:
-        """List the models requests may name, and how each is."""
+        """List the models that requests may name, and the state of each."""
         return Models(models=[described(name) for name in service.models])
 
     @router.post("/models/{name}/load", status_code=202, responses=answers(404, 405, 413, 422))
     async def load(name: str) -> Model:
-        """Begin to bring a model into memory, fetching it first if need be; look at `GET /models` for how it goes."""
+        """Start loading a model, with a download where it is missing; `GET /models` shows the progress."""
         described(name)
         service.load(name)
         return described(name)
 
     @router.post("/models/{name}/unload", responses=answers(404, 405, 413, 422))
     async def unload(name: str) -> Model:
-        """Free a model's memory, after the picture it draws; a download that its load waits for is stopped."""
+        """Free a model's memory after its present picture; a download that its load waits for is stopped."""
         described(name)
         await service.unload(name)
         return described(name)

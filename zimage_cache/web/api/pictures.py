@@ -1,4 +1,4 @@
-"""A stored picture as an HTTP answer: its own bytes, never re-encoded, with ETag, ranges and immutability."""
+"""A stored picture as an HTTP answer: its bytes, not re-encoded, with ETag, ranges and cache headers."""
 
 import re
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from zimage_cache.entry import Entry
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
-# How OpenAPI is told of routes that send pictures.
+# The OpenAPI description of routes that send pictures.
 PNG: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"image/png": _BYTES}},
     206: {"description": "The bytes asked for.", "content": {"image/png": _BYTES}},
-    304: {"description": "The asker has it."},
+    304: {"description": "The client's copy is current."},
     416: {"description": "There are no such bytes."},
 }
 WEBP: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"image/webp": _BYTES}}}
@@ -22,7 +22,7 @@ _YEAR: Final = 31_536_000
 
 
 def image_url(name: str, entry: Entry) -> str:
-    """Return the path of a picture; the digest in it lets browsers keep the bytes for good."""
+    """Return the path of a picture; because of the digest in it, browsers may cache the bytes permanently."""
     return f"/images/{name}.png?v={entry.record.digest[:8]}"
 
 
@@ -32,11 +32,11 @@ def picture_response(
     """Answer GET or HEAD of one PNG.
 
     Args:
-        name: What it was asked for by: its key, or the token of a picture that is to leave no trace.
+        name: The name in the URL: its key, or the token of a picture that is not stored.
         entry: The picture.
         headers: The request's: `If-None-Match`, `Range` and `If-Range` count.
-        version: The `v` the asker's URL carries.
-        private: Whether only the asker's own browser may keep it.
+        version: The parameter `v` of the URL.
+        private: Whether only the client's own browser, and no proxy, may cache it.
     """
     answer = {
         "ETag": f'"{entry.record.digest}"',
@@ -47,12 +47,12 @@ def picture_response(
 
 
 def png_response(png: bytes, headers: Mapping[str, str], answer: Mapping[str, str]) -> Response:
-    """Answer with a PNG, a part of it, or the news that the asker has it.
+    """Answer with a PNG (200), a part of it (206), or that the client's copy is current (304).
 
     Args:
         png: The whole file.
         headers: The request's: `If-None-Match`, `Range` and `If-Range` count.
-        answer: The headers to send, an `ETag` among them.
+        answer: The headers to send, including an `ETag`.
     """
     etag, answer = answer["ETag"], {**answer, "Accept-Ranges": "bytes"}
     if _matches(headers.get("if-none-match", ""), etag):
@@ -75,9 +75,9 @@ def _cache_control(name: str, entry: Entry, version: str | None, *, private: boo
 
 
 def cache_control(*, current: bool, private: bool) -> str:
-    """Let browsers keep a picture for good where its address carries its *current* version."""
+    """Return a header that lets browsers cache a picture permanently if its URL has the *current* version."""
     scope = "private" if private else "public"
-    # An address without the digest, or with that of a picture since replaced, must be asked about again.
+    # A URL without the digest, or with that of a replaced picture, must be validated at each use.
     return f"{scope}, max-age={_YEAR}, immutable" if current else f"{scope}, no-cache"
 
 
@@ -87,7 +87,7 @@ def _matches(if_none_match: str, etag: str) -> bool:
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:
-    """Read one byte range as [start, end); None = send everything (none asked, several, or nonsense)."""
+    """Parse one byte range to [start, end); None = send everything (no range, several, or an invalid one)."""
     match = _RANGE.fullmatch(header.strip())
     if match is None or match.groups() == ("", ""):
         return None

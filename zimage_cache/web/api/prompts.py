@@ -1,4 +1,4 @@
-"""The route that tells what becomes of a prompt; the page asks it while somebody types, and before it draws."""
+"""`/prompt-info`: expands a prompt and counts its tokens; the page uses it during typing, and before drawing."""
 
 from typing import Annotated, Any, Final
 
@@ -15,7 +15,7 @@ MOST_WILDCARDS: Final = 500
 
 
 class PromptBody(BaseModel):
-    """A prompt on its way: the fields of a picture request that bear on it. Null means the default."""
+    """A prompt, with the fields of a picture request that affect it. Null means the default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,11 +37,11 @@ class PromptBody(BaseModel):
 
 
 class PromptInfo(BaseModel):
-    """What becomes of a prompt.
+    """An expanded prompt.
 
-    `prompt` and `negative_prompt` are what to ask `/generate` for: with the picks, without the style. `tokens` are
-    what the model reads, its template and the style included: 0 of a blank prompt, null while that cannot be told
-    (the tokenizer is being read, or is not on this disk). Of more than `limit`, the rest is not read.
+    `prompt` and `negative_prompt` are to be sent to `/generate`: expanded, without the style. `tokens` is the number of
+    the model's tokens, its template and the style included: 0 for a blank prompt, null while it is unknown (the
+    tokenizer is being read, or is not on this disk). Tokens beyond `limit` have no effect.
     """
 
     prompt: str

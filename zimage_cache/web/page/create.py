@@ -1,4 +1,4 @@
-"""The Create tab: a form on the left, what came of it on the right. How they talk is `assets/asks.js`."""
+"""The Create tab: the form on the left, the result card on the right. `assets/asks.js` connects them."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Field = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Radio
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The form's widgets: those that make up a request, by the name of what they hold, and its buttons."""
+    """The form's widgets: those for fields of a request, by field name, and the buttons."""
 
     fields: dict[str, Field]
     generate: gr.Button
@@ -28,7 +28,7 @@ class Form:
 
 
 def add_create(page: gr.Blocks, service: ImageService, words: gr.I18n) -> None:
-    """Lay the tab out inside *page* and wire it."""
+    """Build the tab inside *page* and connect its events."""
     with gr.Row(elem_classes="zi-create", equal_height=False):
         with gr.Column(scale=4, min_width=340, elem_classes="zi-form"):
             form = _form(service, words)
@@ -59,11 +59,11 @@ def _form(service: ImageService, words: gr.I18n) -> Form:
         dice = gr.Button(words("dice"), elem_id="zi-dice", scale=0, min_width=42)
         fields["n"] = gr.Slider(1, MAX_PICTURES, 1, step=1, label=words("n"), elem_id="zi-n", scale=5, min_width=140)
     add_part("advanced")
-    # Not Gradio's accordion: it makes its widgets when it is first opened, and writes into them once more a moment
-    # after that, over what was typed meanwhile. These are there from the start; the part above shows and hides them.
+    # Not Gradio's accordion: it creates its widgets when it is first opened, and resets their values shortly after
+    # that, which overwrites text typed meanwhile. These widgets always exist; the component above shows and hides them.
     with gr.Column(elem_id="zi-advanced", elem_classes="zi-advanced"):
         fields["negative_prompt"] = _negative(words)
-        # Of our own, not the textbox's `info`: Gradio loses what is being typed when it changes a widget's words.
+        # Not the textbox's `info`: changing a widget's texts makes Gradio discard the text being typed.
         gr.HTML(html_template=asset("negative.html"), js_on_load="zimage.translate(element)", apply_default_css=False)
         fields |= _advanced(profile, words)
         fields["model"] = _model(service, words)
@@ -132,7 +132,7 @@ def _wire(page: gr.Blocks, form: Form, card: gr.HTML) -> None:
     names, widgets = json.dumps(list(form.fields)), list(form.fields.values())
 
     def named(call: str) -> str:
-        # The only place where values have an order: they are named again before any code of ours sees them.
+        # Gradio passes values by position; this function names them again at once.
         return f"(...values) => zimage.form.{call}({names}, values)"
 
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

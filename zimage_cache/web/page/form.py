@@ -1,11 +1,11 @@
-"""What the form offers: sizes and defaults of each model, samplers, styles in both languages."""
+"""The choices of the form: sizes and defaults of each model, samplers, styles in both languages."""
 
 from typing import Any, Final
 
 from zimage_cache.prompts.styles import styles
 from zimage_cache.request import ImageRequest, ModelProfile, Sampler
 
-Size = tuple[int, int]
+PixelSize = tuple[int, int]
 
 SAMPLERS: Final = (
     ("Euler", Sampler.EULER),
@@ -13,16 +13,16 @@ SAMPLERS: Final = (
     ("DPM++ 2M", Sampler.DPMPP_2M),
     ("Heun (2×)", Sampler.HEUN),
 )
-# Width to height of what stands at each place of the rows below; each stands for its transpose too.
+# Aspect ratios of the columns of the tables below; each includes its transpose.
 ASPECTS: Final = ((1, 1), (9, 7), (4, 3), (3, 2), (16, 9), (21, 9))
 # The sizes Z-Image was published with, in three classes, named by the side of the square.
-_OFFICIAL: Final[dict[int, tuple[Size | None, ...]]] = {
+_OFFICIAL: Final[dict[int, tuple[PixelSize | None, ...]]] = {
     1024: ((1024, 1024), (1152, 896), (1152, 864), (1248, 832), (1280, 720), (1344, 576)),
     1280: ((1280, 1280), (1440, 1120), (1472, 1104), (1536, 1024), (1536, 864), (1680, 720)),
     1536: ((1536, 1536), (1728, 1344), (1728, 1296), (1872, 1248), (2048, 1152), (2016, 864)),
 }
 # The same shapes for small models; near 128 pixels there is no 16:9 of whole multiples of 16.
-_SMALL: Final[dict[int, tuple[Size | None, ...]]] = {
+_SMALL: Final[dict[int, tuple[PixelSize | None, ...]]] = {
     128: ((128, 128), (144, 112), (128, 96), (144, 96), None, (224, 96)),
     256: ((256, 256), (288, 224), (256, 192), (336, 224), (256, 144), (336, 144)),
     512: ((512, 512), (432, 336), (512, 384), (480, 320), (512, 288), (448, 192)),
@@ -30,7 +30,7 @@ _SMALL: Final[dict[int, tuple[Size | None, ...]]] = {
 
 
 def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
-    """Return what a request to a model that leaves everything out asks for, by field name; the seed is drawn."""
+    """Return a model's default of every field of a request but the seed, by field name; the prompt is empty."""
     fields = {
         name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}
     }
@@ -39,11 +39,11 @@ def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
 
 
 def offer(profile: ModelProfile) -> dict[str, Any]:
-    """Describe to the page what sizes a model draws: the bounds of a side in pixels, and sizes to choose from."""
+    """Return the sizes of a model for the page: bounds of a side in pixels, and sizes to choose from."""
     return {"min_side": profile.min_side, "max_side": profile.max_side, "sizes": size_classes(profile)}
 
 
-def size_classes(profile: ModelProfile) -> dict[int, list[Size | None]]:
+def size_classes(profile: ModelProfile) -> dict[int, list[PixelSize | None]]:
     """List the sizes to offer for a model by class: one place for each of `ASPECTS`, None where there is none."""
     default = (profile.width, profile.height)
     classes = _OFFICIAL if any(default in sizes for sizes in _OFFICIAL.values()) else _SMALL
@@ -51,7 +51,7 @@ def size_classes(profile: ModelProfile) -> dict[int, list[Size | None]]:
     return {side: sizes for side, sizes in fitting.items() if any(sizes)}
 
 
-def _fitting(size: Size | None, profile: ModelProfile) -> Size | None:
+def _fitting(size: PixelSize | None, profile: ModelProfile) -> PixelSize | None:
     fits = size and all(profile.min_side <= side <= profile.max_side for side in size)
     return size if fits else None
 

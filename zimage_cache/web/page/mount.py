@@ -19,7 +19,7 @@ from zimage_cache.web.page.strings import messages, strings, translations
 from zimage_cache.web.page.swatches import swatch_rules
 from zimage_cache.web.page.theme import theme
 
-# In this order: each uses what the ones before it put on `window.zimage`.
+# In this order: each script uses what earlier ones define on `window.zimage`.
 _SCRIPTS: Final = (
     *("words.js", "told.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "access.js", "status.js"),
     *("jobs.js", "actions.js", "tiles.js", "card.js", "asks.js", "prompt.js"),
@@ -29,12 +29,12 @@ _SCRIPTS: Final = (
 _STYLES: Final = (
     *("style.css", "card.css", "prompt.css"),
     *("swatches.css", "sizes.css", "viewer.css", "tabs.css", "history.css", "drop.css", "similar.css"),
-    "layout.css",  # last: what the width and height of the screen change
+    "layout.css",  # last: rules that depend on the size of the window
 )
 
 
 def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
-    """Mount the page behind *app*'s own routes; routes added later would never be reached."""
+    """Mount the page after *app*'s own routes; routes added later would not be reached."""
     words = translations()
     mounted: FastAPI = gr.mount_gradio_app(
         app,
@@ -56,7 +56,7 @@ def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
 
 
 def build_page(service: ImageService, words: gr.I18n) -> gr.Blocks:
-    """Lay the page out."""
+    """Build the page."""
     page = gr.Blocks(title="Z-Image", analytics_enabled=False, fill_width=True)
     with page:
         add_part("header")
@@ -66,7 +66,7 @@ def build_page(service: ImageService, words: gr.I18n) -> gr.Blocks:
             with gr.Tab(words("tab_history"), elem_id="zi-tab-history"):
                 add_part("history")
         add_part("drop")
-    # No event of the page runs in Python: its scripts ask our own routes.
+    # No event of the page runs in Python: its scripts use the HTTP API.
     page.queue(api_open=False)
     return page
 
@@ -86,11 +86,11 @@ def _head(service: ImageService) -> str:
         "model": {"name": profile.name, "title": profile.title, "note": profile.note},
     }
     scripts = "".join(f"<script>{asset(name)}</script>" for name in _SCRIPTS)
-    # Here, not as the mount's `css`: Gradio rewrites every selector of that, and those in media queries wrongly.
+    # Not as the mount's `css`: Gradio rewrites every selector of that, and those in media queries incorrectly.
     style = "".join(f"<style>{sheet}</style>" for sheet in (*map(asset, _STYLES), swatch_rules()))
     return f'{style}<script type="application/json" id="zimage-page">{_inline(about)}</script>{scripts}'
 
 
 def _inline(about: object) -> str:
-    """Write JSON so that nothing in it can end the element it stands in."""
+    """Return JSON that is safe inside a script element: it contains no `<`."""
     return json.dumps(about, ensure_ascii=False).replace("<", "\\u003c")

@@ -1,6 +1,6 @@
-"""What of Gradio answers: only what the page needs. Gradio itself has eighty routes, and gains more with each version.
+"""Limits Gradio's routes to those that the page needs. Gradio has eighty routes, and more with each version.
 
-Some of the others fetch any address of the internet, keep a session for each name they are given, or take files.
+Some of the others fetch arbitrary addresses of the internet, keep a session for each given name, or accept files.
 """
 
 from typing import Final
@@ -10,16 +10,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from zimage_cache.web.api.routes import Refuse
 
-# As a browser asks for them while the page is used: the page itself, and its scripts, fonts and pictures.
+# The routes that a browser requests while the page is used: the page itself, and its scripts, fonts and pictures.
 OPEN: Final = frozenset({"/", "/theme.css", "/favicon.ico", "/robots.txt"})
 OPEN_BELOW: Final = ("/static/", "/assets/")
-_LONGEST: Final = 200  # characters: no file of the page has such a name, and some that are longer no file system takes
+_LONGEST: Final = 200  # characters: longer than every file name of the page; longer names may fail in the file system
 _READING: Final = frozenset({"GET", "HEAD"})
 _refuse = Refuse(_READING)
 
 
 class OpenRoutes:
-    """Stands in front of *gradio*; what is not open is not there."""
+    """ASGI application in front of *gradio*; answers 404 for routes that are not open."""
 
     def __init__(self, gradio: ASGIApp) -> None:
         self._gradio = gradio
@@ -32,12 +32,12 @@ class OpenRoutes:
         elif scope["method"] not in _READING:
             await _refuse(scope, receive, send)
         else:
-            # Without its query, by which Gradio reads files of its own; the page's scripts read it in the browser. And
-            # without a header in which Gradio looks for its own address.
+            # The query is removed, because Gradio reads files by it; the page's scripts read it in the browser. The
+            # header from which Gradio takes its own address is removed too.
             headers = [header for header in scope["headers"] if header[0] != b"x-gradio-server"]
             await self._gradio({**scope, "query_string": b"", "headers": headers}, receive, send)
 
 
 def is_open(path: str) -> bool:
-    """Tell whether the page needs what Gradio has at *path*."""
+    """Return whether the page needs Gradio's route *path*."""
     return path in OPEN or (path.startswith(OPEN_BELOW) and len(path) <= _LONGEST and path.isascii())

@@ -1,4 +1,4 @@
-"""Parts of the page that are our own: a static template, brought to life by the script of the same name."""
+"""Components of the page outside Gradio: a static template, controlled by the script of the same name."""
 
 import gradio as gr
 
@@ -6,8 +6,8 @@ from zimage_cache.web.page.assets import asset
 
 
 def add_part(name: str) -> None:
-    """Lay out `<name>.html` where we are, and hand its element to `zimage.<name>`.
+    """Add `<name>.html` at the current place in the layout, and pass its element to the script `zimage.<name>`.
 
-    Nothing is ever filled into the template: Gradio would evaluate it. The script writes text as text.
+    No values are inserted into the template, because Gradio would evaluate them. The script sets text as text nodes.
     """
     gr.HTML(html_template=asset(f"{name}.html"), js_on_load=f"zimage.{name}(element)", apply_default_css=False)

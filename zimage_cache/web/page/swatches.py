@@ -1,11 +1,11 @@
-"""The small drawings that stand for the styles: `assets/swatches/<style>.svg`, one for each."""
+"""The small drawings that represent the styles: `assets/swatches/<style>.svg`."""
 
 from functools import cache
 from importlib.resources import files
 from typing import Final
 from urllib.parse import quote
 
-# What may stand in a quoted CSS address as it is; the rest costs three characters instead of one.
+# Characters that need no escape in a quoted CSS URL; the others take three characters.
 _PLAIN: Final = " =:/,;()+*!@?&'"
 
 
@@ -18,7 +18,7 @@ def swatches() -> dict[str, str]:
 
 
 def swatch_rules() -> str:
-    """Return the style sheet that puts each drawing beside its style's name."""
+    """Return the style sheet that shows each drawing beside its style's name."""
     return "\n".join(_rule(style, drawing) for style, drawing in swatches().items())
 
 

@@ -1,4 +1,4 @@
-"""Ink on paper: the page's colours and type, light and dark, from fonts every machine has."""
+"""The page's colours and fonts, light and dark; only fonts that are installed on every system."""
 
 from typing import Final
 
@@ -23,9 +23,9 @@ _SANS: Final = ("system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Micros
 _MONO: Final = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono")
 
 
-# Edges of what can be filled in or pressed stand out by 3 to 1.
+# Borders of input fields and buttons have a contrast of 3:1.
 _EDGE: Final = ("#918b80", "#6f6a60")
-# What each thing is painted in: light, dark.
+# The colours of Gradio's theme variables: light, dark.
 _PAINT: Final = {
     "body_background_fill": ("*neutral_50", "*neutral_950"),
     "body_text_color": ("*neutral_900", "*neutral_100"),
@@ -74,10 +74,10 @@ _SHAPE: Final = {
 
 
 def theme() -> gr.themes.Base:
-    """Return the theme. Nothing in it is fetched from anywhere."""
+    """Return the theme. It loads nothing over the network."""
     light = {name: paint for name, (paint, _) in _PAINT.items()}
     dark = {f"{name}_dark": paint for name, (_, paint) in _PAINT.items()}
-    # Called with plain names only: Gradio's own font classes would look for files or a web service.
+    # Plain font names only: Gradio's font classes would look for files or a web service.
     return gr.themes.Base(
         primary_hue=_INK,
         secondary_hue=_INK,

@@ -1,4 +1,4 @@
-"""What the browser gets: scripts, style, templates and words, as plain files."""
+"""Files for the browser: scripts, style sheets, templates and translations."""
 
 from importlib.resources import files
 

@@ -1,4 +1,4 @@
-// What Gradio's widgets lack for people without a mouse or a screen, put right as often as they are drawn.
+// Repairs of Gradio's widgets for keyboards and screen readers, applied again whenever Gradio redraws them.
 "use strict";
 zimage.access = (() => {
   const { say } = zimage;
@@ -6,7 +6,7 @@ zimage.access = (() => {
   const repairs = [];
   let due = 0;
 
-  // What the repairs themselves change is no reason for another round: a repair that always writes would run for ever.
+  // Changes made by the repairs themselves do not start another round, which could repeat endlessly.
   function repair() {
     due = 0;
     for (const [selector, act] of repairs) for (const element of document.querySelectorAll(selector)) act(element);
@@ -15,7 +15,7 @@ zimage.access = (() => {
 
   const soon = () => void (due ||= requestAnimationFrame(repair));
 
-  // Calls *act* with every element of *selector* there is or will be, and again after changes: it must bear that.
+  // Calls *act* with every present and future element of *selector*, and again after changes; it must be idempotent.
   function always(selector, act) {
     repairs.push([selector, act]);
     soon();
@@ -29,8 +29,8 @@ zimage.access = (() => {
 
   const title = (block) => block.querySelector('[data-testid="block-info"]')?.textContent.trim() ?? "";
 
-  // Gradio gives each radio a name of its own, again after each choice: then they are no group, arrows do nothing and
-  // Tab stops at every one.
+  // Gradio gives each radio button a different name, again after each choice: then they are no group, arrow keys have
+  // no effect, and Tab stops at every one.
   function group(fieldset) {
     set(fieldset, { role: "radiogroup", "aria-label": title(fieldset) });
     for (const radio of fieldset.querySelectorAll('input[type="radio"]')) {
@@ -47,13 +47,13 @@ zimage.access = (() => {
     set(block.querySelector(".reset-button"), { "aria-label": say("reset_of", { field }), title: say("reset_of", { field }) });
   }
 
-  // Dim while there is nothing to stop: then it says so, and Tab passes it by.
+  // Disabled while no run can be stopped: marked for screen readers, and skipped by Tab.
   function stop(button) {
     const idle = !document.body.classList.contains("zi-busy");
     set(button, { "aria-disabled": String(idle), tabindex: idle ? "-1" : "0" });
   }
 
-  // Groups are repaired before the next event: an arrow key pressed until the next frame would be lost.
+  // Groups are repaired before the next event; otherwise an arrow key pressed before the next frame would be lost.
   function changed(records) {
     for (const fieldset of new Set(records.map(({ target }) => target.closest?.(GROUP)))) if (fieldset) group(fieldset);
     soon();

@@ -1,4 +1,4 @@
-// What can be done with a picture that is there: small buttons with a glyph, each labelled, and facts to copy.
+// The actions of a finished picture: small labelled buttons with an icon, and values to copy.
 "use strict";
 zimage.actions = ({ use, remove }) => {
   const { copy, link, make, say, server, tell } = zimage;
@@ -12,7 +12,7 @@ zimage.actions = ({ use, remove }) => {
     return button;
   }
 
-  // A fact whose value is a button that copies all of it.
+  // A value as a button that copies its whole text.
   function fact(name, value, whole = value) {
     const label = say("copy_what", { what: name });
     const aria = { label: `${name} ${value}: ${label}` };
@@ -21,7 +21,7 @@ zimage.actions = ({ use, remove }) => {
     return make("div", { dataset: { fact: name } }, make("dt", {}, name), make("dd", {}, button));
   }
 
-  // ---- what the server does ----
+  // ---- actions on the server ----
 
   const trouble = ({ message, request_id: id }) =>
     tell(id ? say("error_of_request", { message: zimage.told(message), id }) : zimage.told(message));
@@ -56,7 +56,7 @@ zimage.actions = ({ use, remove }) => {
     remove(image);
   }
 
-  // Nothing undoes it, so it is asked once more; Keep has the focus.
+  // Deleting cannot be undone, so a dialog asks for confirmation; "Keep" has the focus.
   function confirm(image) {
     const form = make("form", { method: "dialog" },
       make("h2", {}, say("delete_title")),
@@ -73,9 +73,9 @@ zimage.actions = ({ use, remove }) => {
     dialog.showModal();
   }
 
-  // ---- the row of one picture ----
+  // ---- the buttons of one picture ----
 
-  // Only what the cache holds under its key can be kept there, or taken out of it.
+  // Only pictures stored under a key can be pinned or deleted.
   const stored = (image) => image.key !== "" && image.image_url.includes(image.key);
   const fileName = (image) => `zimage_${image.key.slice(0, 8) || "picture"}_${image.seed}.png`;
 
@@ -83,7 +83,7 @@ zimage.actions = ({ use, remove }) => {
     if (!stored(image)) return [];
     const button = tool("pin", "pin", () => pin(image, button));
     pinned(image, button);
-    // What was stored before may have been pinned before; only the cache knows.
+    // A picture from the cache may be pinned already, so the server is asked.
     if (image.cached && image.pinned === undefined) {
       server.get(`/cache/${image.key}`).then((entry) => {
         image.pinned ??= entry.pinned;

@@ -1,22 +1,22 @@
-// What happens between Generate and the picture.
+// From pressing Generate to the finished picture.
 //
-// Every ask goes to our own API first, with `cache: "only"`: a stored picture is there within milliseconds and waits
-// behind nobody. Only a miss becomes a job, whose stream tells how it goes until the picture is there.
+// Every request is sent first with `cache: "only"`: a stored picture arrives within milliseconds, without the queue.
+// Only a miss becomes a job, whose event stream reports progress until the picture is finished.
 "use strict";
 zimage.card = (root, wires) => {
   const { form, jobs, link, say, server, tab, tell } = zimage;
-  const DRAWN = -1; // the API's word for "any seed"; the page holds the one it asks for
-  const SEEDS = 2 ** 32; // behind the last one comes 0
-  const PATIENCE = 120; // ms before a look-up is worth a change of the page: hits are faster
+  const DRAWN = -1; // the API's value for a random seed; the page itself chooses the seed it requests
+  const SEEDS = 2 ** 32; // number of seeds; after the last one comes 0
+  const PATIENCE = 120; // ms before the page shows that a look-up runs: hits are faster
   const NARROW = matchMedia("(max-width: 800px)");
-  const DYNAMIC = /\{|__/; // what only the server can tell from plain text: {red|blue}, __wildcards__
+  const DYNAMIC = /\{|__/; // may be {red|blue} or __wildcards__, which only the server can decide
   const views = zimage.cardViews(root, { again, forgotten, newSeed, stop, use });
   const listeners = [];
-  let turn = 0; // counts what was asked of the card; news of an older turn are nobody's
-  let current = null; // the ask under way: {ask, literal, id, job, looking}
-  let shown = null; // the ask whose pictures stand on the card
+  let turn = 0; // number of the latest request for the card; results of older ones are ignored
+  let current = null; // the running request: {ask, literal, id, job, looking}
+  let shown = null; // the request whose pictures are on the card
 
-  // ---- one ask, from press to picture ----
+  // ---- one request, from the button to the picture ----
 
   function begin(ask, id = null) {
     giveUp();
@@ -35,7 +35,7 @@ zimage.card = (root, wires) => {
     comeIntoView();
   }
 
-  // Where the card stands below the form, what became of the ask would be out of sight.
+  // Where the card is below the form, it is scrolled into view.
   function comeIntoView() {
     if (NARROW.matches) root.scrollIntoView({ block: "start", behavior: "smooth" });
   }
@@ -58,7 +58,7 @@ zimage.card = (root, wires) => {
     current = null;
   }
 
-  // *ask* as it is drawn, word by word: {red|blue} and wildcards are decided by the server, from the seed.
+  // *ask* with its prompts expanded: the server picks options of {red|blue} and wildcards from the seed.
   async function expanded(ask, signal) {
     const { prompt, negative_prompt, style, seed, model, max_sequence_length } = ask;
     if (!DYNAMIC.test(`${prompt} ${negative_prompt}`)) return ask;
@@ -67,7 +67,7 @@ zimage.card = (root, wires) => {
     return { ...ask, prompt: info.prompt, negative_prompt: info.negative_prompt };
   }
 
-  // The stored pictures of *ask*, or null when they must be drawn. A loading model is no error here: the job waits.
+  // The stored pictures of *ask*, or null when they must be drawn. A loading model is not an error: the job waits.
   async function stored(ask, signal) {
     try {
       return await server.post("/generate", { ...ask, cache: "only" }, { signal });
@@ -77,7 +77,7 @@ zimage.card = (root, wires) => {
     }
   }
 
-  // *literal*: the words of *ask* were expanded before.
+  // *literal*: the prompts of *ask* are already expanded.
   async function draw(ask, literal = false) {
     const mine = begin(ask);
     form.mark(null);
@@ -98,7 +98,7 @@ zimage.card = (root, wires) => {
     }
   }
 
-  // What a job's news do to the card, as long as it is this job's turn.
+  // Callbacks that show a job's progress on the card, while no newer request has replaced it.
   function hearing(mine) {
     const ours = (act) => (news) => {
       if (mine !== current) return;
@@ -120,7 +120,7 @@ zimage.card = (root, wires) => {
     };
   }
 
-  // The server knows nothing of the job any more. Its picture may have been finished all the same.
+  // The server has no such job any more. Its picture may have been finished, so it is looked up.
   async function settle(mine) {
     const found = mine.ask.cache === "use" ? await stored(mine.ask, mine.looking.signal).catch(() => null) : null;
     if (mine !== current) return;
@@ -136,7 +136,7 @@ zimage.card = (root, wires) => {
     try {
       void draw(form.request(values));
     } catch (error) {
-      // Whatever came of this press, the ask before it is over.
+      // In every case the previous request is ended.
       begin(null);
       fail(error);
     }
@@ -148,7 +148,7 @@ zimage.card = (root, wires) => {
     end(views.stopped);
   }
 
-  // ---- what the buttons of a result do ----
+  // ---- the buttons of a result ----
 
   function newSeed() {
     form.fill({ seed: form.drawSeed() }, generate);
@@ -162,15 +162,15 @@ zimage.card = (root, wires) => {
     form.fill(form.spelled(form.settings({ ...ask, seed, n: 1 })), () => tell(say("used")));
   }
 
-  // The only picture on the card was deleted: there is nothing left to show, now or after a reload.
+  // The only picture on the card was deleted: the card becomes empty, also after a reload.
   function forgotten() {
     shown = null;
     views.deleted();
   }
 
-  // ---- settings that come from elsewhere: a link, a file, the history, the time before a reload ----
+  // ---- settings from a link, a file, the history, or from before a reload ----
 
-  // What is still stored of several pictures, null where one is not; null when none is.
+  // The stored ones of several pictures, with null for each missing one; null when all are missing.
   async function storedSome(ask) {
     const seeds = Array.from({ length: ask.n }, (_, i) => (ask.seed + i) % SEEDS);
     const found = await Promise.all(seeds.map((seed) => stored({ ...ask, seed, n: 1 })));
@@ -178,8 +178,8 @@ zimage.card = (root, wires) => {
     return images.some(Boolean) ? { images, warnings: found.flatMap((one) => one?.warnings ?? []) } : null;
   }
 
-  // Shows the stored pictures of *ask*, for one that was on the card *before* what is left of them; else the copy at the
-  // address *image*; else says that there is none.
+  // Shows the stored pictures of *ask*, where *before* (it was on the card) also an incomplete set; else the copy at
+  // the URL *image*; else a message that there is no picture.
   async function lookUp(ask, { image, before = false } = {}) {
     turn += 1;
     const mine = turn;
@@ -206,7 +206,7 @@ zimage.card = (root, wires) => {
 
   const mention = (model) => void (model && !form.offered(model) && tell(say("model_elsewhere", { model })));
 
-  // Trouble with what came from elsewhere stands on the card, unless the card is busy with something else.
+  // Errors of such settings are shown on the card, unless it shows a running request.
   const complain = (error) => void (current ? tell(zimage.told(error.message)) : fail(error));
 
   async function attempt(act) {
@@ -231,18 +231,18 @@ zimage.card = (root, wires) => {
     return shown && shown.cache !== "bypass" ? { ask: shown, shown: true } : null;
   }
 
-  // ---- what the page's widgets call ----
+  // ---- called by the page's widgets ----
 
   Object.assign(zimage, {
     generate,
     stop,
     restore,
-    // Be told, as (ask, images), whenever a result is shown.
+    // Registers a callback (ask, images) for every result shown.
     onResult: (listener) => void listeners.push(listener),
   });
 
   document.addEventListener("keydown", (event) => {
-    // An open dialog has its own use for Esc.
+    // In an open dialog, Esc closes the dialog.
     if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector("dialog[open]")) stop();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();

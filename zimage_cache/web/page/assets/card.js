@@ -1,4 +1,4 @@
-// The card: one view for each state of an ask (empty, running, result, error, stopped). Draws, decides nothing.
+// The result card: one view for each state of a request (empty, running, result, error, stopped); display only.
 "use strict";
 zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   const { about, form, has, language, make, say, time } = zimage;
@@ -19,14 +19,14 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     view("empty");
   }
 
-  // Where the picture will be, and only until there has been one: in the form they would take its best place for ever.
+  // Example prompts, shown in the place of the picture until the first one is drawn.
   function example(prompt) {
     const chip = make("button", { type: "button", className: "zi-chip" }, prompt);
     chip.addEventListener("click", () => form.fill({ prompt }));
     return chip;
   }
 
-  // ---- while it runs ----
+  // ---- while a request runs ----
 
   function place({ phase, detail, position, step, steps }) {
     if (phase === "loading") return zimage.told(detail) || say("loading_hint");
@@ -34,7 +34,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     return phase === "drawing" ? say("drawing_step", { step, steps }) : "";
   }
 
-  // The picture growing. News without a preview leave the last one; null takes it away.
+  // The preview. Progress without a preview keeps the last one; null removes it.
   function grow(preview, ask) {
     const image = find("preview");
     if (preview === undefined && !image.hidden) return;
@@ -43,7 +43,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     else image.removeAttribute("src");
   }
 
-  // {phase, more, share}: what the progress says in words, and in per cent (null while nobody can know).
+  // {phase, more, share}: the progress as text, and the finished share (null while unknown).
   function worded({ n, done = 0, eta_seconds: eta, ...progress }) {
     const { phase, step = 0, steps = 0 } = progress;
     const known = ["drawing", "decoding"].includes(phase) && steps > 0;
@@ -71,7 +71,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     else bar.setAttribute("aria-valuenow", String(share));
   }
 
-  // *progress* is the job's state, or only {phase: "asking", preview: null} before there is any.
+  // *progress* is the job's state, or {phase: "asking", preview: null} before the first state.
   function running(ask, progress) {
     const { n = 1 } = ask;
     const words = worded({ ...progress, n });
@@ -86,18 +86,18 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     grow(progress.preview, ask);
     box.style.setProperty("--ratio", `${ask.width ?? 1} / ${ask.height ?? 1}`);
     box.style.setProperty("--wide", String((ask.width ?? 1) / (ask.height ?? 1)));
-    box.style.setProperty("--cap", `${ask.width < 256 ? 512 : ask.width}px`); // as wide as it will be shown
+    box.style.setProperty("--cap", `${ask.width < 256 ? 512 : ask.width}px`); // the width of the finished picture
     course(box, words);
     return view("running");
   }
 
-  // The stream broke off; what is known stays on the card, and the next news take these words away.
+  // The connection was lost; the last progress stays on the card, and the next one removes this message.
   function lost({ n = 1 }) {
     course(find(n > 1 ? "course" : "running"), { phase: say("lost"), more: say("lost_text"), share: null });
     view(n > 1 ? "filling" : "running");
   }
 
-  // ---- when it is over ----
+  // ---- after a request has ended ----
 
   function failed({ code, message, field, request_id: id }) {
     const title = has(`error_${code}`) ? say(`error_${code}`) : say("error_other");
@@ -109,7 +109,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
     view("error");
   }
 
-  // Under each picture of several stands what is its own; under a single one, the card says it.
+  // Each of several pictures has its own caption; that of a single one is on the card.
   function caption(ask, image) {
     const seed = make("dl", { className: "zi-facts" }, fact(say("seed"), String(image.seed)));
     return make("div", { className: "zi-own" }, seed, tools(ask, image));

@@ -1,6 +1,6 @@
-// A PNG dropped anywhere, chosen or pasted: its settings, as the server reads them, and one click to use them.
+// Reads the settings of a PNG that is dropped on the page, chosen or pasted, and offers to use them.
 "use strict";
-// The button that opens the file chooser stands in several places; one part answers for all of them.
+// The button that opens the file chooser is in several places; one component serves all of them.
 zimage.read = (root) => zimage.translate(root);
 zimage.drop = (root) => {
   const { about, has, language, make, say, server, tablist } = zimage;
@@ -11,11 +11,11 @@ zimage.drop = (root) => {
   const chooser = root.querySelector("input");
   const panel = find("panel");
   const picture = panel.querySelector("img");
-  let reading = null; // aborts the reading under way
-  let found = null; // what is offered
-  let ours = false; // what is being dragged comes from this page itself
+  let reading = null; // aborts the running upload
+  let found = null; // the settings offered
+  let ours = false; // the dragged object comes from this page
 
-  // ---- what kind of file it is, by its own first bytes: names and types are only claims ----
+  // ---- the kind of a file, by its first bytes: its name and type may be wrong ----
 
   const KINDS = [
     ["PNG", (bytes) => starts(bytes, 0, [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])],
@@ -33,7 +33,7 @@ zimage.drop = (root) => {
 
   const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
-  // Why *file* need not be sent at all; null: it may be one.
+  // The reason why *file* is not sent; null: it may be a PNG.
   async function refusal(file) {
     if (file.size > MOST) return say("drop_too_large", { size: megabytes(file.size) });
     const name = await kind(file);
@@ -58,7 +58,7 @@ zimage.drop = (root) => {
     }
   }
 
-  // A folder, or a file that went while it was read, is an error of the browser's.
+  // A folder, or a file that was deleted meanwhile, makes the browser throw.
   function trouble(error) {
     if (error instanceof Error) return say("drop_unreadable");
     if (error.code === "invalid_request") return say("drop_damaged");
@@ -121,7 +121,7 @@ zimage.drop = (root) => {
     void zimage.restore(parameters, image ? { image } : {});
   }
 
-  // The browser tells of the closing later: by then the panel may be open again, with another file.
+  // The `close` event is delayed: by then the panel may be open again, with another file.
   function closed() {
     if (panel.open) return;
     reading?.abort();
@@ -130,7 +130,7 @@ zimage.drop = (root) => {
     picture.removeAttribute("src");
   }
 
-  // ---- the ways in ----
+  // ---- drop, paste and choose ----
 
   const carries = (event, type) => event.dataTransfer?.types.includes(type) ?? false;
   const writable = (target) => target.closest?.("textarea, input:not([type=file]), [contenteditable]");
@@ -141,7 +141,7 @@ zimage.drop = (root) => {
 
   function dragged(event) {
     const files = carries(event, "Files") && !ours;
-    // Text may be dropped where it can be typed; anywhere else a link would take the page away.
+    // Text may be dropped into text fields; a link dropped elsewhere would leave the page.
     if (!files && writable(event.target)) return;
     event.preventDefault();
     event.dataTransfer.dropEffect = files ? "copy" : "none";
@@ -160,7 +160,7 @@ zimage.drop = (root) => {
 
   function pasted(event) {
     const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
-    // Words copied along with their picture are meant as words.
+    // A clipboard that holds both text and a picture is pasted as text.
     if (!file || event.clipboardData.types.includes("text/plain")) return;
     event.preventDefault();
     void read(file, { pasted: true });
@@ -169,13 +169,13 @@ zimage.drop = (root) => {
   zimage.translate(root);
   find("close").setAttribute("aria-label", say("close"));
   picture.addEventListener("error", () => void (picture.parentElement.hidden = true));
-  // Before anybody else: Gradio's widgets have ideas of their own about what is dropped on them.
+  // In the capture phase, because Gradio's widgets have drop handlers too.
   for (const name of ["dragenter", "dragover"]) window.addEventListener(name, dragged, true);
   window.addEventListener("drop", dropped, true);
   window.addEventListener("dragleave", (event) => void (event.relatedTarget === null && over(false)), true);
   window.addEventListener("dragstart", () => void (ours = true), true);
   for (const name of ["dragend", "pointermove"]) {
-    // A drag that ended elsewhere is told by nothing but the pointer's return.
+    // A drag that ended outside the window has no event; the next pointer event shows it.
     window.addEventListener(name, () => {
       ours = false;
       over(false);

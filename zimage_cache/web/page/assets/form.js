@@ -1,8 +1,7 @@
-// The form as an object by field name: what it holds, how to change it, and who hears of its changes.
+// The form as an object by field name: its values, changing them, and callbacks for changes.
 //
-// Gradio alone may change its widgets, and only from inside one of its events: `fill` leaves a wish and triggers an
-// event whose answer fetches it. Everything that acts on the form goes through here, so no other script knows an order
-// of widgets.
+// Widgets can be changed only inside an event of Gradio: `fill` queues the values and triggers an event that applies
+// them. All access to the form goes through this script, so no other one depends on the order of the widgets.
 "use strict";
 zimage.form = (() => {
   const { about, language, link, say, tab } = zimage;
@@ -10,9 +9,9 @@ zimage.form = (() => {
   const skip = { __type__: "update" };
   const listeners = [];
   let values = {};
-  let wishes = []; // what the form is about to be filled with, and what then
+  let wishes = []; // queued values for the form, with their callbacks
   let trigger = () => {};
-  let settled = false; // the widgets hold what `begin` gave them; before, they would lose what a fill gives them
+  let settled = false; // whether the widgets have their first values, from `begin`, which would overwrite earlier fills
   let start;
   const begun = new Promise((resolve) => void (start = resolve));
 
@@ -23,7 +22,7 @@ zimage.form = (() => {
 
   const drawSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
-  // *how* the form came to hold this: "begun", "filled" by a script, or "typed", which is all a person does to it.
+  // *how* the values changed: "begun" at start, "filled" by a script, or "typed" by the user in any way.
   function heard(names, held, how = "typed") {
     values = named(names, held);
     document.body.classList.toggle("zi-guided", values.guidance_scale > 0);
@@ -31,13 +30,13 @@ zimage.form = (() => {
     for (const listener of listeners) listener(values, how);
   }
 
-  // A page begins with a concrete seed, so that asking twice is asking for the same; and with choices in its language.
-  // What stood in the form before a reload stands there again, and what a link says goes over both.
+  // The first values are the defaults with a concrete seed, so that a repeated request is the same, and choices in the
+  // page's language; then the values from before a reload; then those of a link.
   function begin(names, held) {
     const opened = link.read();
     const said = opened && spelled(settings(opened.parameters));
     const first = { ...named(names, held), seed: drawSeed(), style: "", ...tab.form, ...said };
-    // What was kept may be of a server that offered others.
+    // Kept values may be from a server that offered other choices.
     if (!offered(first.model)) first.model = about.default_model;
     heard(names, names.map((name) => first[name]), "begun");
     start(opened);
@@ -52,14 +51,14 @@ zimage.form = (() => {
     const form = { ...named(names, held), ...fields };
     heard(names, names.map((name) => form[name]), "filled");
     for (const { then } of granted) then?.(form);
-    // Fields nobody wished for are left alone: somebody may be typing in them.
+    // Fields without new values are not written, because the user may be typing in them.
     return names.map((name) => (name in fields ? fields[name] : skip));
   }
 
   const offered = (model) => Object.hasOwn(about.defaults, model ?? "");
 
-  // The value of every field for a request's *parameters*: what they leave out is the model's default, what they do not
-  // know how to write (NaN) is left empty.
+  // The value of every field for a request's *parameters*: missing ones are the model's defaults, invalid numbers (NaN)
+  // are left empty.
   function settings(parameters) {
     const model = offered(parameters.model) ? parameters.model : about.default_model;
     const whole = { ...about.defaults[model], seed: drawSeed(), n: 1, model, cache: "use" };
@@ -70,20 +69,19 @@ zimage.form = (() => {
     }));
   }
 
-  // *fields* of a request as they are to stand in the form: what a person would have to type to ask for just these
-  // words, where {red|blue} and __wildcards__ would be expanded.
+  // *fields* of a request with prompts escaped for the form, where {red|blue} and __wildcards__ would be expanded.
   function spelled(fields) {
     const { prompt, negative_prompt } = fields;
     return { ...fields, prompt: escaped(prompt), negative_prompt: escaped(negative_prompt) };
   }
 
-  // Only where the signs would mean something: braces without | or $$ are text, as are two lone underscores.
+  // Only where these characters have a meaning: braces without | or $$ are text, as are two underscores alone.
   function escaped(text) {
     const braces = /\||\$\$|\\[{}]/.test(text) ? text.replace(/[{}]/g, "\\$&") : text;
     return /__[^]*__|\\__/.test(text) ? braces.replace(/__/g, "\\__") : braces;
   }
 
-  // The body of `POST /generate`. Nothing is mended here: the server's rules judge what people typed.
+  // The body of `POST /generate`. Values are not corrected here; the server validates them.
   function request({ style, ...fields }) {
     for (const side of ["width", "height"]) {
       if (fields[side] == null) throw { code: "invalid_request", field: side, message: say("side_missing") };
@@ -91,7 +89,7 @@ zimage.form = (() => {
     return { ...fields, style: style || null };
   }
 
-  // Shows which field an error is about; null: none.
+  // Marks the field of an error; null: no field.
   function mark(field) {
     for (const old of document.querySelectorAll(".zi-wrong")) old.classList.remove("zi-wrong");
     if (field) document.getElementById(`zi-${field}`)?.classList.add("zi-wrong");
@@ -108,7 +106,7 @@ zimage.form = (() => {
     spelled,
     offered,
     mark,
-    // Kept once the form holds its first values, with what `link.read` found.
+    // Fulfilled once the form has its first values, with the result of `link.read`.
     begun,
     // The latest values, by field name.
     get values() {
@@ -119,12 +117,12 @@ zimage.form = (() => {
       wishes.push({ fields, then });
       if (settled) trigger();
     },
-    // From now on the form can be filled; what was wished for until now is granted.
+    // From now on the form can be filled; queued values are applied.
     settle() {
       settled = true;
       if (wishes.length) trigger();
     },
-    // Be told of the values after each change, and how it came about.
+    // Registers a callback for the values after each change, and how they changed.
     changed: (listener) => void listeners.push(listener),
     // The page's Gradio event that calls `filled`.
     wire: (event) => void (trigger = event),

@@ -1,4 +1,4 @@
-// The History tab as one sees it: pictures by day, and a view for each state of the list. Draws, decides nothing.
+// The view of the History tab: pictures by day, and a view for each state of the list; display only.
 "use strict";
 zimage.galleryViews = (root, on) => {
   const { language, make, say, server } = zimage;
@@ -7,8 +7,8 @@ zimage.galleryViews = (root, on) => {
   const search = gallery.querySelector("input");
   const english = navigator.language?.startsWith("en") ? navigator.language : "en";
   const dates = new Intl.DateTimeFormat(language === "zh" ? "zh-CN" : english, { dateStyle: "full" });
-  // One that is still listed keeps its element: it is not loaded again, and keeps the focus.
-  let tiles = new Map(); // by picture's address
+  // A picture that stays listed keeps its element, so it is not loaded again and keeps the focus.
+  let tiles = new Map(); // by the picture's URL
   let days = new Map(); // by midnight
 
   const has = (picture) => Object.keys(picture.parameters).length > 0;
@@ -20,7 +20,7 @@ zimage.galleryViews = (root, on) => {
 
   // ---- one picture ----
 
-  // Its own shape, within reason: a strip must leave room to be clicked.
+  // The picture's aspect ratio, limited so that a very narrow one can still be clicked.
   const shape = ({ width, height }) => Math.min(2.4, Math.max(0.56, width / height || 1));
 
   function act(name, picture, glyph, does) {
@@ -57,7 +57,7 @@ zimage.galleryViews = (root, on) => {
     return made;
   }
 
-  // What is there but cannot be shown: damaged, or too large for a thumbnail.
+  // For a file without a thumbnail: damaged, or too large.
   const unshown = (picture) => tiles.get(picture.image_url)?.classList.add("zi-h-unshown");
 
   const shown = (picture) => {
@@ -65,7 +65,7 @@ zimage.galleryViews = (root, on) => {
     return known?.classList.contains("zi-h-unshown") ? null : known;
   };
 
-  // ---- all of them ----
+  // ---- the list ----
 
   const midnight = (moment) => new Date(moment.getFullYear(), moment.getMonth(), moment.getDate()).getTime();
 
@@ -86,7 +86,7 @@ zimage.galleryViews = (root, on) => {
     return section;
   }
 
-  // Puts *wanted* into *parent*, in order; what is in its place already is not touched.
+  // Puts the elements *wanted* into *parent*, in order; elements already in their place are not touched.
   function settle(parent, wanted) {
     const kept = new Set(wanted);
     for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
@@ -129,7 +129,7 @@ zimage.galleryViews = (root, on) => {
     view("error");
   }
 
-  // A line above the pictures: news, or what went wrong.
+  // A line above the pictures: a notice or an error.
   function notice(text) {
     find("notice-text").textContent = text;
     find("notice").classList.remove("zi-h-bad");
@@ -141,7 +141,7 @@ zimage.galleryViews = (root, on) => {
     const why = server.why({ code, message: message.replace(/^query: /, "") });
     notice(code === "unreachable" ? `${say("error_unreachable")}. ${why}` : why);
     find("notice").classList.add("zi-h-bad");
-    // What was asked wrongly is not mended by asking again.
+    // Repeating an invalid request would not help.
     find("notice-retry").hidden = code === "invalid_request";
   }
 
@@ -150,7 +150,7 @@ zimage.galleryViews = (root, on) => {
     find("more").classList.toggle("zi-h-waits", is && more);
   }
 
-  // The neighbour that takes the focus of a picture about to go: the next one, the one before, the search box.
+  // The element that receives the focus of a deleted picture: the next picture, the previous one, or the search box.
   function neighbour(picture) {
     const all = [...tiles.keys()];
     const at = all.indexOf(picture.image_url);
@@ -158,7 +158,7 @@ zimage.galleryViews = (root, on) => {
     return near?.querySelector("button") ?? search;
   }
 
-  // ---- the question before a picture is deleted ----
+  // ---- confirmation before a picture is deleted ----
 
   const confirm = find("confirm");
 

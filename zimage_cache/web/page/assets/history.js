@@ -1,16 +1,16 @@
-// The History tab: what was made, newest first. Asks when it comes into view and after a new result; never while hidden.
+// The History tab: pictures, newest first. Reloads when it comes into view and after new results, not while hidden.
 "use strict";
 zimage.history = (root) => {
   const { say, server, tablist } = zimage;
   const PAGE = 48;
   const MOST = 200; // the API's most in one answer
-  const TYPING = 300; // ms of quiet before what was typed is looked for
-  const LATE = 400; // ms; a picture is shown before its copy is written
+  const TYPING = 300; // ms without typing before a search
+  const LATE = 400; // ms; a picture is shown before its file is written
   let listed = { pictures: [], query: "", cursor: null };
   let loaded = false;
-  let asking = null; // aborts the question under way
+  let asking = null; // aborts the running request
   let typing = 0;
-  let doomed = null; // the picture somebody is asked about
+  let doomed = null; // the picture in the confirmation dialog
   let late = 0;
 
   // ---- the list ----
@@ -28,7 +28,7 @@ zimage.history = (root) => {
         asking = null;
         views.busy(false);
       }
-      // An older question's answer or error is nobody's.
+      // The answer or error of an older request is ignored.
       if (mine.signal.aborted) throw null;
     }
   }
@@ -37,12 +37,12 @@ zimage.history = (root) => {
     listed = next;
     loaded = true;
     views.list({ ...listed, more: listed.cursor !== null });
-    // Anew: an end that was in sight before and still is would not be told again.
+    // Observed again: an end that stays visible would not be reported again.
     bottom.unobserve(views.find("below"));
     bottom.observe(views.find("below"));
   }
 
-  // From the top; as many as there are now, so that nothing below is lost.
+  // Reloads from the top as many pictures as are listed now, so that the lower ones stay.
   async function refresh() {
     const wanted = query();
     const limit = wanted === listed.query ? Math.min(MOST, Math.max(PAGE, listed.pictures.length)) : PAGE;
@@ -67,7 +67,7 @@ zimage.history = (root) => {
     }
   }
 
-  // What is on the page stays there: old pictures are worth more than a large complaint.
+  // After an error, the listed pictures stay, and the error is shown as one line.
   function failed(error, wanted) {
     if (loaded && (wanted === listed.query || error.code === "invalid_request")) views.trouble(error);
     else views.failed(error);
@@ -87,7 +87,7 @@ zimage.history = (root) => {
     zimage.viewer.open(listed.pictures.map(seen), listed.pictures.indexOf(picture));
   }
 
-  // Whether somebody took its file away since it was listed.
+  // Whether the file was deleted since it was listed.
   const gone = async ({ image_url }) => (await fetch(image_url, { method: "HEAD", cache: "no-store" })).status === 404;
 
   async function pick(picture) {
@@ -96,9 +96,9 @@ zimage.history = (root) => {
       open(picture);
       return;
     }
-    const lost = await gone(picture).catch(() => false); // a server that is away says so on the card
+    const lost = await gone(picture).catch(() => false); // an unreachable server is reported on the card
     tablist.open("create");
-    // The settings are listed here, and the cache may have the picture still.
+    // The settings are known, and the cache may still have the picture.
     void zimage.restore(picture.parameters, lost ? {} : { image: picture.image_url });
     if (lost) missed(picture);
   }
@@ -110,9 +110,9 @@ zimage.history = (root) => {
     if (had && !views.gallery.contains(document.activeElement)) heir.focus();
   }
 
-  // Its thumbnail does not come: gone from the folder, or merely not showable?
+  // The thumbnail failed to load: checks whether the file is missing or only cannot be shown.
   async function unseen(picture) {
-    // Where the server is away, the next question to it says so.
+    // An unreachable server is reported by the next request.
     if (await gone(picture).catch(() => false)) missed(picture);
     else views.unshown(picture);
   }
@@ -140,7 +140,7 @@ zimage.history = (root) => {
       }
       said = "history_gone";
     }
-    // Asked for before the dialog closes: it gives the focus back to what is about to go.
+    // Determined before the dialog closes, because closing returns the focus to the element that is deleted.
     const heir = views.neighbour(picture);
     views.confirm.close();
     drop(picture);
@@ -148,11 +148,11 @@ zimage.history = (root) => {
     views.notice(say(said, { name: picture.name }));
   }
 
-  // ---- when to ask ----
+  // ---- when to reload ----
 
-  let fresh = []; // keys of what was drawn since the list was last asked for
+  let fresh = []; // keys of the pictures drawn since the list was last loaded
 
-  // A new picture's copy may be written a moment after it is shown: asked for a few times, then left to the next look.
+  // The file of a new picture may be written after it is shown: the list is reloaded a few times until it has it.
   function follow(keys, tries = 4) {
     clearTimeout(late);
     fresh = [];
@@ -182,7 +182,7 @@ zimage.history = (root) => {
     clearTimeout(typing);
     void refresh();
   });
-  // Esc stops a run and Ctrl+Enter begins one: not from here, where neither can be seen.
+  // On other tabs Esc stops a run and Ctrl+Enter starts one; not on this tab, where runs are not visible.
   views.gallery.addEventListener("keydown", (event) => {
     if (event.key === "Escape" || (event.key === "Enter" && (event.ctrlKey || event.metaKey))) event.stopPropagation();
   });

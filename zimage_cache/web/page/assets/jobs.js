@@ -1,19 +1,19 @@
-// A run on the server as the page follows it: asked for once, told of by a stream that comes back by itself, given up
-// by Stop. A page that merely goes away gives nothing up: it may be a reload, and the server waits a while for it.
+// A job on the server: created once, followed by an event stream that reconnects by itself, cancelled by Stop. A page
+// that is left does not cancel its job, because it may be a reload; the server keeps the job for a while.
 "use strict";
 zimage.jobs = (() => {
   const { server } = zimage;
-  const AGAIN = 1000; // ms between attempts to reach a server that is away
-  const GRACE = 15000; // ms the server keeps the job of a page that does not listen
+  const AGAIN = 1000; // ms between attempts to reach the server
+  const GRACE = 15000; // ms the server keeps a job without an event stream
   const OVER = ["done", "failed", "cancelled"];
 
-  // Tells *hear*.state(state) until one is final; .lost() while the server is out of reach; .gone() when it does not
-  // know the job (any more); .failed(error) when it will not say. Returns what ends the listening.
-  function follow(id, hear) {
+  // Calls *callbacks*.state(state) until one is final; .lost() while the server cannot be reached; .gone() when it has
+  // no such job; .failed(error) when it refuses. Returns a function that stops following.
+  function follow(id, callbacks) {
     let over = false;
     let source = null;
     let timer = 0;
-    let since = null; // when the server was lost
+    let since = null; // when the connection was lost
 
     function rest() {
       clearTimeout(timer);
@@ -26,8 +26,8 @@ zimage.jobs = (() => {
       document.removeEventListener("visibilitychange", seen);
     }
 
-    // A hidden page tries as long as its job waits for it, and then no more until somebody looks.
-    function tired() {
+    // A hidden page reconnects as long as the server keeps its job, and then not before it becomes visible.
+    function suspended() {
       since ??= performance.now();
       if (!document.hidden || performance.now() - since < GRACE) return false;
       rest();
@@ -38,38 +38,38 @@ zimage.jobs = (() => {
     function seen() {
       if (document.hidden) return;
       document.removeEventListener("visibilitychange", seen);
-      void look();
+      void poll();
     }
 
-    function told(state) {
+    function receive(state) {
       if (over) return;
       since = null;
       if (OVER.includes(state.state)) close();
-      hear.state(state);
+      callbacks.state(state);
     }
 
     function open() {
       source = new EventSource(`/jobs/${id}/events`);
-      source.addEventListener("state", (event) => told(JSON.parse(event.data)));
+      source.addEventListener("state", (event) => receive(JSON.parse(event.data)));
       source.addEventListener("error", () => {
         if (over) return;
-        hear.lost();
-        if (!tired() && source.readyState === EventSource.CLOSED) void look();
+        callbacks.lost();
+        if (!suspended() && source.readyState === EventSource.CLOSED) void poll();
       });
     }
 
-    // A stream that was refused cannot say why, and does not come back by itself.
-    async function look() {
+    // `EventSource` gives no reason for a refused stream, and does not reconnect after it.
+    async function poll() {
       try {
-        told(await server.get(`/jobs/${id}`));
+        receive(await server.get(`/jobs/${id}`));
         if (!over) timer = setTimeout(open, AGAIN);
       } catch (error) {
         if (over) return;
         if (["not_found", "unauthorized", "forbidden"].includes(error.code)) {
           close();
-          if (error.code === "not_found") hear.gone();
-          else hear.failed(error);
-        } else if (!tired()) timer = setTimeout(look, AGAIN);
+          if (error.code === "not_found") callbacks.gone();
+          else callbacks.failed(error);
+        } else if (!suspended()) timer = setTimeout(poll, AGAIN);
       }
     }
 
@@ -77,11 +77,11 @@ zimage.jobs = (() => {
     return close;
   }
 
-  // Should this not reach the server, nobody listens any more all the same, and the job ends after its time of grace.
+  // If this request does not reach the server, the job has no event stream, and is cancelled after `GRACE`.
   const drop = (id) => void server.drop(`/jobs/${id}`, { keepalive: true }).catch(() => {});
 
-  // One run: `id` (null until the server has named it) and `stop`.
-  function run(id, hear) {
+  // One job: `id` (null until the server has returned it) and `stop`.
+  function run(id, callbacks) {
     const job = { id, stop: () => {} };
     let stopped = false;
     let close = () => {};
@@ -89,30 +89,30 @@ zimage.jobs = (() => {
     job.stop = () => {
       stopped = true;
       close();
-      // Not named yet: dropped as soon as it is. Aborting the POST could leave a job that nobody knows of.
+      // Without an id yet: cancelled as soon as it arrives. Aborting the POST could leave a job with an unknown id.
       if (job.id) drop(job.id);
     };
     job.named = (state) => {
       job.id = state.id;
       if (stopped) return drop(state.id);
-      hear.state(state);
+      callbacks.state(state);
       if (!OVER.includes(state.state) && !stopped) job.listen();
     };
-    job.refused = (error) => void (stopped || hear.failed(error));
-    job.listen = () => void (close = follow(job.id, hear));
+    job.refused = (error) => void (stopped || callbacks.failed(error));
+    job.listen = () => void (close = follow(job.id, callbacks));
     return job;
   }
 
   return {
-    // Ask for pictures and hear how it goes.
-    draw(ask, hear) {
-      const job = run(null, hear);
+    // Creates a job and follows it.
+    draw(ask, callbacks) {
+      const job = run(null, callbacks);
       server.post("/jobs", ask).then(job.named, job.refused);
       return job;
     },
-    // Go on hearing of a job asked for before.
-    resume(id, hear) {
-      const job = run(id, hear);
+    // Follows an existing job.
+    resume(id, callbacks) {
+      const job = run(id, callbacks);
       job.listen();
       return job;
     },

@@ -1,18 +1,18 @@
-// Links that carry a whole request. In the fragment, which browsers keep to themselves: prompts stay out of every log.
+// Links with a whole request, in the fragment, which browsers do not send: prompts appear in no log.
 "use strict";
 zimage.link = (() => {
   const { say } = zimage;
   const NUMBERS = ["width", "height", "steps", "guidance_scale", "seed", "n", "shift", "max_sequence_length"];
 
-  // The address of this page with *ask* and the seed of one of its pictures.
+  // The URL of this page with *ask* and the seed of one of its pictures.
   function of(ask, seed) {
     const { cache, ...fields } = { ...ask, seed, n: 1 };
     const said = Object.entries(fields).filter(([, value]) => value != null && value !== "");
     return `${location.origin}${location.pathname}#${new URLSearchParams(said)}`;
   }
 
-  // {parameters, error} of the address, or null where it carries no request. *error* is about the first text that
-  // should be a number; it is NaN among the parameters.
+  // {parameters, error} of the URL, or null where it has no request. *error* is about the first text that should be a
+  // number; that parameter is NaN.
   function read() {
     const text = new URLSearchParams(location.hash.slice(1));
     if (!text.has("prompt")) return null;
@@ -29,7 +29,7 @@ zimage.link = (() => {
     return { parameters, error };
   }
 
-  // What a link said is in the form; left in the address, a reload would bring it back over what was typed since.
+  // The link's values are in the form now; if they stayed in the URL, a reload would overwrite later input with them.
   const clear = () => history.replaceState(history.state, "", location.pathname + location.search);
 
   return { of, read, clear };

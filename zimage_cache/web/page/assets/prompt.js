@@ -1,15 +1,15 @@
-// Under the prompt: how many tokens it has, what becomes of {red|blue} and wildcards, and what is wrong with them.
+// Below the prompt: the number of its tokens, the expansion of {red|blue} and wildcards, and errors in them.
 //
-// The server counts and expands: it has the model's own tokenizer and the wildcard files. Asked a moment after the last
-// change, never while the page is hidden; a newer question ends the one before.
+// The server counts and expands, because it has the tokenizer and the wildcard files. A request is sent shortly after
+// the last change, not while the page is hidden; a newer request aborts the previous one.
 "use strict";
 zimage.prompt = (root) => {
   const { form, say, server, translate } = zimage;
   const MOMENT = 250; // ms
-  const MOST = 1024; // tokens a model can be asked to read
+  const MOST = 1024; // the largest `max_sequence_length`
   const DYNAMIC = /\{|__/;
   const find = (name) => root.querySelector(`.zi-${name}`);
-  let asked = ""; // the last question, as JSON
+  let asked = ""; // the last request, as JSON
   let timer = 0;
   let looking = null;
 
@@ -34,7 +34,7 @@ zimage.prompt = (root) => {
   }
 
   function show(info, { prompt }) {
-    // Not to be told yet, while the tokenizer is being read: the next change asks again, whatever it is.
+    // The number is unknown while the tokenizer is being read: the next change sends a new request in any case.
     if (info.tokens == null) asked = "";
     count(info);
     find("expanded").hidden = info.prompt === prompt;
@@ -42,12 +42,12 @@ zimage.prompt = (root) => {
     find("prompt-trouble").hidden = true;
   }
 
-  // Only what is wrong with the text itself stands here; whatever else is the matter is told elsewhere.
+  // Only errors of the text itself are shown here; others are shown elsewhere.
   function trouble({ code, message, field }) {
     find("count").hidden = true;
     find("expanded").hidden = true;
     find("prompt-trouble").hidden = code !== "invalid_request";
-    // Without the field's name: it stands under its field.
+    // Without the field's name, because it is shown below the field.
     find("prompt-trouble").textContent = zimage.told(field === "prompt" ? message.replace(/^prompt: /, "") : message);
   }
 

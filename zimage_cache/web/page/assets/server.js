@@ -1,10 +1,10 @@
-// Our own HTTP API as scripts ask it: an answer is its body, and trouble is thrown as the server's own error, or as one
-// of the same shape where there is no server to make one.
+// Calls the HTTP API: returns the body of an answer; throws the server's error, or an error of the same form where no
+// server answers.
 "use strict";
 zimage.server = (() => {
   const { say, told } = zimage;
 
-  // Throws {code, message, field?, request_id?}; an AbortError passes as it is.
+  // Throws {code, message, field?, request_id?}; an AbortError is thrown unchanged.
   async function ask(method, path, { body, signal, keepalive } = {}) {
     const answer = await answered(path, {
       method,
@@ -17,7 +17,7 @@ zimage.server = (() => {
     throw said?.error ?? { code: `http_${answer.status}`, message: say("error_strange_text", { status: answer.status }) };
   }
 
-  // A file goes as it is, everything else as JSON.
+  // A file is sent unchanged, every other body as JSON.
   const written = (body) =>
     body instanceof Blob
       ? { headers: { "Content-Type": "image/png" }, body }
@@ -32,7 +32,7 @@ zimage.server = (() => {
     }
   }
 
-  // What to tell of *error* where there is no Generate to press again.
+  // The text of *error* for places without a Generate button.
   const why = ({ code, message }) => (code === "unreachable" ? say("try_again_text") : told(message));
 
   return {

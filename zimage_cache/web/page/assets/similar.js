@@ -1,19 +1,19 @@
-// Pictures one already has for words like those being typed: a row to click, never a substitute.
+// A row of the user's earlier pictures with prompts similar to the text being typed.
 "use strict";
 zimage.similar = (root) => {
   const { form, make, say, server, tablist } = zimage;
   const QUIET = 400; // ms without typing
-  const LEAST = 8; // characters; a Chinese one says as much as two
+  const LEAST = 8; // characters; a Chinese one counts as two
   const OFFERED = 6;
   const CARD = 8; // pictures the card shows at most
-  const MOST = 1000; // of a long prompt, its beginning is enough
+  const MOST = 1000; // characters of a prompt that are sent
   const strip = root.querySelector(".zi-similar");
   const row = strip.querySelector("ul");
-  let text = ""; // as it stands in the form
-  let asked = ""; // what the row answers
+  let text = ""; // the prompt in the form
+  let asked = ""; // the prompt that the row was found for
   let found = []; // pictures
   let shown = []; // pictures on the card
-  let asking = null; // aborts the question under way
+  let asking = null; // aborts the running request
   let quiet = 0;
 
   const weight = (words) => [...words].reduce((sum, letter) => sum + (letter >= "\u2e80" ? 2 : 1), 0);
@@ -24,7 +24,7 @@ zimage.similar = (root) => {
     draw();
   }
 
-  // What stands on the card need not be offered. A copy out of the history has no key there, but its address.
+  // Pictures on the card are left out. A copy from the history has no key there, but a URL.
   function draw() {
     const there = ({ key, image_url: url }) => shown.some((image) => (image.key ? image.key === key : image.image_url === url));
     const offered = found.filter((picture) => !there(picture)).slice(0, OFFERED);
@@ -37,7 +37,7 @@ zimage.similar = (root) => {
     const image = make("img", { src: picture.thumbnail_url, alt: prompt, width: picture.width, height: picture.height });
     const button = make("button", { type: "button", title: `${prompt}\n${say("seed")} ${seed ?? "–"}` }, image);
     const listed = make("li", {}, button);
-    // Deleted meanwhile: a suggestion that is none.
+    // The picture was deleted meanwhile, so its suggestion is removed.
     image.addEventListener("error", () => {
       listed.remove();
       strip.hidden = !row.children.length;
@@ -65,7 +65,7 @@ zimage.similar = (root) => {
       if (!mine.signal.aborted) show(pictures);
     } catch {
       if (mine.signal.aborted) return;
-      // Only a suggestion: its trouble is nobody's concern, and the next look asks again.
+      // Errors are ignored, because the row is optional; the next change sends a new request.
       asked = "";
       show([]);
     }

@@ -1,16 +1,16 @@
-// Sizes to choose from: shapes, classes of pixels, turned or not. What is chosen is read from the form, whoever set it.
+// Choice of sizes: aspect ratio, size class, orientation. The present choice is derived from the form's values.
 "use strict";
 (() => {
   const { about, access, form, make, say, translate } = zimage;
   const SIDES = ["width", "height"];
   const GRID = 16;
-  const DRAWN = 17; // px: side of the drawn square; the other shapes have its area
+  const DRAWN = 17; // px: side of the square's icon; icons of other shapes have the same area
 
   const offered = (values) => about.models[values.model] ?? about.models[about.default_model];
   const distance = (a, b) => Math.abs(Math.log(a / b));
   const nearest = (candidates, to) => candidates.reduce((best, one) => (to(one) < to(best) ? one : best));
 
-  // Where the form's size stands among those offered. `exact` is false for a size of one's own, which is near some place.
+  // The place of the form's size in the table of sizes. `exact` is false for other sizes, at the nearest place.
   function placed({ sizes }, { width, height }) {
     const [long, short] = [Math.max(width, height), Math.min(width, height)];
     for (const [side, places] of Object.entries(sizes)) {
@@ -25,7 +25,7 @@
     };
   }
 
-  // The size at *place* of the class *side*; where there is none, the nearest of that class or of that shape.
+  // The size at *place* in the class *side*; if there is none, the nearest one of that class or that aspect ratio.
   function sized(sizes, side, place, keep) {
     if (sizes[side][place]) return sizes[side][place];
     if (keep === "place") return sizes[nearest(Object.keys(sizes).filter((one) => sizes[one][place]), (one) => distance(one, side))][place];
@@ -107,7 +107,7 @@
     form.changed(show);
   };
 
-  // ---- sides typed by hand ----
+  // ---- sides as numbers ----
 
   zimage.sides = (root) => {
     const hint = root.querySelector(".zi-side-hint");
@@ -140,7 +140,7 @@
           "aria-invalid": String(wrong.includes(name)),
         });
       }
-      // Only what changed is told again.
+      // Only changed values are written.
       const told = JSON.stringify([wrong.map((name) => [name, values[name]]), values.model]);
       if (told === shown) return;
       shown = told;
@@ -155,8 +155,8 @@
 
   // ---- another model ----
 
-  // A person's choice of another model takes its defaults along, except where the form says something else by now.
-  // Not for a form that is filled: who fills it knows what they want.
+  // When the user chooses another model, its defaults are set, except in fields with values other than the previous
+  // model's defaults. Not when a script fills the form, because it sets the other fields itself.
   let before = null;
   form.changed((values, how) => {
     const [old, now] = [before?.model, values.model].map((model) => about.defaults[model] ?? {});

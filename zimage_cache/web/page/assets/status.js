@@ -1,4 +1,4 @@
-// The line that says how the model is. Asks /health often while something changes, seldom else, never while hidden.
+// The line with the model's state. Requests /health often while the state changes, else rarely, and not while hidden.
 "use strict";
 zimage.header = (root) => {
   const { about, has, say, translate } = zimage;

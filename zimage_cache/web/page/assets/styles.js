@@ -1,4 +1,4 @@
-// The styles as tiles: two rows, the rest behind "more". The tiles themselves are Gradio's radio, drawn by swatches.css.
+// The styles as tiles: two rows, the others shown by "more". The tiles are Gradio's radio buttons, see swatches.css.
 "use strict";
 zimage.styles = (root) => {
   const { about, access, form, language, say, translate } = zimage;
@@ -26,7 +26,7 @@ zimage.styles = (root) => {
     fold();
   }
 
-  // Whoever arrives at a folded tile, by arrow key or because the form was filled, should see it.
+  // When a hidden tile is chosen, by an arrow key or because the form was filled, all tiles are shown.
   function reveal(radio) {
     const tile = radio?.closest("label");
     if (tile?.dataset.folded === "true") turn(true);

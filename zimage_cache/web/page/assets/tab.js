@@ -1,7 +1,7 @@
-// What a tab remembers over a reload: its form, and the ask whose picture it shows or waits for.
+// Keeps a browser tab's form, and the request that it shows or waits for, over a reload.
 //
-// The ask is written down only while the page goes away: a tab that is duplicated meanwhile must not find the job of the
-// one it was copied from, and end it.
+// The request is stored only when the page is left: a duplicated tab must not find the job of the original one, and
+// cancel it.
 "use strict";
 zimage.tab = (() => {
   const FORM = "zimage.form";
@@ -17,7 +17,7 @@ zimage.tab = (() => {
     }
   }
 
-  // A browser that keeps nothing for us (full, or forbidden) costs a person this comfort, nothing else.
+  // If the browser's storage is full or disabled, values are not kept, without an error.
   function write(name, value) {
     try {
       if (value) sessionStorage.setItem(name, JSON.stringify(value));
@@ -28,16 +28,16 @@ zimage.tab = (() => {
   const found = read(ASK);
   write(ASK, null);
   addEventListener("pagehide", () => write(ASK, asked()));
-  // Back as it was, out of the browser's memory: it has its job still.
+  // The page was restored from the back/forward cache: its scripts still follow the job.
   addEventListener("pageshow", ({ persisted }) => void (persisted && write(ASK, null)));
 
   return {
-    // What the form held before the reload, by field name; null in a fresh tab.
+    // The form's values before the reload, by field name; null in a new tab.
     form: read(FORM),
-    // {ask, id, shown}: what was on the card before the reload; `id` is its job, if that was still going on.
+    // {ask, id, shown}: the card before the reload; `id` is its job, if that was still running.
     ask: found,
     keepForm: (values) => write(FORM, values),
-    // *source* returns what to remember as `ask` when the page goes away.
+    // *source* returns the value to store as `ask` when the page is left.
     keepAsk: (source) => void (asked = source),
   };
 })();

@@ -1,11 +1,11 @@
-// The page's tabs: opening one from a script, the arrow keys Gradio leaves out, and being told when a part is seen.
+// The page's tabs: opens one from a script, adds arrow keys, and calls listeners when an element becomes visible.
 "use strict";
 zimage.tablist = (() => {
   const LIST = '#zi-tabs [role="tab"]';
   const button = (name) => document.getElementById(`zi-tab-${name}-button`);
   const seen = (root) => !document.hidden && root.checkVisibility();
 
-  // Focus goes along: what was pressed is on the tab that closes.
+  // Moves the focus too, because the pressed button is on the tab that is hidden.
   function open(name) {
     button(name).click();
     button(name).focus({ preventScroll: true });
@@ -28,7 +28,7 @@ zimage.tablist = (() => {
     next.click();
   });
 
-  // Calls *listener* each time *root* comes into view: its tab is opened, or the browser shows the page again.
+  // Calls *listener* each time *root* becomes visible: its tab is opened, or the page is shown again.
   function onSeen(root, listener) {
     let was = false;
     const look = () => {

@@ -1,4 +1,4 @@
-// Short news of what a button did: one line at the foot of the window, read out to those who cannot see it.
+// Short notices of a button's result: one line at the bottom of the window, announced by screen readers.
 "use strict";
 zimage.tell = (() => {
   const { make } = zimage;
@@ -6,9 +6,9 @@ zimage.tell = (() => {
   let line = null;
   let timer = 0;
 
-  // "" takes the line away.
+  // "" hides the line.
   return (text) => {
-    // Inside Gradio's container, whose style it shares.
+    // Inside Gradio's container, so that its style sheet applies.
     line ??= document.querySelector(".gradio-container").appendChild(make("p", { className: "zi-told", role: "status" }));
     clearTimeout(timer);
     line.classList.toggle("zi-there", text !== "");
@@ -18,7 +18,8 @@ zimage.tell = (() => {
   };
 })();
 
-// Copies *text* and says so; *what* names it. Pages over plain http have no `navigator.clipboard`: there, the old way.
+// Copies *text* and shows a notice that names it *what*. Pages over plain HTTP have no `navigator.clipboard` and use
+// `execCommand`.
 zimage.copy = async (text, what) => {
   const { make, say, tell } = zimage;
 
@@ -27,7 +28,7 @@ zimage.copy = async (text, what) => {
       await navigator.clipboard.writeText(text);
       return true;
     } catch {
-      return false; // not there, or refused
+      return false; // missing or refused
     }
   }
 

@@ -1,13 +1,13 @@
-// The pictures of one ask, as tiles that fill while they arrive: one figure each, made anew only when it changes.
+// The pictures of one request as tiles that are filled as they arrive: one figure each, replaced only when it changes.
 "use strict";
 zimage.tiles = (box, made) => {
   const { age, make, say, time } = zimage;
   const HOLES = { pending: "tile_waiting", deleted: "tile_deleted" };
-  let ask = null; // whose pictures these are
+  let ask = null; // the request of these pictures
   let tiles = []; // {state, figure, image?}
-  let last = null; // the preview told last, whichever tile it was for
+  let last = null; // the last preview, of any tile
 
-  // ---- a picture that is there ----
+  // ---- finished pictures ----
 
   function badge({ source, seconds, seconds_saved: saved, cached, age_seconds: old }) {
     const more = [
@@ -22,7 +22,7 @@ zimage.tiles = (box, made) => {
 
   const alt = () => say("picture_alt", { prompt: ask.prompt });
 
-  // Opens the viewer on all pictures that are there; without one, the picture itself in a tab of its own.
+  // Opens the viewer with all finished pictures; without a viewer, the picture in a new browser tab.
   function view(event, image) {
     if (!zimage.viewer || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
@@ -46,7 +46,7 @@ zimage.tiles = (box, made) => {
       make("figcaption", {}, badge(image), ask.n > 1 ? made(ask, image) : null));
   }
 
-  // ---- a picture that is not ----
+  // ---- unfinished pictures ----
 
   function hole(state, words) {
     const image = make("img", { className: "zi-tile-preview", alt: "", hidden: true });
@@ -63,7 +63,7 @@ zimage.tiles = (box, made) => {
     else box.append(figure);
   }
 
-  // The one that is being drawn shows how far it is, and the preview: undefined is the last one, null is none.
+  // The one being drawn shows its progress and the preview: undefined keeps the last one, null shows none.
   function drawing({ figure }, { words, share, preview }) {
     figure.dataset.state = "drawing";
     figure.querySelector(".zi-tile-words").textContent = words;
@@ -90,8 +90,8 @@ zimage.tiles = (box, made) => {
   }
 
   return {
-    // Shows *images* of *next*; *progress* {words, share, preview} is that of the first missing. Without progress, what
-    // is missing (null) was deleted; else it is not there yet.
+    // Shows *images* of *next*; *progress* {words, share, preview} is of the first missing one. With progress, a
+    // missing image (null) is not finished yet; without, it was deleted.
     show(next, images, progress = null) {
       begin(next);
       shape({ ...images.find(Boolean) ?? next, n: images.length });
@@ -102,7 +102,7 @@ zimage.tiles = (box, made) => {
         if (i === first && progress) drawing(tiles[i], progress);
       });
     },
-    // Leaves a hole where *image* was.
+    // Replaces *image* by an empty tile.
     remove(image) {
       const i = tiles.findIndex((tile) => tile.image === image);
       if (i >= 0) put(i, "deleted", hole("deleted", say(HOLES.deleted)));

@@ -1,11 +1,11 @@
-// What the server says, in the page's language: its answers are English, because programs read them too.
-// `messages.toml` is the dictionary. A message that is not in it is shown as it came; the result is text, never HTML.
+// Translates the server's messages, which are always English, to the page's language with `messages.toml`. A message
+// without a translation is returned unchanged; the result is text, not HTML.
 "use strict";
 zimage.told = (() => {
   const { about, language, say } = zimage;
-  const SOLID = ["word", "field"]; // kinds of holes that take no spaces
+  const SOLID = ["word", "field"]; // kinds of placeholders that match no spaces
   const HAN = /\p{Script=Han}/u;
-  // How what stood in a hole is put into Chinese; undefined: not at all, so the message is another one.
+  // Translations of a placeholder's text by kind; undefined: it cannot be, so the pattern does not fit the message.
   const fill = {
     word: (text) => text,
     field: (text) => (about.fields.includes(text) ? say(text) : text),

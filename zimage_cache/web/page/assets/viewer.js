@@ -1,10 +1,10 @@
-// Pictures in the whole window: near and far, one after the other. `zimage.viewer.open(pictures, index)`, where a picture
+// Shows pictures in the whole window, with zoom and navigation. `zimage.viewer.open(pictures, index)`, where a picture
 // is { image_url, alt, seed, width, height }.
 "use strict";
 zimage.viewer = (() => {
   const { make, say } = zimage;
-  const SMALL = 256; // px: a picture below it is shown with its pixels, and as large as fits
-  const ENLARGED = 2; // how far any other picture is enlarged to fit
+  const SMALL = 256; // px: smaller pictures are enlarged to the window, with visible pixels
+  const ENLARGED = 2; // largest enlargement of other pictures to fit
   const NEAREST = 8;
   const STEP = 1.25;
   const SWIPE = 60; // px
@@ -18,16 +18,16 @@ zimage.viewer = (() => {
     previous: "M15 5l-7 7 7 7",
     next: "M9 5l7 7-7 7",
   };
-  const held = new Map(); // pointers on the picture, by id: where they are
+  const held = new Map(); // positions of the pointers on the picture, by id
   let pictures = [];
   let at = 0;
-  let scale = 1; // screen pixels for one of the picture's
-  let [x, y] = [0, 0]; // of the picture's middle, from the stage's
-  let fitted = true; // and stays so when the window changes
+  let scale = 1; // screen pixels per picture pixel
+  let [x, y] = [0, 0]; // centre of the picture, relative to that of the window
+  let fitted = true; // whether the picture is fitted to the window, also after a resize
   let [pressed, moved] = [null, false];
   let opener = null;
 
-  // ---- its parts ----
+  // ---- elements ----
 
   function glyph(name) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -61,11 +61,11 @@ zimage.viewer = (() => {
   const stage = make("div", { className: "zi-viewer-stage" }, image, gone, before, after);
   const bar = make("div", { className: "zi-viewer-bar" }, told, tool("button", "farther", () => zoom(1 / STEP)), percent,
     tool("button", "closer", () => zoom(STEP)), tool("button", "fit", fit), full, save, tool("button", "close", close));
-  // A part of its own inside: browsers refuse to make a dialog itself fill the screen.
+  // An element inside the dialog: browsers refuse full screen for a dialog itself.
   const whole = make("div", { className: "zi-viewer-whole" }, bar, stage);
   const dialog = make("dialog", { className: "zi-viewer", tabIndex: -1 }, whole);
 
-  // ---- near and far ----
+  // ---- zoom ----
 
   const current = () => pictures[at];
   const small = () => Math.max(current().width, current().height) < SMALL;
@@ -81,7 +81,7 @@ zimage.viewer = (() => {
     const { width, height } = current();
     const [least, most] = [fitting(), Math.max(NEAREST, 4 * fitting())];
     scale = Math.min(Math.max(scale, least), most);
-    // A picture larger than the window always fills it; a smaller one stays in its middle.
+    // A picture larger than the window always fills it; a smaller one stays centred.
     const [slackX, slackY] = [(width * scale - stage.clientWidth) / 2, (height * scale - stage.clientHeight) / 2];
     x = slackX > 0 ? Math.min(Math.max(x, -slackX), slackX) : 0;
     y = slackY > 0 ? Math.min(Math.max(y, -slackY), slackY) : 0;
@@ -98,7 +98,7 @@ zimage.viewer = (() => {
     draw();
   }
 
-  // Scales by *factor* around a point of the window; without one, around the middle.
+  // Scales by *factor* around a point of the window; without one, around its centre.
   function zoom(factor, point) {
     const frame = stage.getBoundingClientRect();
     const [px, py] = point ? [point.x - frame.x - frame.width / 2, point.y - frame.y - frame.height / 2] : [0, 0];
@@ -114,7 +114,7 @@ zimage.viewer = (() => {
     draw();
   }
 
-  // ---- one after the other ----
+  // ---- navigation ----
 
   function fileName({ image_url: url, seed }) {
     const [name] = url.split("?")[0].split("/").at(-1).split(".");
@@ -165,7 +165,7 @@ zimage.viewer = (() => {
 
   function fullScreen() {
     if (document.fullscreenElement) void document.exitFullscreen();
-    else void whole.requestFullscreen?.().catch(() => {}); // refused: the window stays as it is
+    else void whole.requestFullscreen?.().catch(() => {}); // when refused, the window is unchanged
   }
 
   // ---- keys, wheel, pointers ----
@@ -185,7 +185,7 @@ zimage.viewer = (() => {
   const PANS = { ArrowLeft: [80, 0], ArrowRight: [-80, 0], ArrowUp: [0, 80], ArrowDown: [0, -80] };
 
   function key(event) {
-    // The page's own keys, Esc = Stop above all, mean nothing here.
+    // The page's own keys, such as Esc = Stop, have no effect here.
     event.stopPropagation();
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const way = (event.shiftKey || /Up|Down/.test(event.key)) && PANS[event.key];
@@ -197,7 +197,7 @@ zimage.viewer = (() => {
 
   function wheel(event) {
     event.preventDefault();
-    // Lines or pages instead of pixels: some mice in some browsers.
+    // Some mice report lines or pages instead of pixels in some browsers.
     const pixels = event.deltaY * [1, 16, 400][event.deltaMode];
     zoom(Math.exp(-Math.min(Math.max(pixels, -300), 300) * (event.ctrlKey ? 0.01 : 0.002)), event);
   }
@@ -241,7 +241,7 @@ zimage.viewer = (() => {
     }
   }
 
-  // To the picture's own pixels, or twice as near as it fits; and back.
+  // Zooms to the picture's own pixels, or to twice the fitted scale; and back.
   function double(event) {
     if (event.target.closest("button")) return;
     if (near()) fit();
@@ -255,7 +255,7 @@ zimage.viewer = (() => {
   dialog.setAttribute("aria-label", say("viewer"));
   told.setAttribute("aria-live", "polite");
   dialog.addEventListener("keydown", key);
-  // The browser tells of the closing later: by then the viewer may be open again, with other pictures.
+  // The `close` event is delayed: by then the viewer may be open again, with other pictures.
   dialog.addEventListener("close", () => {
     if (dialog.open) return;
     held.clear();

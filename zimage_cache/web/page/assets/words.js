@@ -1,5 +1,5 @@
-// The page's words in the browser's language, numbers as people write them, and elements made without HTML text.
-// Whatever a person typed reaches the page through `make` and `textContent` only.
+// The page's texts in the browser's language, formatted numbers, and creation of elements without HTML text. Text of
+// users is added to the page through `make` and `textContent` only.
 "use strict";
 window.zimage = (() => {
   const about = JSON.parse(document.getElementById("zimage-page").textContent);
@@ -24,13 +24,13 @@ window.zimage = (() => {
   const spoken = language === "zh" ? "zh-CN" : navigator.language.startsWith("en") ? navigator.language : "en-GB";
   const ages = new Intl.RelativeTimeFormat(spoken, { numeric: "auto", style: "short" });
 
-  // So many seconds ago, as people say it: "3 min ago".
+  // A number of seconds as a relative time: "3 min ago".
   function age(seconds) {
     const [unit, size] = AGES.find(([, each]) => seconds >= each) ?? ["second", 1];
     return ages.format(-Math.floor(seconds / size), unit);
   }
 
-  // *properties* are the element's own; `dataset` and `aria` are attributes by their names behind the dash.
+  // *properties* are properties of the element; `dataset` and `aria` are attributes, by their names after the dash.
   function make(tag, properties = {}, ...children) {
     const element = document.createElement(tag);
     const { dataset, aria = {}, ...plain } = properties;
@@ -41,7 +41,7 @@ window.zimage = (() => {
     return element;
   }
 
-  // Fills every [data-say] below *root* from the table.
+  // Sets the text of every [data-say] element below *root* from the table.
   function translate(root) {
     for (const element of root.querySelectorAll("[data-say]")) element.textContent = say(element.dataset.say);
   }

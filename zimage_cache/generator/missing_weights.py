@@ -1,7 +1,8 @@
-"""What diffusers and transformers only log, and is fatal here: weights a model asks for that its files lack.
+"""Detects weights that a model's configuration asks for and its files lack, from the warnings of the libraries.
 
-Both libraries then make the missing ones up at random, warn, and go on: a text encoder loaded like that draws pictures
-of something else, for ever, under a good name. There is no switch that makes them raise.
+diffusers and transformers initialise missing weights at random, log a warning and continue. A text encoder loaded that
+way draws pictures that do not follow the prompt, stored under the identity of the intact model. Neither library has an
+option that raises an error instead, so their warnings are read while a model is loaded.
 """
 
 import logging
@@ -16,8 +17,8 @@ _PLACE: Final = re.compile(r"(?:checkpoint at|from:)\s*+(?:\x1b\[[\d;]*+m)?+\s*+
 _LIBRARIES: Final = ("diffusers", "transformers")
 
 
-class Complaints(logging.Handler):
-    """Collects the components of the model in *folder* whose weights do not fit their settings."""
+class MissingWeights(logging.Handler):
+    """Records the component folders below *folder* whose weight files lack weights that their configuration names."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(logging.WARNING)
@@ -25,15 +26,15 @@ class Complaints(logging.Handler):
         self.folders: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the folder a warning names, if it is of this kind."""
+        """Record the folder that a warning about missing weights names."""
         text = record.getMessage()
-        if _SIGN in text and self._folder in text:  # not of another model that loads at the same time
+        if _SIGN in text and self._folder in text:  # another model may be loading at the same time
             place = _PLACE.search(text)
             self.folders.append(place[1].partition(" and are newly")[0].strip() if place else self._folder)
 
     @property
-    def told(self) -> str:
-        """One line with the remedy; empty when there was none."""
+    def error_text(self) -> str:
+        """One line that names the first folder and the remedy; empty when no weights are missing."""
         if not self.folders:
             return ""
         return (
@@ -43,14 +44,14 @@ class Complaints(logging.Handler):
 
 
 @contextmanager
-def listening(folder: Path) -> Iterator[Complaints]:
-    """Listen to both libraries while the model in *folder* is loaded."""
-    complaints = Complaints(folder)
+def recording_missing_weights(folder: Path) -> Iterator[MissingWeights]:
+    """Read the log records of both libraries while the model in *folder* is loaded."""
+    missing = MissingWeights(folder)
     loggers = [logging.getLogger(name) for name in _LIBRARIES]
     for logger in loggers:
-        logger.addHandler(complaints)
+        logger.addHandler(missing)
     try:
-        yield complaints
+        yield missing
     finally:
         for logger in loggers:
-            logger.removeHandler(complaints)
+            logger.removeHandler(missing)

@@ -1,9 +1,9 @@
-"""What the routes of pictures read off a request."""
+"""Which client a request belongs to."""
 
 import pytest
 from fastapi import Request
 
-from zimage_cache.web.api.generate import asker
+from zimage_cache.web.api.generate import client_of
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,6 @@ from zimage_cache.web.api.generate import asker
         ("testclient", "testclient"),
     ],
 )
-def test_one_lane_an_address(host, lane):
-    """A machine has one IPv4 address, but 2^64 of IPv6: those are one asker."""
-    assert asker(Request({"type": "http", "client": (host, 1)})) == lane
+def test_one_queue_lane_per_address(host, lane):
+    """A machine has one IPv4 address, but 2^64 of IPv6: these count as one client."""
+    assert client_of(Request({"type": "http", "client": (host, 1)})) == lane
