@@ -171,8 +171,8 @@ def make_service(
     faults = Faults()
     cache = make_cache(settings, faults) if settings.caching else NoCache()
     residency = Residency(settings.max_models, settings.idle_unload)
-    first = residency.add(generator, _interrupt(generator))
-    residents = [first, *(residency.add(other, _interrupt(other)) for other in others)]
+    first = residency.add(generator)
+    residents = [first, *(residency.add(other) for other in others)]
     service = ImageService(
         {each.profile.name: each for each in residents},
         cache,
@@ -181,17 +181,12 @@ def make_service(
         request_timeout=settings.request_timeout,
         versions=versions(),
         preload=settings.preload,
-        peers={first.profile.name: [residency.add(peer, _interrupt(peer), beside=first) for peer in peers]},
+        peers={first.profile.name: [residency.add(peer, beside=first) for peer in peers]},
         database=settings.database,
         wildcards=settings.workspace / "wildcards",
         faults=faults,
     )
-    drawing = [each for each in (generator, *others, *peers) if isinstance(each, ZImageGenerator)]
-    return service, lambda: _running(service, cache, residency, drawing)
-
-
-def _interrupt(generator: ImageGenerator) -> Callable[[], None]:
-    return generator.interrupt if isinstance(generator, ZImageGenerator) else lambda: None
+    return service, lambda: _running(service, cache, residency, (generator, *others, *peers))
 
 
 Running = Callable[[], contextlib.AbstractContextManager[None]]
@@ -269,7 +264,7 @@ def serve(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _running(
-    service: ImageService, cache: AnyCache, residency: Residency, generators: Sequence[ZImageGenerator]
+    service: ImageService, cache: AnyCache, residency: Residency, generators: Sequence[ImageGenerator]
 ) -> Iterator[None]:
     cache.start()
     service.history.start()

@@ -246,3 +246,14 @@ def test_tokens_are_counted_from_any_thread_while_it_draws(generator):
     assert heard == [expected] * 8
     assert np.array_equal(draw(generator, RED_ON_BLUE), undisturbed)
     assert np.array_equal(draw(generator, recipe), drawn)
+
+
+def test_an_interruption_leaves_no_trace(asleep):
+    """Where no load waits, `interrupt` changes nothing: the next picture is drawn; `close` returns at once."""
+    asleep.interrupt()
+    first = draw(asleep, RED_ON_BLUE)
+    asleep.interrupt()
+    assert np.array_equal(draw(asleep, RED_ON_BLUE), first)
+    asleep.unload()
+    asleep.close()
+    asleep.close()

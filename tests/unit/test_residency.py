@@ -186,15 +186,14 @@ def test_a_load_that_failed_holds_no_place():
 
 def test_unloading_stops_what_a_load_waits_for():
     """A load that downloads for hours is interrupted by the order to unload."""
-    interrupted = threading.Event()
     started = threading.Event()
 
     class Downloading(FakeGenerator):
         def load(self) -> None:
             started.set()
-            assert interrupted.wait(60)
+            assert self.interrupted.wait(60)
 
-    resident = Residency(1).add(Downloading(), interrupted.set)
+    resident = Residency(1).add(Downloading())
     thread = threading.Thread(target=resident.load)
     thread.start()
     assert started.wait(60)
@@ -351,15 +350,15 @@ def test_unloading_finds_a_moment_although_the_cards_are_never_all_at_rest(gate)
 
 def test_unloading_one_card_stops_what_any_of_them_waits_for():
     """A load of the first card that downloads is interrupted by an order to the second."""
-    interrupted, started = threading.Event(), threading.Event()
+    started = threading.Event()
 
     class Downloading(FakeGenerator):
         def load(self) -> None:
             started.set()
-            assert interrupted.wait(60)
+            assert self.interrupted.wait(60)
 
     residency = Residency(1)
-    first = residency.add(Downloading(), interrupted.set)
+    first = residency.add(Downloading())
     second = residency.add(fake(), beside=first)
     thread = threading.Thread(target=first.load)
     thread.start()

@@ -40,6 +40,7 @@ class FakeGenerator:
         previews: How many previews were made.
         recipes: Every recipe that `generate` received, in order, failed ones included.
         busy: How many `generate` calls there are now.
+        interrupted: Set by `interrupt` and `close`.
         most_at_once: The highest number of simultaneous `generate` calls seen. More than one is a bug.
     """
 
@@ -54,6 +55,7 @@ class FakeGenerator:
     state: GeneratorState = field(default_factory=partial(GeneratorState, Status.SLEEPING))
     recipes: list[Recipe] = field(default_factory=list)
     loads: int = 0
+    interrupted: threading.Event = field(default_factory=threading.Event)
     most_at_once: int = 0
     busy: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -75,6 +77,12 @@ class FakeGenerator:
 
     def unload(self) -> None:
         self.state = GeneratorState(Status.SLEEPING)
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
+    def close(self) -> None:
+        self.interrupted.set()
 
     def generate(self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]) -> Drawing:
         self.load()

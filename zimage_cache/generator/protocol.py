@@ -106,6 +106,12 @@ class ImageGenerator(Protocol):
     def unload(self) -> None:
         """Free the memory; the state becomes sleeping."""
 
+    def interrupt(self) -> None:
+        """Stop a download that `load` waits for; from any thread. What has arrived is kept for the next load."""
+
+    def close(self) -> None:
+        """Stop downloads and hashing for good, so that the process can end; from any thread."""
+
     def generate(self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]) -> Drawing:
         """Draw *recipe*, loading the weights first where they are not loaded.
 

@@ -20,10 +20,6 @@ _LONGEST_NAP: Final = 60.0
 PATIENCE_SECONDS: Final = 60.0
 
 
-def _nothing() -> None:
-    pass
-
-
 class Residency:
     """The memory shared by all generators of this process, as a number of places for models.
 
@@ -59,7 +55,6 @@ class Residency:
     def add(
         self,
         generator: ImageGenerator,
-        interrupt: Callable[[], None] = _nothing,
         *,
         beside: "Resident | None" = None,
     ) -> "Resident":
@@ -67,11 +62,10 @@ class Residency:
 
         Args:
             generator: The generator of one device.
-            interrupt: Stops a download that its `load` waits for.
             beside: The same model on another device; None = another model.
         """
         model = _ModelOnDevices() if beside is None else beside.model
-        resident = Resident(self, generator, interrupt, model)
+        resident = Resident(self, generator, model)
         model.residents.append(resident)
         self._residents.append(resident)
         return resident
@@ -195,11 +189,8 @@ class Resident:
     Concurrent calls share one load: they run one after the other, and the second one finds the model loaded.
     """
 
-    def __init__(
-        self, residency: Residency, generator: ImageGenerator, interrupt: Callable[[], None], model: "_ModelOnDevices"
-    ) -> None:
+    def __init__(self, residency: Residency, generator: ImageGenerator, model: "_ModelOnDevices") -> None:
         self.generator = generator
-        self.interrupt = interrupt
         self.model = model
         self._residency = residency
 
@@ -227,6 +218,12 @@ class Resident:
     def generate(self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]) -> Drawing:
         with self._residency.place(self):
             return self.generator.generate(recipe, on_step, cancelled)
+
+    def interrupt(self) -> None:
+        self.generator.interrupt()
+
+    def close(self) -> None:
+        self.generator.close()
 
     def unload(self) -> None:
         """Stop a download that a load waits for, wait for running pictures, and free the memory on every device."""

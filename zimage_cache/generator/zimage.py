@@ -130,14 +130,10 @@ class ZImageGenerator:
         self._loaded(self._fetch)
 
     def interrupt(self) -> None:
-        """Stop a download that `load` waits for; from any thread. Partly downloaded files are kept."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Stop downloads and hashing of files (33 GB) permanently; from any thread.
-
-        Without this, the end of the process would wait for them. Hashes of finished files are kept.
-        """
+        # Without this, the end of the process would wait for 33 GB. Hashes of finished files are kept.
         self._closed.set()
 
     def unload(self) -> None:
