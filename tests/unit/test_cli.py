@@ -553,13 +553,10 @@ def test_an_output_is_whole_or_not_there(bare, monkeypatch):
     """A disk that fills up leaves the old file as it was, and no remains."""
     (bare / "result.png").write_bytes(b"old")
 
-    write = Path.write_bytes
-
-    def full(self, png):
-        write(self, png[:10])
+    def full(_self, _target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "replace", full)
     refused(zimage("generate"), 2, "result.png cannot be written: No space left on device")
     assert (bare / "result.png").read_bytes() == b"old"
     assert [path.name for path in bare.iterdir()] == ["result.png"]

@@ -13,6 +13,7 @@ import click
 
 import zimage_cache
 from zimage_cache import settings as settings_module
+from zimage_cache.atomic import write_atomically
 from zimage_cache.cli import cache, history, models
 from zimage_cache.cli.client import Client, local_url
 from zimage_cache.cli.options import Loaded, with_request, with_settings
@@ -313,12 +314,7 @@ def _write_whole(file: Path, png: bytes) -> None:
     if file.exists() and not file.is_file():
         file.write_bytes(png)
         return
-    unfinished = file.parent / f".{file.name}.{os.getpid()}.part"
-    try:
-        unfinished.write_bytes(png)
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_atomically(file, png)
 
 
 def _prepare_environment(settings: Settings) -> None:

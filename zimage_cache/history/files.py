@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from zimage_cache.atomic import flush
+
 _END_OF_TIME: Final = 253_402_300_799  # the last second of the year 9999; files may claim more
 _ABANDONED_SECONDS: Final = 3600.0
 _UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part", re.ASCII)
@@ -55,11 +57,11 @@ def move(source: Path, target: Path) -> Path:
             raise
         try:
             shutil.copy2(source, unfinished, follow_symlinks=False)
-            _flush(unfinished)
+            flush(unfinished)
             moved = _publish(unfinished, target)
         finally:
             unfinished.unlink(missing_ok=True)
-    _flush(moved.parent)
+    flush(moved.parent)
     source.unlink(missing_ok=True)
     return moved
 
@@ -169,14 +171,6 @@ def _write(file: Path, png: bytes) -> None:
         unfinished.write(png)
         unfinished.flush()
         os.fsync(unfinished.fileno())  # else a power failure could leave the name with an empty file
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _appear(finished: Path, target: Path) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import logging
-import secrets
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 
 from PIL import Image, PngImagePlugin
 
+from zimage_cache.atomic import write_atomically
 from zimage_cache.history import files
 from zimage_cache.history.files import Stamp
 
@@ -65,14 +65,9 @@ class Thumbnails:
         return self._folder / f"{hashlib.sha256(state).hexdigest()[:40]}.webp"
 
     def _keep(self, small: Path, webp: bytes) -> None:
-        unfinished = self._folder / f"{secrets.token_hex(8)}.part"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            try:
-                unfinished.write_bytes(webp)
-                unfinished.replace(small)
-            finally:
-                unfinished.unlink(missing_ok=True)
+            write_atomically(small, webp)
         except OSError as error:
             _log.warning("history_thumbnail_not_kept folder=%s error=%s", self._folder, error)
 

@@ -1,14 +1,13 @@
 """A hub's list of a model's files, kept beside the downloads so that copies can be verified offline."""
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from zimage_cache.atomic import write_atomically
 from zimage_cache.models.hubs import HubFile
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -52,14 +51,7 @@ def write_manifest(repo_id: str, model_cache: Path, manifest: Manifest) -> None:
         "arriving": str(manifest.arriving),
         "files": [asdict(file) for file in manifest.files],
     }
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_atomically(path, json.dumps(document, indent=1).encode())
 
 
 def read_manifest(repo_id: str, model_cache: Path) -> Manifest | None:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import re
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from zimage_cache.atomic import write_atomically
 from zimage_cache.errors import Cancelled, ModelCorrupt
 from zimage_cache.models.progress import Meter, OnProgress, ignore_progress
 from zimage_cache.models.store import INDEX, components
@@ -174,13 +174,6 @@ def _remember(memo: Path, learnt: RememberedHashes) -> None:
     """Add to the memo by an atomic rename; of two processes at once one may lose entries, which are hashed again."""
     try:
         memo.parent.mkdir(parents=True, exist_ok=True)
-        # Not mkstemp: its file would be readable for this user only, and other users may share the workspace.
-        unfinished = memo.with_name(f".{memo.name}.{secrets.token_hex(8)}")
-        try:
-            with unfinished.open("x") as file:
-                json.dump(_recall(memo) | learnt, file, indent=1)
-            unfinished.replace(memo)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_atomically(memo, json.dumps(_recall(memo) | learnt, indent=1).encode())
     except OSError as error:
         _log.warning("hashes of the weights are not remembered, so the next start computes them again: %s", error)

@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from zimage_cache.atomic import flush
 from zimage_cache.models.progress import Meter, OnProgress, ignore_progress
 from zimage_cache.models.store import INDEX, components
 
@@ -120,11 +121,7 @@ def _convert(path: Path, target: Path, dtype: torch.dtype) -> None:
         for name in file.keys():  # noqa: SIM118 - not a mapping
             tensors[name] = file.get_tensor(name).to(dtype)
     save_file(tensors, target, metadata={"format": "pt"})
-    descriptor = os.open(target, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(target)
     with safe_open(target, framework="pt") as file:
         if not all(torch.equal(file.get_tensor(name), tensor) for name, tensor in tensors.items()):
             raise OSError(f"{target} reads back as something else than was written; check its disk")
