@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from .conftest import Demo, Fake, generate, holding, write
+from .conftest import Demo, Fake, both, generate, holding, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -56,7 +56,7 @@ def test_the_picture_grows_where_it_stays(
 ):
     """The preview has the place and size of the picture that follows, and the next ask begins without it."""
     page, early, late = open_page(fake.url), hold(evaluation=1), hold(evaluation=4)
-    fake.generator.before_step = lambda recipe, evaluation: (early(recipe, evaluation), late(recipe, evaluation))
+    fake.generator.before_step = both(early, late)
     file = io.BytesIO()
     Image.new("RGB", (16, 16), "teal").save(file, "JPEG")
     fake.generator.preview = file.getvalue()

@@ -9,11 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.factories import plan
+from tests.factories import picture_entry, plan
 from zimage_cache.entry import Source
 from zimage_cache.errors import Cancelled, GenerationFailed, OutOfMemory, QueueFull
 from zimage_cache.generator.protocol import Step
 from zimage_cache.service.flights import Flights, Landing, Phase, Run
+
+ENTRY = picture_entry()
 
 
 @pytest.fixture
@@ -394,7 +396,7 @@ class Traffic(RuleBasedStateMachine):
         self.flights.drawn(run)
 
     @precondition(lambda self: self.runs(Phase.DRAWN))
-    @rule(data=st.data(), entry=st.just(Landing(None, Source.GENERATED)))
+    @rule(data=st.data(), entry=st.just(Landing(ENTRY, Source.GENERATED)))
     def resolve(self, data, entry):
         run = data.draw(st.sampled_from(self.runs(Phase.DRAWN)))
         assert self.flights.resolve(run, entry.entry) == (run in self.keep)
@@ -413,7 +415,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(data=st.data())
     def find(self, data):
         run = data.draw(st.sampled_from(self.runs(Phase.WAITING)))
-        landing = Landing(None, Source.DISK)
+        landing = Landing(ENTRY, Source.DISK)
         assert self.flights.found(run, landing) == (run not in self.fresh)
         if run not in self.fresh:
             assert run.future.result(0) is landing
@@ -441,7 +443,7 @@ class Traffic(RuleBasedStateMachine):
             assert not (run.cancelled.is_set() and waiters)
 
 
-class TestTraffic(Traffic.TestCase):
+class TestTraffic(Traffic.TestCase):  # type: ignore[misc, valid-type]  # hypothesis makes the class at run time
     """After any sequence: one run a key, an exact pending count, and nobody's run cancelled under them."""
 
     settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
