@@ -99,8 +99,9 @@ async def measure(folder: Path, pictures: int, seconds: float, side: int) -> flo
     bare = [bare_rate(gpu, max(1, pictures // 4))]
     cache = ResultCache(MemoryTier(2**28), DiskTier(folder / "cache", max_bytes=0))
     service = ImageService({"fake": gpu}, cache, History(folder / "output_image"), queue_size=0, request_timeout=0)
-    [worker] = service._workers.values()  # noqa: SLF001 - to put a clock on its waits
-    worker._places = places = TimedPlaces(worker._places)  # type: ignore[assignment]  # noqa: SLF001 - likewise
+    [model] = service._models.values()  # noqa: SLF001 - to put a clock on its waits
+    places = TimedPlaces(model._places)  # noqa: SLF001 - likewise
+    model._places = places  # type: ignore[assignment]  # noqa: SLF001 - all of a semaphore that a model uses
     cache.start()
     service.start()
     asks = [ImageRequest(prompt="a lighthouse", seed=seed, width=side, height=side) for seed in range(pictures)]

@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROUNDS = 300
@@ -54,8 +55,8 @@ def main() -> None:
 def compare(workspace: Path) -> None:
     """Measure and print."""
     with server("product", "--workspace", str(workspace)) as ask:
-        first = [timed(lambda seed=seed: fetch(ask, seed)) for seed in range(PICTURES)]
-        memory = [timed(lambda seed=seed: fetch(ask, seed)) for seed in range(PICTURES)]
+        first = [timed(partial(fetch, ask, seed)) for seed in range(PICTURES)]
+        memory = [timed(partial(fetch, ask, seed)) for seed in range(PICTURES)]
         answer = ask("POST", "/generate", body(0))
         with server("bare", "--answer", answer.decode()) as bare:
             cached_times, bare_times = [], []
@@ -64,7 +65,7 @@ def compare(workspace: Path) -> None:
                 bare_times.append(timed(lambda: bare("POST", "/generate", body(0))))
     with server("product", "--workspace", str(workspace)) as ask:
         ask("GET", "/health")
-        disk = [timed(lambda seed=seed: fetch(ask, seed)) for seed in range(PICTURES)]
+        disk = [timed(partial(fetch, ask, seed)) for seed in range(PICTURES)]
     print(f"cached POST /generate against a bare route, {ROUNDS} rounds, interleaved")
     row("bare route", bare_times, bare_times)
     row("cached POST /generate", cached_times, bare_times)

@@ -85,7 +85,7 @@ def ask(port: int, asked: Iterator[int], stop: threading.Event) -> None:
 
 def rss(process: psutil.Process) -> float:
     """Return the resident memory in MiB."""
-    return process.memory_info().rss / 2**20
+    return float(process.memory_info().rss / 2**20)
 
 
 def get(port: int, path: str) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def hits(browser: Browser, ours: str, bare: str, pictures: int) -> None:
     page, plain = opened(browser, ours), browser.new_page()
     plain.goto(bare)
     fields = {name: value for name, value in json.loads(body(0)).items() if name != "seed"}
-    our_times, bare_times = [], []
+    our_times: list[float] = []
+    bare_times: list[float] = []
     for seed in range(pictures):
         page.evaluate(FILL, {**fields, "seed": seed})
         plain.evaluate("(seed) => ready(seed)", seed)

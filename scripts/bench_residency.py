@@ -77,7 +77,7 @@ def build(folder: Path, gigabytes: float) -> None:
 def resident() -> float:
     """Return this process's resident memory in MiB."""
     gc.collect()
-    return psutil.Process().memory_info().rss / MIB
+    return float(psutil.Process().memory_info().rss / MIB)
 
 
 def allocated() -> float:

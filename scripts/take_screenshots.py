@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -55,9 +56,8 @@ class Studio:
 
     def open(self, url: str, **options: object) -> Page:
         """Open the page and wait until its model is ready."""
-        context = self._browser.new_context(
-            **{"locale": "en-GB", "viewport": {"width": 1280, "height": 880}, **options}
-        )  # type: ignore[arg-type]
+        chosen: dict[str, Any] = {"locale": "en-GB", "viewport": {"width": 1280, "height": 880}, **options}
+        context = self._browser.new_context(**chosen)
         page = context.new_page()
         page.goto(url)
         page.wait_for_selector('.zi-state[data-status="healthy"]', timeout=60_000)

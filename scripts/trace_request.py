@@ -55,7 +55,7 @@ async def run(folder: Path, trace: Trace, *, names: bool) -> None:
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
     from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
 
-    service, running = make_service(Settings(workspace=folder), FakeGenerator())
+    service, running = make_service(Settings.model_validate({"workspace": folder}), FakeGenerator())
     app = create_app(service, running)
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:

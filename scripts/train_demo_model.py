@@ -145,8 +145,8 @@ def make_tokenizer(captions: list[str]) -> Qwen2Tokenizer:
     learnt = json.loads(bpe.to_str())["model"]
     tokenizer = Qwen2Tokenizer(
         vocab=learnt["vocab"],
-        merges=[tuple(merge) for merge in learnt["merges"]],
-        unk_token=None,
+        merges=[tuple(merge) for merge in learnt["merges"]],  # type: ignore[misc]  # the class takes pairs too
+        unk_token=None,  # type: ignore[arg-type]  # likewise None
         pad_token="<|endoftext|>",  # noqa: S106 - no secret
         eos_token="<|im_end|>",  # noqa: S106 - no secret
         padding_side="right",

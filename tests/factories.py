@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,14 @@ from zimage_cache.generator.fake import FAKE_IDENTITY, FAKE_PROFILE, FakeGenerat
 from zimage_cache.metadata import png
 from zimage_cache.request import ImageRequest, Recipe
 from zimage_cache.service.flights import Plan
+
+T = TypeVar("T")
+
+
+def present(found: T | None) -> T:
+    """Return what was found; fails the test where nothing was."""
+    assert found is not None
+    return found
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -55,7 +63,7 @@ def plan(key: str = "a", **changes: Any) -> Plan:
     return Plan(key=key, **fields | changes)
 
 
-def asked(seed: int = 7, **fields: Any) -> ImageRequest:
+def asked(seed: float = 7, **fields: Any) -> ImageRequest:
     """Make a request for a picture of 64 pixels squared in four steps."""
     return ImageRequest.parse({"prompt": "a red circle", "seed": seed, "width": 64, "height": 64, "steps": 4, **fields})
 

@@ -75,7 +75,8 @@ def _pixels(pictures: list[Image.Image]) -> Tensor:
 def examples(count: int, seed: int, styled: float = 0.42) -> tuple[list[Image.Image], list[dict[str, str]]]:
     """Render scenes with at most one kind of thing, with their right answers."""
     rng = random.Random(f"judge {seed}")
-    pictures, said = [], []
+    pictures: list[Image.Image] = []
+    said: list[dict[str, str]] = []
     while len(pictures) < count:
         scene = any_scene(rng, (128, 128), styled)
         if scene.other is None:
@@ -105,7 +106,7 @@ def train_judge(pictures: int, epochs: int = 10, seed: int = 7) -> Judge:
         out = judge(_blurred(x[pick].float() / 127.5 - 1))
         loss = sum(F.cross_entropy(logits, y[q][pick]) for q, logits in out.items())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[union-attr]
+        loss.backward()  # type: ignore[union-attr]  # the sum of no losses would be the number 0
         optimizer.step()
         schedule.step()
     return judge.eval()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from muon import Muon
 from network import BF16, Batched, new_text_encoder, new_transformer
-from torch import nn
+from torch import Tensor, nn
 
 MUON_RATE, ADAM_RATE, TEXT_RATE, WORD_RATE = 0.015, 2e-3, 1e-3, 4e-3
 DECAY = 0.997  # of the averaged weights, a step
@@ -23,7 +23,8 @@ class Learner:
     def __init__(self, vocabulary: int, device: torch.device, *, compiled: bool) -> None:
         torch.set_float32_matmul_precision("high")
         self.transformer = new_transformer().to(device)
-        self.text_encoder = new_text_encoder(vocabulary).to(device)
+        self.text_encoder = new_text_encoder(vocabulary)
+        nn.Module.to(self.text_encoder, device)  # in place; the declared type of its own `to` takes no device
         self.networks = nn.ModuleList((self.transformer, self.text_encoder))
         self.averaged = copy.deepcopy(self.networks).requires_grad_(requires_grad=False).eval()
         self.model = Batched(self.transformer, self.text_encoder, compiled=compiled)
@@ -36,7 +37,8 @@ class Learner:
         unused = tuple(f"1.{name}" for name in (f"layers.{len(self.text_encoder.layers) - 1}.", "norm."))
         self.named = {n: p for n, p in self.networks.named_parameters() if not n.startswith(unused)}
         copies = dict(self.averaged.named_parameters())
-        self.params, self.copies = list(self.named.values()), [copies[name] for name in self.named]
+        self.params: list[Tensor] = [*self.named.values()]
+        self.copies: list[Tensor] = [copies[name] for name in self.named]
 
     def _optimize(self) -> None:
         """Make the optimizers anew."""

@@ -5,13 +5,14 @@ cell of the VAE: a texture that is the same in every cell is the same number in 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFilter import GaussianBlur, MaxFilter
 
-Pixels = NDArray[np.float32]
+Pixels = NDArray[np.floating[Any]]
 
 
 def _blur(pixels: Pixels, radius: float) -> Pixels:

@@ -32,12 +32,12 @@ class Muon(torch.optim.Optimizer):
         self, params: Iterable[Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.02
     ) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.shapes: dict[torch.Size, list[Parameter]] = {}
+        self.shapes: dict[torch.Size, list[Tensor]] = {}
         for param in self.param_groups[0]["params"]:
             self.shapes.setdefault(param.shape, []).append(param)
 
     @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]  # no closure, and no loss returned
         """Take one step with Nesterov momentum."""
         group = self.param_groups[0]
         for shape, params in self.shapes.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own custom
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+from diffusers.models.transformers.transformer_z_image import ZImageTransformerBlock
 from torch import Tensor, nn
 from torch._dynamo import maybe_mark_dynamic
 from transformers import AutoTokenizer, Qwen3Config, Qwen3Model
@@ -116,7 +117,9 @@ class Batched:
         self.tables = [table.to(transformer.device) for table in tables]
         self.angles: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}
 
-    def _run(self, block: nn.Module, x: Tensor, condition: Tensor | None, angles: tuple[Tensor, Tensor]) -> Tensor:
+    def _run(
+        self, block: ZImageTransformerBlock, x: Tensor, condition: Tensor | None, angles: tuple[Tensor, Tensor]
+    ) -> Tensor:
         a, f = block.attention, block.feed_forward
         if condition is None:
             modulation = (x.new_ones(x.shape[0], 1, x.shape[2]),) * 4

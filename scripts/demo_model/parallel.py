@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import Parameter
+from torch.multiprocessing.spawn import spawn
 
 PATIENCE = timedelta(days=1)  # training may be paused with SIGSTOP
 
@@ -37,7 +37,7 @@ class Group:
         dist.broadcast(shared, 0)
         return float(shared)
 
-    def average(self, params: list[Parameter], loss: Tensor) -> float:
+    def average(self, params: list[Tensor], loss: Tensor) -> float:
         """Replace all gradients by their mean over the processes; return the mean loss."""
         if self.size == 1:
             return float(loss)
@@ -64,4 +64,4 @@ def together(size: int, meeting: Path, function: Callable[..., None], *arguments
         return
     meeting.unlink(missing_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an orderly exit ends the daemons too
-    torch.multiprocessing.spawn(_work, (size, meeting.resolve(), function, *arguments), nprocs=size, daemon=True)
+    spawn(_work, (size, meeting.resolve(), function, *arguments), nprocs=size, daemon=True)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from captions import caption
@@ -57,7 +58,7 @@ def _shard(task: tuple[RenderOrder, int]) -> int:
     tokens, lengths = _captions(scenes, rng, Encoder(order.tokenizer), order.captions)
     pixels = np.stack([np.asarray(picture) for picture, _ in drawings])
     things = np.stack([np.asarray(mask.reduce(CELL)) for _, mask in drawings])
-    _write(path, pixels=pixels, things=things, tokens=tokens, lengths=lengths)
+    _write(path, {"pixels": pixels, "things": things, "tokens": tokens, "lengths": lengths})
     return count
 
 
@@ -74,7 +75,7 @@ def _captions(
     return tokens, lengths
 
 
-def _write(path: Path, **arrays: NDArray[np.generic]) -> None:
+def _write(path: Path, arrays: dict[str, Any]) -> None:
     """Write a file by an atomic rename."""
     part = path.with_suffix(f".{os.getpid()}.part")
     with part.open("wb") as file:

@@ -82,8 +82,8 @@ def build(folder: Path) -> None:
     bpe = json.loads(tokenizer.to_str())["model"]
     finished = Qwen2Tokenizer(
         vocab=bpe["vocab"],
-        merges=[tuple(merge) for merge in bpe["merges"]],
-        unk_token=None,
+        merges=[tuple(merge) for merge in bpe["merges"]],  # type: ignore[misc]  # the class takes pairs too
+        unk_token=None,  # type: ignore[arg-type]  # likewise None
         pad_token=special[0],
         eos_token=special[2],
         padding_side="right",

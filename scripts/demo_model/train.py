@@ -164,8 +164,11 @@ class Trainer:
         """Write the averaged model in bfloat16, the state to go on from, and contact sheets."""
         self.plan.out.mkdir(parents=True, exist_ok=True)
         self.learner.save(self.plan.out / "state.pt")
-        pipeline(*self.learner.halved(self.vae), self.plan.base / "tokenizer").save_pretrained(self.plan.out / "model")
-        pipe = pipeline(*self.learner.averaged, self.vae, self.plan.base / "tokenizer")
+        tokenizer = self.plan.base / "tokenizer"
+        transformer, text_encoder, vae = self.learner.halved(self.vae)
+        pipeline(transformer, text_encoder, vae, tokenizer).save_pretrained(self.plan.out / "model")
+        transformer, text_encoder = self.learner.averaged
+        pipe = pipeline(transformer, text_encoder, self.vae, tokenizer)
         for name, sheet in contact_sheets(pipe, self.plan.deadline):
             sheet.save(self.plan.out / f"{name}.png")
         say("saved at step", self.learner.steps)

@@ -15,8 +15,10 @@ COLOURS = {
     "black": (25, 25, 25),
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart")
-ON_LAND = ("house", "tree", "pine", "lighthouse", "cat", "flower", "mushroom", "apple", "castle", "snowman", "cactus")
-ON_LAND += ("car",)
+ON_LAND = (
+    *("house", "tree", "pine", "lighthouse", "cat", "flower", "mushroom", "apple", "castle", "snowman", "cactus"),
+    "car",
+)
 IN_THE_SKY = ("balloon", "rocket", "butterfly")
 IN_THE_SEA = ("sailboat", "fish")
 OBJECTS = ON_LAND + IN_THE_SKY + IN_THE_SEA

@@ -19,10 +19,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from fastapi import FastAPI
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, Route, expect, sync_playwright
 
+from tests.conftest import Gate
 from tests.waiting import wait_until
 from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.request import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = (
@@ -77,6 +79,16 @@ def holding(held: list[Route]) -> Callable[[Route], None]:
         held.append(route)
 
     return hold_back
+
+
+def both(first: Gate, second: Gate) -> Callable[[Recipe, int], None]:
+    """Make a `before_step` that passes through two gates, one after the other."""
+
+    def step(recipe: Recipe, evaluation: int) -> None:
+        first(recipe, evaluation)
+        second(recipe, evaluation)
+
+    return step
 
 
 @dataclass
@@ -158,11 +170,11 @@ def fake(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def hold(fake: Fake, gate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+def hold(fake: Fake, gate: Callable[..., Gate]) -> Iterator[Callable[..., Gate]]:
     """Return a function that makes gates which block the fake generator; at the end of the test they are opened."""
-    made = []
+    made: list[Gate] = []
 
-    def make(evaluation: int = 1, only: Collection[int] | None = None) -> object:
+    def make(evaluation: int = 1, only: Collection[int] | None = None) -> Gate:
         made.append(gate(evaluation, only))
         fake.generator.before_step = made[-1]
         return made[-1]
@@ -184,7 +196,7 @@ def serving(
     from zimage_cache.web.connections import ConnectionBounds  # noqa: PLC0415 - likewise
     from zimage_cache.web.server import Server  # noqa: PLC0415 - likewise
 
-    service, running = make_service(Settings(workspace=workspace), generator, [*others])
+    service, running = make_service(Settings.model_validate({"workspace": workspace}), generator, [*others])
 
     async def build() -> FastAPI:
         return create_app(service, running)
@@ -219,9 +231,13 @@ class Watch:
         context.on("request", self._request)
         context.on("console", lambda message: self._log(message.type, message.text))
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
-        context.on("dialog", lambda dialog: (self.errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        context.on("dialog", self._dismiss)
 
-    def _request(self, request: object) -> None:
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.errors.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _request(self, request: Request) -> None:
         url = urlsplit(request.url)
         if url.scheme not in {"data", "blob"}:
             self.hosts.add(url.hostname or "")
@@ -242,7 +258,7 @@ def open_page(chromium: Browser, watch: Watch) -> Iterator[Callable[..., Page]]:
     """Open pages, each in a fresh profile; at the end none may have logged an error or asked another host."""
     contexts: list[BrowserContext] = []
 
-    def open_(url: str, *, clock: bool = False, script: str = "", **options: object) -> Page:
+    def open_(url: str, *, clock: bool = False, script: str = "", **options: Any) -> Page:
         context = chromium.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 860}, **options})
         contexts.append(context)
         context.set_default_timeout(20_000)

@@ -140,7 +140,7 @@ class Speech:
             function = module.function(node)
             place = f"{module.name}:{function.name if function else ''}"
             told = function is not None and function.name in _TELLING
-            arguments = list(_arguments(node, speaking)) if isinstance(node, ast.Call) else []
+            arguments: list[ast.AST] = [*_arguments(node, speaking)] if isinstance(node, ast.Call) else []
             if told and (isinstance(node, ast.JoinedStr) or _is_format(node)):
                 arguments.append(node)
             if told and isinstance(node, ast.Return) and isinstance(node.value, ast.Constant):
@@ -188,7 +188,8 @@ class Speech:
         return []
 
     def _named(self, name: ast.Name, module: _Module, within: _Within, depth: int) -> list[str]:
-        found, added = [], [""]
+        found: list[str] = []
+        added = [""]
         for node in module.assigned(name):
             if isinstance(node, ast.AugAssign):
                 added = list(map("".join, itertools.product(within(node.value), added)))
@@ -196,7 +197,7 @@ class Speech:
                 found += map("".join, itertools.product(within(node.value), added))
         function = module.function(name)
         parameters = [argument.arg for argument in function.args.args] if function else []
-        if not found and name.id in parameters:
+        if not found and function and name.id in parameters:
             return self._given(function.name, parameters.index(name.id), name.id, depth)
         return found or [text for value in module.constants(name.id) for text in within(value)]
 
@@ -215,8 +216,8 @@ class Speech:
         if len(defined) != 1:
             return []
         [(module, function)] = defined
-        returns = [node for node in ast.walk(function) if isinstance(node, ast.Return) and node.value is not None]
-        return [text for node in returns for text in self._texts(node.value, module, depth + 1)]
+        returns = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value is not None]
+        return [text for value in returns for text in self._texts(value, module, depth + 1)]
 
     def _member(self, owner: str, attribute: str) -> list[str]:
         """List what a class, such as an enumeration, calls by this name."""
@@ -225,6 +226,7 @@ class Speech:
             node.value.value
             for node in body
             if isinstance(node, ast.Assign) and attribute in _targets(node) and isinstance(node.value, ast.Constant)
+            if isinstance(node.value.value, str)
         ]
 
 

@@ -167,6 +167,7 @@ def test_no_window_is_too_narrow_or_too_wide(fake: Fake, open_page: Callable[...
     assert cut == []
     frame = page.locator(".zi-empty .zi-frame").bounding_box()
     assert frame
+    assert page.viewport_size
     if width >= 1280:
         assert frame["width"] > 0.5 * width
         assert frame["height"] > 0.5 * page.viewport_size["height"]

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.waiting import wait_until
 
@@ -16,16 +16,18 @@ from .conftest import Fake, generate, open_advanced, seed, write
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
 
-def tool(page: Page, name: str) -> object:
+def tool(page: Page, name: str) -> Locator:
     return page.locator(f'.zi-tool[data-tool="{name}"]')
 
 
-def told(page: Page) -> object:
+def told(page: Page) -> Locator:
     return page.locator(".zi-told")
 
 
 def key(page: Page) -> str:
-    return page.get_attribute(".zi-open", "href").removeprefix("/images/")[:64]
+    address = page.get_attribute(".zi-open", "href")
+    assert address
+    return address.removeprefix("/images/")[:64]
 
 
 def entry(fake: Fake, key_: str) -> dict:

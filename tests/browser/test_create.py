@@ -14,7 +14,7 @@ from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.service import tickets
 
-from .conftest import Demo, Fake, Watch, generate, open_advanced, seed, wait_with, write
+from .conftest import Demo, Fake, Watch, both, generate, open_advanced, seed, wait_with, write
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -34,8 +34,11 @@ def test_first_drawn_then_from_memory_then_after_a_restart_from_disk(demo: Demo,
     page = open_page(demo.url)
     generate(page, CIRCLE, "generated")
     drawn = picture(page)
-    assert len(drawn.getcolors(1 << 16)) > 100
-    red, _, blue = drawn.getpixel((64, 64))
+    colours, middle = drawn.getcolors(1 << 16), drawn.getpixel((64, 64))
+    assert colours
+    assert len(colours) > 100
+    assert isinstance(middle, tuple)
+    red, _, blue = middle
     assert red > blue
     page.click("#zi-generate")
     expect(page.locator(".zi-badge")).to_contain_text("From memory")
@@ -173,7 +176,7 @@ def test_stop_ends_the_run_and_the_next_picture_works(fake: Fake, open_page, hol
 def test_the_picture_grows_while_it_is_drawn(fake: Fake, open_page, hold):
     """Previews appear with the steps, in the asked shape, and give way to the finished picture."""
     page, early, late = open_page(fake.url), hold(evaluation=1), hold(evaluation=4)
-    fake.generator.before_step = lambda recipe, evaluation: (early(recipe, evaluation), late(recipe, evaluation))
+    fake.generator.before_step = both(early, late)
     file = io.BytesIO()
     Image.new("RGB", (16, 16), "teal").save(file, "JPEG")
     fake.generator.preview = file.getvalue()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from .conftest import Demo, Fake, generate, holding, wait_with, write
+from .conftest import Demo, Fake, both, generate, holding, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -58,7 +58,7 @@ def test_the_picture_grows_where_it_stays(
     page, early, late = open_page(fake.url), hold(evaluation=1), hold(evaluation=4)
     held: list[Route] = []
     page.route("**/images/*.png*", holding(held))
-    fake.generator.before_step = lambda recipe, evaluation: (early(recipe, evaluation), late(recipe, evaluation))
+    fake.generator.before_step = both(early, late)
     file = io.BytesIO()
     Image.new("RGB", (16, 16), "teal").save(file, "JPEG")
     fake.generator.preview = file.getvalue()

@@ -5,12 +5,13 @@ import io
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.waiting import wait_until
 from zimage_cache.errors import GenerationFailed
+from zimage_cache.request import Recipe
 
-from .conftest import Fake, generate, seed, write
+from .conftest import Fake, both, generate, seed, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -21,7 +22,7 @@ def several(page: Page, prompt: str, n: int) -> None:
     page.click("#zi-generate")
 
 
-def tiles(page: Page, state: str) -> object:
+def tiles(page: Page, state: str) -> Locator:
     return page.locator(f'.zi-pictures figure[data-state="{state}"]')
 
 
@@ -31,7 +32,7 @@ def test_known_pictures_stand_there_at_once_and_the_others_follow(fake: Fake, op
     page.fill("#zi-seed input", "21")
     generate(page, "a row", "generated")
     first, last = hold(2, only=[22]), hold(5, only=[24])
-    fake.generator.before_step = lambda recipe, evaluation: (first(recipe, evaluation), last(recipe, evaluation))
+    fake.generator.before_step = both(first, last)
     file = io.BytesIO()
     Image.new("RGB", (16, 16), "teal").save(file, "JPEG")
     fake.generator.preview = file.getvalue()
@@ -81,7 +82,7 @@ def test_one_that_fails_is_reported_and_the_finished_ones_are_kept(fake: Fake, o
     page = open_page(fake.url)
     bad = (int(seed(page)) + 1) % 2**32
 
-    def fail(recipe: object, _evaluation: int) -> None:
+    def fail(recipe: Recipe, _evaluation: int) -> None:
         if recipe.seed == bad:
             raise GenerationFailed("the transformer returned NaN; try another seed")
 

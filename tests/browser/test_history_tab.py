@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -37,7 +38,7 @@ def folder(fake: Fake) -> Path:
     return folder
 
 
-def draw(fake: Fake, prompt: str, **fields: object) -> dict[str, object]:
+def draw(fake: Fake, prompt: str, **fields: object) -> dict[str, Any]:
     """Have pictures drawn, and wait until the history has them all."""
     before = listed(fake)
     # "refresh", because the cache may know it from another test, and a hit leaves no file.
@@ -195,7 +196,7 @@ def test_nothing_jumps_while_thumbnails_load(fake: Fake, open_page):
     open_history(page)
     wait_until_pumped(page, lambda: len(held) == 2)
     before = [each.bounding_box() for each in tiles(page).all()]
-    assert all(box["height"] > 100 for box in before)
+    assert all(box and box["height"] > 100 for box in before)
     for route in held:
         route.continue_()
     page.wait_for_function("[...document.querySelectorAll('.zi-h-tile img')].every(image => image.naturalWidth > 0)")

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from .conftest import Fake, Watch, generate, holding, seed, wait_with, write
 
@@ -119,7 +119,8 @@ def test_a_hidden_page_counts_nothing(fake: Fake, open_page, watch: Watch):
 
 def test_only_the_latest_question_is_answered(fake: Fake, open_page):
     """An answer for an earlier text is not shown below the present one."""
-    page, held = open_page(fake.url), []
+    page = open_page(fake.url)
+    held: list[Route] = []
     page.route("**/prompt-info", lambda route: held.append(route) if not held else route.continue_())
     write(page, "first of all")
     wait_with(page, lambda: held)

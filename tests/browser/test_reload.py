@@ -1,7 +1,7 @@
 """What a page keeps when it is reloaded, when its connection breaks, and beside other pages."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, Route, expect
 
 from zimage_cache.generator.fake import FakeGenerator
 
@@ -10,7 +10,7 @@ from .conftest import Fake, Watch, generate, seed, serving, wait_with, write
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
 
-def reload(page: object) -> None:
+def reload(page: Page) -> None:
     page.reload()
     page.wait_for_function("document.querySelector('#zi-seed input')?.value")
 
@@ -164,9 +164,10 @@ def test_a_lost_connection_is_reported_and_a_restarted_server_forgets_the_job(tm
 
 def test_a_stream_that_breaks_off_is_taken_up_again(fake: Fake, open_page, hold, watch: Watch):
     """Refused once, the stream is asked for again, and the picture is shown as if nothing had been."""
-    page, door, refused = open_page(fake.url), hold(3), []
+    page, door = open_page(fake.url), hold(3)
+    refused: list[Route] = []
 
-    def refuse_once(route: object) -> None:
+    def refuse_once(route: Route) -> None:
         refused.append(route)
         route.fulfill(status=503, body="") if len(refused) == 1 else route.continue_()
 

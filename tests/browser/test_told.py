@@ -39,7 +39,7 @@ HAN: Final = re.compile(r"[\u4e00-\u9fff]")
 # Parts that are the same in every language: marks, quotations, commands, flags, URLs.
 ANY_LANGUAGE: Final = re.compile(r"⟨\d+⟩|`[^`]*`|'[^']*'|\"[^\"]*\"|--[\w-]+( \w+)?|Content-Type: \w+/\w+")
 ENGLISH: Final = re.compile(r"[a-z]{2,}[,;:]? [a-z]{2,}")
-VALUES: Final = (
+VALUES: Final[tuple[object, ...]] = (
     *(None, True, False, "text", " ", "", "9" * 30, "a" * 9000, "\ud800", "1.5", "7d", "-1GiB"),
     *(-(10**400), -(10**9), -1, 0, 1, 17, 10**9, 10**30, 8.5, -0.5, math.nan, math.inf),
     *([], {}, [1], {"a": 1}),
@@ -210,7 +210,8 @@ def _complaints(body: Any) -> Iterator[str]:
     whole = {name: "a" for name, field in body.model_fields.items() if field.is_required()}
     wrong = [{**whole, name: value} for name in body.model_fields for value in VALUES]
     twice = [{**whole, name: 1, alias: 1} for alias, name in getattr(body, "ALIASES", {}).items()]
-    for given in [*wrong, *twice, {**whole, "nothing": 1}, {}, [], "text", None]:
+    bodies: list[object] = [*wrong, *twice, {**whole, "nothing": 1}, {}, [], "text", None]
+    for given in bodies:
         try:
             body.parse(given)
         except InvalidRequest as error:

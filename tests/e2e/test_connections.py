@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.factories import present
 from tests.waiting import wait_until
 from zimage_cache.web.connections import ConnectionBounds, ConnectionPhase
 from zimage_cache.web.middleware import max_body_bytes
@@ -234,7 +235,7 @@ def test_few_open_files(tmp_path, limit):
         shell, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        url = server.stdout.readline().partition(": ")[2].strip()
+        url = present(server.stdout).readline().partition(": ")[2].strip()
         port = int(url.rpartition(":")[2])
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(2 * limit)]
         assert httpx.get(f"{url}/health", timeout=60).status_code == 200

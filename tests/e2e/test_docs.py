@@ -42,6 +42,7 @@ def text(page: str) -> str:
 def first_cells(page: str, heading: str) -> list[str]:
     """The first cell of each row of the first table below a heading, without the table's own head."""
     table = re.search(r"(?:^\|.*\n)+", text(page).partition(f"{heading}\n")[2], re.MULTILINE)
+    assert table
     return [re.split(r"(?<!\\)\|", row)[1].strip() for row in table[0].splitlines()[2:]]
 
 

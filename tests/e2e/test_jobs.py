@@ -7,16 +7,18 @@ import logging
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
 from tests.waiting import Clock, wait_until
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.request import Recipe
 from zimage_cache.service import tickets as tickets_module
 from zimage_cache.web.api import jobs as jobs_api
 
-COMPACT = {"separators": (",", ":"), "ensure_ascii": False}
+COMPACT: dict[str, Any] = {"separators": (",", ":"), "ensure_ascii": False}
 ASK = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4, "seed": 7}
 FIELDS = {
     "id",
@@ -163,11 +165,17 @@ def test_an_idempotency_key_pins_the_seed(house):
 def test_the_stream_tells_the_story(serve, gate):
     """Headers for proxies and browsers; one message a change; the preview once; it ends with the job's end."""
     first, last = gate(evaluation=1), gate(evaluation=3)
-    generator = FakeGenerator(preview=b"small", before_step=lambda *step: (first(*step), last(*step)))
+
+    def before_step(recipe: Recipe, evaluation: int) -> None:
+        first(recipe, evaluation)
+        last(recipe, evaluation)
+
+    generator = FakeGenerator(preview=b"small", before_step=before_step)
     house = serve(generator=generator)
     job = opened(house)
     first.wait()
-    told, shown = [], []
+    told: list[Any] = []
+    shown: list[Any] = []
     with house.client.stream("GET", f"/jobs/{job['id']}/events") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert stream.headers["cache-control"] == "no-store"

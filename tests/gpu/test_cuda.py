@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.factories import recipe
+from tests.factories import present, recipe
 from zimage_cache.errors import Cancelled, OutOfMemory
 from zimage_cache.generator.device import CPU, cuda_devices, find_device
 from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.plan import DevicePlan, Offload, make_plan
+from zimage_cache.generator.protocol import Step
 from zimage_cache.generator.zimage import ZImageGenerator
 from zimage_cache.models.profiles import DEMO
 from zimage_cache.models.store import demo_folder
@@ -41,7 +42,7 @@ def test_the_same_bits_again_also_after_a_cancel(sampler, offload):
     pipeline = LoadedPipeline(demo_folder(), device, DevicePlan(make_plan(device, weights_bytes=0).dtype, offload))
     recipe = replace(RECIPE, sampler=sampler)
     first = draw(pipeline, recipe)
-    heard = []
+    heard: list[Step] = []
     with pytest.raises(Cancelled):
         pipeline.draw(recipe, heard.append, lambda: len(heard) == 4)
     assert np.array_equal(draw(pipeline, recipe), first)
@@ -69,10 +70,13 @@ def test_a_loaded_pipeline_changes_its_plan():
 def test_steps_are_reported_when_they_are_done():
     """Progress waits for the card: at each report nothing is left to do on it but what comes next."""
     pipeline = LoadedPipeline(demo_folder(), find_device("cuda"), DevicePlan("float32"))
-    idle = []
-    pipeline.draw(
-        RECIPE, lambda step: step.evaluation and idle.append(torch.cuda.current_stream().query()), lambda: False
-    )
+    idle: list[bool] = []
+
+    def told(step: Step) -> None:
+        if step.evaluation:
+            idle.append(torch.cuda.current_stream().query())
+
+    pipeline.draw(RECIPE, told, lambda: False)
     assert idle == [True] * RECIPE.evaluations
 
 
@@ -83,7 +87,7 @@ def test_a_card_too_full_for_a_picture_draws_it_thriftily(tmp_path):
     generator.generate(RECIPE, lambda _step: None, lambda: False)
     torch.cuda.empty_cache()
     large = replace(RECIPE, width=2048, height=2048)
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**29) / device.total_bytes)
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**29) / present(device.total_bytes))
     told = ""
     try:
         told = " ".join(generator.generate(large, lambda _step: None, lambda: False).warnings)

@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.factories import present
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.locks import Generation, Stripes
@@ -25,13 +27,14 @@ def _start(root: Path, mode: str, number: int, *more: str) -> subprocess.Popen[s
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _life(nursery: subprocess.Popen[str], number: int, words: int, seconds: float) -> Iterator[dict[str, object]]:
+def _life(nursery: subprocess.Popen[str], number: int, words: int, seconds: float) -> Iterator[dict[str, Any]]:
     """Have a writer born, kill it *seconds* after it said so many *words*, and give everything it said."""
-    nursery.stdin.write(f"{number}\n")
-    nursery.stdin.flush()
+    orders, told = present(nursery.stdin), present(nursery.stdout)
+    orders.write(f"{number}\n")
+    orders.flush()
     writer = None
     spoken = 0
-    while "died" not in (line := json.loads(nursery.stdout.readline())):
+    while "died" not in (line := json.loads(told.readline())):
         if "born" in line:
             writer = line["born"]
         else:
@@ -89,7 +92,7 @@ def test_killed_holder_blocks_nobody(tmp_path, entry):
     key = entry(3).record.key
     stripes = Stripes(tmp_path / "locks")
     holder = _start(tmp_path, "hold", 3)
-    assert json.loads(holder.stdout.readline()) == {"held": True}
+    assert json.loads(present(holder.stdout).readline()) == {"held": True}
     with stripes.try_hold(key) as held:
         assert not held
     assert Generation.take(tmp_path / "locks", key) is None

@@ -51,7 +51,7 @@ def test_hits_while_everything_is_counted(tmp_path, entry, rounds, bytes_below, 
     begin = time.perf_counter()
     cache.start()
 
-    seconds = []
+    seconds: list[float] = []
     while not cache.learned or not seconds:
         started = time.perf_counter()
         assert cache.get(keys[len(seconds) * 7919 % len(keys)]) is not None

@@ -214,10 +214,11 @@ def test_cache_against_a_dict(tmp_path_factory, entry, bytes_below, rounds, poli
         "make_root": lambda _self: tmp_path_factory.mktemp("cache"),
         "bytes_below": staticmethod(bytes_below),
     }
-    case = type("Machine", (CacheMachine,), promised).TestCase()
+    machine: type[CacheMachine] = type("Machine", (CacheMachine,), promised)
+    case = machine.TestCase
     case.settings = settings(max_examples=rounds(200), stateful_step_count=30, deadline=None)
 
-    case.runTest()
+    case().runTest()
 
 
 def test_no_write_waits_for_a_mass_eviction(tmp_path, entry, rounds, monkeypatch):

@@ -3,13 +3,15 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.factories import plan
-from zimage_cache.entry import Hit, Source
+from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import OutOfMemory
-from zimage_cache.service.flights import Flights, Plan, RunResult, Seat
+from zimage_cache.service.flights import Flights, RunResult, Seat
 
 pytestmark = pytest.mark.stress
 THREADS = 64
@@ -110,7 +112,7 @@ def test_capacity_holds_under_many_requests(herd, rounds):
 
         def ask(number, flights=flights):
             try:
-                return flights.join([Plan(**{**_fields(PLAN), "key": str(number)})])[0]
+                return flights.join([replace(PLAN, key=str(number))])[0]
             except Exception as error:  # noqa: BLE001 - counted below by its type
                 return error
 
@@ -118,10 +120,6 @@ def test_capacity_holds_under_many_requests(herd, rounds):
         kinds = Counter(type(answer).__name__ for answer in answers)
         assert kinds == {"Seat": 10, "QueueFull": 54}
         assert flights.pending == 10
-
-
-def _fields(plan: Plan) -> dict[str, object]:
-    return {name: getattr(plan, name) for name in Plan.__dataclass_fields__}
 
 
 def test_a_leader_who_leaves_takes_nobody_along(herd, rounds, entry):
@@ -176,11 +174,12 @@ def test_waiters_who_time_out_disturb_nobody(herd, rounds, entry):
 def test_one_who_comes_as_the_run_ends(herd, rounds, entry):
     """63 ask at the instant a run is stored and leaves the map: all are answered, and nothing is drawn twice."""
     for _ in range(rounds(200)):
-        flights, stored = Flights(), {}
+        flights = Flights()
+        stored: dict[str, Entry] = {}
         leader = flights.join([PLAN])[0]
         flights.start(leader.run, 0.0)
         flights.drawn(leader.run)
-        drawn = []
+        drawn: list[Any] = []
 
         def ask(number, flights=flights, stored=stored, leader=leader, drawn=drawn):
             if number == 0:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.factories import present
 from zimage_cache.cache.check import check
 
 pytestmark = pytest.mark.stress
@@ -21,7 +22,7 @@ def _start(root: Path, mode: str, keys: int = 0) -> subprocess.Popen[str]:
 
 
 def _word(worker: subprocess.Popen[str]) -> dict:
-    return json.loads(worker.stdout.readline())
+    return json.loads(present(worker.stdout).readline())
 
 
 def test_a_herd_in_four_processes(tmp_path, rounds):
@@ -31,8 +32,8 @@ def test_a_herd_in_four_processes(tmp_path, rounds):
     for worker in workers:
         assert _word(worker) == {"ready": True}
     for worker in workers:
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
+        present(worker.stdin).write("go\n")
+        present(worker.stdin).flush()
     said = [_word(worker) for worker in workers]
     for worker in workers:
         worker.communicate()

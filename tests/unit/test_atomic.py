@@ -52,7 +52,7 @@ def test_a_disk_that_fills_up_leaves_the_old_content(tmp_path):
 
 def test_only_durable_writes_wait_for_the_disk(tmp_path, monkeypatch):
     """What may be lost by a power failure costs no `fsync`."""
-    synced = []
+    synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     write_atomically(tmp_path / "file", b"x")
     assert synced == []

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.factories import present
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.plan import DevicePlan
@@ -45,10 +46,10 @@ SMALL = {
 @pytest.fixture
 def gpu():
     """The script as a module; its imports cost nothing here, torch is loaded already."""
-    spec = importlib.util.spec_from_file_location("bench_gpu", SCRIPTS / "bench_gpu.py")
+    spec = present(importlib.util.spec_from_file_location("bench_gpu", SCRIPTS / "bench_gpu.py"))
     module = importlib.util.module_from_spec(spec)
     sys.modules["bench_gpu"] = module
-    spec.loader.exec_module(module)
+    present(spec.loader).exec_module(module)
     return module
 
 

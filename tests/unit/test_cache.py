@@ -10,6 +10,7 @@ import threading
 import pytest
 from PIL import Image
 
+from tests.factories import present
 from tests.waiting import Clock, wait_until
 from zimage_cache.cache import thumbs
 from zimage_cache.cache.cache import Held, NoCache, ResultCache
@@ -133,7 +134,7 @@ def test_replacement_by_another_process_is_seen(make, entry):
     hit = mine.get(entry(1).record.key)
 
     assert (hit.entry, hit.source) == (entry(1, look=2), Source.DISK)
-    assert mine.get(entry(1).record.key).source is Source.MEMORY
+    assert present(mine.get(entry(1).record.key)).source is Source.MEMORY
 
 
 @pytest.mark.parametrize("folder", ["keys", "images", ""])
@@ -142,12 +143,12 @@ def test_missing_folder_is_trouble_not_a_deletion(root, cache, entry, folder):
     cache.put(entry(1))
     (root / folder).rename(root.parent / "away")
 
-    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert present(cache.get(entry(1).record.key)).source is Source.MEMORY
     (root.parent / "away").rename(root / folder)
 
-    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert present(cache.get(entry(1).record.key)).source is Source.MEMORY
     shutil.rmtree(root)
-    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert present(cache.get(entry(1).record.key)).source is Source.MEMORY
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
@@ -157,7 +158,7 @@ def test_disk_that_does_not_answer_is_no_witness(cache, entry, monkeypatch, numb
     monkeypatch.setattr(os, "stat", _fail(number))
     monkeypatch.setattr(os, "lstat", _fail(number))
 
-    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert present(cache.get(entry(1).record.key)).source is Source.MEMORY
 
     monkeypatch.undo()
     assert cache.counts()["read_errors"] == 1
@@ -168,7 +169,7 @@ def test_failed_write_lives_in_memory(cache, entry, monkeypatch):
     monkeypatch.setattr(os, "replace", _fail(errno.ENOSPC))
     assert cache.put(entry(1)) is False
 
-    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert present(cache.get(entry(1).record.key)).source is Source.MEMORY
     assert cache.peek(entry(1).record.key) == entry(1)
     held, counts = cache.held(), cache.counts()
     assert (counts["write_errors"], counts["writes"], held.disk_entries, held.disk_bytes) == (1, 0, 0, 0)
@@ -184,7 +185,7 @@ def test_failed_write_hides_the_replaced_one(cache, entry, monkeypatch):
     monkeypatch.setattr(os, "fsync", _fail(errno.EIO))
 
     assert cache.put(entry(1, look=2)) is False
-    assert cache.get(entry(1).record.key).entry == entry(1, look=2)
+    assert present(cache.get(entry(1).record.key)).entry == entry(1, look=2)
 
     monkeypatch.undo()
     assert cache.delete(entry(1).record.key)
@@ -217,7 +218,7 @@ def test_a_failed_change_says_so(cache, entry, monkeypatch):
 
     monkeypatch.undo()
     assert cache.counts()["write_errors"] == 5
-    assert cache.get(known).entry == entry(1)
+    assert present(cache.get(known)).entry == entry(1)
 
 
 def _refusing_writes(really):
@@ -333,7 +334,7 @@ def test_memory_hits_keep_an_entry_on_disk(make, entry):
     for seed in range(1, 5):
         bounded.put(entry(seed))
     for seed in range(5, 8):
-        assert bounded.get(entry(1).record.key).source is Source.MEMORY
+        assert present(bounded.get(entry(1).record.key)).source is Source.MEMORY
         bounded.put(entry(seed))
 
     assert bounded.get(entry(1).record.key) is not None
@@ -351,7 +352,7 @@ def test_corrupt_entry_heals(root, cache, entry):
     assert restarted.get(entry(1).record.key) is None
     assert restarted.counts()["corrupt"] == 1
     assert restarted.put(entry(1))
-    assert restarted.get(entry(1).record.key).entry == entry(1)
+    assert present(restarted.get(entry(1).record.key)).entry == entry(1)
 
 
 def test_thumbnail_is_made_once(root, cache, entry, monkeypatch):
@@ -360,7 +361,12 @@ def test_thumbnail_is_made_once(root, cache, entry, monkeypatch):
     cache.put(mine)
     drawn = []
     really = thumbs.draw
-    monkeypatch.setattr(thumbs, "draw", lambda png: drawn.append(1) or really(png))
+
+    def noted(png):
+        drawn.append(1)
+        return really(png)
+
+    monkeypatch.setattr(thumbs, "draw", noted)
     answers = []
     barrier = threading.Barrier(8)
 
@@ -454,7 +460,7 @@ def test_start_on_an_unusable_folder(tmp_path, entry):
 
     assert cache.get(entry(1).record.key) is None
     assert cache.put(entry(1)) is False
-    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert present(cache.get(entry(1).record.key)).source is Source.MEMORY
     assert cache.thumbnail(entry(1).record.key)
     with pytest.raises(CacheUnavailable):
         cache.clear()
@@ -475,7 +481,7 @@ def test_pins_and_lists_reach_through(make, entry):
     assert cache.show(key).seed == 1
     assert cache.show(entry(0).record.key) is None
     assert cache.clear() == 0
-    assert cache.get(key).source is Source.DISK
+    assert present(cache.get(key)).source is Source.DISK
     assert cache.unpin(key)
     assert not cache.unpin(key)
     assert cache.clear() == 1
@@ -495,14 +501,14 @@ def test_too_old_for_memory_too(root, entry):
     now = [entry(1).record.created.timestamp()]
     cache = ResultCache(MemoryTier(0), DiskTier(root, max_bytes=0, ttl_seconds=60.0, clock=lambda: now[0]))
     cache.put(entry(1))
-    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert present(cache.get(entry(1).record.key)).source is Source.MEMORY
     now[0] += 61
 
     assert cache.get(entry(1).record.key) is None
     assert cache.peek(entry(1).record.key) is None
     assert (cache.counts()["expired"], cache.held().memory_entries) == (1, 0)
     now[0] -= 61
-    assert cache.get(entry(1).record.key).source is Source.DISK
+    assert present(cache.get(entry(1).record.key)).source is Source.DISK
 
 
 def test_hits_in_memory_are_written_for_other_processes(make, cache, disk, entry):
@@ -511,7 +517,7 @@ def test_hits_in_memory_are_written_for_other_processes(make, cache, disk, entry
     for seed in range(4):
         mine.put(entry(seed))
     for _ in range(5):
-        assert mine.get(entry(2).record.key).source is Source.MEMORY
+        assert present(mine.get(entry(2).record.key)).source is Source.MEMORY
     disk.keep_up()
 
     assert theirs.entries().items
@@ -538,9 +544,9 @@ def test_nothing_raises_in_any_trouble(cache, disk, entry, monkeypatch, number):
     for call in ("open", "replace", "unlink", "mkdir", "fsync", "stat", "lstat", "scandir", "utime"):
         monkeypatch.setattr(os, call, _fail(number))
 
-    assert cache.get(entry(1).record.key).source is Source.MEMORY
+    assert present(cache.get(entry(1).record.key)).source is Source.MEMORY
     assert cache.put(entry(2)) is False
-    assert cache.get(entry(2).record.key).source is Source.MEMORY
+    assert present(cache.get(entry(2).record.key)).source is Source.MEMORY
     assert cache.get(entry(3).record.key) is None
     assert cache.thumbnail(entry(1).record.key)
     for change in (cache.pin, cache.unpin, cache.delete):
@@ -557,7 +563,7 @@ def test_nothing_raises_in_any_trouble(cache, disk, entry, monkeypatch, number):
 
     monkeypatch.undo()
     assert cache.put(entry(3)) is True
-    assert cache.get(entry(1).record.key).entry == entry(1)
+    assert present(cache.get(entry(1).record.key)).entry == entry(1)
     assert cache.counts()["corrupt"] == 0
 
 
@@ -591,7 +597,7 @@ class Shelf(dict):
 
     def __init__(self) -> None:
         super().__init__()
-        self.touched = []
+        self.touched: list[str] = []
 
     def peek(self, key):
         return self.get(key)
@@ -622,9 +628,9 @@ def test_a_further_tier_is_asked_last_and_its_hits_are_stored(disk, entry):
     key = mine.record.key
     assert cache.recall(key) is None
     assert cache.peek(key) == mine
-    assert [cache.get(key).source for _ in range(2)] == [Source.SHARED, Source.MEMORY]
+    assert [present(cache.get(key)).source for _ in range(2)] == [Source.SHARED, Source.MEMORY]
     assert beyond.touched == [key]
-    assert ResultCache(MemoryTier(0), disk).get(key).source is Source.DISK
+    assert present(ResultCache(MemoryTier(0), disk).get(key)).source is Source.DISK
     assert cache.counts()["hits_shared"] == 1
 
 
@@ -636,7 +642,7 @@ def test_a_further_tier_gets_what_is_put_and_loses_what_is_deleted(disk, entry):
     assert cache.put(entry(1))
     assert key in beyond
     disk.delete(key)
-    assert cache.get(key).source is Source.SHARED
+    assert present(cache.get(key)).source is Source.SHARED
     assert cache.delete(key)
     assert (key in beyond, cache.get(key), cache.delete(key)) == (False, None, False)
 
@@ -647,7 +653,7 @@ def test_a_further_tiers_hit_is_served_where_the_disk_is_full(disk, entry, monke
     cache = ResultCache(MemoryTier(0), disk, [beyond])
     beyond.put(entry(1))
     monkeypatch.setattr(os, "fsync", _fail(errno.ENOSPC))
-    assert cache.get(entry(1).record.key).source is Source.SHARED
+    assert present(cache.get(entry(1).record.key)).source is Source.SHARED
     assert cache.counts()["write_errors"] == 1
 
 
@@ -667,9 +673,8 @@ def test_switched_off_it_holds_nothing(entry):
     )
     assert off.counts()["writes"] == 0
     rights = [off.generation(key), off.generation(key)]
-    assert None not in rights
     for right in rights:
-        right.release()
+        present(right).release()
     off.close()
 
 

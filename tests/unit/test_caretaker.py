@@ -1,11 +1,13 @@
 """Tests of cache.caretaker; the disk is a fake that notes what it is asked for."""
 
 import threading
+from typing import cast
 
 import pytest
 
 from tests.waiting import no_thread_left
 from zimage_cache.cache.caretaker import Caretaker
+from zimage_cache.cache.disk import DiskTier
 
 HOUR = 3600.0
 
@@ -46,7 +48,7 @@ class NotedDisk:
 def looked_after():
     """Give a disk, its caretaker, and the clock of both."""
     disk, now = NotedDisk(), [0.0]
-    return disk, Caretaker(disk, tick=5.0, clock=lambda: now[0]), now
+    return disk, Caretaker(cast(DiskTier, disk), tick=5.0, clock=lambda: now[0]), now
 
 
 def _rounds(caretaker, now, count):

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,11 +41,16 @@ def _age(folder):
         os.utime(path, (0, 0))
 
 
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGE = {
     "bit flip": (FindingKind.CORRUPT, "image", _flip),
     "truncated": (FindingKind.CORRUPT, "image", lambda path: os.truncate(path, 9)),
     "record garbage": (FindingKind.CORRUPT, "record", lambda path: path.write_text("{}")),
-    "record is a FIFO": (FindingKind.CORRUPT, "record", lambda path: (path.unlink(), os.mkfifo(path))),
+    "record is a FIFO": (FindingKind.CORRUPT, "record", _fifo),
     "image is a folder": (FindingKind.CORRUPT, "image", lambda path: (path.unlink(), path.mkdir())),
     "image missing": (FindingKind.IMAGE_MISSING, "image", os.unlink),
     "record missing": (FindingKind.ORPHAN, "record", os.unlink),

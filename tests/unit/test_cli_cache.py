@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -79,7 +80,7 @@ def stored(cache, entry) -> Callable[..., str]:
     return store
 
 
-def zimage(*arguments: str, **options: object) -> Result:
+def zimage(*arguments: str, **options: Any) -> Result:
     return CliRunner().invoke(cli.main, ["cache", *arguments], **options)
 
 

@@ -2,12 +2,12 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable
 
 import httpx
 import pytest
 
-from zimage_cache.cli import client as client_module
 from zimage_cache.cli.client import Client, local_url
 from zimage_cache.errors import ServerError
 
@@ -39,7 +39,7 @@ def make_client(server: Callable[[httpx.Request], httpx.Response], **options) ->
 def naps(monkeypatch) -> list[float]:
     """Let no time pass between two looks, and tell how long each nap would have been."""
     taken: list[float] = []
-    monkeypatch.setattr(client_module.time, "sleep", taken.append)
+    monkeypatch.setattr(time, "sleep", taken.append)
     return taken
 
 

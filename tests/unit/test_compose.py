@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
+from pydantic import ByteSize
 
 import zimage_cache
 from tests.factories import fake
@@ -52,7 +53,7 @@ def logging_as_before():
 
 
 def make_settings(tmp_path, **settings) -> Settings:
-    return Settings(workspace=tmp_path / "w", cache_min_free=0, **settings)
+    return Settings(workspace=tmp_path / "w", cache_min_free=ByteSize(0), **settings)
 
 
 def make_generator(tmp_path, **settings):
@@ -239,7 +240,12 @@ def test_the_bounds_of_the_cache_are_the_settings(tmp_path, monkeypatch):
         }
     )
     disks, faults = [], Faults()
-    monkeypatch.setattr(compose, "DiskTier", lambda root, **bounds: disks.append(bounds) or DiskTier(root, **bounds))
+
+    def noted(root, **bounds):
+        disks.append(bounds)
+        return DiskTier(root, **bounds)
+
+    monkeypatch.setattr(compose, "DiskTier", noted)
     compose.make_cache(settings, faults)
 
     assert disks == [

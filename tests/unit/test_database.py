@@ -6,7 +6,6 @@ from contextlib import closing
 
 import pytest
 
-from zimage_cache import database
 from zimage_cache.database import Snapshot, connect
 
 
@@ -38,7 +37,7 @@ def unwritable(path, monkeypatch):
     def opened(*args, **kwargs):
         return really(*args, **({"factory": Refusing} | kwargs))
 
-    monkeypatch.setattr(database.sqlite3, "connect", opened)
+    monkeypatch.setattr(sqlite3, "connect", opened)
     monkeypatch.setattr(os, "access", lambda *_: False)
     return path
 

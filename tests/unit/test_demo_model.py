@@ -12,6 +12,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.factories import present
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts" / "demo_model"
 DEMO = ROOT / "zimage_cache" / "generator" / "demo"
@@ -48,7 +50,7 @@ def run(demo, *arguments):
 
 
 def steps(printed):
-    return int(re.search(r"saved at step (\d+)", printed)[1])
+    return int(present(re.search(r"saved at step (\d+)", printed))[1])
 
 
 def scenes(demo, count):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.factories import present
 from tests.waiting import Clock
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
@@ -74,7 +75,7 @@ def test_pauses_double_until_a_picture_is_drawn():
     for _ in range(10):
         made.failed(1)
         pauses.append(made.pause(1))
-        clock.now += pauses[-1] - 0.5
+        clock.now += present(pauses[-1]) - 0.5
         assert not made.wants_loading(1)
         clock.now += 0.5
         assert made.wants_loading(1)

@@ -10,9 +10,11 @@ import sqlite3
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.factories import present
 from zimage_cache.cache import disk as disk_module
 from zimage_cache.cache import files
 from zimage_cache.cache.check import check
@@ -132,7 +134,7 @@ def test_damaged_entry_is_quarantined(root, tier, entry, bytes_below, *, which, 
     assert len(_quarantined(root)) == 1
     assert (len(reader), reader.bytes) == (0, bytes_below(root)) == (0, 0)
     reader.put(mine)
-    assert reader.get(mine.record.key).entry == mine
+    assert present(reader.get(mine.record.key)).entry == mine
 
 
 def test_swapped_entries_are_not_served(root, tier, entry):
@@ -259,7 +261,7 @@ def test_touch_spares_the_record(root, entry):
     """A hit notes its time on the picture, at most once an hour, and leaves the record's signature alone."""
     now = [NOW]
     tier = DiskTier(root, max_bytes=0, clock=lambda: now[0])
-    stored = tier.put(entry(1))
+    stored = present(tier.put(entry(1)))
     image = Layout(root).image(stored.key)
 
     seen = []
@@ -269,7 +271,7 @@ def test_touch_spares_the_record(root, entry):
         seen.append(image.stat().st_mtime)
 
     assert seen == [NOW, NOW, NOW + HOUR + 1, NOW + HOUR + 1 + YEAR, NOW + HOUR + 1 - YEAR]
-    assert tier.get(stored.key).signature == stored.signature
+    assert present(tier.get(stored.key)).signature == stored.signature
 
 
 @pytest.mark.parametrize("jump", [-YEAR, YEAR])
@@ -280,7 +282,7 @@ def test_clock_jumps(root, entry, jump):
     tier = DiskTier(root, max_bytes=0, clock=lambda: now)
     tier.scan()
 
-    assert tier.get(entry(1).record.key).entry == entry(1)
+    assert present(tier.get(entry(1).record.key)).entry == entry(1)
     assert len(tier) == 1
 
 
@@ -443,7 +445,7 @@ def test_reading_trouble(root, tier, entry, monkeypatch, number):
     monkeypatch.undo()
     assert (tier.tally["read_errors"], tier.tally["corrupt"]) == (1, 0)
     assert _quarantined(root) == []
-    assert tier.get(entry(1).record.key).entry == entry(1)
+    assert present(tier.get(entry(1).record.key)).entry == entry(1)
 
 
 def _read_only(monkeypatch):
@@ -471,7 +473,7 @@ def test_read_only_folder_serves_hits(root, tier, entry, monkeypatch, scanned):
 
     if scanned:
         fresh.scan()
-    assert fresh.get(entry(1).record.key).entry == entry(1)
+    assert present(fresh.get(entry(1).record.key)).entry == entry(1)
     assert fresh.get(entry(2).record.key) is None
     with pytest.raises(CacheWriteFailed):
         fresh.delete(entry(1).record.key)
@@ -520,7 +522,8 @@ def test_lost_folder_is_not_tidied_away(root, tier, entry, name):
     assert later.get(entry(1).record.key) is None
     (root.parent / "away").rename(root / name)
 
-    assert later.get(entry(1).record.key).entry == tier.get(entry(1).record.key).entry == entry(1)
+    assert present(later.get(entry(1).record.key)).entry == entry(1)
+    assert present(tier.get(entry(1).record.key)).entry == entry(1)
     assert later.tally["corrupt"] == 0
     later.keep_up()
     assert later.bytes == tier.bytes
@@ -534,7 +537,7 @@ def test_folder_in_the_way_of_a_new_entry(root, tier, entry):
 
     assert tier.put(entry(1)) is not None
 
-    assert tier.get(entry(1).record.key).entry == entry(1)
+    assert present(tier.get(entry(1).record.key)).entry == entry(1)
     assert [path.read_text() for path in root.glob("quarantine/*/*/somebody's")] == ["file"]
 
 
@@ -738,10 +741,14 @@ def test_scan_can_be_stopped(root, tier, entry):
     for seed in range(5):
         tier.put(entry(seed))
     (root / NAME).unlink()
-    asked = []
+    asked: list[None] = []
     fresh = DiskTier(root, max_bytes=0)
 
-    fresh.scan(lambda: len(asked.append(None) or asked) > 3)
+    def stopped() -> bool:
+        asked.append(None)
+        return len(asked) > 3
+
+    fresh.scan(stopped)
 
     assert len(fresh) == 0
     assert len(asked) < 10
@@ -800,13 +807,14 @@ def test_number_of_entries(root, entry):
 
     assert len(tier) == len(list((root / "keys").iterdir())) == 3
     assert tier.tally["evictions"] == 2
-    assert tier.peek(entry(4).record.key).entry == entry(4, look=1)
+    assert present(tier.peek(entry(4).record.key)).entry == entry(4, look=1)
 
 
 def test_not_every_put_evicts(root, entry):
     """Once the bound was met room is made for several: of forty puts over it most evict nothing."""
     probe = DiskTier(root, max_bytes=0)
-    one = probe.put(entry(0)) and probe.bytes
+    assert probe.put(entry(0))
+    one = probe.bytes
     probe.clear()
     tier = DiskTier(root, max_bytes=60 * (one + 100))
     evicting = 0
@@ -853,7 +861,7 @@ def test_age_is_a_miss(root, entry):
     """Above the TTL an entry is a miss for every way to ask, also in memory; drawn anew it is a hit again."""
     now = [NOW]
     tier = DiskTier(root, max_bytes=0, ttl_seconds=HOUR, clock=lambda: now[0])
-    stored = tier.put(_born(entry(1), NOW))
+    stored = present(tier.put(_born(entry(1), NOW)))
     now[0] += HOUR
     assert tier.get(stored.key) is not None
     assert tier.still(stored)
@@ -947,7 +955,7 @@ def test_pinned_by_another_process(root, entry):
     _flip(Layout(root).image(entry(0).record.key))
     assert mine.get(entry(0).record.key) is None
     mine.put(entry(0))
-    assert theirs.show(entry(0).record.key).pinned
+    assert present(theirs.show(entry(0).record.key)).pinned
 
 
 def test_nothing_but_pins(root, entry):
@@ -967,7 +975,7 @@ def test_prune(root, entry, bytes_below):
     for seed in range(6):
         tier.put(_dear(_born(entry(seed), NOW - (100 * HOUR if seed == 5 else 0)), 1.0 + seed))
     one = tier.bytes // 6
-    limits = {"older_than": 50 * HOUR, "to_bytes": 3 * one + 100}
+    limits: dict[str, Any] = {"older_than": 50 * HOUR, "to_bytes": 3 * one + 100}
 
     promised = tier.prune(**limits, dry_run=True)
     assert len(tier) == 6
@@ -1042,7 +1050,7 @@ def test_index_trouble_is_nobodys(root, entry, bytes_below, trouble, monkeypatch
                 other.execute("UPDATE entries SET bytes = 10000000, cost = 99, stamp = 3")
     tier = DiskTier(root, max_bytes=4 * first.bytes, max_entries=4)
 
-    assert tier.get(entry(1).record.key).entry == entry(1)
+    assert present(tier.get(entry(1).record.key)).entry == entry(1)
     assert tier.put(entry(4))
     if stuck is not None:
         stuck.execute("ROLLBACK")
@@ -1118,7 +1126,7 @@ def test_a_hit_needs_no_index(root, entry, monkeypatch):
     for target, call in ((Index, "_attempt"), (os, "scandir"), (os, "listdir")):
         monkeypatch.setattr(target, call, lambda *_args, call=call: called.append(call))
 
-    stored = tier.get(entry(1).record.key)
+    stored = present(tier.get(entry(1).record.key))
     assert tier.still(stored)
     tier.touch(stored.key)
     assert tier.get(entry(2).record.key) is None
@@ -1212,7 +1220,7 @@ def test_no_lock_to_be_had(tmp_path, caplog):
     tier = DiskTier(tmp_path / "cache", max_bytes=0)
 
     for _ in range(3):
-        tier.generation("a" * 64).release()
+        present(tier.generation("a" * 64)).release()
 
     assert len(caplog.records) == 1
 
@@ -1272,7 +1280,7 @@ def test_scan_sweeps_locks_and_pins_of_the_dead(root, tier, entry):
 # Beside a caretaker
 
 
-def _lowered(root: Path, entry, count: int, **bounds: int) -> DiskTier:
+def _lowered(root: Path, entry, count: int, **bounds: Any) -> DiskTier:
     """Fill a folder with *count* entries, and open it again under bounds that are far below them, attended."""
     filling = DiskTier(root, max_bytes=0)
     for seed in range(count):
@@ -1325,7 +1333,12 @@ def test_a_write_waits_for_no_scan(root, entry, monkeypatch):
     """With a cold index and too much on the disk, a write looks at no folder, and evicts nothing by the index alone."""
     tier = _lowered(root, entry, 40, max_entries=5)
     looks = []
-    monkeypatch.setattr(files, "listing", lambda folder: looks.append(folder) or iter(()))
+
+    def listing(folder):
+        looks.append(folder)
+        return iter(())
+
+    monkeypatch.setattr(files, "listing", listing)
     (root / NAME).unlink()
 
     assert tier.put(entry(200, side=16)) is not None
@@ -1358,7 +1371,12 @@ def test_a_write_takes_over_a_bounded_number_of_rows(root, entry, monkeypatch):
     tier.attended = True
     taken = []
     changes = Index.changes
-    monkeypatch.setattr(Index, "changes", lambda *args: taken.append(found := changes(*args)) or found)
+
+    def noted(*args):
+        taken.append(changes(*args))
+        return taken[-1]
+
+    monkeypatch.setattr(Index, "changes", noted)
 
     tier.put(entry(1))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.factories import present
 from zimage_cache.errors import Cancelled, ModelMissing, SettingsError
 from zimage_cache.models.download import Downloader
 from zimage_cache.models.hubs import PATTERNS, SOURCES
@@ -65,7 +66,7 @@ def test_a_fresh_download_is_whole(site, repo, source):
     """Every file arrives with its bits, where the hub's own client would look for it; no pickle, no code."""
     folder = site.downloader(source).download(repo)
     check_folder(folder)
-    assert verify(folder, read_manifest(repo, site.root).files) == []
+    assert verify(folder, present(read_manifest(repo, site.root)).files) == []
     assert list(copies(repo, [site.root])) == [folder]
     assert not [path for path in site.root.rglob("*.bin") if path.is_file()]
     assert not any("pytorch_model.bin" in asked for asked in site.hub.asked)
@@ -103,7 +104,7 @@ def test_a_hub_that_breaks_off_in_a_file_is_reported(site, repo, trouble, source
     site.hub.troubles.clear()
     site.hub.asked.clear()
     folder = site.downloader(source).download(repo)
-    assert verify(folder, read_manifest(repo, site.root).files) == []
+    assert verify(folder, present(read_manifest(repo, site.root)).files) == []
     assert [asked.partition("@")[0] for asked in site.hub.asked] == [BIG]
     # ModelScope's client resumes an interrupted file; Hugging Face's starts that one file again.
     assert (int(site.hub.asked[0].partition("@")[2]) > 0) is (source == "modelscope")
@@ -132,7 +133,7 @@ def test_a_damaged_file_is_not_kept(site, repo, trouble, source):
     assert not [p for p in site.root.rglob("diffusion_pytorch_model.safetensors") if "transformer" in str(p)]
     site.hub.troubles.clear()
     folder = site.downloader(source).download(repo)
-    assert verify(folder, read_manifest(repo, site.root).files) == []
+    assert verify(folder, present(read_manifest(repo, site.root)).files) == []
 
 
 @both
@@ -204,8 +205,8 @@ def test_the_client_ends_with_its_parent(site, repo, trouble, tmp_path):
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ
     ) as child:
-        assert b"listing" in child.stdout.readline()
-        child.stdin.close()
+        assert b"listing" in present(child.stdout).readline()
+        present(child.stdin).close()
         assert child.wait(60) == 1
         site.hub.let_go.set()
 
@@ -238,7 +239,7 @@ def test_repair_fetches_only_what_is_damaged(site, repo, source):
     """A flipped bit, a lost and a cut-off file: three files come again, the rest is not touched."""
     downloader = site.downloader(source)
     folder = downloader.download(repo)
-    files = read_manifest(repo, site.root).files
+    files = present(read_manifest(repo, site.root)).files
     big, vae = (folder / BIG).resolve(), (folder / "vae" / "diffusion_pytorch_model.safetensors").resolve()
     big.write_bytes(big.read_bytes()[:-1] + b"x")
     vae.write_bytes(vae.read_bytes()[:-1000])

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import Any
 
 from zimage_cache import errors
 from zimage_cache.web.errors import STATUS
@@ -15,14 +16,16 @@ NEVER_SENT = {
     "corrupt_entry",
     "cache_write_failed",
 }
-CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
+CLASSES: list[Any] = [
+    kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__
+]
 
 
 def drawn_tree() -> dict[str, str | None]:
     """Read the docstring's drawing: each class and the class it hangs under."""
     parents: dict[str, str | None] = {}
     path: list[tuple[int, str]] = []
-    for line in inspect.getdoc(errors).splitlines():
+    for line in (inspect.getdoc(errors) or "").splitlines():
         if node := re.match(r"(?P<branch>[\s│├└─]*)(?P<name>[A-Z]\w+)(\s{2,}|$)", line):
             depth = len(node["branch"])
             while path and path[-1][0] >= depth:

@@ -1,12 +1,14 @@
 """Tests of cache.eviction."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.factories import present
 from zimage_cache.cache.eviction import Footprint, Order
 
 LONG_AGO, NOW = 1_000_000.0, 2_000_000.0
@@ -46,8 +48,8 @@ def test_newcomers_overtake_what_was_once_popular():
     _set(order, "popular", cost=5.0)
     for number in range(20):
         _set(order, f"new {number}")
-        victim = order.victim(NOW)
-        order.went(order.get(victim).worth)
+        victim = present(order.victim(NOW))
+        order.went(present(order.get(victim)).worth)
         order.set(victim, GONE)
         if victim == "popular":
             break
@@ -100,10 +102,10 @@ def test_pinned_never_go():
     _set(order, "a")
     _set(order, "b", cost=5.0)
     assert order.victim(NOW) == "a"
-    order.set("a", replace(order.get("a"), pinned=True))
+    order.set("a", replace(present(order.get("a")), pinned=True))
     assert (_all(order), order.pinned) == (["b"], 1)
 
-    order.set("a", replace(order.get("a"), pinned=False))
+    order.set("a", replace(present(order.get("a")), pinned=False))
 
     assert (_all(order), order.pinned) == (["a", "b"], 0)
 
@@ -163,7 +165,7 @@ def test_using_a_key_is_cheap_and_leaves_no_trail():
 class OrderMachine(RuleBasedStateMachine):
     """`Order` against a dict that is searched whole for each victim."""
 
-    policy = "gdsf"
+    policy: Literal["gdsf", "lru"] = "gdsf"
     keys = st.sampled_from("abcdefgh")
 
     def __init__(self) -> None:
@@ -213,7 +215,7 @@ class OrderMachine(RuleBasedStateMachine):
             return
         assert ranks[victim] == min(ranks.values())
         self.floor = max(self.floor, self.model.pop(victim)["worth"])
-        self.order.went(self.order.get(victim).worth)
+        self.order.went(present(self.order.get(victim)).worth)
         self.order.set(victim, GONE)
 
     def rank(self, known: dict[str, float]) -> tuple[bool, float]:
@@ -229,7 +231,8 @@ class OrderMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("policy", ["gdsf", "lru"])
 def test_against_brute_force(policy):
     """After any sequence the victim is the one that a search through everything finds."""
-    case = type("Machine", (OrderMachine,), {"policy": policy}).TestCase()
+    machine: type[OrderMachine] = type("Machine", (OrderMachine,), {"policy": policy})
+    case = machine.TestCase
     case.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
-    case.runTest()
+    case().runTest()

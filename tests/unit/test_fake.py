@@ -10,6 +10,7 @@ from tests.factories import identity, recipe
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.fake import FAKE_IDENTITY, FakeGenerator
 from zimage_cache.generator.protocol import Status
+from zimage_cache.request import Recipe
 
 RECIPE = recipe(steps=3)
 
@@ -45,7 +46,12 @@ def test_trouble_can_be_rehearsed():
 def test_it_notices_being_used_by_two_threads():
     """`most_at_once` detects simultaneous calls of `generate`."""
     together = threading.Barrier(2, timeout=30)
-    generator = FakeGenerator(before_step=lambda _recipe, evaluation: evaluation > 1 or together.wait())
+
+    def meet(_recipe: Recipe, evaluation: int) -> None:
+        if evaluation == 1:
+            together.wait()
+
+    generator = FakeGenerator(before_step=meet)
     threads = [threading.Thread(target=draw, args=(generator,)) for _ in range(2)]
     for thread in threads:
         thread.start()

@@ -43,9 +43,14 @@ def test_a_test_ends_it():
 def test_the_thread_makes_the_tests():
     """In its own thread, which stops at once, also while a fault lasts."""
     faults, tested = Faults(seconds=0.001), threading.Event()
+
+    def test() -> bool:
+        tested.set()
+        return False
+
     with no_thread_left(""):
         faults.start()
-        faults.begin("a", "words", lambda: bool(tested.set()))
+        faults.begin("a", "words", test)
         assert tested.wait(60)
         faults.close()
 

@@ -5,6 +5,7 @@ import json
 import unicodedata
 from dataclasses import asdict, dataclass, fields, make_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -144,7 +145,8 @@ def test_a_negative_prompt_counts_only_with_guidance(recipe, one, other):
 @pytest.mark.parametrize("name", [field.name for field in fields(Recipe)])
 def test_every_field_of_a_recipe_changes_the_key(name):
     """Whatever changes pixels changes the key: an old picture is never served for a new wish."""
-    assert key(replace(RECIPE, **{name: ANOTHER[name]})) != key(RECIPE)
+    change: dict[str, Any] = {name: ANOTHER[name]}
+    assert key(replace(RECIPE, **change)) != key(RECIPE)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(GeneratorIdentity)])
@@ -199,7 +201,7 @@ def test_what_changes_no_pixel_changes_no_key():
 def test_a_style_is_only_its_words(name):
     """Who types a preset's words gets the picture of who chose the preset."""
     prompt, negative = styles()[name].apply("a fox", "rain")
-    shared = {"seed": 1, "guidance_scale": 3}
+    shared: dict[str, Any] = {"seed": 1, "guidance_scale": 3}
     chosen = ImageRequest(prompt="a fox", negative_prompt="rain", style=name, **shared)
     typed = ImageRequest(prompt=prompt, negative_prompt=negative, **shared)
 

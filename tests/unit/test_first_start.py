@@ -52,10 +52,10 @@ class Server:
     def until(self, condition: Callable[[dict], bool]) -> dict:
         """Wait until *condition* holds of what `/health` says, as long as the server lives, and return that."""
 
-        def look() -> dict | None:
+        def look() -> dict:
             assert self.process.poll() is None, Path(self.log.name).read_text()
             health = self.health()
-            return health if condition(health) else None
+            return health if condition(health) else {}
 
         return wait_until(look, every=0.1)
 

@@ -9,11 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.factories import plan
+from tests.factories import picture_entry, plan
 from zimage_cache.entry import Hit, Source
 from zimage_cache.errors import Cancelled, GenerationFailed, OutOfMemory, QueueFull
 from zimage_cache.generator.protocol import Step
 from zimage_cache.service.flights import Flights, Phase, Run, RunResult
+
+ENTRY = picture_entry()
 
 
 @pytest.fixture
@@ -393,7 +395,7 @@ class Traffic(RuleBasedStateMachine):
         self.flights.drawn(run)
 
     @precondition(lambda self: self.runs(Phase.DRAWN))
-    @rule(data=st.data(), entry=st.just(RunResult(None, Source.GENERATED)))
+    @rule(data=st.data(), entry=st.just(RunResult(ENTRY, Source.GENERATED)))
     def resolve(self, data, entry):
         run = data.draw(st.sampled_from(self.runs(Phase.DRAWN)))
         assert self.flights.resolve(run, entry.entry) == (run in self.keep)
@@ -412,9 +414,9 @@ class Traffic(RuleBasedStateMachine):
     @rule(data=st.data())
     def find(self, data):
         run = data.draw(st.sampled_from(self.runs(Phase.WAITING)))
-        assert self.flights.found(run, Hit(None, Source.DISK)) == (run not in self.fresh)
+        assert self.flights.found(run, Hit(ENTRY, Source.DISK)) == (run not in self.fresh)
         if run not in self.fresh:
-            assert run.future.result(0) == RunResult(None, Source.DISK)
+            assert run.future.result(0) == RunResult(ENTRY, Source.DISK)
             self.over(run)
 
     @precondition(lambda self: self.waiters)
@@ -439,7 +441,7 @@ class Traffic(RuleBasedStateMachine):
             assert not (run.cancelled.is_set() and waiters)
 
 
-class TestTraffic(Traffic.TestCase):
+class TestTraffic(Traffic.TestCase):  # type: ignore[misc, valid-type]  # hypothesis makes the class at run time
     """After any sequence: one run per key, an exact pending count, and no run cancelled while a request waits."""
 
     settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

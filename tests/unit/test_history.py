@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sqlite3
 import struct
 import threading
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.factories import present
 from tests.waiting import wait_until
 from zimage_cache.database import Snapshot
 from zimage_cache.errors import HistoryUnavailable, InvalidRequest
@@ -49,7 +51,7 @@ def linking(request, monkeypatch):
 def test_name_and_bytes(folder, entry):
     """One PNG a generation, named by local time and key, with the very bytes."""
     made = entry(1)
-    path = History(folder).add(made)
+    path = present(History(folder).add(made))
 
     moment = datetime(2026, 11, 21, tzinfo=UTC).astimezone().strftime("%Y%m%d_%H%M%S")
     assert path == folder / f"image_{moment}_{made.record.key[:8]}.png"
@@ -62,7 +64,7 @@ def test_name_and_bytes(folder, entry):
 def test_two_in_one_second(folder, entry):
     """The second gets a number; nothing is overwritten."""
     history = History(folder)
-    paths = [history.add(entry(1, look=look)) for look in (0, 1, 2)]
+    paths = [present(history.add(entry(1, look=look))) for look in (0, 1, 2)]
 
     stem = paths[0].stem
     assert [path.name for path in paths] == [f"{stem}.png", f"{stem}_2.png", f"{stem}_3.png"]
@@ -93,14 +95,14 @@ def test_many_in_one_moment(folder, entry):
 def test_files_of_people_are_never_overwritten(folder, entry):
     """Whatever lies under a name, also a folder or a dead link, stays; the picture takes the next one."""
     history = History(folder)
-    first = history.add(entry(1))
+    first = present(history.add(entry(1)))
     first.write_bytes(b"edited")
     second = first.with_stem(first.stem + "_2")
     second.mkdir()
     third = first.with_stem(first.stem + "_3")
     third.symlink_to("nowhere")
 
-    path = history.add(entry(1))
+    path = present(history.add(entry(1)))
 
     assert path == first.with_stem(first.stem + "_4")
     assert path.read_bytes() == entry(1).png
@@ -112,10 +114,10 @@ def test_files_of_people_are_never_overwritten(folder, entry):
 def test_the_folder_may_vanish(folder, entry):
     """A folder that is deleted while the server runs is made again by the next picture."""
     history = History(folder)
-    history.add(entry(1)).unlink()
+    present(history.add(entry(1))).unlink()
     folder.rmdir()
 
-    assert history.add(entry(2)).read_bytes() == entry(2).png
+    assert present(history.add(entry(2))).read_bytes() == entry(2).png
 
 
 def test_an_unwritable_folder(folder, entry, caplog):
@@ -176,7 +178,7 @@ def test_no_part_is_ever_seen_under_the_name(folder, entry, monkeypatch):
 
 def test_pictures_are_readable_by_others(folder, entry):
     """Files have the mode every other program's files have here, not that of a private temporary file."""
-    path = History(folder).add(entry(1))
+    path = present(History(folder).add(entry(1)))
     plain = folder / "plain"
     plain.touch()
 
@@ -228,7 +230,7 @@ def test_trouble_with_the_index_costs_no_picture(folder, tmp_path, entry, caplog
     """An index that cannot be written is one warning; the picture is in the folder, and listed once it can be."""
     (tmp_path / "workspace").write_text("a file where the folder should be")
     history = History(folder, tmp_path / "workspace")
-    path = history.add(entry(1))
+    path = present(history.add(entry(1)))
 
     assert path.read_bytes() == entry(1).png
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
@@ -642,7 +644,7 @@ def test_an_archive_that_fails_leaves_the_picture(history, put, tmp_path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(files.shutil, "copy2", copy)
+    monkeypatch.setattr(shutil, "copy2", copy)
     with pytest.raises(HistoryUnavailable, match="No space left"):
         history.archive(picture, tmp_path / "attic")
 
@@ -663,7 +665,7 @@ def test_archiving_into_itself(history, put, folder):
 def test_what_dead_writers_left_is_swept(folder, entry):
     """Only this program's old unfinished files: new ones may be in use, and other programs have such files too."""
     history = History(folder)
-    kept = [history.add(entry(1))]
+    kept = [present(history.add(entry(1)))]
     (folder / "inner").mkdir()
     names = [".0123456789abcdef.part", "inner/.fedcba9876543210.part"]
     others = [".download.part", ".0123456789abcdef.PART", "0123456789abcdef.part", ".0123456789abcdef0.part"]
@@ -713,7 +715,7 @@ def test_a_read_only_disk_still_shows_everything(folder, entry, read_only):
     page = history.page()
     assert len(page.pictures) == 3
     assert len(history.page("image_2026").pictures) == 3
-    shown = history.get(page.pictures[0].id)
+    shown = present(history.get(page.pictures[0].id))
     assert history.read(shown) == entry(2).png
     assert history.thumbnail(shown)
     with pytest.raises(HistoryUnavailable, match="Read-only file system"):
@@ -723,12 +725,12 @@ def test_a_read_only_disk_still_shows_everything(folder, entry, read_only):
 def test_a_changed_file_is_shown_although_that_cannot_be_noted(folder, entry, read_only):
     """A picture was edited before the disk became read-only: its new state is what is listed."""
     history = History(folder)
-    path = history.add(entry(1))
+    path = present(history.add(entry(1)))
     path.write_bytes(entry(2).png)
     read_only()
     (shown,) = history.page().pictures
     assert shown.stamp.size == len(entry(2).png)
-    assert history.get(shown.id).stamp == shown.stamp
+    assert present(history.get(shown.id)).stamp == shown.stamp
 
 
 def test_a_torn_snapshot_sets_no_database_aside(folder, entry, monkeypatch):
@@ -798,7 +800,7 @@ def test_no_thread_to_follow_with_is_no_trouble(folder, entry, monkeypatch):
     history = History(folder)
     history.add(entry(1))
     history.start()
-    history._thread.join()  # noqa: SLF001 - only what is read after this counts
+    present(history._thread).join()  # noqa: SLF001 - only what is read after this counts
     (folder / "other.png").write_bytes(entry(2).png)
 
     def refuse(*_args):

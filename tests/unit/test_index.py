@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 import threading
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,14 @@ KEYS = [f"{number:064x}" for number in range(100)]
 
 
 def _row(number: int, **more) -> Row:
-    fields = {"bytes": 100, "whole": True, "stamp": 1, "pinned": False, "created": float(number), "cost": 1.5}
+    fields: dict[str, Any] = {
+        "bytes": 100,
+        "whole": True,
+        "stamp": 1,
+        "pinned": False,
+        "created": float(number),
+        "cost": 1.5,
+    }
     fields |= {"frequency": 1, "used": 5.0, "worth": 0.5, "prompt": f"a red circle {number}", "seed": number}
     return Row(key=KEYS[number], **{**fields, **more})
 

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from tests.factories import present
 from zimage_cache.cache.locks import Generation, Stripes
 from zimage_cache.errors import CacheWriteFailed
 
@@ -97,7 +98,7 @@ def test_one_generation_a_key(tmp_path):
     other = Generation.take(tmp_path, SAME_STRIPE)
     assert other is not None
     other.release()
-    _in_thread(mine.release)
+    _in_thread(present(mine).release)
 
     again = Generation.take(tmp_path, KEY)
     assert again is not None
@@ -140,7 +141,7 @@ def test_sweep_takes_what_killed_holders_left(tmp_path):
     Generation.sweep(tmp_path)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00.lock", f"{KEY}.generation"]
-    held.release()
+    present(held).release()
 
 
 def test_generation_in_an_unusable_folder(tmp_path):

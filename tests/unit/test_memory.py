@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.factories import present
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tier import Stored
 from zimage_cache.entry import Entry
@@ -54,13 +55,13 @@ def test_drop_spares_what_replaced_it(stored):
     """Dropping a stale copy does not take the fresh one along that a racing put has just stored."""
     stale, fresh = stored(1), stored(1, look=1)
     tier = MemoryTier(0)
-    kept = tier.put(*stale)
+    kept = present(tier.put(*stale))
     tier.put(*fresh)
 
     tier.drop(kept)
 
     assert tier.get(fresh.key) == fresh
-    tier.drop(tier.peek(fresh.key))
+    tier.drop(present(tier.peek(fresh.key)))
     assert len(tier) == tier.bytes == 0
 
 

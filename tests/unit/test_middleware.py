@@ -21,6 +21,14 @@ from zimage_cache.web.middleware import (
 pytestmark = pytest.mark.anyio
 
 
+async def nothing_comes():
+    raise AssertionError("nothing was to be received")
+
+
+async def nothing_goes(_message):
+    raise AssertionError("nothing was to be sent")
+
+
 async def echo(_scope, receive, send):
     """Answer with what was sent."""
     body, more = b"", True
@@ -113,7 +121,7 @@ async def test_start_and_stop_pass():
     async def app(scope, _receive, _send):
         seen.append(scope)
 
-    await Guard(app, [lambda *_: Refusal("forbidden", "no")])({"type": "lifespan"}, None, None)
+    await Guard(app, [lambda *_: Refusal("forbidden", "no")])({"type": "lifespan"}, nothing_comes, nothing_goes)
     assert seen == [{"type": "lifespan"}]
 
 
@@ -128,7 +136,7 @@ async def test_what_is_not_http_is_closed(kind):
     async def send(message):
         sent.append(message)
 
-    await Guard(app, [])({"type": kind, "path": "/", "headers": []}, None, send)
+    await Guard(app, [])({"type": kind, "path": "/", "headers": []}, nothing_comes, send)
     assert (reached, sent) == ([], [{"type": "websocket.close", "code": 1008}])
 
 
@@ -243,7 +251,7 @@ async def test_answers_are_handed_over_in_pieces():
     async def send(message):
         sent.append(message)
 
-    await Guard(app, [])({"type": "http", "method": "GET", "path": "/", "headers": []}, None, send)
+    await Guard(app, [])({"type": "http", "method": "GET", "path": "/", "headers": []}, nothing_comes, send)
     pieces = [message["body"] for message in sent[1:]]
     assert b"".join(pieces) == answer
     assert [len(piece) for piece in pieces] == [2**18] * 4

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.factories import plan, recipe
+from tests.factories import picture_entry, plan, present, recipe
 from tests.waiting import no_thread_left, wait_until
 from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
@@ -16,6 +16,7 @@ from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.model import Model, _tell
 
 RECIPE = recipe(steps=3)
+ENTRY = picture_entry()
 
 
 class Line:
@@ -37,7 +38,7 @@ class Line:
 
     def _finish(self, run: Run, _drawing) -> None:
         self.finished.append(run.plan.recipe.seed)
-        self.flights.resolve(run, None)
+        self.flights.resolve(run, ENTRY)
         self.flights.stored(run)
 
 
@@ -121,7 +122,9 @@ def test_a_run_without_waiters_is_not_drawn(line):
 
 def test_unfinished_pictures_are_bounded(line):
     """A disk slower than the GPU slows the GPU down: at most four pictures wait to be finished, one is drawn."""
-    released, finished, seen = threading.Event(), [], []
+    released = threading.Event()
+    finished: list[int] = []
+    seen: list[int] = []
 
     def before_step(recipe, evaluation):
         if evaluation == 1:
@@ -135,7 +138,7 @@ def test_unfinished_pictures_are_bounded(line):
     def finish(run, _drawing):
         assert released.wait(60)
         finished.append(run)
-        made.flights.resolve(run, None)
+        made.flights.resolve(run, ENTRY)
         made.flights.stored(run)
 
     made = line(generator, finish)
@@ -464,5 +467,5 @@ def test_a_second_try_begins_anew():
     assert (run.step, run.preview) == (Step(2, 3), b"half")
     _tell(run, Step(0, 3))
     assert (run.step, run.preview) == (Step(0, 3), None)
-    assert run.began > before
+    assert present(run.began) > present(before)
     made.encoders.shutdown()

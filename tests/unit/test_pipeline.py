@@ -16,12 +16,13 @@ from diffusers.models.attention_dispatch import AttentionBackendName, _Attention
 from PIL import Image
 from transformers import PreTrainedModel
 
-from tests.factories import recipe
+from tests.factories import present, recipe
 from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, GeneratorError, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.embeddings import Embeddings
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
 from zimage_cache.generator.plan import DevicePlan, Offload, make_plan
+from zimage_cache.generator.protocol import Step
 from zimage_cache.models.store import demo_folder
 from zimage_cache.request import Sampler
 
@@ -110,7 +111,7 @@ def test_offload_changes_no_pixel(pipeline, offload):
     offloaded = load(DevicePlan("float32", offload))
     expected = draw(pipeline, QUICK)
     assert np.array_equal(draw(offloaded, QUICK), expected)
-    heard = []
+    heard: list[Step] = []
     with pytest.raises(Cancelled):
         offloaded.draw(QUICK, heard.append, lambda: len(heard) > 1)
     assert np.array_equal(draw(offloaded, QUICK), expected)
@@ -382,7 +383,7 @@ def test_a_device_that_cannot_compute_any_more_is_to_blame(pipeline, card):
 
     with pytest.raises(DeviceFailed, match=r"the card failed \(AcceleratorError: CUDA error: an illegal") as caught:
         draw(pipeline, QUICK, fall)
-    assert caught.value.__cause__.__traceback__ is None
+    assert present(caught.value.__cause__).__traceback__ is None
 
 
 def test_a_model_a_broken_device_does_not_take_is_not_corrupt(monkeypatch, card):
@@ -401,7 +402,7 @@ def test_running_out_of_memory_lets_go_of_the_picture(pipeline):
     """The error, which may live on in logs and answers, refers to no frame and so to no tensor."""
     with pytest.raises(OutOfMemory) as caught:
         draw(pipeline, QUICK, fail_with(torch.OutOfMemoryError("no more"), 1))
-    assert caught.value.__cause__.__traceback__ is None
+    assert present(caught.value.__cause__).__traceback__ is None
 
 
 class Full:

@@ -1,11 +1,11 @@
 """The plan follows from the card alone, and there is always a thriftier one until the last."""
 
+import importlib.util
 from dataclasses import replace
 
 import pytest
 
 from zimage_cache.errors import SettingsError
-from zimage_cache.generator import plan as plan_module
 from zimage_cache.generator.device import CPU, Device
 from zimage_cache.generator.plan import DevicePlan, Offload, make_plan, thriftier, with_less_resident
 
@@ -19,7 +19,7 @@ def torchao(monkeypatch):
     """Pretend that torchao is installed or not; it is, unless a test says otherwise."""
 
     def installed(yes):
-        monkeypatch.setattr(plan_module.importlib.util, "find_spec", lambda _name: object() if yes else None)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object() if yes else None)
 
     installed(True)
     return installed
@@ -118,9 +118,9 @@ def test_the_ladder_of_thrift_ends(offload, tiling):
     """Each rung decodes in tiles and keeps less on the card or the same, the weights' format never changes."""
     plan = DevicePlan("bfloat16", offload, int8=True, vae_tiling=tiling)
     rungs = [plan]
-    while (plan := thriftier(plan, H200)) is not None:
-        rungs.append(plan)
-        assert plan.vae_tiling
+    while (next_rung := thriftier(rungs[-1], H200)) is not None:
+        rungs.append(next_rung)
+        assert next_rung.vae_tiling
         assert plan.weights == "bfloat16+int8wo"
     places = [list(Offload).index(rung.offload) for rung in rungs]
     assert places == sorted(places)

@@ -4,17 +4,19 @@ import io
 import json
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
+from PIL.PngImagePlugin import PngImageFile
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.metadata import png
 
-FIELDS = {
+FIELDS: dict[str, Any] = {
     "prompt": "a red circle",
     "negative_prompt": "blurry",
     "steps": 8,
@@ -96,6 +98,7 @@ def test_other_tools_read_it_without_us():
     content = png.encode(PIXELS, {"parameters": "红", "plain": "red"})
 
     with Image.open(io.BytesIO(content)) as picture:
+        assert isinstance(picture, PngImageFile)
         assert picture.text == {"parameters": "红", "plain": "red"}
     assert (content.count(b"iTXt"), content.count(b"tEXt")) == (1, 1)
 

@@ -15,7 +15,8 @@ def test_all_threads_are_there_from_the_start():
 
 def test_too_few_threads_leave_none_behind(monkeypatch):
     """Where the machine gives the second of three no thread, the first ends too: a process waits for it at its end."""
-    start, made = threading.Thread.start, []
+    start = threading.Thread.start
+    made: list[threading.Thread] = []
 
     def second_fails(thread):
         if made:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.factories import present
 from zimage_cache.generator.preview import DEMO, FLUX, MAX_SIDE, factors_for, preview
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fit_preview.py"
@@ -23,10 +24,10 @@ def opened(jpeg):
 
 
 def script():
-    spec = importlib.util.spec_from_file_location("fit_preview", SCRIPT)
+    spec = present(importlib.util.spec_from_file_location("fit_preview", SCRIPT))
     module = importlib.util.module_from_spec(spec)
     sys.modules["fit_preview"] = module
-    spec.loader.exec_module(module)
+    present(spec.loader).exec_module(module)
     return module
 
 

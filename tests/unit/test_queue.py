@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.factories import present
 from zimage_cache.service.queue import FairQueue
 
 
@@ -59,7 +60,7 @@ def test_the_position_shown_is_the_order_taken(users, taken, more, dropped):
         queue.put(number, user)
         waiting.add(number)
     for _ in range(min(taken, len(users))):
-        waiting.remove(queue.take())
+        waiting.remove(present(queue.take()))
     for number, user in enumerate(more, len(users)):
         queue.put(number, user)
         waiting.add(number)
@@ -146,6 +147,6 @@ def test_an_interrupted_take_gives_up():
 def test_what_was_put_back_is_next():
     """An item put back is taken next; the order of the users does not change by it."""
     queue = filled(("a1", "ann"), ("a2", "ann"), ("b1", "bob"))
-    first = queue.take()
+    first = present(queue.take())
     queue.put_back(first, "ann")
     assert [queue.take() for _ in range(3)] == ["a1", "b1", "a2"]

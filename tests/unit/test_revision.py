@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from zimage_cache.errors import Cancelled, ModelCorrupt
+from zimage_cache.models.progress import ByteProgress
 from zimage_cache.models.revision import content_revision, sha256_of
 from zimage_cache.models.store import INDEX, demo_folder
 
@@ -189,7 +190,7 @@ def test_what_was_hashed_before_it_was_stopped_is_remembered(model, memo):
 
 def test_hashing_stops_within_a_block(model, memo):
     """Asked after each block: no further one is read once the answer is yes."""
-    told = []
+    told: list[ByteProgress] = []
     with pytest.raises(Cancelled):
         content_revision(model, memo, on_progress=told.append, stopped=lambda: len(told) >= 3)
     assert len(told) < 3 + 4  # each of four threads may have called `stopped` before the third report

@@ -94,6 +94,6 @@ def test_one_step_is_an_euler_step(pipeline, sampler):
 def test_higher_order_solvers_get_closer_to_the_exact_picture(pipeline):
     """At 8 steps UniPC, DPM++ 2M and Heun lie nearer to a 100-step picture than Euler; all draw the same thing."""
     exact = draw(pipeline, steps=100)
-    error = {sampler: np.sqrt(((draw(pipeline, sampler=sampler) - exact) ** 2).mean()) for sampler in Sampler}
+    error = {sampler.value: np.sqrt(((draw(pipeline, sampler=sampler) - exact) ** 2).mean()) for sampler in Sampler}
     assert error["euler"] < 10
     assert max(error["unipc"], error["dpmpp_2m"], error["heun"]) < error["euler"]

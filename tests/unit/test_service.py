@@ -38,6 +38,8 @@ from zimage_cache.metadata import png
 from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest
 from zimage_cache.service import model as model_module
 from zimage_cache.service import service as service_module
+from zimage_cache.service.resolve import resolve
+from zimage_cache.service.shelf import Shelf
 
 pytestmark = pytest.mark.anyio
 
@@ -407,7 +409,7 @@ async def test_bypass_ignores_what_is_stored_and_leaves_it_alone(studio):
 async def test_a_token_lives_ten_minutes(studio, monkeypatch):
     """An unstored picture is within reach for ten minutes, no longer."""
     clock = Clock()
-    monkeypatch.setattr(service_module, "Shelf", partial(service_module.Shelf, clock=clock))
+    monkeypatch.setattr(service_module, "Shelf", partial(Shelf, clock=clock))
     made = studio()
     (outcome,) = await made.service.render(asked(), cache=CacheMode.BYPASS)
     clock.now += 599
@@ -811,7 +813,7 @@ async def test_a_lookup_leaves_no_trace(studio):
 
 
 def fingerprint_of(request: ImageRequest, studio) -> str:
-    resolved = service_module.resolve(request, studio.generator.profile)
+    resolved = resolve(request, studio.generator.profile)
     return fingerprint(resolved[0].recipe, studio.generator.identity())
 
 

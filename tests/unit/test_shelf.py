@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.waiting import Clock
+from zimage_cache.entry import Entry
 from zimage_cache.service.shelf import SECONDS, Shelf
 
 
@@ -79,7 +80,8 @@ def test_replaced_and_dropped_pictures_give_their_bytes_back(entry, clock):
 
 def test_only_the_very_entry_is_dropped(entry, clock):
     """A writer that is through takes away its own picture, not the newer one of the same name."""
-    shelf, newer = Shelf(10**9, clock), entry(1)
+    shelf = Shelf(10**9, clock)
+    newer: Entry = entry(1)
     older = replace(newer)
     assert older == newer
     shelf.put("key", older)

@@ -158,7 +158,12 @@ def test_saving_is_batched(lifetime, monkeypatch):
     """However much is counted, the database is written once a flush, and not at all when nothing happened."""
     written = []
     add = lifetime.add
-    monkeypatch.setattr(lifetime, "add", lambda amounts, since: written.append(amounts) or add(amounts, since))
+
+    def noted(amounts, since):
+        written.append(amounts)
+        return add(amounts, since)
+
+    monkeypatch.setattr(lifetime, "add", noted)
     statistics = Statistics(lifetime)
     for _ in range(1000):
         statistics.delivered(Answer.MEMORY, seconds=0.001, saved=1.0)

@@ -14,7 +14,7 @@ from tests.factories import asked
 from tests.waiting import Clock, until
 from zimage_cache.errors import Cancelled, InvalidRequest, ModelMissing, NotCached, OutOfMemory, QueueFull, ZImageError
 from zimage_cache.generator.fake import FakeGenerator
-from zimage_cache.request import CacheMode
+from zimage_cache.request import CacheMode, Recipe
 from zimage_cache.service import tickets as tickets_module
 from zimage_cache.service.job import Job
 from zimage_cache.service.shelf import Shelf
@@ -460,7 +460,12 @@ async def test_one_user_does_not_take_all_streams(studio, desk, gate, monkeypatc
 async def test_previews_are_made_while_there_is_a_listener(studio, desk, gate):
     """None before a listener, some with one, none after the last one has left, though the run continues."""
     doors = [gate(evaluation=evaluation) for evaluation in (2, 3, 4)]
-    generator = FakeGenerator(preview=b"small", before_step=lambda *step: [door(*step) for door in doors])
+
+    def before_step(recipe: Recipe, evaluation: int) -> None:
+        for door in doors:
+            door(recipe, evaluation)
+
+    generator = FakeGenerator(preview=b"small", before_step=before_step)
     tickets = desk(studio(generator=generator), patience=60)
     ticket = await tickets.open(asked())
     await doors[0].arrival()

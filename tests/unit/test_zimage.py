@@ -179,7 +179,7 @@ def test_a_missing_model_has_no_identity_yet(make):
 def test_loading_fetches_a_model_that_is_not_whole(make, state):
     """`load` downloads the model first, with that state, and `identity` does not block meanwhile."""
     seen: list[object] = []
-    here = []
+    here: list[object] = []
 
     def locate():
         if not here:
@@ -270,7 +270,7 @@ def test_a_long_prompt_is_drawn_with_a_warning(make):
 def test_the_state_tells_how_much_has_arrived(make):
     """The share of a download is that of the downloader's report: bytes arrived of all bytes."""
     states = []
-    here = []
+    here: list[object] = []
 
     def locate():
         if not here:
@@ -440,7 +440,12 @@ def test_a_card_that_broke_says_so_and_may_come_back(make, monkeypatch):
     generator = make()
     undisturbed = draw(generator)
     unloaded, unload = [], LoadedPipeline.unload
-    monkeypatch.setattr(LoadedPipeline, "unload", lambda loaded: (unloaded.append(loaded), unload(loaded)))
+
+    def noted(loaded):
+        unloaded.append(loaded)
+        unload(loaded)
+
+    monkeypatch.setattr(LoadedPipeline, "unload", noted)
     with monkeypatch.context() as card:
 
         def fail(*_args, **_options):
