@@ -240,7 +240,9 @@ async def test_a_dropped_ticket_cancels_its_run(studio, desk, gate):
     tickets = desk(made, patience=60)
     ticket = await tickets.open(asked())
     await door.arrival()
+    (run,) = made.service.runs
     assert tickets.drop(ticket.id)
+    assert run.cancelled.is_set()  # at once, not when the ticket's task runs next
     assert ticket.standing().state is State.CANCELLED
     assert isinstance(ticket.standing().error, Cancelled)
     await until(lambda: made.service.queue_depth == 0)

@@ -171,8 +171,11 @@ class Ticket(Generic[T]):
         return self.awaits_return and self._clock() - (self._last_seen or 0.0) >= GRACE_SECONDS
 
     def leave(self, why: str) -> None:
-        """End it now; its runs go on for whoever else waits for them."""
+        """End it now; its runs go on for other requests that wait for them, and are cancelled where there are none."""
+        job = self._job
         self._end(Cancelled(why))
+        if job is not None:
+            job.leave()  # not left to the task, which runs later: an answer may be on its way before that
         if self._task is not None:
             self._task.cancel()
 
