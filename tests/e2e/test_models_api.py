@@ -126,7 +126,7 @@ def test_other_methods_are_refused(serve, expect_error, method, path):
 def test_every_device_is_listed_and_the_best_one_counts(serve):
     """One broken card of two: the server is healthy and ready, and says which card is broken and why."""
     first, second = Stubborn(), FakeGenerator()
-    house = serve(generator=first, mates={"fake": [second]}, preload=True)
+    house = serve(generator=first, peers={"fake": [second]}, preload=True)
     wait_until(lambda: only(house)["resident"])
     broken = {"device": None, "status": "error", "phase": "", "detail": "too little memory; close what else uses it"}
     healthy = {"device": "cpu", "status": "healthy", "phase": "", "detail": ""}

@@ -1386,7 +1386,7 @@ def test_a_write_takes_over_a_bounded_number_of_rows(root, entry, monkeypatch):
     assert len(tier) == 2
 
 
-def test_a_write_meets_a_bounded_number_of_strangers(root, entry, monkeypatch):
+def test_a_write_remeasures_a_bounded_number_of_stale_keys(root, entry, monkeypatch):
     """Hits of entries that are not counted yet leave notes; a write works through a few of them only."""
     tier = _lowered(root, entry, 60)
     for seed in range(60):

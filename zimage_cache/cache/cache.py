@@ -166,7 +166,7 @@ class ResultCache:
         dry_run: bool = False,
         on_progress: OnProgress = ignore_progress,
     ) -> Pruned:
-        """Remove what nobody pinned from both tiers; blocks for a look at the whole disk.
+        """Remove entries that are not pinned from both tiers; blocks for a look at the whole disk.
 
         Args:
             older_than: First what was drawn more than so many seconds ago; None = nothing for its age.

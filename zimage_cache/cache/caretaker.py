@@ -1,4 +1,4 @@
-"""Looks after a disk tier in the background: one thread, never in anybody's way, stopped at once."""
+"""Maintains a disk tier in the background: one thread that blocks no request and stops at once."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ class Caretaker:
     Args:
         disk: What to look after.
         tick: Seconds between two rounds.
-        clock: Seconds on a clock that nobody sets.
+        clock: Monotonic seconds.
     """
 
     def __init__(

@@ -85,7 +85,7 @@ class _Inspector:
         yield from self._leftovers()
 
     def _confirmed(self, key: str, seen: Finding) -> Finding | None:
-        """Look again with everybody else excluded: what was seen may have been a replacement on its way."""
+        """Look again under the lock of the key: what was seen may have been a replacement in progress."""
         try:
             with self.store.stripes.hold(key):
                 finding = self._examined(key)

@@ -200,7 +200,7 @@ class DiskTier:
         dry_run: bool = False,
         on_progress: OnProgress = ignore_progress,
     ) -> Pruned:
-        """Remove what nobody pinned.
+        """Remove entries that are not pinned.
 
         Args:
             older_than: First what was drawn more than so many seconds ago; None = nothing for its age.
@@ -253,7 +253,7 @@ class DiskTier:
     def generation(self, key: str) -> Generation | None:
         """Take the right to generate *key* among all processes on this folder; None while another has it.
 
-        Where there are no locks to be had everybody has the right: better twice than never.
+        Where no locks can be had, every caller has the right: a picture drawn twice is better than none.
         """
         try:
             return Generation.take(self._store.layout.locks, key)
@@ -286,7 +286,7 @@ class DiskTier:
         return None
 
     def still(self, stored: Stored) -> bool:
-        """Tell whether *stored* may be served from memory: it is on disk unchanged, or the disk is no witness."""
+        """Tell whether *stored* may be served from memory: it is on disk unchanged, or the disk cannot tell."""
         if self._expired(stored.entry.record):
             return False
         if stored.signature is None:
@@ -299,7 +299,7 @@ class DiskTier:
         """Do nothing: what is on disk is deleted by its key alone."""
 
     def touch(self, key: str) -> None:
-        """Make *key* the most recently used, and count that, also after a hit in memory. Others hear of it later.
+        """Make *key* the most recently used, and count that, also after a hit in memory. Other processes see it later.
 
         For an order to survive the loss of the index, the picture's modification time says when it was last used,
         at most an hour late. Not the record's: that is part of its signature, and a touch would void every copy in
@@ -381,11 +381,11 @@ class DiskTier:
         return False
 
     def keep_up(self) -> None:
-        """Tell other processes what was used and found here, and hear what they did."""
+        """Write to the index what was used and found here, and read what other processes wrote."""
         if not self._lost():
             self._foresee()
             self._ledger.flush()
-            self._inventory.meet_strangers()
+            self._inventory.remeasure_stale()
             self._ledger.follow()
 
     @property
@@ -407,7 +407,7 @@ class DiskTier:
         with self._trouble.reading():
             stored = self._read(key)
             if (stored is not None) != self._ledger.whole(key):
-                self._inventory.doubt(key)  # not looked at now: nobody waits for the index to be served
+                self._inventory.mark_stale(key)  # measured later: no look-up waits for the index
             return stored
         return None
 
@@ -432,7 +432,7 @@ class DiskTier:
             return self._judge(key)
 
     def _judge(self, key: str) -> Stored | None:
-        """Read again, with everybody else excluded, what did not fit together."""
+        """Read again, under the lock of the key, what did not fit together."""
         try:
             with self._inventory.changing(key):
                 return self._store.judge(key)
@@ -522,7 +522,7 @@ class DiskTier:
 
     def _make_some_room(self, most: int) -> bool:
         """Evict up to *most* entries; return whether there is room now, or will be: the caretaker does the rest."""
-        self._inventory.meet_strangers(_BATCH)
+        self._inventory.remeasure_stale(_BATCH)
         self._ledger.follow(everything=False)
         if not self._inventory.learned or not self._ledger.over(self._bounds):
             return True
@@ -530,10 +530,10 @@ class DiskTier:
 
     def _make_room(self) -> bool:
         """Evict until everything, reservations included, is well within the bounds; return whether it is within."""
-        self._inventory.meet_strangers()
+        self._inventory.remeasure_stale()
         self._ledger.follow()
         if self._ledger.over(self._bounds) and not self._inventory.learned:
-            self.scan()  # nobody goes on hearsay: a wrong row may say anything
+            self.scan()  # nothing is removed by the index alone: a wrong row may say anything
         return self._evict_surplus()
 
     def _evict_surplus(self) -> bool:

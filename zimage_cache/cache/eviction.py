@@ -2,7 +2,7 @@
 
 `gdsf` (Greedy-Dual-Size-Frequency, Cherkasova 1998, with GPU-seconds for the cost): an entry is worth
 `H = L + frequency * gpu_seconds / bytes`, the least worth goes first, and `L` is what the last one to go was worth:
-so that what nobody asks for any more is overtaken by what is new. `lru`: the least recently used goes first.
+so that entries that are no longer requested are overtaken by new ones. `lru`: the least recently used goes first.
 """
 
 import heapq
@@ -25,7 +25,7 @@ class Footprint:
 
     Args:
         bytes: Size of all its files.
-        whole: Whether it has a record: if not, it is a leftover that nobody can be served.
+        whole: Whether it has a record: if not, it is a leftover that cannot be served.
         used: When it was last used.
         stamp: Which version of the record this is about: its modification time in nanoseconds.
         pinned: Whether it must stay.
@@ -56,7 +56,7 @@ class Order:
     Using a key is O(1): it keeps the place it is queued at, which is too low from then on, and is found out when it
     comes to the front. Finding a victim is O(log n) amortised.
 
-    Threads: none; whoever owns it has the lock.
+    Threads: none; the caller holds a lock.
     """
 
     def __init__(self, policy: Policy = "gdsf", *, grace: float = GRACE_SECONDS) -> None:
@@ -107,15 +107,15 @@ class Order:
         return self._floor + frequency * cost / size
 
     def settle_floor(self) -> None:
-        """Set L to what the least worth is, if that is more: in a new process nobody has gone yet."""
+        """Set L to what the least worth is, if that is more: a new process has evicted nothing yet."""
         self.went(min((each.worth for each in self._kept.values() if each.whole), default=0.0))
 
     def went(self, worth: float) -> None:
-        """Say what an evicted key was worth, here or in another process: nobody who stays is worth less."""
+        """Say what an evicted key was worth, here or in another process: no entry that stays is worth less."""
         self._floor = max(self._floor, worth)
 
     def victim(self, now: float, skipped: Container[str] = ()) -> str | None:
-        """Return who should go first and is not among *skipped*: nobody pinned, the recently used last."""
+        """Return the key to evict first that is not among *skipped*: never a pinned one, the recently used last."""
         self._settle(now)
         while (key := self._settled.first(skipped)) is not None:
             footprint = self._kept[key]

@@ -183,7 +183,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def touch(path: Path, seconds: float) -> None:
-    """Set the modification time of *path*, in seconds since 1970; a hint, so failing is nobody's trouble."""
+    """Set the modification time of *path*, in seconds since 1970; a hint, so a failure is ignored."""
     try:
         os.utime(path, (seconds, seconds), follow_symlinks=False)
     except OSError:

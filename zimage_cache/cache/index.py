@@ -1,7 +1,7 @@
 """The index: what the processes on one folder tell each other, and what lists are made of. Disposable.
 
 One SQLite file in WAL mode. Every write of a row gives it a new, higher `rev`, so that what others did is a range
-scan from where one stopped. Nothing is served from here, and no trouble here is anybody's: what is missing, locked,
+scan from where one stopped. Nothing is served from here, and no error here reaches a caller: what is missing, locked,
 corrupt or impossible on this file system is replaced by an index in memory, and built anew from the files.
 """
 
@@ -67,7 +67,7 @@ class Listed:
         bytes: Of record, picture and thumbnail together.
         gpu_seconds: What drawing it took.
         frequency: How often it was drawn or served, as far as is remembered.
-        pinned: Whether it stays until somebody deletes it by name.
+        pinned: Whether it stays until it is deleted by key.
         seed: Of the picture.
         width: In pixels.
         height: In pixels.
@@ -290,7 +290,7 @@ class Index:
         return self._connection
 
     def _replaced(self, inode: int) -> bool:
-        """Tell whether a file is no longer the one of that name: somebody removed it, or built it anew."""
+        """Tell whether a file is no longer the one of that name: it was removed or rebuilt."""
         try:
             return self.path.stat().st_ino != inode
         except OSError:
@@ -301,7 +301,7 @@ class Index:
             self.path.with_name(NAME + suffix).unlink(missing_ok=True)
 
     def _open_file(self) -> None:
-        """Open or make the file, one process at a time: nobody takes away what another has just rebuilt."""
+        """Open or make the file, one process at a time, so that none replaces what another has just rebuilt."""
         locks = self.path.parent / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / "index.lock", timeout=_PATIENCE_MS / 1000):

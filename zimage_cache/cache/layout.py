@@ -3,7 +3,7 @@
     keys/<key>.json      the records: the truth, and what commits an entry
     images/<key>.png     their pictures
     thumbs/<key>.webp    derived, remade at will
-    pins/<key>           empty: the entry stays until somebody deletes it by name
+    pins/<key>           empty: the entry stays until it is deleted by key
     index.sqlite3        disposable
     tmp/ locks/ quarantine/
 

@@ -57,7 +57,7 @@ class Ledger:
         self.index = index
         self._order = order
         self._clock = clock
-        # A step is a row and what it says in memory, together: whoever reads rows has, after that, what they say.
+        # A step changes a row and what it means in memory together: after reading rows, memory agrees with them.
         self._step = threading.RLock()
         self._lock = threading.Lock()  # around all below, never held across anything slow
         self._reserved = 0
@@ -146,7 +146,7 @@ class Ledger:
     def surplus(
         self, older_than: float | None, to_bytes: int | None, to_entries: int | None = None
     ) -> list[tuple[str, Footprint]]:
-        """Choose who has to go so that nobody is older than so many seconds, and so many bytes and entries stay."""
+        """Choose what to remove so that nothing is older than so many seconds, and so many bytes and entries stay."""
         oldest = None if older_than is None else self._clock() - older_than
         aged: list[tuple[str, Footprint]] = []
         others: list[tuple[str, Footprint]] = []
@@ -199,7 +199,7 @@ class Ledger:
                 self.index.touch(uses)
 
     def row(self, key: str, presence: Presence, record: Record | None) -> Row:
-        """Put together what is known of *key*, saying it to nobody."""
+        """Return the row of *key* without writing it."""
         with self._lock:
             return self._row(key, presence, record)
 
@@ -296,12 +296,12 @@ class Inventory:
         self._store = store
         self._ledger = ledger
         self._clock = clock
-        self._strangers: set[str] = set()
+        self._stale: set[str] = set()
         self.learned = False  # whether all that is on disk was looked at once
 
     @contextmanager
     def changing(self, key: str) -> Iterator[None]:
-        """Exclude everybody else from *key*, and know afterwards what it occupies, whatever happened."""
+        """Hold the lock of *key*, and measure afterwards what it occupies, whatever happened."""
         with self._store.stripes.hold(key):
             try:
                 yield
@@ -318,18 +318,18 @@ class Inventory:
                 if free:
                     self._measure(key, evicted=evicting)
 
-    def doubt(self, key: str) -> None:
+    def mark_stale(self, key: str) -> None:
         """Note that *key* was found otherwise than it is known; instant."""
-        self._strangers.add(key)
+        self._stale.add(key)
 
-    def meet_strangers(self, most: int | None = None) -> None:
+    def remeasure_stale(self, most: int | None = None) -> None:
         """Look at what another process or a person has changed; where a key is locked, its holder looks.
 
         Args:
             most: How many keys to look at; None = all there are now.
         """
-        for _ in range(len(self._strangers) if most is None else min(most, len(self._strangers))):
-            with suppress(CacheError, KeyError), self.changing_if_free(self._strangers.pop()):
+        for _ in range(len(self._stale) if most is None else min(most, len(self._stale))):
+            with suppress(CacheError, KeyError), self.changing_if_free(self._stale.pop()):
                 pass
 
     def expect_nothing(self) -> None:
@@ -372,7 +372,7 @@ _NOTHING = Footprint(0, whole=False, used=0.0)
 
 
 def _storable(number: int) -> int:
-    """Return what SQLite can hold: what is more comes from a record that somebody has tampered with."""
+    """Return what SQLite can hold: a larger number comes from a record that was tampered with."""
     return max(-_MOST, min(number, _MOST))
 
 

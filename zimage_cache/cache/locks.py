@@ -1,7 +1,7 @@
 """Who may change the files of a key: 256 locks, between threads and between processes. And who may generate it.
 
-The kernel drops the locks of a killed process, so that it blocks nobody. Lock order in this package: the lock of
-whoever makes a thumbnail, then one stripe, then the ledger's and the index's, then the short lock around an order or
+The kernel drops the locks of a killed process, so it blocks no other. Lock order in this package: the lock for
+making a thumbnail, then one stripe, then the ledger's and the index's, then the short lock around an order or
 a tally. Nobody holds two stripes. Nobody waits for a generation lock.
 """
 
@@ -40,7 +40,7 @@ class Stripes:
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        """Exclude everybody else from *key*; blocks while somebody has it.
+        """Hold the lock of *key*; blocks while another holder has it.
 
         Raises:
             CacheWriteFailed: Not within the patience, or the lock file cannot be opened.
@@ -52,7 +52,7 @@ class Stripes:
 
     @contextmanager
     def try_hold(self, key: str) -> Iterator[bool]:
-        """Exclude everybody else from *key* if nobody has it now; yields whether that worked.
+        """Hold the lock of *key* if it is free now; yields whether that worked.
 
         Raises:
             CacheWriteFailed: The lock file cannot be opened.
@@ -107,7 +107,7 @@ class Generation:
 
     @classmethod
     def take(cls, folder: Path, key: str) -> Self | None:
-        """Take the right to generate *key*; None while somebody else has it. Never waits.
+        """Take the right to generate *key*; None while another holder has it. Never waits.
 
         Raises:
             CacheWriteFailed: The lock file cannot be opened.
@@ -124,7 +124,7 @@ class Generation:
 
     @classmethod
     def sweep(cls, folder: Path) -> None:
-        """Remove what killed holders left: the kernel freed their locks, but nobody removes the files."""
+        """Remove what killed holders left: the kernel freed their locks, but their files stay."""
         for entry in files.listing(folder):
             if entry.name.endswith(_GENERATION):
                 generation = cls.take(folder, entry.name.removesuffix(_GENERATION))

@@ -2,7 +2,7 @@
 
 Reading takes no lock. Everything that changes files says "locked": its caller holds the lock of the key.
 What a kill or a power cut can leave behind, by the order of `commit` and `remove`: files in `tmp/`, and a picture,
-thumbnail or pin without a record. Never a record that promises what is not there, unless somebody removed a picture.
+thumbnail or pin without a record. Never a record that promises what is not there, unless a picture was removed by hand.
 """
 
 import os
@@ -28,7 +28,7 @@ ORPHAN_SECONDS = 3600.0
 
 
 class ImageMissing(CorruptEntry):
-    """There is a record, but no picture: somebody removed it, or a commit of another process is on its way."""
+    """There is a record, but no picture: it was removed, or another process is committing it."""
 
 
 @dataclass(frozen=True, slots=True)

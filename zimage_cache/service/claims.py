@@ -72,7 +72,7 @@ class Claims:
             return False
         with self._lock:
             self._held[run] = generation
-        if run.phase is Phase.OVER:  # all left before it was ours: nobody else will say so
+        if run.phase is Phase.OVER:  # all waiters left before the claim: no other call releases it
             self.over(run)
         return True
 

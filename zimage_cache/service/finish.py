@@ -44,7 +44,7 @@ class Finisher:
         self._versions = dict(versions)
 
     def finish(self, run: Run, drawing: Drawing) -> None:
-        """Encode, resolve the waiters, then store and copy what somebody wants kept."""
+        """Encode, resolve the waiters, then store and copy what at least one request wants kept."""
         self._pace.learn(run.plan.model, run.plan.identity, run.plan.recipe, drawing.gpu_seconds)
         entry = self._entry(run, drawing)
         key = entry.record.key

@@ -66,7 +66,8 @@ class Run:
     """One generation, shared. Fields below `plan` change under the lock of `Flights` only.
 
     `step`, `began` (when its first evaluation began) and `preview` (a small JPEG) are the exception: written by the
-    worker alone, read by anybody, replaced whole. So is `watchers`, how many askers show previews: the event loop's.
+    thread that draws alone, read by any, replaced whole. So is `watchers`, how many jobs show previews, written by
+    the event loop alone.
     """
 
     plan: Plan
@@ -154,7 +155,7 @@ class Flights:
             return [self._seat(plan) for plan in plans]
 
     def leave(self, seat: Seat) -> bool:
-        """Give a seat up. Return whether its run was cancelled by that: nobody waits, and nothing is drawn yet."""
+        """Give a seat up. Return whether its run was cancelled by that: no waiter is left, and nothing is drawn yet."""
         run = seat.run
         with self._lock:
             if seat.left:
@@ -163,13 +164,13 @@ class Flights:
             run.waiters -= 1
             if run.waiters or run.phase not in {Phase.WAITING, Phase.DRAWING}:
                 return False
-            # It leaves the map at once, so that whoever asks next starts anew instead of sharing this end.
+            # It leaves the map at once, so that the next request starts anew instead of sharing this end.
             self._end(run)
             run.cancelled.set()
             return True
 
     def found(self, run: Run, hit: Hit) -> bool:
-        """End a run that need not be drawn, unless somebody who joined meanwhile insists on a fresh picture."""
+        """End a run that need not be drawn, unless a plan that joined meanwhile wants a fresh picture."""
         with self._lock:
             if run.fresh or run.phase is not Phase.WAITING:
                 return False
@@ -178,7 +179,7 @@ class Flights:
         return True
 
     def start(self, run: Run, now: float) -> bool:
-        """Mark the moment a worker turns to a run; False when nobody waits for it any more."""
+        """Mark the moment a thread begins to draw a run; False when it has no waiter any more."""
         with self._lock:
             if run.phase is not Phase.WAITING:
                 return False
@@ -186,7 +187,7 @@ class Flights:
             return True
 
     def restart(self, run: Run) -> bool:
-        """Let a run wait once more, for another card; False when nobody waits for it, or it had its second try."""
+        """Let a run wait once more, for another device; False when it has no waiter, or had its second try."""
         with self._lock:
             if run.phase is not Phase.DRAWING or run.retried:
                 return False
@@ -195,7 +196,7 @@ class Flights:
             return True
 
     def drawn(self, run: Run) -> None:
-        """Mark that pixels exist: from here on the run is finished even if everybody leaves."""
+        """Mark that pixels exist: from here on the run is finished even without waiters."""
         with self._lock:
             if run.phase is Phase.DRAWING:
                 self._places.give_back(run.plan.user)
@@ -235,7 +236,7 @@ class Flights:
             self.fail(run, GenerationFailed("making this picture failed unexpectedly; the server's log says why"))
 
     def close(self, error: ZImageError) -> None:
-        """Cancel everything that is not drawn yet, take nobody in any more, and tell them all why."""
+        """Cancel everything that is not drawn yet, refuse new plans, and give all waiters *error*."""
         with self._lock:
             self._closed = error
             runs = [run for run in self._runs.values() if run.phase in {Phase.WAITING, Phase.DRAWING}]
@@ -248,7 +249,7 @@ class Flights:
             if run.ended:  # by `close`, while its worker was finishing it
                 return
             run.ended = time.monotonic()
-        # Outside the lock: this runs the callbacks of whoever waits.
+        # Outside the lock: this runs the callbacks of the waiters.
         if isinstance(result, RunResult):
             run.future.set_result(result)
         else:

@@ -35,7 +35,7 @@ class Outcome:
 
     @property
     def seconds_saved(self) -> float:
-        """GPU-seconds somebody else paid for it; 0 where this asker's own run drew it."""
+        """GPU-seconds that an earlier or shared run spent on it; 0 where this job's own run drew it."""
         return 0.0 if self.source is Source.GENERATED else self.entry.record.gpu_seconds
 
 
@@ -129,7 +129,7 @@ class Job:
                 run.watchers += 1
 
     def unwatch(self) -> None:
-        """Stop having previews made, as far as nobody else watches."""
+        """Stop having previews made, unless another job watches."""
         for run in self._watched:
             run.watchers -= 1
         self._watched = []
@@ -142,7 +142,7 @@ class Job:
         """Wait for all pictures, in order. Whatever ends the wait, this job's seats are given back.
 
         Raises:
-            TimeoutError: After *limit* seconds; the runs go on for whoever else waits for them.
+            TimeoutError: After *limit* seconds; the runs go on for other jobs that wait for them.
             ZImageError: One of the runs failed.
         """
         try:
@@ -161,7 +161,7 @@ class Job:
         return outcomes
 
     def leave(self) -> None:
-        """Give all seats back; runs nobody waits for are cancelled. Once is enough, twice does no harm."""
+        """Give all seats back; runs without waiters are cancelled. A second call does nothing."""
         self._lose(Answer.ABANDONED)
         self.unwatch()
         for part in self.parts:
@@ -169,8 +169,8 @@ class Job:
                 self._leave(part)
 
     async def _wait(self, limit: float | None) -> None:
-        # One asker's timeout or disconnect cannot reach the futures all others wait on: they are running, and refuse to
-        # be cancelled. Not asyncio.shield on top: giving it up leaves an error that nobody reads, and is told of.
+        # One job's timeout or disconnect cannot reach the futures that others wait on: they are running, and refuse to
+        # be cancelled. Not asyncio.shield on top: giving it up leaves an error that is never retrieved, and logged.
         # All of them, also those that are over: one that failed already ends the wait for the others.
         results = [asyncio.wrap_future(part.run.future) for part in self.parts if isinstance(part, Seat)]
         try:

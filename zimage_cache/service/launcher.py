@@ -42,12 +42,12 @@ class Launcher:
         return seats
 
     def leave(self, model: Model, seat: Seat) -> None:
-        """Give a seat back; a run nobody waits for any more leaves the queue."""
+        """Give a seat back; a run without waiters leaves the queue."""
         if self._flights.leave(seat):
             model.queue.discard(seat.run)
 
     def _launch(self, model: Model, runs: Sequence[Run]) -> None:
-        """Look once more (somebody may have stored it since the first look), then queue."""
+        """Look once more (it may have been stored since the first look), then queue."""
         for run in runs:
             with self._flights.failing(run):
                 if self._claims.claim(run, partial(self._resume, model, run)) and not self._found(run):

@@ -234,7 +234,7 @@ class Model:
     def _draw(self, run: Run, device: int) -> None:
         try:
             generator = self._devices.generators[device]
-            drawing = generator.generate(run.plan.recipe, partial(self._hear, run), run.cancelled.is_set)
+            drawing = generator.generate(run.plan.recipe, partial(self._on_step, run), run.cancelled.is_set)
         except GeneratorError as error:
             if not self._devices.broken(device):
                 raise
@@ -254,7 +254,7 @@ class Model:
         if run.cancelled.is_set():  # its last waiter left between the restart and this
             self.queue.discard(run)
 
-    def _hear(self, run: Run, step: Step) -> None:
+    def _on_step(self, run: Run, step: Step) -> None:
         _tell(run, step)
         if step.evaluation == 0:  # the model is awake: the other devices may follow
             self.queue.wake()

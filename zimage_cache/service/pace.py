@@ -118,7 +118,7 @@ def _read(path: Path) -> dict[Kind, float]:
     with closing(_connection(path)) as database:
         made = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pace'").fetchone()
         rows = database.execute(f"SELECT {_COLUMNS}, seconds FROM pace").fetchall() if made else []  # noqa: S608 - names
-    # Of any type, where somebody else wrote them.
+    # Of any type, where another program wrote them.
     return {Kind._make((*row[:-2], bool(row[-2]))): row[-1] for row in rows if _is_time(row[-1])}
 
 

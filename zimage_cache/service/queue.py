@@ -27,7 +27,7 @@ class FairQueue(Generic[T]):
         """Append to the lane of *user*."""
         with self._ready:
             self._lanes.setdefault(user, deque()).append(item)
-            # All of them: whoever a single call woke might not be ready.
+            # All of them: the one that a single call woke might not be ready.
             self._ready.notify_all()
 
     def put_back(self, item: T, user: str) -> None:
@@ -65,12 +65,12 @@ class FairQueue(Generic[T]):
             return item
 
     def wake(self) -> None:
-        """Have everybody who waits in `take` look again whether they are ready."""
+        """Have every caller that waits in `take` check again whether it is ready."""
         with self._ready:
             self._ready.notify_all()
 
     def discard(self, item: T) -> None:
-        """Forget an item nobody wants any more; nothing happens if it was taken already."""
+        """Remove an item; nothing happens if it was taken already."""
         with self._ready:
             for user, lane in self._lanes.items():
                 if item in lane:
@@ -92,7 +92,7 @@ class FairQueue(Generic[T]):
             return None
 
     def close(self) -> None:
-        """Wake everybody who waits in `take`; what is still queued is dropped."""
+        """Wake every caller that waits in `take`; what is still queued is dropped."""
         with self._ready:
             self._closed = True
             self._lanes.clear()

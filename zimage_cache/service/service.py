@@ -1,4 +1,4 @@
-"""The one way to a picture: resolve, fingerprint, look up, and only then, once whoever asks, the generator."""
+"""The one way to a picture: resolve, fingerprint, look up, and only for a miss, once for all requests, draw."""
 
 import secrets
 import time
@@ -51,7 +51,7 @@ class ImageService:
     Args:
         generators: By the name requests call them; the first is the default.
         cache: Where results are stored. `NoCache`: nowhere, and `output_image/` is still written.
-        history: Gets a copy of every picture; open to whoever has the service.
+        history: Gets a copy of every picture; public, for the routes that list it.
         queue_size: Runs that may wait for or hold a generator; 0 = no limit. One user gets a part of them only.
         request_timeout: Seconds `render` waits; 0 = no limit.
         versions: Names and versions of the software, for the records.

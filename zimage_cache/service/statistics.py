@@ -1,7 +1,7 @@
 """What happened, counted once: since this process began, and over all processes and restarts.
 
 Every picture asked for ends as exactly one `Answer`. `/metrics`, `/cache/stats` and the command line are views of
-the numbers here and of the cache's own counters; nobody else counts.
+the numbers here and of the cache's own counters; nothing is counted elsewhere.
 """
 
 import bisect
@@ -27,7 +27,7 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class Answer(StrEnum):
-    """What became of one picture that somebody asked for; exactly one of these."""
+    """What became of one requested picture; exactly one of these."""
 
     MEMORY = "memory"
     DISK = "disk"
@@ -194,7 +194,7 @@ class Statistics:
         self._beside()
 
     def delivered(self, answer: Answer, *, seconds: float, saved: float) -> None:
-        """Count a picture that was handed out after *seconds*, *saved* GPU-seconds of which somebody else paid."""
+        """Count a picture delivered after *seconds*; *saved* are the GPU-seconds that an earlier run spent."""
         with self._lock:
             self._sums[FIELD[answer]] += 1
             self._sums["gpu_seconds_saved"] += saved

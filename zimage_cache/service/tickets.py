@@ -1,4 +1,4 @@
-"""Requests that are followed from afar: a ticket at once, its story for whoever holds it, its end in any case."""
+"""Requests that are followed by id: a ticket at once, its state for every holder of the id, its end in any case."""
 
 import asyncio
 import logging
@@ -156,7 +156,7 @@ class Ticket(Generic[T]):
                     self._job.unwatch()
 
     def seen(self) -> None:
-        """Note a sign of life of whoever listened before; one nobody ever listened to needs none."""
+        """Note that a former listener is still there; a ticket without any listener so far needs no such sign."""
         if self._last_seen is not None:
             self._last_seen = self._clock()
 
@@ -194,7 +194,7 @@ class Ticket(Generic[T]):
         except asyncio.CancelledError:
             self._end(Cancelled("the server is stopping"))
             raise
-        except Exception:  # noqa: BLE001 - the outermost edge: nobody awaits this task
+        except Exception:  # noqa: BLE001 - the outermost edge: this task is not awaited
             _log.exception("job_failed job=%s", self.id[:8])
             self._end(ZImageError("something unforeseen went wrong; the server's log says what"))
         finally:
@@ -204,7 +204,7 @@ class Ticket(Generic[T]):
         if self.ended:
             return
         self._look()
-        # A copy: the error itself is shared, and its traceback would keep the pictures of everybody it passed.
+        # A copy: the error itself is shared, and its traceback would keep the pictures of all frames it passed.
         self.ended, self._error, self._job = True, copy(error), None
         self._duration = self._clock() - self._started
         self._progress = replace(self._progress, ahead=0, eta_seconds=None if error else 0.0, preview=None)
@@ -238,7 +238,7 @@ class Tickets(Generic[T]):
         patience: Seconds `open` waits for the service to take or refuse a request.
         clock: Seconds, never going back.
 
-    A ticket nobody ever listened to runs to its end, for programs that ask now and then. One whose last listener
+    A ticket that never had a listener runs to its end, for programs that poll. One whose last listener
     went away before its end waits `GRACE_SECONDS` for a sign of life, and another such time after each, then leaves.
 
     Threads: the event loop's only.
@@ -394,7 +394,7 @@ class Tickets(Generic[T]):
 
     def _over(self, ticket: Ticket[T], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        # Unless it was forgotten meanwhile, or never had an id anybody knew.
+        # Unless it was forgotten meanwhile, or its id was never returned.
         if self._released(ticket):
             self._ended[ticket.id] = (self._clock() + KEPT_SECONDS, ticket)
 

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from zimage_cache.cache.cache import Held
 from zimage_cache.cache.index import Listed
-from zimage_cache.request import Integer, Number, invalid_request
+from zimage_cache.request import Integer, Number, as_integer, invalid_request
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.statistics import Counts, overview
 from zimage_cache.units import bytes_in, seconds_in
@@ -35,6 +35,7 @@ def _from_text(read: Any, kind: str, unit: str) -> tuple[BeforeValidator, WithJs
 
 _Seconds = Annotated[Annotated[Number, Field(ge=0)], *_from_text(seconds_in, "number", "[smhd]?")]
 _Bytes = Annotated[Annotated[Integer, Field(ge=0)], *_from_text(bytes_in, "integer", "([kKmMgGtT][iI]?[bB]|[bB]?)")]
+_Entries = Annotated[int, Field(strict=True, ge=0), as_integer]
 
 _COUNTS: Final[dict[str, Any]] = {each.name: (each.type, ...) for each in fields(Counts)}
 Span = create_model("Span", __doc__=Counts.__doc__, since=(datetime, ...), hit_ratio=(float | None, ...), **_COUNTS)
@@ -82,7 +83,7 @@ class PruneBody(BaseModel):
 
     older_than: Annotated[_Seconds | None, Field(description="Seconds, or text such as 7d.", examples=["7d"])] = None
     to_bytes: Annotated[_Bytes | None, Field(description="Bytes, or text such as 1GiB.", examples=["1GiB"])] = None
-    max_entries: Annotated[Integer | None, Field(ge=0, description="Pictures that may be left.")] = None
+    max_entries: Annotated[_Entries | None, Field(description="Pictures that may be left.")] = None
     dry_run: Annotated[bool, Field(strict=True, description="Only tell what would go.")] = False
 
     @classmethod
