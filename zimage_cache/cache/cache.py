@@ -54,9 +54,10 @@ class Held:
 
 
 class _Step(NamedTuple):
-    """A tier, the faster ones, the nearest of them first, and the slower ones."""
+    """A tier, what its hits are counted as, the faster ones, the nearest of them first, and the slower ones."""
 
     tier: Tier
+    hits: str
     faster: tuple[Tier, ...]
     slower: tuple[Tier, ...]
 
@@ -85,7 +86,10 @@ class ResultCache:
         self._disk = disk
         self._beyond = beyond
         tiers: tuple[Tier, ...] = (memory, disk, *beyond)  # in the order in which they are asked
-        self._steps = [_Step(tier, tiers[:at][::-1], tiers[at + 1 :]) for at, tier in enumerate(tiers)]
+        self._steps = [
+            _Step(tier, f"hits_{tier.source}", tiers[:at][::-1], tiers[at + 1 :]) for at, tier in enumerate(tiers)
+        ]
+        self._instant = list(takewhile(lambda step: step.tier.instant, self._steps))
         # One maker of a thumbnail at a time for each; the first digit of the key tells which.
         self._makers = [threading.Lock() for _ in range(_MAKERS)]
         self._caretaker = Caretaker(disk)
@@ -113,7 +117,7 @@ class ResultCache:
 
     def recall(self, key: str) -> Hit | None:
         """Look *key* up in the instant tiers alone: some microseconds, so that an event loop may."""
-        return self._first_hit(key, takewhile(lambda step: step.tier.instant, self._steps))
+        return self._first_hit(key, self._instant)
 
     def peek(self, key: str) -> Entry | None:
         """Look *key* up just as safely, but count, touch and promote nothing."""
@@ -248,24 +252,27 @@ class ResultCache:
     def _first_hit(self, key: str, steps: Iterable[_Step]) -> Hit | None:
         for step in steps:
             if (stored := self._valid(step, step.tier.get(key))) is not None:
-                self._disk.tally.add(f"hits_{step.tier.source}")
+                self._disk.tally.add(step.hits)
                 self._promote(step, stored)
                 return Hit(stored.entry, step.tier.source)
         return None
 
     def _valid(self, step: _Step, stored: Stored | None) -> Stored | None:
         """Pass on what a tier has, if every slower one says that it is still valid; forget it otherwise."""
-        if stored is None or all(tier.still(stored) for tier in step.slower):
-            return stored
-        step.tier.drop(stored)
-        return None
+        if stored is None:
+            return None
+        for tier in step.slower:
+            if not tier.still(stored):
+                step.tier.drop(stored)
+                return None
+        return stored
 
     def _promote(self, step: _Step, stored: Stored) -> None:
         """Count a hit in the slower tiers as well, and keep it in the faster ones."""
         for tier in step.slower:
             tier.touch(stored.key)
-        with suppress(CacheWriteFailed):  # counted and logged; the tier that has it keeps it
-            for tier in step.faster:
+        for tier in step.faster:
+            with suppress(CacheWriteFailed):  # counted and logged; the tier that has it keeps it
                 stored = tier.put(*stored) or stored
 
     def _make_thumbnail(self, key: str) -> bytes | None:
