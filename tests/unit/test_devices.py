@@ -31,7 +31,7 @@ def devices(*statuses: Status, clock=None) -> Devices:
     ],
 )
 def test_who_draws(statuses, drawing):
-    """Healthy devices do; without one exactly one device does, so that a run always finds somebody."""
+    """Healthy devices draw; without one exactly one device does, so that every run has a device."""
     made = devices(*statuses)
     assert [device for device in range(len(statuses)) if made.draws(device)] == drawing
 
@@ -62,7 +62,7 @@ def test_of_broken_cards_the_one_that_rested_longest_is_tried():
     ],
 )
 def test_who_is_loaded_without_a_run(statuses, lacking):
-    """Whoever could draw beside a healthy device; where none is awake, nobody is woken for nothing."""
+    """Sleeping devices are loaded beside a healthy one; where none is awake, none is loaded."""
     made = devices(*statuses)
     assert [device for device in range(len(statuses)) if made.wants_loading(device)] == lacking
 

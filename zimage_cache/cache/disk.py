@@ -72,7 +72,7 @@ class DiskTier:
     are exceeded by what is written until the caretaker comes to it. Unattended, each write does all that itself, and
     the bounds hold at every instant.
 
-    Threads: any. Whoever changes files holds the stripe of their key and no other; room is made before, holding none.
+    Threads: any. A caller that changes files holds the stripe of their key and no other; room is made before that.
     """
 
     source: Final = Source.DISK

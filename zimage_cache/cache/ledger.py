@@ -289,7 +289,7 @@ class Ledger:
 class Inventory:
     """Takes stock of a folder.
 
-    Threads: any. Whoever changes files holds the stripe of their key and no other.
+    Threads: any. A caller that changes files holds the stripe of their key and no other.
     """
 
     def __init__(self, store: Store, ledger: Ledger, clock: Callable[[], float]) -> None:
