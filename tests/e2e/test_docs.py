@@ -17,6 +17,7 @@ from zimage_cache.web.body import GenerateBody
 from zimage_cache.web.errors import STATUS
 
 ROOT = Path(__file__).parents[2]
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 PACKAGE = ROOT / "zimage_cache"
 PAGES = sorted(str(page.relative_to(ROOT)) for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
 # The pages for readers of the English reference, which name routes as METHOD /path.
@@ -213,3 +214,16 @@ def test_the_schema_tells_of_jobs(house):
     state = schema["components"]["schemas"]["JobState"]
     assert set(state["required"]) == set(state["properties"]) >= {"id", "state", "phase", "position", "images", "error"}
     assert "age_seconds" in schema["components"]["schemas"]["Image"]["required"]
+
+
+def test_the_tests_that_reliability_names_exist():
+    """Every file and every test that is named there exists: a promise that lost its test is found."""
+    text = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+    files = {path.relative_to(ROOT / "tests").as_posix(): path.read_text("utf-8") for path in TESTS}
+    named = set(re.findall(r"\b((?:unit|contract|stress|e2e|browser|gpu|static)/test_\w+\.py)", text))
+    assert len(named) > 30
+    assert named <= files.keys()
+    defined = set(re.findall(r"(?:def|class) (\w+)", "\n".join(files.values())))
+    assert set(re.findall(r"(?:::|`)(test_\w+)`", text)) <= defined
+    for file, test in re.findall(r"(\w+/test_\w+\.py)::(test_\w+)", text):
+        assert re.search(rf"def {test}\b", files[file]), f"{file}::{test}"

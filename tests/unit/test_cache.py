@@ -20,8 +20,8 @@ from zimage_cache.cache.index import Listing
 from zimage_cache.cache.layout import Layout
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tier import Stored
-from zimage_cache.entry import Entry, Source
-from zimage_cache.errors import CacheUnavailable
+from zimage_cache.entry import Entry, Hit, Source
+from zimage_cache.errors import CacheUnavailable, CacheWriteFailed
 from zimage_cache.faults import Faults
 
 
@@ -645,6 +645,19 @@ def test_a_further_tier_gets_what_is_put_and_loses_what_is_deleted(disk, entry):
     assert present(cache.get(key)).source is Source.SHARED
     assert cache.delete(key)
     assert (key in beyond, cache.get(key), cache.delete(key)) == (False, None, False)
+
+
+def test_a_further_tier_that_fails_costs_no_put(disk, entry, monkeypatch):
+    """What is on disk is stored, whatever a tier beyond it says."""
+
+    def fail(_entry, _signature=None):
+        raise CacheWriteFailed("unreachable")
+
+    beyond = Shelf()
+    monkeypatch.setattr(beyond, "put", fail)
+    cache = ResultCache(MemoryTier(0), disk, [beyond])
+    assert cache.put(entry(1))
+    assert cache.get(entry(1).record.key) == Hit(entry(1), Source.MEMORY)
 
 
 def test_a_further_tiers_hit_is_served_where_the_disk_is_full(disk, entry, monkeypatch):

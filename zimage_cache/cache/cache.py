@@ -138,7 +138,8 @@ class ResultCache:
         if stored is None:
             return False
         for tier in (self._memory, *self._beyond):
-            tier.put(*stored)
+            with suppress(CacheWriteFailed):  # counted and logged; it is on disk
+                tier.put(*stored)
         return True
 
     def delete(self, key: str) -> bool:
