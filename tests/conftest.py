@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.factories import picture_entry
@@ -35,6 +36,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 # keep one process busy while the others have ended.
 _LONG = ("test_checks", "test_download", "test_bench_scripts", "test_pipeline", "test_zimage", "test_connections")
 _REPORTED = ("torch", "diffusers", "transformers", "gradio", "pillow", "filelock", "pydantic")
+
+
+# No test fails because the machine was busy: neither by Hypothesis' time for one example nor by that for making them.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -55,6 +55,8 @@ def test_nothing_is_done_for_each_frame(fake: Fake, open_page: Callable[..., Pag
     page = open_page(fake.url, script=COUNT_FRAMES)
     for show in (all_styles, a_picture, the_viewer, the_history):
         show(page)
-        page.wait_for_timeout(300)  # what showing it takes is over then
-        seen = page.evaluate(OBSERVE)
-        assert max(seen.values()) < 10, (show.__name__, seen)
+        # What showing it takes ends in one of the first; work for each frame would be in all of them.
+        seen = [page.evaluate(OBSERVE)]
+        while max(seen[-1].values()) >= 10 and len(seen) < 20:
+            seen.append(page.evaluate(OBSERVE))
+        assert max(seen[-1].values()) < 10, (show.__name__, seen)

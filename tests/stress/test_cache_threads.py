@@ -216,7 +216,7 @@ def test_cache_against_a_dict(tmp_path_factory, entry, bytes_below, rounds, poli
     }
     machine: type[CacheMachine] = type("Machine", (CacheMachine,), promised)
     case = machine.TestCase
-    case.settings = settings(max_examples=rounds(200), stateful_step_count=30, deadline=None)
+    case.settings = settings(max_examples=rounds(200), stateful_step_count=30)
 
     case().runTest()
 

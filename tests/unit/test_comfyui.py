@@ -141,7 +141,7 @@ NODES = st.fixed_dictionaries(
 
 
 @given(st.dictionaries(st.sampled_from(["1", "2", "3"]), NODES, max_size=3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_graph_is_read(graph):
     """Whatever is linked to whatever, reading ends and gives plain fields."""
     found = read_workflow(json.dumps(graph))

@@ -233,6 +233,6 @@ def test_against_brute_force(policy):
     """After any sequence the victim is the one that a search through everything finds."""
     machine: type[OrderMachine] = type("Machine", (OrderMachine,), {"policy": policy})
     case = machine.TestCase
-    case.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    case.settings = settings(max_examples=60, stateful_step_count=40)
 
     case().runTest()

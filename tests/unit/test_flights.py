@@ -444,4 +444,4 @@ class Traffic(RuleBasedStateMachine):
 class TestTraffic(Traffic.TestCase):  # type: ignore[misc, valid-type]  # hypothesis makes the class at run time
     """After any sequence: one run per key, an exact pending count, and no run cancelled while a request waits."""
 
-    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=150, stateful_step_count=40)

@@ -145,7 +145,7 @@ def test_our_own_parameters_come_back(prompt, negative_prompt):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(lambda t: t.strip() == t != ""))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_prompt_comes_back(prompt):
     """Any text without outer blanks survives writing and reading as a prompt."""
     fields = {**FIELDS, "prompt": prompt}
@@ -258,7 +258,7 @@ def test_bad_files_are_invalid_requests(content):
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_garbage_never_crashes(garbage, at):
     """A file overwritten at any place is either still readable or an `InvalidRequest`."""
     whole = _file("a fox\nSteps: 8, Seed: 3, Size: 64x64", kind="zTXt")

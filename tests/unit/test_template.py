@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from zimage_cache.errors import InvalidRequest
@@ -57,7 +57,6 @@ def test_what_is_no_syntax_is_text(text):
     assert written(parse(text)) == text
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_text_without_signs_is_unchanged(text):
     """Whatever holds no brace and no double underscore is one text, byte for byte."""
@@ -66,7 +65,6 @@ def test_text_without_signs_is_unchanged(text):
         assert written(parse(clean)) == clean
 
 
-@settings(deadline=None)
 @given(SIGNS)
 def test_no_text_breaks_it(text):
     """Every text is parsed, and the result has no empty and no adjacent texts."""

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from zimage_cache.errors import InvalidRequest
@@ -52,7 +52,6 @@ def test_a_seed_picks_the_same_for_ever(text, seed, expected):
     assert expand(text, seed, NONE) == expected
 
 
-@settings(deadline=None)
 @given(TEXTS, st.integers(0, 2**32 - 1))
 def test_any_text_is_expanded_or_refused_in_words(text, seed):
     """No text crashes it; the same text and seed give the same answer; it never grows past the bound."""
@@ -66,7 +65,6 @@ def test_any_text_is_expanded_or_refused_in_words(text, seed):
         assert expand(text, seed, NONE) == once
 
 
-@settings(deadline=None)
 @given(st.text(), st.integers(0, 2**32 - 1))
 def test_plain_text_is_unchanged(text, seed):
     """Without braces and double underscores there is nothing to pick."""
@@ -74,7 +72,6 @@ def test_plain_text_is_unchanged(text, seed):
     assert expand(plain, seed, NONE) == plain
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("abcdefgh ", min_size=1, max_size=4), min_size=2, max_size=5, unique=True))
 def test_every_option_is_reached_and_no_other(options):
     """Among three hundred seeds each option turns up, as it was written."""
