@@ -5,6 +5,7 @@ changes pixels. Key, command line, OpenAPI, page, links and the text in PNG file
 """
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -257,15 +258,15 @@ class Parameter:
     Attributes:
         kind: `int`, `float` or `str`.
         default: None where the model's profile has it.
-        minimum: Of a number, as `maximum`.
+        minimum: Of a number, inclusive, as `maximum`.
         choices: Of a text that is one of a few: (value, label) of each.
         step: As in `Shown`, as `a1111`.
     """
 
     kind: type[int] | type[float] | type[str]
     default: Any
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: float = -math.inf
+    maximum: float = math.inf
     choices: tuple[tuple[str, str], ...] = ()
     step: float | None = None
     a1111: str = ""
@@ -286,8 +287,8 @@ def _parameter(field: FieldInfo, schema: Mapping[str, Any]) -> Parameter:
     return Parameter(
         kind=_KINDS[rule.get("type", "string")],  # an enumeration, which is a reference, has no type here
         default=field.default,
-        minimum=rule.get("minimum"),
-        maximum=rule.get("maximum"),
+        minimum=rule.get("minimum", -math.inf),
+        maximum=rule.get("maximum", math.inf),
         choices=_choices(field.annotation),
         step=shown.step,
         a1111=shown.a1111,

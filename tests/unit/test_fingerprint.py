@@ -43,7 +43,7 @@ def values(row: Parameter) -> st.SearchStrategy[Any]:
         return st.sampled_from([choice for choice, _ in row.choices])
     if row.kind is str:
         return st.text(max_size=20)
-    whole = st.integers(math.ceil(row.minimum or 0), int(row.maximum or 0))
+    whole = st.integers(math.ceil(row.minimum), int(row.maximum))
     return whole if row.kind is int else whole | st.floats(row.minimum, row.maximum)
 
 

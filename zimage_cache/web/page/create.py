@@ -15,7 +15,7 @@ from zimage_cache.web.page.part import add_part
 _CARD: Final = """zimage.card(element, { fill: () => trigger("fill") });"""
 
 # What the page adds to the label of a choice.
-_NOTES: Final = {Sampler.HEUN: " (2×)"}
+_NOTES: Final[dict[str, str]] = {Sampler.HEUN: " (2×)"}
 
 Field = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Radio
 
@@ -128,7 +128,7 @@ def _widget(row: Parameter, value: Any, **options: Any) -> Field:  # noqa: ANN40
     if row.choices:
         choices = [(label + _NOTES.get(choice, ""), choice) for choice, label in row.choices]
         return gr.Dropdown(choices, value=value, **options)
-    return gr.Slider(row.minimum or 0, row.maximum, value, step=row.step, **options)
+    return gr.Slider(row.minimum, row.maximum, value, step=row.step, **options)
 
 
 def _wire(page: gr.Blocks, form: Form, card: gr.HTML) -> None:
