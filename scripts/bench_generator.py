@@ -128,15 +128,11 @@ def bare_rate(gpu: SimulatedGpu, pictures: int) -> float:
     """Return the pictures a second of the simulated GPU alone."""
     recipe = Recipe(
         prompt="",
-        negative_prompt="",
         width=64,
         height=64,
         steps=8,
         guidance_scale=0.0,
         seed=0,
-        sampler="euler",
-        shift=3.0,
-        max_sequence_length=512,
     )
     started = time.perf_counter()
     for _ in range(pictures):

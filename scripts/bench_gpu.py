@@ -130,15 +130,11 @@ class Bench:
         """Return the recipe of a typical request."""
         return Recipe(
             prompt=prompt,
-            negative_prompt="",
             width=side,
             height=side,
             steps=self.profile.steps,
             guidance_scale=0.0,
             seed=1,
-            sampler="euler",
-            shift=3.0,
-            max_sequence_length=512,
         )
 
 

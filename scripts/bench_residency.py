@@ -115,15 +115,11 @@ def measure(place: Path, rounds: int, precision: str) -> None:
     model = Residency(1).add(generator)
     recipe = Recipe(
         prompt="noise",
-        negative_prompt="",
         width=128,
         height=128,
         steps=1,
         guidance_scale=0.0,
         seed=1,
-        sampler="euler",
-        shift=3.0,
-        max_sequence_length=512,
     )
     print(f"{'round':>5} {'before':>8} {'loaded':>8} {'drawn':>8} {'freed':>8}  MiB RSS (GPU)   load s")
     for number in range(1, rounds + 1):

@@ -10,7 +10,7 @@ from zimage_cache.entry import Entry
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.fake import FAKE_IDENTITY, FAKE_PROFILE, FakeGenerator
 from zimage_cache.metadata import png
-from zimage_cache.request import ImageRequest, Recipe
+from zimage_cache.request import PARAMETERS, ImageRequest, Recipe
 from zimage_cache.service.flights import Plan
 
 T = TypeVar("T")
@@ -26,17 +26,23 @@ def recipe(**changes: Any) -> Recipe:
     """Make a recipe of 64 pixels squared in two steps without guidance, with *changes*."""
     fields: dict[str, Any] = {
         "prompt": "a red circle",
-        "negative_prompt": "",
         "width": 64,
         "height": 64,
+        "seed": 1,
         "steps": 2,
         "guidance_scale": 0.0,
-        "seed": 1,
-        "sampler": "euler",
-        "shift": 3.0,
-        "max_sequence_length": 512,
     }
     return Recipe(**fields | changes)
+
+
+def another(name: str, value: object) -> Any:
+    """Return a valid value of the parameter *name* other than *value*."""
+    row = PARAMETERS[name]
+    if row.choices:
+        return next(choice for choice, _ in row.choices if choice != value)
+    if row.kind is str:
+        return f"{value}, another"
+    return row.kind(row.maximum if value != row.maximum else row.minimum)
 
 
 def identity(model: str = "fake", precision: str = "uint8") -> GeneratorIdentity:

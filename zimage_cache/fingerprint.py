@@ -22,7 +22,7 @@ PARAMS: Final = (
 )
 # Parameters added after version 1 was published, with their defaults. A parameter with its default value is left out
 # of the text, so that keys made before it existed stay valid.
-LATER_PARAMS: Final[dict[str, object]] = {}
+LATER_PARAMS: Final = {field.name: field.default for field in fields(Recipe) if field.name not in PARAMS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,20 @@
-"""A model's limits and defaults (`ModelProfile`), a request (`ImageRequest`), what determines pixels (`Recipe`)."""
+"""A request (`ImageRequest`), what determines pixels (`Recipe`), and the table of parameters (`PARAMETERS`).
+
+A parameter is declared once, as a field of `ImageRequest`; a field of `Recipe` with the same name makes it one that
+changes pixels. Key, command line, OpenAPI, page, links and the text in PNG files follow from these two.
+"""
 
 import json
+import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Self
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from zimage_cache.errors import InvalidRequest
@@ -48,6 +56,16 @@ class Sampler(StrEnum):
     DPMPP_2M = "dpmpp_2m"
     HEUN = "heun"
 
+    @property
+    def label(self) -> str:
+        """The name that people and other tools use."""
+        return _LABELS[self]
+
+
+_LABELS: Final = MappingProxyType(
+    {Sampler.EULER: "Euler", Sampler.UNIPC: "UniPC", Sampler.DPMPP_2M: "DPM++ 2M", Sampler.HEUN: "Heun"}
+)
+
 
 class CacheMode(StrEnum):
     """How one request uses the cache: normally, generate and replace, neither read nor store, never generate."""
@@ -76,9 +94,26 @@ as_number = BeforeValidator(_number)
 Integer = Annotated[int, Field(strict=True), as_integer]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), as_number]
 Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT)]
+StyleName = Annotated[str, Field(strict=True, max_length=100)]
 Side = Annotated[int, Field(strict=True, ge=64, le=2048, multiple_of=16), as_integer]
 Steps = Annotated[int, Field(strict=True, ge=1, le=50), as_integer]
 Guidance = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=20), as_number]
+Shift = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.1, le=20), as_number]
+SequenceLength = Annotated[int, Field(strict=True, ge=64, le=1024), as_integer]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a field of `ImageRequest` adds to its type and range.
+
+    Attributes:
+        step: Distance of two values of the page's slider. Fields with one have a generated widget under "Advanced",
+            as have choices.
+        a1111: Its name in the `parameters` chunk of a PNG.
+    """
+
+    step: float | None = None
+    a1111: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,28 +153,29 @@ class ImageRequest(BaseModel):
         ),
     ]
     negative_prompt: Annotated[Text, Field(description="What to avoid; acts only with a guidance scale above 0.")] = ""
+    style: Annotated[StyleName | None, Field(description="Name of a style preset.")] = None
     width: Annotated[Side | None, Field(description="Pixels, a multiple of 16; default: the model's.")] = None
     height: Annotated[Side | None, Field(description="Pixels, a multiple of 16; default: the model's.")] = None
-    steps: Annotated[Steps | None, Field(description="Solver steps, 1..50; default: the model's.")] = None
-    guidance_scale: Annotated[
-        Guidance | None, Field(description="How closely to follow the prompt, 0..20; default: the model's.")
-    ] = None
     seed: Annotated[
-        int, Field(strict=True, ge=-1, le=MAX_SEED, description="0..4294967295; -1 draws one."), as_integer
-    ] = -1
-    sampler: Annotated[Sampler, Field(description="Solver.")] = Sampler.EULER
-    shift: Annotated[
-        float,
-        Field(strict=True, allow_inf_nan=False, ge=0.1, le=20, description="Shift of the noise schedule, 0.1..20."),
-        as_number,
-    ] = 3.0
-    style: Annotated[
-        Annotated[str, Field(strict=True, max_length=100)] | None, Field(description="Name of a style preset.")
-    ] = None
-    max_sequence_length: Annotated[
         int,
-        Field(strict=True, ge=64, le=1024, description="Most tokens of the prompt that are read, 64..1024."),
+        Field(strict=True, ge=-1, le=MAX_SEED, description="0..4294967295; -1 draws one."),
         as_integer,
+        Shown(a1111="Seed"),
+    ] = -1
+    steps: Annotated[
+        Steps | None,
+        Field(description="Solver steps, 1..50; default: the model's."),
+        Shown(step=1, a1111="Steps"),
+    ] = None
+    guidance_scale: Annotated[
+        Guidance | None,
+        Field(description="How closely to follow the prompt, 0..20; default: the model's."),
+        Shown(step=0.1, a1111="CFG scale"),
+    ] = None
+    sampler: Annotated[Sampler, Field(description="Solver."), Shown(a1111="Sampler")] = Sampler.EULER
+    shift: Annotated[Shift, Field(description="Shift of the noise schedule, 0.1..20."), Shown(step=0.1)] = 3.0
+    max_sequence_length: Annotated[
+        SequenceLength, Field(description="Most tokens of the prompt that are read, 64..1024."), Shown(step=64)
     ] = 512
 
     @model_validator(mode="before")
@@ -216,35 +252,94 @@ def _shortened(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A row of the table of parameters: what other modules need to know about one field of a request.
+
+    Attributes:
+        kind: `int`, `float` or `str`.
+        default: None where the model's profile has it.
+        minimum: Of a number, inclusive, as `maximum`.
+        choices: Of a text that is one of a few: (value, label) of each.
+        step: As in `Shown`, as `a1111`.
+    """
+
+    kind: type[int] | type[float] | type[str]
+    default: Any
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    choices: tuple[tuple[str, str], ...] = ()
+    step: float | None = None
+    a1111: str = ""
+
+
+_KINDS: Final[Mapping[str, Any]] = MappingProxyType({"integer": int, "number": float, "string": str})
+
+
+def parameters(asked: type[BaseModel]) -> dict[str, Parameter]:
+    """Return the rows of all fields of a request, in the order of their declaration."""
+    schema = asked.model_json_schema()["properties"]
+    return {name: _parameter(field, schema[name]) for name, field in asked.model_fields.items()}
+
+
+def _parameter(field: FieldInfo, schema: Mapping[str, Any]) -> Parameter:
+    rule = schema["anyOf"][0] if "anyOf" in schema else schema
+    shown = next((each for each in field.metadata if isinstance(each, Shown)), Shown())
+    return Parameter(
+        kind=_KINDS[rule.get("type", "string")],  # an enumeration, which is a reference, has no type here
+        default=field.default,
+        minimum=rule.get("minimum", -math.inf),
+        maximum=rule.get("maximum", math.inf),
+        choices=_choices(field.annotation),
+        step=shown.step,
+        a1111=shown.a1111,
+    )
+
+
+def _choices(kind: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a type
+    if not (isinstance(kind, type) and issubclass(kind, StrEnum)):
+        return ()
+    return tuple((str(member), getattr(member, "label", str(member))) for member in kind)
+
+
+def _default(name: str) -> Any:  # noqa: ANN401 - of the field's type
+    return ImageRequest.model_fields[name].default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """All that determines the pixels beside the generator, in canonical form: requests for equal pixels are equal.
 
     Text is NFC, numbers are floats without a negative zero, and a negative prompt without guidance is empty.
+    Each field has the name of a field of `ImageRequest`; one added after version 1 of the key has that field's default.
     """
 
     prompt: str
-    negative_prompt: str
+    negative_prompt: str = _default("negative_prompt")
     width: int
     height: int
+    seed: int
     steps: int
     guidance_scale: float
-    seed: int
-    sampler: str
-    shift: float
-    max_sequence_length: int
+    sampler: str = _default("sampler")
+    shift: float = _default("shift")
+    max_sequence_length: int = _default("max_sequence_length")
 
     def __post_init__(self) -> None:
-        canonical = {
-            "prompt": nfc(self.prompt),
-            "negative_prompt": nfc(self.negative_prompt) if self.guidance_scale else "",
-            "guidance_scale": float(self.guidance_scale) + 0.0,
-            "shift": float(self.shift) + 0.0,
-            "sampler": str(self.sampler),
-        }
-        for name, value in canonical.items():
-            object.__setattr__(self, name, value)
+        for name in _TEXTS:
+            object.__setattr__(self, name, nfc(str(getattr(self, name))))
+        for name in _FLOATS:
+            object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
+        if not self.guidance_scale:
+            object.__setattr__(self, "negative_prompt", "")
 
     @property
     def evaluations(self) -> int:
         """How often the transformer runs: once per step; with Heun twice per step, but once in the last."""
         return 2 * self.steps - 1 if self.sampler == Sampler.HEUN else self.steps
+
+
+_TEXTS: Final = tuple(field.name for field in fields(Recipe) if field.type is str)
+_FLOATS: Final = tuple(field.name for field in fields(Recipe) if field.type is float)
+_PIXELS: Final = frozenset(field.name for field in fields(Recipe))
+# The table of the parameters that change pixels, in the order of their declaration.
+PARAMETERS: Final = MappingProxyType({name: row for name, row in parameters(ImageRequest).items() if name in _PIXELS})

@@ -13,6 +13,7 @@ from zimage_cache.cache.check import check
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.service import tickets
+from zimage_cache.web.body import GenerateBody
 
 from .conftest import Demo, Fake, Watch, both, generate, open_advanced, seed, wait_with, write
 
@@ -104,6 +105,13 @@ def test_every_control_reaches_the_recipe(fake: Fake, open_page):
     assert (first.width, first.height, first.steps) == (160, 96, 5)
     assert (first.guidance_scale, first.shift, first.sampler) == (2.5, 1.5, "unipc")
     assert (first.seed, second.seed) == (4294967295, 0)
+
+
+def test_every_field_of_a_request_has_a_widget(fake: Fake, open_page):
+    """A new parameter that changes pixels has one without a line of the page's own."""
+    page = open_page(fake.url)
+    for name in GenerateBody.model_fields.keys() - {"model"}:  # there is only one here
+        expect(page.locator(f"#zi-{name}")).to_have_count(1)
 
 
 def test_what_is_typed_as_soon_as_advanced_opens_stays(fake: Fake, open_page):

@@ -17,6 +17,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.factories import another, recipe
 from zimage_cache import compose
 from zimage_cache.cache.check import check
 from zimage_cache.cli import client
@@ -25,8 +26,8 @@ from zimage_cache.errors import ModelMissing, ServerError
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
 from zimage_cache.models.profiles import DEMO, TURBO
-from zimage_cache.request import ImageRequest
-from zimage_cache.settings import Settings
+from zimage_cache.request import PARAMETERS, ImageRequest
+from zimage_cache.settings import Settings, flag_of
 
 ROOT = Path(__file__).parents[2]
 SWITCHES = [name for name, field in Settings.model_fields.items() if field.annotation is bool]
@@ -337,36 +338,15 @@ def test_the_second_time_it_comes_from_disk(fake, bare, tmp_path):
 
 def test_every_field_of_a_picture_is_a_flag(fake):
     """What the page can ask, the terminal can ask; text stays text and numbers become numbers."""
-    asked = {
-        "prompt": "7",
-        "negative-prompt": "2024",
-        "width": "64",
-        "height": "80",
-        "steps": "3",
-        "guidance-scale": "2.5",
-        "seed": "9",
-        "sampler": "heun",
-        "shift": "4",
-        "max-sequence-length": "64",
-    }
-    result = zimage("generate", *(word for name, value in asked.items() for word in (f"--{name}", value)))
+    usual = recipe(guidance_scale=1.0)
+    asked = {name: another(name, getattr(usual, name)) for name in PARAMETERS}
+    asked |= {"prompt": "7", "negative_prompt": "2024", "width": 64, "height": 80}
+    result = zimage("generate", *(word for name, value in asked.items() for word in (flag_of(name), str(value))))
 
     assert result.exit_code == 0, result.output
-    [recipe] = fake.recipes
-    got = {name.replace("_", "-"): getattr(recipe, name) for name in (flag.replace("-", "_") for flag in asked)}
-    assert got == {
-        "prompt": "7",
-        "negative-prompt": "2024",
-        "width": 64,
-        "height": 80,
-        "steps": 3,
-        "guidance-scale": 2.5,
-        "seed": 9,
-        "sampler": "heun",
-        "shift": 4.0,
-        "max-sequence-length": 64,
-    }
-    assert {name.replace("-", "_") for name in asked} | {"style"} == ImageRequest.model_fields.keys()
+    [drawn] = fake.recipes
+    assert {name: getattr(drawn, name) for name in asked} == asked
+    assert asked.keys() | {"style"} == ImageRequest.model_fields.keys()
 
 
 def test_a_style_from_the_terminal(fake):

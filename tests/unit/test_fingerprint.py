@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 import unicodedata
-from dataclasses import asdict, dataclass, fields, make_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.factories import recipe
+from tests.factories import another, recipe
 from zimage_cache import fingerprint as fingerprint_module
 from zimage_cache.fingerprint import (
     LATER_PARAMS,
@@ -23,44 +24,30 @@ from zimage_cache.fingerprint import (
 )
 from zimage_cache.generator.fake import FAKE_PROFILE
 from zimage_cache.prompts.styles import styles
-from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest, Recipe, Sampler
+from zimage_cache.request import PARAMETERS, CacheMode, ImageRequest, Parameter, Recipe
 from zimage_cache.service.resolve import resolve
 from zimage_cache.web.body import GenerateBody
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden_keys.json").read_text("utf-8"))
 IDENTITY = GeneratorIdentity("model", "revision", "bfloat16", "diffusers")
 RECIPE = recipe(prompt="a red fox", negative_prompt="blurry", height=128, steps=8, guidance_scale=4.0, seed=42)
-ANOTHER = {
-    "prompt": "a red fix",
-    "negative_prompt": "",
-    "width": 80,
-    "height": 144,
-    "steps": 9,
-    "guidance_scale": 4.5,
-    "seed": 43,
-    "sampler": "heun",
-    "shift": 3.5,
-    "max_sequence_length": 256,
-}
 # What a request says that is in the recipe under the same name, and what cannot change a pixel by itself: `style`
 # is in the prompts by then, `model` in the identity.
 IN_RECIPE = set(PARAMS) | LATER_PARAMS.keys()
 NOT_PIXELS = {"style", "n", "model", "cache"}
 
-sides = st.integers(4, 128).map(lambda sixteenths: 16 * sixteenths)
-recipes = st.builds(
-    Recipe,
-    prompt=st.text(min_size=1, max_size=20),
-    negative_prompt=st.text(max_size=5),
-    width=sides,
-    height=sides,
-    steps=st.integers(1, 50),
-    guidance_scale=st.floats(0, 20) | st.integers(0, 20),
-    seed=st.integers(0, MAX_SEED),
-    sampler=st.sampled_from(Sampler),
-    shift=st.floats(0.1, 20) | st.integers(1, 20),
-    max_sequence_length=st.integers(64, 1024),
-)
+
+def values(row: Parameter) -> st.SearchStrategy[Any]:
+    """Make values of a parameter."""
+    if row.choices:
+        return st.sampled_from([choice for choice, _ in row.choices])
+    if row.kind is str:
+        return st.text(max_size=20)
+    whole = st.integers(math.ceil(row.minimum), int(row.maximum))
+    return whole if row.kind is int else whole | st.floats(row.minimum, row.maximum)
+
+
+recipes = st.builds(Recipe, **{name: values(row) for name, row in PARAMETERS.items()})
 
 
 def key(recipe: Recipe) -> str:
@@ -79,7 +66,8 @@ def test_known_answers(case):
 @given(recipes)
 def test_the_key_is_what_the_contract_says(recipe):
     """The key can be computed with the standard library alone."""
-    document = {"v": 1, "generator": asdict(IDENTITY), "params": asdict(recipe)}
+    params = {name: value for name, value in asdict(recipe).items() if value != LATER_PARAMS.get(name, MISSING)}
+    document = {"v": 1, "generator": asdict(IDENTITY), "params": params}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     assert canonical_text(recipe, IDENTITY) == text
@@ -121,7 +109,7 @@ def test_negative_zero_is_zero(recipe):
     assert "-0.0" not in canonical_text(replace(below, prompt="a"), IDENTITY)
 
 
-@given(recipes, st.permutations(PARAMS))
+@given(recipes, st.permutations([field.name for field in fields(Recipe)]))
 def test_order_is_irrelevant(recipe, order):
     """However a request is written down, it is the same picture."""
     values = asdict(recipe)
@@ -145,7 +133,7 @@ def test_a_negative_prompt_counts_only_with_guidance(recipe, one, other):
 @pytest.mark.parametrize("name", [field.name for field in fields(Recipe)])
 def test_every_field_of_a_recipe_changes_the_key(name):
     """Whatever changes pixels changes the key: an old picture is never served for a new wish."""
-    change: dict[str, Any] = {name: ANOTHER[name]}
+    change: dict[str, Any] = {name: another(name, getattr(RECIPE, name))}
     assert key(replace(RECIPE, **change)) != key(RECIPE)
 
 
@@ -161,21 +149,27 @@ def test_keys_are_equal_exactly_when_recipes_are(one, other):
     assert (key(one) == key(other)) == (one == other)
 
 
-def unclassified(recipe_class: type) -> set[str]:
-    return {field.name for field in fields(recipe_class)} ^ (set(PARAMS) | LATER_PARAMS.keys())
+def without_default(recipe_class: type) -> set[str]:
+    """Name the later fields without a default, or with another one than their field of a request has."""
+    later = {field.name: field.default for field in fields(recipe_class) if field.name not in PARAMS}
+    asked = {name: field.default for name, field in ImageRequest.model_fields.items() if field.default is not None}
+    unset = {name for name, default in later.items() if default in {None, MISSING}}
+    return unset | {name for name, default in later.items() if asked.get(name, default) != default}
 
 
-def test_every_field_of_a_recipe_is_classified():
-    """A new field of `Recipe` is put into LATER_PARAMS, or this test fails: it could serve old pictures as new."""
-    assert unclassified(Recipe) == set()
-    assert not set(PARAMS) & LATER_PARAMS.keys()
+def test_every_later_field_of_a_recipe_has_a_default():
+    """Otherwise it would be in every text, and no picture stored before would be found."""
+    assert without_default(Recipe) == set()
+    assert set(PARAMS) | LATER_PARAMS.keys() == {field.name for field in fields(Recipe)}
 
 
-def test_a_forgotten_field_would_be_noticed():
+@pytest.mark.parametrize(("name", "default"), [("eta", MISSING), ("eta", None), ("style", ""), ("shift", 2.0)])
+def test_a_forgotten_default_would_be_noticed(monkeypatch, name, default):
     """The test above can fail."""
-    wider = make_dataclass("Wider", [("eta", float, 0.0)], bases=(Recipe,), kw_only=True, frozen=True)
+    monkeypatch.setattr("tests.unit.test_fingerprint.PARAMS", ())
+    wider = make_dataclass("Wider", [(name, float, field(default=default))], kw_only=True, frozen=True)
 
-    assert unclassified(wider) == {"eta"}
+    assert without_default(wider) == ({name} if name != "style" else set())
 
 
 @pytest.mark.parametrize("asked", [ImageRequest, GenerateBody])

@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.metadata import png
+from zimage_cache.request import PARAMETERS
 
 FIELDS: dict[str, Any] = {
     "prompt": "a red circle",
@@ -40,6 +41,17 @@ def _file(text: str, *, keyword: str = "parameters", kind: str = "tEXt") -> byte
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def read(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what is read from the A1111 text for *fields*: they, and the defaults of others that A1111 has."""
+    return {name: row.default for name, row in PARAMETERS.items() if row.a1111} | fields
+
+
+def written(fields: dict[str, Any], version: str = "1") -> str:
+    """Return the A1111 text for *fields*, with the other parameters at their defaults."""
+    values = {name: row.default for name, row in PARAMETERS.items()} | fields
+    return png.parameters_text(values, model=fields["model"], version=version)
 
 
 def _with_chunk(kind: bytes, body: bytes, *, crc_off_by: int = 0) -> bytes:
@@ -105,7 +117,7 @@ def test_other_tools_read_it_without_us():
 
 def test_parameters_text_is_what_a1111_writes():
     """Prompt, negative prompt, then the settings in one line, under A1111's names."""
-    assert png.parameters_text(**FIELDS, version="zimage 0.1.0") == (
+    assert written(FIELDS, "zimage 0.1.0") == (
         "a red circle\n"
         "Negative prompt: blurry\n"
         "Steps: 8, Sampler: DPM++ 2M, CFG scale: 4.5, Seed: 4294967295, Size: 1024x768, Model: turbo, "
@@ -132,9 +144,9 @@ PROMPTS = [
 def test_our_own_parameters_come_back(prompt, negative_prompt):
     """From our A1111 text alone, every field comes back, whatever the prompts contain."""
     fields = {**FIELDS, "prompt": prompt, "negative_prompt": negative_prompt}
-    text = png.parameters_text(**fields, version="zimage, 0.1.0: beta")
+    text = written(fields, "zimage, 0.1.0: beta")
 
-    assert png.describe(png.encode(PIXELS, {"parameters": text})).parameters == fields
+    assert png.describe(png.encode(PIXELS, {"parameters": text})).parameters == read(fields)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(lambda t: t.strip() == t != ""))
@@ -142,7 +154,7 @@ def test_our_own_parameters_come_back(prompt, negative_prompt):
 def test_any_prompt_comes_back(prompt):
     """Any text without outer blanks survives writing and reading as a prompt."""
     fields = {**FIELDS, "prompt": prompt}
-    text = png.parameters_text(**fields, version="1")
+    text = written(fields)
 
     assert png.describe(png.encode(PIXELS, {"parameters": text})).parameters["prompt"] == prompt
 
@@ -150,7 +162,7 @@ def test_any_prompt_comes_back(prompt):
 @pytest.mark.parametrize("sampler", ["euler", "unipc", "dpmpp_2m", "heun"])
 def test_samplers_have_their_own_names(sampler):
     """Each of our samplers goes out under A1111's name and comes back under ours."""
-    text = png.parameters_text(**{**FIELDS, "sampler": sampler}, version="1")
+    text = written({**FIELDS, "sampler": sampler})
 
     assert f"Sampler: {sampler}" not in text
     assert png.describe(_file(text)).parameters["sampler"] == sampler
@@ -222,9 +234,9 @@ def test_our_chunk_wins():
 @pytest.mark.parametrize("foreign", ["", "{", "7", "null", "[]", '{"request": 7}', '{"request": null}', "[" * 100_000])
 def test_foreign_zimage_chunk_is_ignored(foreign):
     """Something else under our keyword does not hide the A1111 text, and crashes nothing."""
-    text = png.parameters_text(**FIELDS, version="1")
+    text = written(FIELDS)
 
-    assert png.describe(png.encode(PIXELS, {"parameters": text, "zimage": foreign})).parameters == FIELDS
+    assert png.describe(png.encode(PIXELS, {"parameters": text, "zimage": foreign})).parameters == read(FIELDS)
 
 
 BAD = {

@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
+from tests.factories import another, recipe
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.prompts.styles import styles
-from zimage_cache.request import MAX_SEED, MAX_TEXT, ImageRequest, ModelProfile
+from zimage_cache.request import MAX_SEED, MAX_TEXT, PARAMETERS, ImageRequest, ModelProfile
 from zimage_cache.service.resolve import make_random_seed, resolve
 
 PROFILE = ModelProfile(
@@ -35,18 +36,8 @@ def test_the_profile_fills_what_was_left_open():
 
 def test_what_was_asked_for_stays():
     """Every field asked for reaches the recipe unchanged."""
-    fields = {
-        "prompt": "x",
-        "negative_prompt": "y",
-        "width": 80,
-        "height": 512,
-        "steps": 50,
-        "guidance_scale": 20.0,
-        "seed": 9,
-        "sampler": "heun",
-        "shift": 0.1,
-        "max_sequence_length": 64,
-    }
+    usual = recipe(guidance_scale=1.0)
+    fields = {name: another(name, getattr(usual, name)) for name in PARAMETERS} | {"width": 80, "height": 512}
     (one,) = resolve(asked(**fields), PROFILE)
     assert {name: getattr(one.recipe, name) for name in fields} == fields
 

@@ -274,15 +274,11 @@ class ZImageGenerator:
         small = self._device == CPU  # a CPU initialises nothing by size, and takes minutes for a full-size picture
         recipe = Recipe(
             prompt="warm-up",
-            negative_prompt="",
             width=self.profile.min_side if small else self.profile.width,
             height=self.profile.min_side if small else self.profile.height,
             steps=1,
             guidance_scale=self.profile.guidance_scale,
             seed=1,
-            sampler="euler",
-            shift=3.0,
-            max_sequence_length=512,
         )
         try:
             pipeline.draw(recipe, lambda _step: None, self._stopped.is_set)

@@ -1,6 +1,6 @@
 """Writes and reads PNG files with the parameters the picture was made from; also reads files of other tools.
 
-Works on plain mappings, independent of requests, recipes and records.
+Works on plain mappings of parameter names to values, independent of recipes and records.
 """
 
 import io
@@ -8,7 +8,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, Any
@@ -20,17 +20,18 @@ from PIL import Image, PngImagePlugin
 from zimage_cache import foreign_json
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.metadata.comfyui import read_workflow
+from zimage_cache.request import PARAMETERS, Parameter
 
-PARAMETERS = "parameters"
+# Keywords of the text chunks.
+A1111 = "parameters"
 ZIMAGE = "zimage"
 COMFYUI = "prompt"
 _NEGATIVE = "Negative prompt:"
-_NUMBERS: tuple[tuple[str, str, Callable[[str], float]], ...] = (
-    ("Steps", "steps", int),
-    ("Seed", "seed", int),
-    ("CFG scale", "guidance_scale", float),
-)
-_SAMPLERS = {"euler": "Euler", "unipc": "UniPC", "dpmpp_2m": "DPM++ 2M", "heun": "Heun"}
+# A1111's order. Other tools find the line of settings by its beginning, "Steps: ".
+_ORDER = ("Steps", "Sampler", "CFG scale", "Seed")
+_named = {row.a1111: name for name, row in PARAMETERS.items() if row.a1111}
+# The parameters that A1111 has: its names, and ours.
+_SETTINGS = {theirs: _named[theirs] for theirs in (*_ORDER, *_named)}
 # `Name: value` or `Name: "value, quoted as JSON"`, up to the next comma; the third group is empty where a quotation is
 # not closed. No character is matched twice, so matching takes linear time.
 _SETTING = re.compile(r'([^,:]*+)(?::\s*+("(?:[^"\\]++|\\.)*+("?+))?+([^,]*+))?+(?:,|$)')
@@ -67,26 +68,18 @@ def encode(pixels: NDArray[np.uint8], text: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def parameters_text(
-    *,
-    prompt: str,
-    negative_prompt: str,
-    steps: int,
-    sampler: str,
-    guidance_scale: float,
-    seed: int,
-    width: int,
-    height: int,
-    model: str,
-    version: str,
-) -> str:
-    """Return the `parameters` chunk in the format of A1111, which many tools read."""
+def parameters_text(values: Mapping[str, Any], *, model: str, version: str) -> str:
+    """Return the `parameters` chunk in the format of A1111, which many tools read.
+
+    Args:
+        values: All parameters by name.
+        model: The model's name.
+        version: Of this program.
+    """
+    prompt, negative_prompt = values["prompt"], values["negative_prompt"]
     settings = {
-        "Steps": steps,
-        "Sampler": _SAMPLERS.get(sampler, sampler),
-        "CFG scale": guidance_scale,
-        "Seed": seed,
-        "Size": f"{width}x{height}",
+        **{theirs: _written(PARAMETERS[ours], values[ours]) for theirs, ours in _SETTINGS.items()},
+        "Size": f"{values['width']}x{values['height']}",
         "Model": model,
         "Version": version,
     }
@@ -94,7 +87,7 @@ def parameters_text(
     # Written also when empty if the prompt has a line that begins like this: the last such line is the negative prompt.
     if negative_prompt or any(line.startswith(_NEGATIVE) for line in prompt.split("\n")):
         lines.append(f"{_NEGATIVE} {negative_prompt}")
-    lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in settings.items()))
+    lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in settings.items()))
     return "\n".join(lines)
 
 
@@ -136,7 +129,7 @@ def describe(file: bytes | IO[bytes]) -> Description:
     document = _document(text.get(ZIMAGE, ""))
     claims: dict[Tool, dict[str, Any]] = {
         Tool.ZIMAGE: _ours(document),
-        Tool.A1111: _a1111(text.get(PARAMETERS, "")),
+        Tool.A1111: _a1111(text.get(A1111, "")),
         Tool.COMFYUI: read_workflow(text.get(COMFYUI, "")),
     }
     tool = next((tool for tool, fields in claims.items() if fields), None)
@@ -255,21 +248,33 @@ def _prompts(lines: list[str]) -> tuple[str, str]:
 
 def _fields(settings: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     """Convert settings that are request fields; others, and invalid values, are left out."""
-    for theirs, ours, convert in _NUMBERS:
-        try:
-            value = convert(settings[theirs])
-        except (KeyError, ValueError):
-            continue
-        if math.isfinite(value):
+    for theirs, ours in _SETTINGS.items():
+        value = _read(PARAMETERS[ours], settings.get(theirs, ""))
+        if value is not None:
             yield ours, value
     if size := re.fullmatch(r"(\d{1,6})x(\d{1,6})", settings.get("Size", "")):
         yield "width", int(size[1])
         yield "height", int(size[2])
-    for ours, theirs in _SAMPLERS.items():
-        if settings.get("Sampler") == theirs:
-            yield "sampler", ours
     if model := settings.get("Model"):
         yield "model", model
+
+
+def _written(row: Parameter, value: object) -> str:
+    """Return a value as A1111 writes it: of a choice, its label."""
+    return dict(row.choices).get(str(value), str(value))
+
+
+def _read(row: Parameter, text: str) -> object:
+    """Convert a value that A1111 wrote; None: it is missing or not valid."""
+    if not text:
+        return None
+    if row.choices:
+        return next((value for value, label in row.choices if label == text), None)
+    try:
+        value = row.kind(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, str) or math.isfinite(value) else None
 
 
 def _quoted(value: str) -> str:

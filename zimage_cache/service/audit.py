@@ -11,7 +11,7 @@ from PIL import Image
 
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import GeneratorError
-from zimage_cache.fingerprint import LATER_PARAMS, canonical_text
+from zimage_cache.fingerprint import canonical_text
 from zimage_cache.generator.protocol import ImageGenerator, Pixels
 from zimage_cache.request import Recipe
 
@@ -77,7 +77,7 @@ def _audited(entry: Entry, generator: ImageGenerator) -> Audited:
 def recipe_in(record: Record) -> Recipe | None:
     """Read the recipe back from the text that was hashed; None when that says more than this version understands."""
     try:
-        recipe = Recipe(**(LATER_PARAMS | json.loads(record.canonical)["params"]))
+        recipe = Recipe(**json.loads(record.canonical)["params"])
     except (KeyError, TypeError, ValueError):
         return None
     return recipe if canonical_text(recipe, record.generator) == record.canonical else None

@@ -15,8 +15,6 @@ from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.pace import Pace
 from zimage_cache.service.shelf import Shelf
 
-_SHOWN = ("prompt", "negative_prompt", "steps", "sampler", "guidance_scale", "seed", "width", "height")
-
 
 class Finisher:
     """Finishes drawn runs.
@@ -80,9 +78,8 @@ class Finisher:
             "generator": asdict(identity),
             "key": fingerprint(recipe, identity),
         }
-        shown = {name: getattr(recipe, name) for name in _SHOWN}
         version = self._versions.get("zimage", "")
         return {
-            png.PARAMETERS: png.parameters_text(**shown, model=identity.model, version=version),
+            png.A1111: png.parameters_text(asdict(recipe), model=identity.model, version=version),
             png.ZIMAGE: json.dumps(described, ensure_ascii=False, sort_keys=True),
         }

@@ -2,16 +2,17 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.prompts.styles import style
-from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, ImageRequest, ModelProfile, Recipe
+from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, PARAMETERS, ImageRequest, ModelProfile, Recipe
 
 RANDOM_SEED = -1
-_PROFILED = ("width", "height", "steps", "guidance_scale")
-_CHOICES = (*_PROFILED, "sampler", "shift", "max_sequence_length")
+# The parameters whose default is the model's, and those that a recipe has as they were asked.
+_PROFILED: Final = tuple(name for name in PARAMETERS if name in {field.name for field in fields(ModelProfile)})
+_CHOICES: Final = tuple(name for name in PARAMETERS if name not in {"prompt", "negative_prompt", "seed"})
 
 
 @dataclass(frozen=True, slots=True)

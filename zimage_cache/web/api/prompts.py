@@ -5,7 +5,15 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from zimage_cache.request import MAX_SEED, Text, as_integer, invalid_request
+from zimage_cache.request import (
+    MAX_SEED,
+    ImageRequest,
+    SequenceLength,
+    StyleName,
+    Text,
+    as_integer,
+    invalid_request,
+)
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import body_schema, json_body
@@ -21,12 +29,12 @@ class PromptBody(BaseModel):
 
     prompt: Annotated[Text, Field(examples=["a {red|blue} circle"], description="0..8000 characters.")]
     negative_prompt: Text = ""
-    style: Annotated[Annotated[str, Field(strict=True, max_length=100)] | None, Field(description="A preset.")] = None
+    style: Annotated[StyleName | None, Field(description="A preset.")] = None
     seed: Annotated[
         int, Field(strict=True, ge=0, le=MAX_SEED, description="The same one picks the same."), as_integer
     ] = 0
     model: Annotated[str, Field(strict=True, max_length=300)] | None = None
-    max_sequence_length: Annotated[int, Field(strict=True, ge=64, le=1024), as_integer] = 512
+    max_sequence_length: SequenceLength = ImageRequest.model_fields["max_sequence_length"].default
 
     @model_validator(mode="before")
     @classmethod

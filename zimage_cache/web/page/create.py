@@ -6,13 +6,16 @@ from typing import Any, Final
 
 import gradio as gr
 
-from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, ModelProfile, Sampler
+from zimage_cache.request import MAX_PICTURES, MAX_TEXT, PARAMETERS, CacheMode, ModelProfile, Parameter, Sampler
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.page.assets import asset
-from zimage_cache.web.page.form import SAMPLERS
+from zimage_cache.web.page.form import defaults
 from zimage_cache.web.page.part import add_part
 
 _CARD: Final = """zimage.card(element, { fill: () => trigger("fill") });"""
+
+# What the page adds to the label of a choice.
+_NOTES: Final[dict[str, str]] = {Sampler.HEUN: " (2×)"}
 
 Field = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Radio
 
@@ -66,6 +69,7 @@ def _form(service: ImageService, words: gr.I18n) -> Form:
         # Not the textbox's `info`: changing a widget's texts makes Gradio discard the text being typed.
         gr.HTML(html_template=asset("negative.html"), js_on_load="zimage.translate(element)", apply_default_css=False)
         fields |= _advanced(profile, words)
+        fields["cache"] = _cache(words)
         fields["model"] = _model(service, words)
     return Form(fields, generate, stop, dice)
 
@@ -108,24 +112,23 @@ def _negative(words: gr.I18n) -> Field:
     )
 
 
+def _cache(words: gr.I18n) -> Field:
+    modes = [CacheMode.USE, CacheMode.REFRESH, CacheMode.BYPASS]
+    return gr.Radio(modes, value=CacheMode.USE, label=words("cache"), elem_id="zi-cache")
+
+
 def _advanced(profile: ModelProfile, words: gr.I18n) -> dict[str, Field]:
-    return {
-        "max_sequence_length": gr.Slider(
-            64, 1024, 512, step=64, label=words("max_sequence_length"), elem_id="zi-max_sequence_length"
-        ),
-        "steps": gr.Slider(1, 50, profile.steps, step=1, label=words("steps"), elem_id="zi-steps"),
-        "guidance_scale": gr.Slider(
-            0, 20, profile.guidance_scale, step=0.1, label=words("guidance_scale"), elem_id="zi-guidance_scale"
-        ),
-        "shift": gr.Slider(0.1, 20, 3.0, step=0.1, label=words("shift"), elem_id="zi-shift"),
-        "sampler": gr.Dropdown(list(SAMPLERS), value=Sampler.EULER, label=words("sampler"), elem_id="zi-sampler"),
-        "cache": gr.Radio(
-            [CacheMode.USE, CacheMode.REFRESH, CacheMode.BYPASS],
-            value=CacheMode.USE,
-            label=words("cache"),
-            elem_id="zi-cache",
-        ),
-    }
+    """Build the widgets of all parameters that have no widget of their own above."""
+    rows = {name: row for name, row in PARAMETERS.items() if row.step or row.choices}
+    usual = defaults(profile)
+    return {name: _widget(row, usual[name], label=words(name), elem_id=f"zi-{name}") for name, row in rows.items()}
+
+
+def _widget(row: Parameter, value: Any, **options: Any) -> Field:  # noqa: ANN401 - of the parameter's type
+    if row.choices:
+        choices = [(label + _NOTES.get(choice, ""), choice) for choice, label in row.choices]
+        return gr.Dropdown(choices, value=value, **options)
+    return gr.Slider(row.minimum, row.maximum, value, step=row.step, **options)
 
 
 def _wire(page: gr.Blocks, form: Form, card: gr.HTML) -> None:

@@ -3,16 +3,11 @@
 from typing import Any, Final
 
 from zimage_cache.prompts.styles import styles
-from zimage_cache.request import ImageRequest, ModelProfile, Sampler
+from zimage_cache.request import ImageRequest, ModelProfile, parameters
+from zimage_cache.web.body import GenerateBody
 
 PixelSize = tuple[int, int]
 
-SAMPLERS: Final = (
-    ("Euler", Sampler.EULER),
-    ("UniPC", Sampler.UNIPC),
-    ("DPM++ 2M", Sampler.DPMPP_2M),
-    ("Heun (2×)", Sampler.HEUN),
-)
 # Aspect ratios of the columns of the tables below; each includes its transpose.
 ASPECTS: Final = ((1, 1), (9, 7), (4, 3), (3, 2), (16, 9), (21, 9))
 # The sizes Z-Image was published with, in three classes, named by the side of the square.
@@ -31,11 +26,13 @@ _SMALL: Final[dict[int, tuple[PixelSize | None, ...]]] = {
 
 def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
     """Return a model's default of every field of a request but the seed, by field name; the prompt is empty."""
-    fields = {
-        name: field.default for name, field in ImageRequest.model_fields.items() if name not in {"prompt", "seed"}
-    }
-    own = {name: getattr(profile, name) for name in ("width", "height", "steps", "guidance_scale")}
-    return {"prompt": "", **fields, **own}
+    rows = {name: row for name, row in parameters(ImageRequest).items() if name not in {"prompt", "seed"}}
+    return {"prompt": "", **{name: getattr(profile, name, row.default) for name, row in rows.items()}}
+
+
+def numbers() -> list[str]:
+    """Return the names of the fields of a request that are numbers."""
+    return [name for name, row in parameters(GenerateBody).items() if row.kind is not str]
 
 
 def offer(profile: ModelProfile) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from zimage_cache.web.body import GenerateBody
 from zimage_cache.web.errors import add_page_error_responses
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
-from zimage_cache.web.page.form import ASPECTS, defaults, offer, style_choices
+from zimage_cache.web.page.form import ASPECTS, defaults, numbers, offer, style_choices
 from zimage_cache.web.page.open_routes import OpenRoutes
 from zimage_cache.web.page.part import add_part
 from zimage_cache.web.page.strings import messages, strings, translations
@@ -77,6 +77,7 @@ def _head(service: ImageService) -> str:
         "strings": strings(),
         "messages": messages(),
         "fields": list(GenerateBody.model_fields),
+        "numbers": numbers(),
         "styles": style_choices(),
         "aspects": ASPECTS,
         "examples": profile.examples,

@@ -6,7 +6,6 @@ zimage.drop = (root) => {
   const { about, has, language, make, say, server, tablist } = zimage;
   const MOST = 20 * 2 ** 20;
   const LONG = ["prompt", "negative_prompt"];
-  const ORDER = [...LONG, "style", "width", "height", "seed", "steps", "guidance_scale", "sampler", "shift", "model"];
   const find = (name) => root.querySelector(`.zi-drop-${name}`);
   const chooser = root.querySelector("input");
   const panel = find("panel");
@@ -100,7 +99,7 @@ zimage.drop = (root) => {
 
   function ordered(parameters) {
     const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== "");
-    const place = ([name]) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
+    const place = ([name]) => (about.fields.includes(name) ? about.fields.indexOf(name) : about.fields.length);
     return given.sort((one, other) => place(one) - place(other));
   }
 

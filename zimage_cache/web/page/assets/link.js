@@ -1,8 +1,7 @@
 // Links with a whole request, in the fragment, which browsers do not send: prompts appear in no log.
 "use strict";
 zimage.link = (() => {
-  const { say } = zimage;
-  const NUMBERS = ["width", "height", "steps", "guidance_scale", "seed", "n", "shift", "max_sequence_length"];
+  const { about, say } = zimage;
 
   // The URL of this page with *ask* and the seed of one of its pictures.
   function of(ask, seed) {
@@ -18,7 +17,7 @@ zimage.link = (() => {
     if (!text.has("prompt")) return null;
     const parameters = Object.fromEntries(text);
     let error = null;
-    for (const field of NUMBERS.filter((name) => text.has(name))) {
+    for (const field of about.numbers.filter((name) => text.has(name))) {
       const number = text.get(field).trim() === "" ? NaN : Number(text.get(field));
       if (Number.isFinite(number)) parameters[field] = number;
       else {
