@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ class Tree:
         self.folder, self.bin, self.log = folder, folder / "bin", folder / "calls.log"
         self.root = folder / "a place with é"
         self.venv = self.root / ".venv"
+        self.started: list[subprocess.Popen[str]] = []
 
     def command(self, name: str, text: str) -> Path:
         """Puts a command of that name on PATH."""
@@ -65,7 +67,7 @@ class Tree:
         """Starts a script from outside the tree, as the leader of a process group."""
         given = {"PATH": str(self.bin), "LC_ALL": "C.UTF-8", "OSTYPE": "linux-gnu", "HOSTTYPE": "x86_64"}
         given |= {"CALLS": str(self.log), "REAL_PYTHON": sys.executable}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(self.bin / "bash"), str(self.root / script), *arguments],
             cwd=self.bin,
             env=given | variables,
@@ -74,6 +76,8 @@ class Tree:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, script: str | Path, *arguments: str, **variables: str) -> tuple[int, str]:
         """Exit status and everything that the script printed."""
@@ -96,7 +100,7 @@ class Tree:
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
+def tree(tmp_path: Path) -> Iterator[Tree]:
     made = Tree(tmp_path)
     for name in (START, TESTS, "scripts/_setup.sh", ".ci/run"):
         (made.root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +111,18 @@ def tree(tmp_path: Path) -> Tree:
     for tool in TOOLS:
         (made.bin / tool).symlink_to(shutil.which(tool) or pytest.fail(f"these tests need {tool}"))
     made.python("python3", "3.12")
-    return made
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def ready(tree: Tree) -> Tree:
+    """A tree that was set up for the app."""
+    assert tree.run(START)[0] == 0
+    tree.calls()
+    return tree
 
 
 class TestPython:
@@ -166,38 +181,31 @@ class TestSetUp:
             f"{tree.root}/app.py --port a b",
         ]
 
-    def test_later_start(self, tree: Tree) -> None:
+    def test_later_start(self, ready: Tree) -> None:
         """When nothing changed, nothing is installed or said; so also through links, one of them relative."""
-        tree.run(START)
-        (tree.root / "relative").symlink_to(START)
-        (tree.bin / "link").symlink_to(tree.root / "relative")
-        tree.calls()
+        (ready.root / "relative").symlink_to(START)
+        (ready.bin / "link").symlink_to(ready.root / "relative")
 
-        assert tree.run(tree.bin / "link") == (0, f"Starting {tree.root}/app.py\n")
-        assert tree.kinds() == ["app"]
+        assert ready.run(ready.bin / "link") == (0, f"Starting {ready.root}/app.py\n")
+        assert ready.kinds() == ["app"]
 
     @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
-    def test_changed(self, tree: Tree, name: str) -> None:
+    def test_changed(self, ready: Tree, name: str) -> None:
         """A change of either file is installed once, into the environment that is there."""
-        tree.run(START)
-        (tree.root / name).write_text("# changed\n", encoding="utf-8")
-        tree.calls()
+        (ready.root / name).write_text("# changed\n", encoding="utf-8")
 
-        tree.run(START)
-        tree.run(START)
+        ready.run(START)
+        ready.run(START)
 
-        assert tree.kinds() == ["pip", "app", "app"]
+        assert ready.kinds() == ["pip", "app", "app"]
 
-    def test_extra(self, tree: Tree) -> None:
+    def test_extra(self, ready: Tree) -> None:
         """The test extra is added to what the app needs, and the app finds everything there."""
-        tree.run(START)
-        tree.calls()
-
-        tree.run(TESTS)
-        assert "--editable .[test] --constraint constraints.txt" in tree.calls()[0]
-        tree.run(START)
-        tree.run(TESTS)
-        assert tree.kinds() == ["app", "pytest"]
+        ready.run(TESTS)
+        assert "--editable .[test] --constraint constraints.txt" in ready.calls()[0]
+        ready.run(START)
+        ready.run(TESTS)
+        assert ready.kinds() == ["app", "pytest"]
 
     @pytest.mark.parametrize("event", ["moved", "interpreter replaced", "interpreter gone"])
     def test_made_again(self, tree: Tree, event: str) -> None:
@@ -226,15 +234,13 @@ class TestSetUp:
 
         assert (status, output.count("\n"), list(home.iterdir())) == (2, 1, [home / "letter.txt"])
 
-    def test_environment_made_by_hand(self, tree: Tree) -> None:
+    def test_environment_made_by_hand(self, ready: Tree) -> None:
         """An environment that the user made is installed into and never emptied, not even after a failure."""
-        tree.run(START)
-        shutil.rmtree(tree.venv / ".zimage")
-        tree.calls()
+        shutil.rmtree(ready.venv / ".zimage")
 
-        assert tree.run(START, PIP_STATUS="1")[0] == 1
-        assert tree.run(START)[0] == 0
-        assert tree.kinds() == ["pip", "pip", "app"]
+        assert ready.run(START, PIP_STATUS="1")[0] == 1
+        assert ready.run(START)[0] == 0
+        assert ready.kinds() == ["pip", "pip", "app"]
 
     @pytest.mark.parametrize(
         ("variables", "driver", "shown"),
@@ -257,18 +263,16 @@ class TestSetUp:
 
 
 class TestTrouble:
-    def test_failed_install(self, tree: Tree) -> None:
+    def test_failed_install(self, ready: Tree) -> None:
         """After a failed update no app is started, and the next start makes the environment again."""
-        tree.run(START)
-        (tree.root / "constraints.txt").write_text("# changed\n", encoding="utf-8")
-        tree.calls()
+        (ready.root / "constraints.txt").write_text("# changed\n", encoding="utf-8")
 
-        status, output = tree.run(START, PIP_STATUS="1")
+        status, output = ready.run(START, PIP_STATUS="1")
 
-        assert (status, tree.kinds()) == (1, ["pip"])
+        assert (status, ready.kinds()) == (1, ["pip"])
         assert "Start again" in output.splitlines()[-1]
-        assert tree.run(START)[0] == 0
-        assert tree.kinds() == ["venv", "pip", "app"]
+        assert ready.run(START)[0] == 0
+        assert ready.kinds() == ["venv", "pip", "app"]
 
     def test_killed(self, tree: Tree) -> None:
         """A set-up that was killed is neither trusted nor waited for: the next start does it again."""
