@@ -26,7 +26,7 @@ set_up() {
     msys* | cygwin* | win32*) die 2 "This runs on Linux and macOS. On Windows, start it inside WSL (wsl --install)." ;;
   esac
   if is_current "$1"; then return; fi
-  is_ours || has_pip || die 2 "$VENV is not empty and no Python environment with pip. Remove it, or name another folder in ZIMAGE_VENV."
+  is_ours || { [ -e "$VENV/pyvenv.cfg" ] && has_pip; } || die 2 "$VENV is not empty and no Python environment with pip. Remove it, or name another folder in ZIMAGE_VENV."
   { mkdir -p "$MARKS" && : >>"$MARKS/lock"; } 2>/dev/null || die 2 "Cannot write to the folder $VENV. Make it writable, or name another one in ZIMAGE_VENV."
   lock
   is_current "$1" || install "$1" || die 1 "The set-up failed; the reason stands above. Start again once it is mended; what pip fetched is kept."

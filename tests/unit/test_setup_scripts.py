@@ -34,7 +34,7 @@ $2" ;;
 esac
 echo "$*" >>"$CALLS"
 case $* in
-'-m venv '*) mkdir -p "$3/bin" "$3/lib/VERSION" && ln -s "$0" "$3/bin/python" ;;
+'-m venv '*) mkdir -p "$3/bin" "$3/lib/VERSION" && : >"$3/pyvenv.cfg" && ln -s "$0" "$3/bin/python" ;;
 '-m pip '*) until [ -z "${GATE:-}" ] || [ -e "$GATE" ]; do sleep 0.01; done; exit "${PIP_STATUS:-0}" ;;
 '-m pytest '*) echo "browser required: ${ZIMAGE_REQUIRE_BROWSER:-no}"; exit "${PYTEST_STATUS:-0}" ;;
 *) until [ -z "${APP_GATE:-}" ] || [ -e "$APP_GATE" ]; do sleep 0.01; done ;;
@@ -224,15 +224,15 @@ class TestSetUp:
         assert tree.kinds() == ["venv", "pip", "app"]
         assert not (tree.root / ".venv/old").exists()
 
-    def test_foreign_folder(self, tree: Tree) -> None:
-        """A folder with other things in it is refused and left as it was: ZIMAGE_VENV may be a mistake."""
-        home = tree.folder / "home"
-        home.mkdir()
-        (home / "letter.txt").touch()
+    def test_foreign_folder(self, ready: Tree) -> None:
+        """A folder with other things, be it a Python of its own, is refused and left as it was: it may be a mistake."""
+        (ready.venv / "pyvenv.cfg").unlink()
+        shutil.rmtree(ready.venv / ".zimage")
 
-        status, output = tree.run(START, ZIMAGE_VENV=str(home))
+        status, output = ready.run(START)
 
-        assert (status, output.count("\n"), list(home.iterdir())) == (2, 1, [home / "letter.txt"])
+        assert (status, output.count("\n"), ready.calls()) == (2, 1, [])
+        assert {path.name for path in ready.venv.iterdir()} == {"bin", "lib"}
 
     def test_environment_made_by_hand(self, ready: Tree) -> None:
         """An environment that the user made is installed into and never emptied, not even after a failure."""
