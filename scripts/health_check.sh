@@ -5,13 +5,8 @@
 # ZIMAGE_AUTH=user:password where the server requires it.
 set -euo pipefail
 
-here=${BASH_SOURCE[0]}
-while [ -L "$here" ]; do
-  target=$(readlink "$here")
-  case $target in /*) here=$target ;; *) here=$(dirname -- "$here")/$target ;; esac
-done
 # shellcheck source=scripts/_setup.sh
-. "$(dirname -- "$here")/_setup.sh"
+. "$(dirname -- "$(readlink -f -- "$0")")/_setup.sh"
 
 URL=${1:-http://127.0.0.1:7860}
 URL=${URL%/}

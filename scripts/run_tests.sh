@@ -5,13 +5,8 @@
 # Installs system packages (a browser, a font) only with CI=true; elsewhere the browser tests need Chromium to be there.
 set -euo pipefail
 
-here=${BASH_SOURCE[0]}
-while [ -L "$here" ]; do
-  target=$(readlink "$here")
-  case $target in /*) here=$target ;; *) here=$(dirname -- "$here")/$target ;; esac
-done
 # shellcheck source=scripts/_setup.sh
-. "$(dirname -- "$here")/_setup.sh"
+. "$(dirname -- "$(readlink -f -- "$0")")/_setup.sh"
 
 install_browser() {
   # Tests that need a browser are skipped where there is none, unless this is set.

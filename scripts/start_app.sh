@@ -4,13 +4,8 @@
 # PYTHON names the interpreter to build with, ZIMAGE_VENV another place for the environment.
 set -euo pipefail
 
-here=${BASH_SOURCE[0]}
-while [ -L "$here" ]; do
-  target=$(readlink "$here")
-  case $target in /*) here=$target ;; *) here=$(dirname -- "$here")/$target ;; esac
-done
 # shellcheck source=scripts/_setup.sh
-. "$(dirname -- "$here")/_setup.sh"
+. "$(dirname -- "$(readlink -f -- "$0")")/_setup.sh"
 
 set_up app
 say "Starting $ROOT/app.py"
