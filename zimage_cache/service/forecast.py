@@ -2,13 +2,38 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from zimage_cache.generator.protocol import Status
 from zimage_cache.request import Recipe
 from zimage_cache.service.flights import Phase, Run
-from zimage_cache.service.job import Job, Progress
 from zimage_cache.service.model import Model
 from zimage_cache.service.pace import Pace
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a job stands.
+
+    Args:
+        phase: "queued", "loading", "encoding" (the prompt), "drawing", "decoding" or "finishing".
+        detail: What a loading generator does.
+        ahead: Pictures that will be drawn before this job's next one.
+        step: Finished evaluations of the picture being drawn, of `steps`.
+        done: Finished pictures, of `n`.
+        eta_seconds: Until the last picture; None while nothing is known.
+        preview: A small JPEG of the picture being drawn; None unless the job is watched and there is one.
+    """
+
+    phase: str
+    detail: str = ""
+    ahead: int = 0
+    step: int = 0
+    steps: int = 0
+    done: int = 0
+    n: int = 1
+    eta_seconds: float | None = None
+    preview: bytes | None = None
 
 
 class Forecast:
@@ -22,13 +47,12 @@ class Forecast:
         guesses = [self._pace.guess(model.name, model.known_identity, recipe) for recipe in recipes]
         return None if None in guesses else sum(filter(None, guesses))
 
-    def progress(self, model: Model, job: Job) -> Progress:
-        """Tell how *job*, whose pictures *model* draws, stands now."""
-        pending = job.pending
-        done = len(job.parts) - len(pending)
+    def progress(self, model: Model, pending: Sequence[Run], n: int) -> Progress:
+        """Tell how a job of *n* pictures stands now that waits for the *pending* runs of *model*."""
+        done = n - len(pending)
         undrawn = [run for run in pending if run.phase in {Phase.WAITING, Phase.DRAWING}]
         if not undrawn:
-            return Progress("finishing", n=len(job.parts), done=done, eta_seconds=0.0)
+            return Progress("finishing", n=n, done=done, eta_seconds=0.0)
         run = next((run for run in undrawn if run.phase is Phase.DRAWING), undrawn[0])
         state = model.state
         loading = state.status is Status.LOADING
@@ -39,7 +63,7 @@ class Forecast:
             step=run.step.evaluation if run.step else 0,
             steps=run.plan.recipe.evaluations,
             done=done,
-            n=len(job.parts),
+            n=n,
             eta_seconds=None if loading else self._eta(model, undrawn),
             preview=run.preview,
         )

@@ -41,29 +41,19 @@ class Launcher:
             self._thread.submit(self._launch, model, leading)
         return seats
 
-    def leave(self, model: Model, seat: Seat) -> None:
-        """Give a seat back; a run without waiters leaves the queue."""
-        if self._flights.leave(seat):
-            model.queue.discard(seat.run)
-
     def _launch(self, model: Model, runs: Sequence[Run]) -> None:
         """Look once more (it may have been stored since the first look), then queue."""
         for run in runs:
             with self._flights.failing(run):
                 if self._claims.claim(run, partial(self._resume, model, run)) and not self._found(run):
-                    self._queue(model, run)
+                    model.line_up(run)
 
     def _resume(self, model: Model, run: Run) -> None:
         """Go on with a run that another process was drawing: it has stored the picture, or failed."""
         with self._flights.failing(run):
             entry = None if run.fresh else self._finder.peek(run.plan.key)
             if entry is None or not self._flights.found(run, Hit(entry, Source.SHARED)):
-                self._queue(model, run)
-
-    def _queue(self, model: Model, run: Run) -> None:
-        model.queue.put(run, run.plan.user)
-        if run.cancelled.is_set():  # its last waiter left between the join and the put
-            model.queue.discard(run)
+                model.line_up(run)
 
     def _found(self, run: Run) -> bool:
         hit = None if run.fresh else self._finder.look(run.plan)

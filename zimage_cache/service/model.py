@@ -16,7 +16,7 @@ from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, Status, Step
 from zimage_cache.request import ModelProfile, Recipe
 from zimage_cache.service.devices import FIRST_PAUSE_SECONDS, Devices
-from zimage_cache.service.flights import Flights, Run
+from zimage_cache.service.flights import Flights, Run, Seat
 from zimage_cache.service.pool import Pool
 from zimage_cache.service.queue import FairQueue
 
@@ -146,6 +146,16 @@ class Model:
         peers = [peer for peer in self._devices.generators[1:] if peer.state.status is Status.HEALTHY]
         return tuple(dict.fromkeys(who for each in (self._generator, *peers) for who in each.identities(recipe)))
 
+    def line_up(self, run: Run) -> None:
+        """Put a run into the queue, behind the others of its user."""
+        self.queue.put(run, run.plan.user)
+        self._discard_if_cancelled(run)
+
+    def leave(self, seat: Seat) -> None:
+        """Give a seat back; a run without waiters leaves the queue."""
+        if self._flights.leave(seat):
+            self.queue.discard(seat.run)
+
     def loading(self) -> GeneratorLoading:
         """Make the error that says what the model is busy with."""
         phase = self._devices.state.phase or "starting"
@@ -242,16 +252,16 @@ class Model:
             if not self._devices.others(device) or not self._flights.restart(run):
                 raise
             _log.warning("run_moved key=%s card=%d error=%s", run.plan.key[:12], device, error)
-            self._put_back(run)
+            self.queue.put_back(run, run.plan.user)
+            self._discard_if_cancelled(run)
             return
         self._devices.drew(device)
         self._flights.drawn(run)
         self._places.acquire()
         self._encoders.submit(self._finish_one, run, drawing)
 
-    def _put_back(self, run: Run) -> None:
-        self.queue.put_back(run, run.plan.user)
-        if run.cancelled.is_set():  # its last waiter left between the restart and this
+    def _discard_if_cancelled(self, run: Run) -> None:
+        if run.cancelled.is_set():  # its last waiter left just before it was queued
             self.queue.discard(run)
 
     def _on_step(self, run: Run, step: Step) -> None:

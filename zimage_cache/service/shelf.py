@@ -1,5 +1,6 @@
 """Pictures that are stored nowhere, within reach for ten minutes: bounded by bytes, RAM only."""
 
+import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -24,6 +25,12 @@ class Shelf:
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, tuple[float, Entry]] = OrderedDict()
         self._bytes = 0
+
+    def lay(self, entry: Entry) -> str:
+        """Lay an entry on the shelf under a name that cannot be guessed, and return that."""
+        token = secrets.token_hex(16)
+        self.put(token, entry)
+        return token
 
     def put(self, name: str, entry: Entry) -> None:
         """Lay an entry on the shelf; older ones make room."""
