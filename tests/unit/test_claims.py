@@ -7,8 +7,8 @@ import pytest
 from tests.factories import plan
 from tests.waiting import wait_until
 from zimage_cache.cache.locks import Generation
-from zimage_cache.service.claims import Claims
 from zimage_cache.service.flights import Flights
+from zimage_cache.service.launch import Claims
 
 KEY = "ab" * 32
 

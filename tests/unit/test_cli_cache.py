@@ -27,8 +27,7 @@ from zimage_cache.cli import main as cli
 from zimage_cache.cli.client import Client
 from zimage_cache.entry import Entry
 from zimage_cache.generator.fake import FakeGenerator
-from zimage_cache.service.lifetime import Lifetime
-from zimage_cache.service.statistics import Answer, Statistics
+from zimage_cache.service.statistics import Answer, Lifetime, Statistics
 
 ROOT = Path(__file__).parents[2]
 ZIMAGE = [sys.executable, "-c", "from zimage_cache.cli.main import main; main()", "cache"]

@@ -13,9 +13,8 @@ from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.service.flights import Flights, Seat
 from zimage_cache.service.forecast import Forecast
 from zimage_cache.service.job import Job
+from zimage_cache.service.lookup import Shelf
 from zimage_cache.service.model import Model
-from zimage_cache.service.pace import Pace
-from zimage_cache.service.shelf import Shelf
 from zimage_cache.service.statistics import Counts, Statistics
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +33,7 @@ class Desk:
         return Job(
             [self.flights.join([plan(part)])[0] if isinstance(part, str) else part for part in parts],
             model=self.model,
-            forecast=Forecast(Pace()),
+            forecast=Forecast(),
             statistics=self.statistics,
             shelf=shelf,
             started=started,

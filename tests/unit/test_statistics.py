@@ -13,8 +13,7 @@ from zimage_cache.cache.cache import Held
 from zimage_cache.entry import Source
 from zimage_cache.errors import NotCached, OutOfMemory
 from zimage_cache.request import CacheMode
-from zimage_cache.service.lifetime import Lifetime
-from zimage_cache.service.statistics import BUCKETS, CACHE_COUNTS, FIELD, Answer, Counts, Statistics, overview
+from zimage_cache.service.statistics import BUCKETS, CACHE_COUNTS, FIELD, Answer, Counts, Lifetime, Statistics, overview
 
 ASK = asked()
 

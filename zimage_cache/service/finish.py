@@ -12,8 +12,8 @@ from zimage_cache.generator.protocol import Drawing
 from zimage_cache.history import History
 from zimage_cache.metadata import png
 from zimage_cache.service.flights import Flights, Run
-from zimage_cache.service.pace import Pace
-from zimage_cache.service.shelf import Shelf
+from zimage_cache.service.forecast import Forecast
+from zimage_cache.service.lookup import Shelf
 from zimage_cache.service.statistics import Statistics
 
 _SHOWN = ("prompt", "negative_prompt", "steps", "sampler", "guidance_scale", "seed", "width", "height")
@@ -26,7 +26,7 @@ class Finisher:
     Args:
         flights: Where the waiting requests are.
         shelf: Has each picture until it is stored.
-        pace: Learns from each.
+        forecast: Learns from each how long they take.
         statistics: Counts each.
         cache: Where pictures are stored.
         history: Gets a copy of each.
@@ -35,7 +35,7 @@ class Finisher:
 
     flights: Flights
     shelf: Shelf
-    pace: Pace
+    forecast: Forecast
     statistics: Statistics
     cache: AnyCache
     history: History
@@ -44,7 +44,7 @@ class Finisher:
     def finish(self, run: Run, drawing: Drawing) -> None:
         """Encode, resolve the waiters, then store and copy what at least one request wants kept."""
         self.statistics.drawn(drawing.gpu_seconds)
-        self.pace.learn(run.plan.model, run.plan.identity, run.plan.recipe, drawing.gpu_seconds)
+        self.forecast.learn(run.plan.model, run.plan.identity, run.plan.recipe, drawing.gpu_seconds)
         entry = self._entry(run, drawing)
         key = entry.record.key
         # The answer names the key before the put below returns; until then, or while it fails, the shelf has it.

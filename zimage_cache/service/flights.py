@@ -18,7 +18,7 @@ from zimage_cache.errors import GenerationFailed, QueueFull, ZImageError
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Step
 from zimage_cache.request import MAX_PICTURES, Recipe
-from zimage_cache.service.shares import Shares
+from zimage_cache.service.queue import Shares
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.service.flights import Run, Seat
 from zimage_cache.service.forecast import Forecast, Progress
+from zimage_cache.service.lookup import Shelf
 from zimage_cache.service.model import Model
-from zimage_cache.service.shelf import Shelf
 from zimage_cache.service.statistics import Answer, Statistics
 
 _log = logging.getLogger(__name__)

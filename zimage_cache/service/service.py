@@ -13,24 +13,19 @@ from zimage_cache.faults import Faults
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import GeneratorState, ImageGenerator
 from zimage_cache.history import History
+from zimage_cache.pool import Pool
 from zimage_cache.request import CacheMode, ImageRequest, ModelProfile, Recipe
-from zimage_cache.service.claims import Claims
-from zimage_cache.service.finder import Finder, Known
 from zimage_cache.service.finish import Finisher
 from zimage_cache.service.flights import Flights, Plan, Run
 from zimage_cache.service.forecast import Forecast
 from zimage_cache.service.job import Job, Outcome, Part
-from zimage_cache.service.launcher import Launcher
-from zimage_cache.service.lifetime import Lifetime
+from zimage_cache.service.launch import Claims, Launcher
+from zimage_cache.service.lookup import Finder, Known
 from zimage_cache.service.model import Model
-from zimage_cache.service.pace import Pace
-from zimage_cache.service.pool import Pool
 from zimage_cache.service.prompts import Prompts
 from zimage_cache.service.resolve import RANDOM_SEED, Resolved, make_random_seed, pinned_seed, resolve
-from zimage_cache.service.shelf import Shelf
-from zimage_cache.service.statistics import Statistics
+from zimage_cache.service.statistics import Lifetime, Statistics
 
-SHELF_BYTES = 256 * 2**20
 _ENCODERS = 2
 _STOP_SECONDS = 20.0
 _LOAD_SECONDS = 1.0
@@ -93,17 +88,17 @@ class ImageService:
         self.history, self.cache, self.faults = history, cache, faults or Faults()
         self.prompts = Prompts(wildcards, self._model)
         self._timeout = request_timeout or None
-        self._pace = Pace({name: each.state.device or "" for name, each in generators.items()}, database)
-        self._forecast = Forecast(self._pace)
+        self._forecast = Forecast({name: each.state.device or "" for name, each in generators.items()}, database)
         lifetime = None if database is None else Lifetime(database)
-        self.statistics = Statistics(lifetime, cache.counts, beside=self._pace.flush, faults=self.faults)
-        self._shelf = Shelf(SHELF_BYTES)
-        self._finder = Finder(cache, self._shelf)
+        self.statistics = Statistics(lifetime, cache.counts, beside=self._forecast.flush, faults=self.faults)
+        self._finder = Finder(cache)
         self._claims = Claims(cache.generation)
         self._flights = Flights(queue_size, self._claims.over)
         self._launcher = Launcher(self._flights, self._claims, self._finder)
         self._encoders = Pool(_ENCODERS, "encoder")
-        finisher = Finisher(self._flights, self._shelf, self._pace, self.statistics, cache, history, versions or {})
+        finisher = Finisher(
+            self._flights, self._finder.shelf, self._forecast, self.statistics, cache, history, versions or {}
+        )
         peers = peers or {}
         self._models = {
             name: Model(
@@ -121,7 +116,7 @@ class ImageService:
         """Start the models' threads; the default model begins to load."""
         if not self.cache.enabled:
             self.faults.begin("cache_off", "the cache is switched off: every picture is drawn anew, and none is stored")
-        self._pace.recall()
+        self._forecast.recall()
         for model in self._models.values():
             model.start()
         self._claims.start()
@@ -271,7 +266,7 @@ class ImageService:
             model=drawer,
             forecast=self._forecast,
             statistics=self.statistics,
-            shelf=self._shelf if bypassed else None,
+            shelf=self._finder.shelf if bypassed else None,
             started=started,
         )
 
@@ -300,9 +295,9 @@ class ImageService:
         Raises:
             CacheUnavailable: The disk refuses.
         """
-        waiting = self._shelf.get(key)
+        waiting = self._finder.shelf.get(key)
         if waiting is not None:
-            self._shelf.drop(key, waiting)
+            self._finder.shelf.drop(key, waiting)
         return self.cache.delete(key) or waiting is not None
 
     async def thumbnail(self, name: str) -> bytes | None:

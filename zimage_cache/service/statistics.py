@@ -10,18 +10,27 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from zimage_cache.cache.cache import Held
+from zimage_cache.database import connect
 from zimage_cache.faults import Faults
-from zimage_cache.service.lifetime import Lifetime, Sums
 
 _log = logging.getLogger(__name__)
 _FLUSH_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 1.0
 _UNSAVED: Final = "statistics_not_saved"
+_SINCE: Final = "since"
+_TABLE: Final = "CREATE TABLE IF NOT EXISTS lifetime_counts (name TEXT PRIMARY KEY, value REAL NOT NULL)"
+_ADD: Final = (
+    "INSERT INTO lifetime_counts (name, value) VALUES (?, ?) "
+    "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
 # Upper ends in seconds: hits take milliseconds, pictures seconds, queues minutes.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -130,6 +139,63 @@ class Waits:
         """Take in one picture."""
         self.buckets[bisect.bisect_left(BUCKETS, seconds)] += 1
         self.seconds += seconds
+
+
+class Sums(NamedTuple):
+    """The sums by name, and since when they are kept, in seconds since 1970; None: nothing was added yet."""
+
+    amounts: dict[str, float]
+    since: float | None
+
+
+class Lifetime:
+    """Sums that outlive the process, by name: a small table that several processes add to.
+
+    Args:
+        path: The database; made on the first `add`. It holds other tables too, so it is never replaced here.
+
+    Every method blocks for the disk, for one second at most where another process has the database locked.
+
+    Raises:
+        sqlite3.Error, OSError: From every method: it cannot be opened, read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def id(self) -> str | None:
+        """Tell whether two processes of this machine mean the same database; None before there is one."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return f"{status.st_dev:x}-{status.st_ino:x}"
+
+    def add(self, amounts: Mapping[str, float], since: float) -> Sums:
+        """Add what was counted *since* then, all or nothing, durable when it returns; return what the sums are."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(self._connection()) as database:
+            # Immediate: two processes that both read before they write would have to start again.
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(_TABLE)
+            database.execute("INSERT OR IGNORE INTO lifetime_counts VALUES (?, ?)", (_SINCE, since))
+            database.executemany(_ADD, amounts.items())
+            sums = _read_sums(database)
+            database.execute("COMMIT")
+        return sums
+
+    def sums(self) -> Sums:
+        """Return the sums; makes nothing."""
+        if not self.path.exists():
+            return Sums({}, None)
+        with closing(self._connection()) as database:
+            made = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'lifetime_counts'").fetchone()
+            return _read_sums(database) if made else Sums({}, None)
+
+    def _connection(self) -> sqlite3.Connection:
+        # In whatever journal mode the history, which lives in the same file, has set.
+        return connect(self.path, _PATIENCE_SECONDS, autocommit=True)
 
 
 def _nothing() -> None:
@@ -300,3 +366,9 @@ def _counts(sums: Mapping[str, float]) -> Counts:
         name: float(value) if name in _FRACTIONAL else round(value) for name, value in sums.items()
     }
     return Counts(**typed)
+
+
+def _read_sums(database: sqlite3.Connection) -> Sums:
+    amounts: dict[str, float] = dict(database.execute("SELECT name, value FROM lifetime_counts").fetchall())
+    since = amounts.pop(_SINCE, None)
+    return Sums(amounts, since)

@@ -17,8 +17,8 @@ from zimage_cache.errors import Cancelled, QueueFull, ZImageError
 from zimage_cache.request import ImageRequest
 from zimage_cache.service.forecast import Progress
 from zimage_cache.service.job import Job, Outcome
+from zimage_cache.service.queue import Shares
 from zimage_cache.service.service import ImageService, Options
-from zimage_cache.service.shares import Shares
 
 T = TypeVar("T")
 

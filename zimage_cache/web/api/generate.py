@@ -20,8 +20,8 @@ from zimage_cache.entry import Record, Source
 from zimage_cache.errors import Cancelled
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.request import CacheMode
-from zimage_cache.service.finder import Known
 from zimage_cache.service.job import Outcome
+from zimage_cache.service.lookup import Known
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
 from zimage_cache.web.api.routes import add_routes

@@ -1,21 +1,25 @@
-"""One generation per key among all processes of this machine: who may draw, and how the others wait.
-
-A run that another process is drawing waits here, in no queue and on no worker, at the price of one try of a lock
-every twentieth of a second for all of them.
-"""
+"""From what is missing to a model's queue: a run for each key, the right to draw it, a second look, its place."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from zimage_cache.cache.locks import Generation
-from zimage_cache.service.flights import Phase, Run
+from zimage_cache.entry import Hit, Source
+from zimage_cache.pool import Pool
+from zimage_cache.service.flights import Flights, Phase, Plan, Run, Seat
+from zimage_cache.service.lookup import Finder
+from zimage_cache.service.model import Model
 
 _POLL_SECONDS = 0.05
 
 
 class Claims:
-    """The rights to generate that this process has, and the runs that wait for one.
+    """One run per key among all processes of this machine: the rights that this one has, and the runs that wait.
+
+    A run that another process is drawing waits here, in no queue and on no worker, at the price of one try of a lock
+    every twentieth of a second for all of them.
 
     Args:
         take: Takes the right to generate a key, without waiting; None while another process has it.
@@ -54,7 +58,7 @@ class Claims:
             run: A run that is not queued yet.
             resume: What to do when the other one is through, in our thread: look once more, then queue.
         """
-        # Nobody else can be spared a picture that is not stored, nor be the one to draw a fresh one.
+        # A picture that is not stored saves no other process its run, and a fresh one is drawn in any case.
         if not run.keep or self._hold(run) or run.fresh:
             return True
         with self._lock:
@@ -92,9 +96,58 @@ class Claims:
         with self._lock:
             waiting = list(self._waiting.items())
         for run, resume in waiting:
-            # Somebody who insists on a fresh picture may have joined meanwhile.
+            # A request for a fresh picture may have joined meanwhile.
             if run.phase is Phase.OVER or run.fresh or self._hold(run):
                 with self._lock:
                     del self._waiting[run]
                 if run.phase is not Phase.OVER:
                     resume()
+
+
+class Launcher:
+    """Gives askers seats on runs, and brings runs that are new to their model.
+
+    Threads: the event loop's only. What blocks for the disk is done in a thread of our own.
+    """
+
+    def __init__(self, flights: Flights, claims: Claims, finder: Finder) -> None:
+        self._flights = flights
+        self._claims = claims
+        self._finder = finder
+        # One thread: pictures are queued in the order they were asked for.
+        self._thread = Pool(1, "launcher")
+
+    def close(self) -> None:
+        """Wait for the runs on their way to a queue."""
+        self._thread.shutdown()
+
+    def seats(self, plans: Sequence[Plan], model: Model) -> list[Seat]:
+        """Take a seat for each plan, on a run under way or on a new one that *model* is to draw.
+
+        Raises:
+            QueueFull: Not all of them find room; then none was taken.
+        """
+        seats = self._flights.join(plans)
+        if leading := [seat.run for seat in seats if seat.leads]:
+            # In another thread right from here: the leader may leave, the runs belong to all. In one for all of
+            # them: they are queued in the order asked for.
+            self._thread.submit(self._launch, model, leading)
+        return seats
+
+    def _launch(self, model: Model, runs: Sequence[Run]) -> None:
+        """Look once more (it may have been stored since the first look), then queue."""
+        for run in runs:
+            with self._flights.failing(run):
+                if self._claims.claim(run, partial(self._resume, model, run)) and not self._found(run):
+                    model.line_up(run)
+
+    def _resume(self, model: Model, run: Run) -> None:
+        """Go on with a run that another process was drawing: it has stored the picture, or failed."""
+        with self._flights.failing(run):
+            entry = None if run.fresh else self._finder.peek(run.plan.key)
+            if entry is None or not self._flights.found(run, Hit(entry, Source.SHARED)):
+                model.line_up(run)
+
+    def _found(self, run: Run) -> bool:
+        hit = None if run.fresh else self._finder.look(run.plan)
+        return hit is not None and self._flights.found(run, hit)
