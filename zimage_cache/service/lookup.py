@@ -4,15 +4,15 @@ import asyncio
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from zimage_cache.cache import thumbs
 from zimage_cache.cache.cache import AnyCache
 from zimage_cache.entry import Entry, Hit, Source
+from zimage_cache.lru import ByteLRU
 from zimage_cache.pool import Pool
 from zimage_cache.service.flights import Plan
 
@@ -21,6 +21,11 @@ T = TypeVar("T")
 SHELF_BYTES = 256 * 2**20
 SHELF_SECONDS = 600.0
 _READERS = 4
+
+
+class _Laid(NamedTuple):
+    entry: Entry
+    until: float
 
 
 class Shelf:
@@ -34,11 +39,9 @@ class Shelf:
     """
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._max_bytes = max_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        self._entries: OrderedDict[str, tuple[float, Entry]] = OrderedDict()
-        self._bytes = 0
+        self._laid: ByteLRU[str, _Laid] = ByteLRU(max_bytes, lambda laid: len(laid.entry.png))
 
     def lay(self, entry: Entry) -> str:
         """Lay an entry on the shelf under a name that cannot be guessed, and return that."""
@@ -49,36 +52,27 @@ class Shelf:
     def put(self, name: str, entry: Entry) -> None:
         """Lay an entry on the shelf; older ones make room."""
         with self._lock:
-            self._drop(name)
-            self._entries[name] = (self._clock() + SHELF_SECONDS, entry)
-            self._bytes += len(entry.png)
+            self._laid.put(name, _Laid(entry, self._clock() + SHELF_SECONDS))
             self._sweep()
 
     def get(self, name: str) -> Entry | None:
         """Return what lies under *name*, if it still does."""
         with self._lock:
             self._sweep()
-            _, entry = self._entries.get(name, (0.0, None))
-            return entry
+            laid = self._laid.peek(name)
+            return None if laid is None else laid.entry
 
     def drop(self, name: str, entry: Entry) -> None:
         """Take this very entry off the shelf; one that has taken its place since stays."""
         with self._lock:
-            if self._entries.get(name, (0.0, None))[1] is entry:
-                self._drop(name)
-
-    def _drop(self, name: str) -> None:
-        if name in self._entries:
-            self._bytes -= len(self._entries.pop(name)[1].png)
+            laid = self._laid.peek(name)
+            if laid is not None and laid.entry is entry:
+                self._laid.pop(name)
 
     def _sweep(self) -> None:
-        # All wait equally long, so the oldest is always the first to leave; one alone may exceed the bound.
-        now = self._clock()
-        while self._entries:
-            name, (expires, _) = next(iter(self._entries.items()))
-            if expires > now and (self._bytes <= self._max_bytes or len(self._entries) == 1):
-                return
-            self._drop(name)
+        # All wait equally long, so the oldest is always the first to leave.
+        while (oldest := self._laid.oldest()) is not None and oldest[1].until <= self._clock():
+            self._laid.pop(oldest[0])
 
 
 @dataclass(frozen=True, slots=True)
