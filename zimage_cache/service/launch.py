@@ -8,9 +8,10 @@ from queue import Empty, SimpleQueue
 from zimage_cache.cache.locks import Generation
 from zimage_cache.entry import Hit, Source
 from zimage_cache.pool import Pool
-from zimage_cache.service.flights import Flights, Phase, Plan, Run, Seat
+from zimage_cache.service.flights import Flights, Phase, Run, Seat
 from zimage_cache.service.lookup import Finder
 from zimage_cache.service.model import Model
+from zimage_cache.service.resolve import Plan
 
 _POLL_SECONDS = 0.05
 

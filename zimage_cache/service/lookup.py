@@ -14,7 +14,7 @@ from zimage_cache.cache.cache import AnyCache
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.lru import ByteLRU
 from zimage_cache.pool import Pool
-from zimage_cache.service.flights import Plan
+from zimage_cache.service.resolve import Plan
 
 T = TypeVar("T")
 

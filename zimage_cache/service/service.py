@@ -16,14 +16,14 @@ from zimage_cache.history import History
 from zimage_cache.pool import Pool
 from zimage_cache.request import CacheMode, ImageRequest, ModelProfile, Recipe
 from zimage_cache.service.finish import Finisher
-from zimage_cache.service.flights import Flights, Plan, Run
+from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.forecast import Forecast
 from zimage_cache.service.job import Job, Outcome, Part
 from zimage_cache.service.launch import Claims, Launcher
 from zimage_cache.service.lookup import Finder, Known
 from zimage_cache.service.model import Model
 from zimage_cache.service.prompts import Prompts
-from zimage_cache.service.resolve import RANDOM_SEED, Resolved, make_random_seed, pinned_seed, resolve
+from zimage_cache.service.resolve import RANDOM_SEED, Plan, Resolved, make_random_seed, pinned_seed, resolve
 from zimage_cache.service.statistics import Lifetime, Statistics
 
 _ENCODERS = 2
