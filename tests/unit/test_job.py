@@ -15,7 +15,7 @@ from zimage_cache.service.forecast import Forecast
 from zimage_cache.service.job import Job
 from zimage_cache.service.lookup import Shelf
 from zimage_cache.service.model import Model
-from zimage_cache.service.statistics import Counts, Statistics
+from zimage_cache.service.statistics import FIELD, Counts, Statistics
 
 pytestmark = pytest.mark.anyio
 
@@ -156,7 +156,7 @@ async def test_what_is_there_is_told_without_ending_the_job(desk, entry):
     outcomes = await job.outcomes()
     job.leave()
     assert outcomes[1:] == early[1:]
-    assert desk.counts == Counts(misses=2, hits_disk=1, gpu_seconds_saved=1.5)
+    assert desk.counts == Counts(misses=2, gpu_seconds_saved=1.5, **{FIELD[Source.DISK]: 1})
     failed = desk.job("d", Hit(entry(2), Source.DISK))
     desk.flights.fail(desk.flights.runs["d"], OutOfMemory("no"))
     assert [outcome and outcome.name for outcome in failed.finished] == [None, name]

@@ -11,7 +11,7 @@ from zimage_cache.service.flights import Run, Seat
 from zimage_cache.service.forecast import Forecast, Progress
 from zimage_cache.service.lookup import Shelf
 from zimage_cache.service.model import Model
-from zimage_cache.service.statistics import Answer, Statistics
+from zimage_cache.service.statistics import Statistics, Unrated
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Outcome:
     @property
     def cached(self) -> bool:
         """Whether it came from one of the tiers."""
-        return self.source in {Source.MEMORY, Source.DISK}
+        return self.source.cached
 
     @property
     def seconds_saved(self) -> float:
@@ -123,7 +123,7 @@ class Job:
                 await self._wait(limit)
             outcomes = [self._outcome(i) for i in range(len(self.parts))]
         except Exception:
-            self._lose(Answer.FAILED)
+            self._lose(Unrated.FAILED)
             raise
         else:
             self._deliver(outcomes)
@@ -133,7 +133,7 @@ class Job:
 
     def leave(self) -> None:
         """Give all seats back; runs without waiters are cancelled. A second call does nothing."""
-        self._lose(Answer.ABANDONED)
+        self._lose(Unrated.ABANDONED)
         self.unwatch()
         for seat in self._seats:
             self._model.leave(seat)
@@ -160,12 +160,12 @@ class Job:
             return
         self._counted = True
         for outcome in outcomes:
-            answer = Answer(outcome.source) if self._shelf is None else Answer.BYPASS
+            answer = outcome.source if self._shelf is None else Unrated.BYPASS
             self._statistics.delivered(answer, seconds=outcome.seconds, saved=outcome.seconds_saved)
             key = outcome.entry.record.key
             _log.info("picture key=%s source=%s ms=%.1f", key[:12], outcome.source, outcome.seconds * 1000)
 
-    def _lose(self, answer: Answer) -> None:
+    def _lose(self, answer: Unrated) -> None:
         """Count the pictures as not handed out, unless they are counted already: a job that is served is left too."""
         if not self._counted:
             self._counted = True

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from zimage_cache.cache.cache import Held
 from zimage_cache.database import connect
+from zimage_cache.entry import Source
 from zimage_cache.faults import Faults
 
 _log = logging.getLogger(__name__)
@@ -35,32 +36,47 @@ _ADD: Final = (
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
-class Answer(StrEnum):
-    """What became of one requested picture; exactly one of these."""
+class Unrated(StrEnum):
+    """What became of a requested picture that is no part of the hit ratio."""
 
-    MEMORY = "memory"
-    DISK = "disk"
-    SHARED = "shared"
-    GENERATED = "generated"
     BYPASS = "bypass"
     FAILED = "failed"
     ABANDONED = "abandoned"
+
+
+Answer = Source | Unrated  # what became of a requested picture; exactly one of these
+ANSWERS: Final[tuple[Answer, ...]] = (*Source, *Unrated)
+FIELD: Final[Mapping[Answer, str]] = {
+    **{source: f"hits_{source}" for source in Source if source.cached},
+    Source.GENERATED: "misses",
+    Source.SHARED: "shared",
+    Unrated.BYPASS: "bypasses",
+    Unrated.FAILED: "failures",
+    Unrated.ABANDONED: "abandoned",
+}
 
 
 def _counter(help_: str, *, metric: str = "", of_cache: bool = False) -> Any:  # noqa: ANN401 - a number
     return field(default=0, metadata={"help": help_, "metric": metric, "of_cache": of_cache})
 
 
+_Hits = make_dataclass(
+    "_Hits",
+    [(FIELD[tier], int, _counter(f"Pictures answered from {tier}.")) for tier in Source if tier.cached],
+    frozen=True,
+    slots=True,
+    kw_only=True,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """Sums. The first seven exclude each other: one of them counts each picture that was asked for.
+class Counts(_Hits):  # type: ignore[misc, valid-type]  # made of the members of `Source`
+    """Sums. Those in `FIELD` exclude each other: one of them counts each picture that was asked for.
 
     Each field says what it counts; `metric` is the name under which `/metrics` shows it, `of_cache` whether the cache
     counts it.
     """
 
-    hits_memory: int = _counter("Pictures answered from memory.")
-    hits_disk: int = _counter("Pictures answered from disk.")
     misses: int = _counter(
         "Pictures drawn by a run that their own request began; random seeds and refreshed pictures too."
     )
@@ -97,8 +113,8 @@ class Counts:
     @property
     def hit_ratio(self) -> float | None:
         """Share of delivered, looked-up pictures that came from a tier; None before the first."""
-        hits = self.hits_memory + self.hits_disk
-        asked = hits + self.misses + self.shared
+        asked = sum(map(self.of, Source))
+        hits = asked - self.misses - self.shared
         return hits / asked if asked else None
 
     def of(self, answer: Answer) -> int:
@@ -106,15 +122,6 @@ class Counts:
         return int(getattr(self, FIELD[answer]))
 
 
-FIELD: Final[Mapping[Answer, str]] = {
-    Answer.MEMORY: "hits_memory",
-    Answer.DISK: "hits_disk",
-    Answer.GENERATED: "misses",
-    Answer.SHARED: "shared",
-    Answer.BYPASS: "bypasses",
-    Answer.FAILED: "failures",
-    Answer.ABANDONED: "abandoned",
-}
 CACHE_COUNTS: Final = tuple(each.name for each in fields(Counts) if each.metadata["of_cache"])
 _FRACTIONAL: Final = frozenset({"gpu_seconds", "gpu_seconds_saved"})
 _NAMES: Final = tuple(each.name for each in fields(Counts))
@@ -233,7 +240,7 @@ class Statistics:
         self._since = clock()
         self._lock = threading.Lock()  # around the next two, never held across anything slow
         self._sums: dict[str, float] = dict.fromkeys(_NAMES, 0)
-        self._waits = {answer: Waits() for answer in Answer}
+        self._waits = {answer: Waits() for answer in ANSWERS}
         self._flushing = threading.Lock()  # around the next three
         self._flushed = Counts()
         self._known = Sums({}, None)
@@ -266,7 +273,7 @@ class Statistics:
             self._sums["gpu_seconds_saved"] += saved
             self._waits[answer].add(seconds)
 
-    def lost(self, answer: Answer, pictures: int) -> None:
+    def lost(self, answer: Unrated, pictures: int) -> None:
         """Count pictures that were not handed out."""
         with self._lock:
             self._sums[FIELD[answer]] += pictures
