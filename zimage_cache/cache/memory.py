@@ -73,7 +73,7 @@ class MemoryTier:
                 self._kept.pop(stored.key)
 
     def still(self, _stored: Stored) -> bool:
-        """Return True: no other tier is asked before memory."""
+        """Return True: memory forgets what others still have."""
         return True
 
     def touch(self, key: str) -> None:
