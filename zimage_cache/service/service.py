@@ -99,18 +99,11 @@ class ImageService:
         finisher = Finisher(
             self._flights, self._finder.shelf, self._forecast, self.statistics, cache, history, versions or {}
         )
-        peers = peers or {}
-        self._models = {
-            name: Model(
-                generator,
-                self._flights,
-                self._encoders,
-                finisher.finish,
-                preload=preload and name == self.default_model,
-                peers=peers.get(name, ()),
-            )
-            for name, generator in generators.items()
-        }
+        drawing = self._flights, self._encoders, finisher.finish
+        self._models: dict[str, Model] = {}
+        for name, generator in generators.items():
+            loads = preload and name == self.default_model
+            self._models[name] = Model(generator, *drawing, preload=loads, peers=(peers or {}).get(name, ()))
 
     def start(self) -> None:
         """Start the models' threads; the default model begins to load."""
