@@ -1,4 +1,4 @@
-"""Tests of service.claims: several `Claims` on one folder act as several processes."""
+"""Tests of `Claims` in service.launch: several `Claims` on one folder act as several processes."""
 
 import threading
 

@@ -71,7 +71,7 @@ _Hits = make_dataclass(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts(_Hits):  # type: ignore[misc, valid-type]  # made of the members of `Source`
-    """Sums. Those in `FIELD` exclude each other: one of them counts each picture that was asked for.
+    """Sums. Those before `generated` exclude each other: one of them counts each picture that was asked for.
 
     Each field says what it counts; `metric` is the name under which `/metrics` shows it, `of_cache` whether the cache
     counts it.
