@@ -11,7 +11,7 @@ from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.fake import FAKE_IDENTITY, FAKE_PROFILE, FakeGenerator
 from zimage_cache.metadata import png
 from zimage_cache.request import PARAMETERS, ImageRequest, Recipe
-from zimage_cache.service.flights import Plan
+from zimage_cache.service.resolve import Plan
 
 T = TypeVar("T")
 

@@ -1,8 +1,15 @@
 """Files that are complete whenever they exist under their name."""
 
+import errno
 import os
+import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+UNFINISHED: Final = re.compile(r"\.[0-9a-f]{16}\.part", re.ASCII)  # names that only a crash leaves behind
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
@@ -16,27 +23,46 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> No
     Raises:
         OSError: Nothing has changed.
     """
+    with unfinished(path.parent) as part:
+        write(part, content, durable=durable)
+        part.replace(path)
+
+
+@contextmanager
+def unfinished(folder: Path) -> Iterator[Path]:
+    """Give a free name in *folder* for a file that is not complete yet; nothing is left under it."""
     # Not mkstemp: its file would be readable for this user only, and other users may share the folder.
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.part")
+    part = folder / f".{secrets.token_hex(8)}.part"
     try:
-        with unfinished.open("xb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        unfinished.replace(path)
+        yield part
     finally:
-        unfinished.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+
+def write(path: Path, content: bytes, *, durable: bool) -> None:
+    """Write a file that does not exist yet; a failure may leave a part of it.
+
+    Raises:
+        OSError: It is not written, or not on the disk though *durable*.
+    """
+    with path.open("xb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def flush(path: Path) -> None:
-    """Bring a file's bytes, or a folder's names, to the disk.
+    """Bring a file's bytes, or a folder's names, to the disk, as far as the file system can.
 
     Raises:
         OSError: The file system refuses.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waiting for the writer of a FIFO
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # network and FUSE file systems that cannot sync a folder
+            raise
     finally:
         os.close(descriptor)

@@ -16,12 +16,20 @@ from zimage_cache.request import Recipe
 
 
 class Source(StrEnum):
-    """Where a picture came from: a tier, a run of this request, or (shared) a run that another request had started."""
+    """Where a picture came from: a tier, a run of this request, or (shared) a run that another request had started.
+
+    The word of a tier stands here alone: answers, statistics and metrics are made from this list.
+    """
 
     MEMORY = "memory"
     DISK = "disk"
     GENERATED = "generated"
     SHARED = "shared"
+
+    @property
+    def cached(self) -> bool:
+        """Whether it is a tier."""
+        return self is not Source.GENERATED and self is not Source.SHARED
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -134,7 +142,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry found in the cache, and its tier (`Source.MEMORY` or `Source.DISK`)."""
+    """An entry found in the cache, and its tier."""
 
     entry: Entry
     source: Source

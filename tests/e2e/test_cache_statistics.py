@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 from zimage_cache.cli import main as cli
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.request import Recipe
-from zimage_cache.service.statistics import FIELD, Answer, Counts
+from zimage_cache.service.statistics import ANSWERS, FIELD, Counts
 from zimage_cache.web.api.metrics import COUNTERS
 
 NAMES = [each.name for each in fields(Counts)]
@@ -49,7 +49,7 @@ def measured(house) -> dict[str, float]:
         for family in text_string_to_metric_families(house.client.get("/metrics").text)
         for each in family.samples
     }
-    counts = {FIELD[answer]: samples["zimage_requests_total", answer] for answer in Answer}
+    counts = {FIELD[answer]: samples["zimage_requests_total", answer] for answer in ANSWERS}
     counts |= {field: samples[f"{name}_total",] for name, _, field in COUNTERS}
     errors = {each: samples["zimage_cache_errors_total", each] for each in ("read", "write", "index")}
     return counts | {f"{operation}_errors": number for operation, number in errors.items()}

@@ -8,7 +8,7 @@ import pytest
 from zimage_cache.cache.check import FindingKind, check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.layout import Layout
-from zimage_cache.cache.quarantine import MAX_BYTES, MAX_INCIDENTS
+from zimage_cache.cache.store import MOST_INCIDENTS, QUARANTINE_BYTES
 
 pytestmark = pytest.mark.stress
 PAGE = 4096
@@ -55,8 +55,8 @@ def test_damaged_pictures_are_all_caught(tmp_path, entry, rounds, finder):
         assert tier.get(mine.record.key) is None
 
     assert caught == len(cases)
-    assert len(list(layout.quarantine.iterdir())) <= MAX_INCIDENTS
-    assert sum(path.stat().st_size for path in layout.quarantine.rglob("*") if path.is_file()) <= MAX_BYTES
+    assert len(list(layout.quarantine.iterdir())) <= MOST_INCIDENTS
+    assert sum(path.stat().st_size for path in layout.quarantine.rglob("*") if path.is_file()) <= QUARANTINE_BYTES
     assert (tier.tally["read_errors"], tier.tally["write_errors"]) == (0, 0)
     assert check(tmp_path) == []
 

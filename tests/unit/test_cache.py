@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from PIL import Image
@@ -589,6 +590,9 @@ def test_prune_says_what_it_takes(cache, entry, bytes_below, root):
         assert bytes_below(root) == left
 
 
+LATER = datetime(2026, 12, 24, tzinfo=UTC).timestamp()  # than all entries of tests
+
+
 class Shelf(dict):
     """A tier beyond the disk, in a dictionary."""
 
@@ -610,13 +614,23 @@ class Shelf(dict):
         return self.pop(key, None) is not None
 
     def drop(self, stored):
-        pass
+        self.delete(stored.key)
 
     def still(self, _stored):
         return True
 
     def touch(self, key):
         self.touched.append(key)
+
+    def prune(self, *, older_than):
+        limit = LATER - older_than
+        old = [key for key, stored in self.items() if stored.entry.record.created.timestamp() < limit]
+        return sum(map(self.delete, old))
+
+    def clear(self):
+        gone = len(self)
+        super().clear()
+        return gone
 
 
 def test_a_further_tier_is_asked_last_and_its_hits_are_stored(disk, entry):
@@ -645,6 +659,39 @@ def test_a_further_tier_gets_what_is_put_and_loses_what_is_deleted(disk, entry):
     assert present(cache.get(key)).source is Source.SHARED
     assert cache.delete(key)
     assert (key in beyond, cache.get(key), cache.delete(key)) == (False, None, False)
+
+
+def test_a_further_tier_is_cleared_too(disk, entry):
+    """What a clear removed is not found there again."""
+    beyond = Shelf()
+    cache = ResultCache(MemoryTier(0), disk, [beyond])
+    cache.put(entry(1))
+    beyond.put(entry(2))
+    assert cache.clear() == 1
+    assert [cache.get(entry(seed).record.key) for seed in (1, 2)] == [None, None]
+
+
+def test_a_further_tier_loses_what_is_too_old_and_keeps_what_had_no_room(disk, entry):
+    """Pruning by age reaches it, also for what the disk has lost before; bounds of the disk, and a dry run, do not."""
+    beyond = Shelf()
+    cache = ResultCache(MemoryTier(0), disk, [beyond])
+    cache.put(entry(1))
+    beyond.put(entry(2))
+    assert cache.prune(to_bytes=0).entries == 1
+    cache.prune(older_than=0, dry_run=True)
+    assert len(beyond) == 2
+    cache.prune(older_than=0)
+    assert len(beyond) == 0
+
+
+def test_a_further_tiers_hit_is_a_miss_once_it_is_too_old(root, entry):
+    """`--cache-ttl` holds wherever a picture lies."""
+    beyond = Shelf()
+    disk = DiskTier(root, max_bytes=0, ttl_seconds=1.0, clock=lambda: LATER)
+    cache = ResultCache(MemoryTier(0), disk, [beyond])
+    beyond.put(entry(1))
+    assert cache.get(entry(1).record.key) is None
+    assert len(beyond) == 0
 
 
 def test_a_further_tier_that_fails_costs_no_put(disk, entry, monkeypatch):

@@ -1,4 +1,4 @@
-"""Tests of service.claims: several `Claims` on one folder act as several processes."""
+"""Tests of `Claims` in service.launch: several `Claims` on one folder act as several processes."""
 
 import threading
 
@@ -7,8 +7,8 @@ import pytest
 from tests.factories import plan
 from tests.waiting import wait_until
 from zimage_cache.cache.locks import Generation
-from zimage_cache.service.claims import Claims
 from zimage_cache.service.flights import Flights
+from zimage_cache.service.launch import Claims
 
 KEY = "ab" * 32
 

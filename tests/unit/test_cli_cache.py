@@ -25,10 +25,9 @@ from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cli import cache as cli_cache
 from zimage_cache.cli import main as cli
 from zimage_cache.cli.client import Client
-from zimage_cache.entry import Entry
+from zimage_cache.entry import Entry, Source
 from zimage_cache.generator.fake import FakeGenerator
-from zimage_cache.service.lifetime import Lifetime
-from zimage_cache.service.statistics import Answer, Statistics
+from zimage_cache.service.statistics import Lifetime, Statistics
 
 ROOT = Path(__file__).parents[2]
 ZIMAGE = [sys.executable, "-c", "from zimage_cache.cli.main import main; main()", "cache"]
@@ -347,7 +346,7 @@ def test_stats_ask_the_server_of_this_workspace_only(workspace, monkeypatch, sam
     lifetime = Lifetime(workspace / "zimage.sqlite3")
     lifetime.add({"misses": 5}, 0.0)
     elsewhere = Statistics(lifetime)
-    elsewhere.delivered(Answer.MEMORY, seconds=0.1, saved=1.0)
+    elsewhere.delivered(Source.MEMORY, seconds=0.1, saved=1.0)
     document = {
         "database": lifetime.id if same else "fe00-1",
         "now": {"disk_entries": 77, "disk_bytes": 0, "pinned": 0, "memory_entries": 0, "memory_bytes": 0},

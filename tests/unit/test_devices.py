@@ -6,7 +6,7 @@ from tests.factories import present
 from tests.waiting import Clock
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
-from zimage_cache.service.devices import Devices
+from zimage_cache.service.model import Devices
 
 ASLEEP, LOADING, HEALTHY, BROKEN = Status.SLEEPING, Status.LOADING, Status.HEALTHY, Status.ERROR
 

@@ -137,14 +137,14 @@ def test_a_full_disk_leaves_nothing(folder, entry, monkeypatch, caplog, step):
     def full(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def half(file: Path, png: bytes) -> None:
+    def half(file: Path, png: bytes, **_options: bool) -> None:
         file.write_bytes(png[: len(png) // 2])
         full()
 
     if step == "fsync":
         monkeypatch.setattr(os, "fsync", full)
     else:
-        monkeypatch.setattr(files, "_write", half)
+        monkeypatch.setattr(files, "write", half)
 
     assert History(folder).add(entry(1)) is None
     assert list(folder.iterdir()) == []
@@ -697,7 +697,7 @@ def read_only(monkeypatch):
         return sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True, factory=Snapshot)
 
     def switch():
-        monkeypatch.setattr(files, "_write", refuse)
+        monkeypatch.setattr(files, "write", refuse)
         monkeypatch.setattr(Path, "unlink", refuse)
         monkeypatch.setattr(Path, "write_bytes", refuse)
         monkeypatch.setattr(index, "connect", snapshot)
@@ -760,12 +760,12 @@ def test_trouble_with_the_folder_stands_until_it_is_over(folder, entry, monkeypa
     faults = Faults()
     history = History(folder, faults=faults)
 
-    def fail(path, *_args):
+    def fail(path, *_args, **_options):
         raise OSError(number, os.strerror(number), str(path))
 
     for over in (lambda: history.add(entry(9)), faults.retest):
         with monkeypatch.context() as trouble:
-            trouble.setattr(files, "_write", fail)
+            trouble.setattr(files, "write", fail)
             trouble.setattr(Path, "write_bytes", fail)
             for seed in range(3):
                 assert history.add(entry(seed)) is None

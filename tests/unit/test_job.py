@@ -2,38 +2,41 @@
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.factories import plan
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import OutOfMemory
+from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.service.flights import Flights, Seat
-from zimage_cache.service.job import Job, Outcome, Progress
-from zimage_cache.service.statistics import Answer
+from zimage_cache.service.forecast import Forecast
+from zimage_cache.service.job import Job
+from zimage_cache.service.lookup import Shelf
+from zimage_cache.service.model import Model
+from zimage_cache.service.statistics import FIELD, Counts, Statistics
 
 pytestmark = pytest.mark.anyio
 
 
 class Desk:
-    """Hands out jobs on one `Flights` and remembers which seats came back."""
+    """Hands out jobs on one `Flights`, whose runs nothing draws but `draw`; `shelf` is for a bypass."""
 
     def __init__(self):
         self.flights = Flights()
-        self.left: list[Seat] = []
-        self.delivered: list[Outcome] = []
-        self.lost: list[tuple[Answer, int]] = []
+        self.encoders = ThreadPoolExecutor(1)
+        self.model = Model(FakeGenerator(), self.flights, self.encoders, lambda *_: None, preload=False)
+        self.statistics = Statistics(None)
 
-    def job(self, *parts: Hit | str, started: float = 0.0) -> Job:
-        seated = [self.flights.join([plan(part)])[0] if isinstance(part, str) else part for part in parts]
+    def job(self, *parts: Hit | str, started: float = 0.0, shelf: Shelf | None = None) -> Job:
         return Job(
-            seated,
+            [self.flights.join([plan(part)])[0] if isinstance(part, str) else part for part in parts],
+            model=self.model,
+            forecast=Forecast(),
+            statistics=self.statistics,
+            shelf=shelf,
             started=started,
-            progress=self._progress,
-            leave=self._leave,
-            name=self._name,
-            delivered=self.delivered.extend,
-            lost=lambda answer, pictures: self.lost.append((answer, pictures)),
         )
 
     def draw(self, key: str, entry: Entry) -> None:
@@ -42,21 +45,24 @@ class Desk:
         self.flights.drawn(run)
         self.flights.resolve(run, entry)
 
-    def _progress(self, job: Job) -> Progress:
-        return Progress("drawing", done=len(job.parts) - len(job.pending), n=len(job.parts))
+    @property
+    def counts(self) -> Counts:
+        return self.statistics.this_process().counts
 
-    def _leave(self, seat: Seat) -> None:
-        self.left.append(seat)
-        self.flights.leave(seat)
+    def close(self) -> None:
+        self.model.close()
+        self.encoders.shutdown()
 
-    @staticmethod
-    def _name(entry: Entry) -> str:
-        return f"name-{entry.record.request['seed']}"
+
+def seats(*jobs: Job) -> list[Seat]:
+    return [part for job in jobs for part in job.parts if isinstance(part, Seat)]
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def desk():
+    made = Desk()
+    yield made
+    made.close()
 
 
 async def test_pictures_come_in_the_order_asked_for(desk, entry):
@@ -67,10 +73,11 @@ async def test_pictures_come_in_the_order_asked_for(desk, entry):
     desk.draw("c", entry(3))
     await asyncio.sleep(0)
     assert not waiting.done()
-    assert job.progress() == Progress("drawing", done=2, n=3)
+    now = job.progress()
+    assert (now.phase, now.done, now.n) == ("queued", 2, 3)
     desk.draw("a", entry(1))
     outcomes = await waiting
-    assert [outcome.name for outcome in outcomes] == ["name-1", "name-2", "name-3"]
+    assert [outcome.name for outcome in outcomes] == [entry(seed).record.key for seed in (1, 2, 3)]
     assert [outcome.source for outcome in outcomes] == [Source.GENERATED, Source.DISK, Source.GENERATED]
     assert [outcome.cached for outcome in outcomes] == [False, True, False]
     assert [outcome.seconds_saved for outcome in outcomes] == [0.0, 1.5, 0.0]
@@ -109,9 +116,10 @@ async def test_seats_are_given_back_in_any_case(desk, entry):
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    jobs = (good, bad, slow, gone)
-    assert {id(seat) for seat in desk.left} == {id(part) for job in jobs for part in job.parts}
+    given = seats(good, bad, slow, gone)
+    assert [seat.left for seat in given] == [True] * 7
     assert desk.flights.pending == 0
+    assert (desk.counts.misses, desk.counts.failures, desk.counts.abandoned) == (2, 3, 2)
 
 
 async def test_one_of_several_fails(desk, entry):
@@ -137,18 +145,34 @@ async def test_a_timeout_leaves_the_shared_run_alone(desk, entry):
 
 async def test_what_is_there_is_told_without_ending_the_job(desk, entry):
     """Pictures are shown as they come, failures as missing; statistics hear of them at the end, once."""
+    name = entry(2).record.key
     job = desk.job("a", Hit(entry(2), Source.DISK), "c")
     desk.draw("c", entry(3))
     early = job.finished
-    assert [outcome and outcome.name for outcome in early] == [None, "name-2", "name-3"]
-    assert (desk.delivered, desk.lost, desk.left) == ([], [], [])
+    assert [outcome and outcome.name for outcome in early] == [None, name, entry(3).record.key]
+    assert desk.counts == Counts()
+    assert not any(seat.left for seat in seats(job))
     desk.draw("a", entry(1))
     outcomes = await job.outcomes()
+    job.leave()
     assert outcomes[1:] == early[1:]
-    assert (desk.delivered, desk.lost) == (outcomes, [])
+    assert desk.counts == Counts(misses=2, gpu_seconds_saved=1.5, **{FIELD[Source.DISK]: 1})
     failed = desk.job("d", Hit(entry(2), Source.DISK))
     desk.flights.fail(desk.flights.runs["d"], OutOfMemory("no"))
-    assert [outcome and outcome.name for outcome in failed.finished] == [None, "name-2"]
+    assert [outcome and outcome.name for outcome in failed.finished] == [None, name]
+
+
+async def test_a_picture_that_bypasses_the_cache_has_a_token(desk, entry):
+    """It lies on the shelf under one name that is not its key, and counts as bypassed, whatever drew it."""
+    shelf = Shelf(2**20)
+    job = desk.job("a", shelf=shelf)
+    desk.draw("a", entry(1))
+    (early,) = job.finished
+    (outcome,) = await job.outcomes()
+    assert early is outcome
+    assert outcome.name != entry(1).record.key
+    assert shelf.get(outcome.name) is outcome.entry
+    assert desk.counts == Counts(bypasses=1)
 
 
 async def test_a_job_has_begun_when_a_generator_turned_to_it(desk, entry):

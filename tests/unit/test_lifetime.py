@@ -7,12 +7,12 @@ from contextlib import closing
 
 import pytest
 
-from zimage_cache.service.lifetime import Lifetime
+from zimage_cache.service.statistics import Lifetime
 
 ADDER = """
 import sys
 from pathlib import Path
-from zimage_cache.service.lifetime import Lifetime
+from zimage_cache.service.statistics import Lifetime
 lifetime = Lifetime(Path(sys.argv[1]))
 for _ in range(40):
     lifetime.add({"hits": 1, "seconds": 0.5}, 100.0)

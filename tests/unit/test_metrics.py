@@ -11,9 +11,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.factories import asked
+from zimage_cache.entry import Source
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.request import CacheMode
-from zimage_cache.service.statistics import FIELD, Answer, Counts
+from zimage_cache.service.statistics import ANSWERS, FIELD, Counts, Unrated
 from zimage_cache.web.api.metrics import COUNTERS, add_metrics
 from zimage_cache.web.errors import add_error_responses
 
@@ -63,7 +64,7 @@ async def test_each_number_is_the_one_the_statistics_have(studio, scrape):
     seen = samples((await scrape(service)).text)
     counts = service.statistics.this_process().counts
     assert (counts.misses, counts.hits_memory, counts.bypasses, counts.failures) == (2, 1, 1, 1)
-    for answer in Answer:
+    for answer in ANSWERS:
         assert seen[f"zimage_requests_total,source={answer}"] == counts.of(answer)
     for name, _, field in COUNTERS:
         assert seen[f"{name}_total"] == getattr(counts, field), name
@@ -86,8 +87,8 @@ async def test_waits_are_a_histogram_of_what_was_delivered(studio, scrape):
     """Buckets are cumulative, end at +Inf with the number of delivered pictures, and the sum is theirs."""
     service = studio().service
     for seconds in (0.0005, 0.02, 400.0):
-        service.statistics.delivered(Answer.DISK, seconds=seconds, saved=0.0)
-    service.statistics.lost(Answer.FAILED, 5)
+        service.statistics.delivered(Source.DISK, seconds=seconds, saved=0.0)
+    service.statistics.lost(Unrated.FAILED, 5)
     text = (await scrape(service)).text
     seen = samples(text)
     name = "zimage_request_seconds"

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from zimage_cache.service.pool import Pool
+from zimage_cache.pool import Pool
 
 
 def test_all_threads_are_there_from_the_start():

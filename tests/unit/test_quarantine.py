@@ -1,4 +1,4 @@
-"""Tests of cache.quarantine."""
+"""Tests of cache.store: the quarantine."""
 
 import errno
 import os
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from zimage_cache.cache import quarantine
-from zimage_cache.cache.quarantine import Quarantine
+from zimage_cache.cache import store
+from zimage_cache.cache.store import Quarantine
 from zimage_cache.errors import CacheWriteFailed
 
 
@@ -40,7 +40,7 @@ def _take(folder: Path, number: int, size: int) -> None:
 
 def test_bounded_in_number(tmp_path, monkeypatch):
     """The oldest incidents go when there are too many."""
-    monkeypatch.setattr(quarantine, "MAX_INCIDENTS", 3)
+    monkeypatch.setattr(store, "MOST_INCIDENTS", 3)
     for number in range(5):
         _take(tmp_path, number, 10)
 
@@ -51,7 +51,7 @@ def test_bounded_in_number(tmp_path, monkeypatch):
 
 def test_bounded_in_bytes(tmp_path, monkeypatch):
     """The oldest incidents go when they are too large together, and one that is too large alone is not kept."""
-    monkeypatch.setattr(quarantine, "MAX_BYTES", 1000)
+    monkeypatch.setattr(store, "QUARANTINE_BYTES", 1000)
     for number in range(5):
         _take(tmp_path, number, 400)
     assert len(_incidents(tmp_path / "q")) == 2

@@ -36,10 +36,11 @@ from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.history import History
 from zimage_cache.metadata import png
 from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest
+from zimage_cache.service import lookup
 from zimage_cache.service import model as model_module
 from zimage_cache.service import service as service_module
+from zimage_cache.service.lookup import Shelf
 from zimage_cache.service.resolve import resolve
-from zimage_cache.service.shelf import Shelf
 
 pytestmark = pytest.mark.anyio
 
@@ -409,7 +410,7 @@ async def test_bypass_ignores_what_is_stored_and_leaves_it_alone(studio):
 async def test_a_token_lives_ten_minutes(studio, monkeypatch):
     """An unstored picture is within reach for ten minutes, no longer."""
     clock = Clock()
-    monkeypatch.setattr(service_module, "Shelf", partial(Shelf, clock=clock))
+    monkeypatch.setattr(lookup, "Shelf", partial(Shelf, clock=clock))
     made = studio()
     (outcome,) = await made.service.render(asked(), cache=CacheMode.BYPASS)
     clock.now += 599

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.factories import present
-from zimage_cache.service.shares import Shares
+from zimage_cache.service.queue import Shares
 
 
 def _fill(shares: Shares, user: str) -> int:

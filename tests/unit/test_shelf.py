@@ -6,7 +6,7 @@ import pytest
 
 from tests.waiting import Clock
 from zimage_cache.entry import Entry
-from zimage_cache.service.shelf import SECONDS, Shelf
+from zimage_cache.service.lookup import SHELF_SECONDS, Shelf
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def test_a_picture_is_within_reach_for_ten_minutes(entry, clock):
     """Up to the last moment of the ten minutes it is there, then it is gone."""
     shelf, mine = Shelf(10**9, clock), entry(1)
     shelf.put("token", mine)
-    clock.now += SECONDS - 0.001
-    assert SECONDS == 600
+    clock.now += SHELF_SECONDS - 0.001
+    assert SHELF_SECONDS == 600
     assert shelf.get("token") is mine
     clock.now += 0.001
     assert shelf.get("token") is None
@@ -30,7 +30,7 @@ def test_looking_does_not_extend_the_ten_minutes(entry, clock):
     shelf = Shelf(10**9, clock)
     shelf.put("token", entry(1))
     for _ in range(4):
-        clock.now += SECONDS / 4
+        clock.now += SHELF_SECONDS / 4
         last = shelf.get("token")
     assert last is None
 
@@ -39,9 +39,9 @@ def test_laying_it_down_again_starts_anew(entry, clock):
     """The same name again: the new picture, for another ten minutes."""
     shelf, second = Shelf(10**9, clock), entry(2)
     shelf.put("token", entry(1))
-    clock.now += SECONDS - 1
+    clock.now += SHELF_SECONDS - 1
     shelf.put("token", second)
-    clock.now += SECONDS - 1
+    clock.now += SHELF_SECONDS - 1
     assert shelf.get("token") is second
 
 

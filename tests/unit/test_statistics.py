@@ -13,8 +13,17 @@ from zimage_cache.cache.cache import Held
 from zimage_cache.entry import Source
 from zimage_cache.errors import NotCached, OutOfMemory
 from zimage_cache.request import CacheMode
-from zimage_cache.service.lifetime import Lifetime
-from zimage_cache.service.statistics import BUCKETS, CACHE_COUNTS, FIELD, Answer, Counts, Statistics, overview
+from zimage_cache.service.statistics import (
+    ANSWERS,
+    BUCKETS,
+    CACHE_COUNTS,
+    FIELD,
+    Counts,
+    Lifetime,
+    Statistics,
+    Unrated,
+    overview,
+)
 
 ASK = asked()
 
@@ -31,29 +40,29 @@ def moved(counts: Counts) -> dict[str, float]:
 
 def test_every_answer_has_a_count_of_its_own():
     """No two answers share a count, each source is an answer, and the cache's counts are counts."""
-    assert len(set(FIELD.values())) == len(Answer) == len(FIELD)
-    assert {str(source) for source in Source} <= {str(answer) for answer in Answer}
+    assert len(set(FIELD.values())) == len(ANSWERS) == len(FIELD)
+    assert set(Source) <= set(ANSWERS) == set(FIELD)
     assert {*FIELD.values(), *CACHE_COUNTS} <= {each.name for each in fields(Counts)}
 
 
 def test_a_picture_is_counted_once_with_its_wait():
     """A delivered picture moves its own count, the seconds saved and exactly one bucket."""
     statistics = Statistics(None)
-    statistics.delivered(Answer.DISK, seconds=0.02, saved=1.5)
+    statistics.delivered(Source.DISK, seconds=0.02, saved=1.5)
     counts, waits = statistics.snapshot()
     assert moved(counts) == {"hits_disk": 1}
     assert counts.gpu_seconds_saved == 1.5
-    assert waits[Answer.DISK].buckets[BUCKETS.index(0.025)] == sum(waits[Answer.DISK].buckets) == 1
-    assert waits[Answer.DISK].seconds == 0.02
-    assert all(sum(wait.buckets) == 0 for answer, wait in waits.items() if answer is not Answer.DISK)
+    assert waits[Source.DISK].buckets[BUCKETS.index(0.025)] == sum(waits[Source.DISK].buckets) == 1
+    assert waits[Source.DISK].seconds == 0.02
+    assert all(sum(wait.buckets) == 0 for answer, wait in waits.items() if answer is not Source.DISK)
 
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (0.001, 0), (0.0011, 1), (300.0, 15), (301.0, 16)])
 def test_buckets_include_their_ends(seconds, bucket):
     """A wait exactly as long as a bucket's end is in that bucket, as Prometheus defines it."""
     statistics = Statistics(None)
-    statistics.delivered(Answer.MEMORY, seconds=seconds, saved=0.0)
-    assert statistics.snapshot()[1][Answer.MEMORY].buckets.index(1) == bucket
+    statistics.delivered(Source.MEMORY, seconds=seconds, saved=0.0)
+    assert statistics.snapshot()[1][Source.MEMORY].buckets.index(1) == bucket
 
 
 def test_the_cache_counts_for_itself():
@@ -69,7 +78,7 @@ def test_threads_lose_nothing():
     def count():
         for _ in range(500):
             statistics.drawn(0.5)
-            statistics.lost(Answer.FAILED, 2)
+            statistics.lost(Unrated.FAILED, 2)
 
     threads = [threading.Thread(target=count) for _ in range(8)]
     for thread in threads:
@@ -83,17 +92,18 @@ def test_threads_lose_nothing():
 def test_hit_ratio_is_of_what_was_looked_up():
     """Bypassed and lost pictures say nothing about the cache; without any looked-up one there is no ratio."""
     assert Counts(bypasses=3, failures=2).hit_ratio is None
-    assert Counts(hits_memory=1, hits_disk=2, misses=2, shared=1, bypasses=9).hit_ratio == 0.5
+    hits = {FIELD[Source.MEMORY]: 1, FIELD[Source.DISK]: 2}
+    assert Counts(**hits, misses=2, shared=1, bypasses=9).hit_ratio == 0.5
 
 
 def test_lifetime_survives_a_restart(lifetime):
     """The lifetime counts continue in a second process, and its own block starts at zero."""
     first = Statistics(lifetime, clock=lambda: 50.0)
-    first.delivered(Answer.MEMORY, seconds=0.1, saved=1.5)
+    first.delivered(Source.MEMORY, seconds=0.1, saved=1.5)
     first.drawn(1.25)
     first.close()
     second = Statistics(lifetime)
-    second.delivered(Answer.MEMORY, seconds=0.1, saved=0.25)
+    second.delivered(Source.MEMORY, seconds=0.1, saved=0.25)
     counts = second.lifetime().counts
     assert moved(counts) == {"hits_memory": 2, "generated": 1}
     assert (counts.gpu_seconds, counts.gpu_seconds_saved) == (1.25, 1.75)
@@ -105,8 +115,8 @@ def test_processes_at_the_same_time_add_up(lifetime):
     """Two that count side by side see the sum of both; neither overwrites the other, however often they save."""
     one, other = Statistics(lifetime), Statistics(lifetime)
     for _ in range(3):
-        one.delivered(Answer.DISK, seconds=0.1, saved=0.0)
-        other.delivered(Answer.SHARED, seconds=0.1, saved=0.0)
+        one.delivered(Source.DISK, seconds=0.1, saved=0.0)
+        other.delivered(Source.SHARED, seconds=0.1, saved=0.0)
         one.flush()
         other.flush()
         one.flush()
@@ -118,7 +128,7 @@ def test_what_is_not_saved_yet_counts_as_well(lifetime):
     statistics = Statistics(lifetime)
     with closing(sqlite3.connect(lifetime.path, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
-        statistics.lost(Answer.FAILED, 4)
+        statistics.lost(Unrated.FAILED, 4)
         assert moved(statistics.lifetime().counts) == {"failures": 4}
     assert lifetime.sums().amounts == {}
     statistics.flush()
@@ -139,7 +149,7 @@ def test_trouble_is_one_warning_and_costs_nothing(lifetime, trouble, caplog):
         lock.execute("BEGIN EXCLUSIVE")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            statistics.delivered(Answer.MEMORY, seconds=0.1, saved=2.0)
+            statistics.delivered(Source.MEMORY, seconds=0.1, saved=2.0)
             statistics.flush()
             assert statistics.lifetime().counts == statistics.this_process().counts
     (warning,) = caplog.records
@@ -166,7 +176,7 @@ def test_saving_is_batched(lifetime, monkeypatch):
     monkeypatch.setattr(lifetime, "add", noted)
     statistics = Statistics(lifetime)
     for _ in range(1000):
-        statistics.delivered(Answer.MEMORY, seconds=0.001, saved=1.0)
+        statistics.delivered(Source.MEMORY, seconds=0.001, saved=1.0)
     statistics.flush()
     statistics.flush()
     statistics.close()
@@ -291,7 +301,7 @@ def test_the_overview_has_one_moment_of_everything(tmp_path):
     lifetime = Lifetime(tmp_path / "zimage.sqlite3")
     statistics = Statistics(lifetime, clock=lambda: 0.0)
     assert overview(Held(), statistics)["database"] is None
-    statistics.delivered(Answer.DISK, seconds=0.1, saved=1.5)
+    statistics.delivered(Source.DISK, seconds=0.1, saved=1.5)
     told = overview(Held(disk_entries=3), statistics)
     assert told["database"] == lifetime.id is not None
     assert told["now"] == asdict(Held(disk_entries=3))

@@ -17,7 +17,7 @@ from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.request import CacheMode, Recipe
 from zimage_cache.service import tickets as tickets_module
 from zimage_cache.service.job import Job
-from zimage_cache.service.shelf import Shelf
+from zimage_cache.service.lookup import Shelf
 from zimage_cache.service.tickets import GRACE_SECONDS, KEPT_SECONDS, State, Ticket, Tickets
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ from zimage_cache.cache.index import Listed, Listing
 from zimage_cache.cache.layout import is_key
 from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.cache.tier import OnProgress, Stored, Tier, ignore_progress
+from zimage_cache.cache.tier import FurtherTier, OnProgress, Stored, Tier, ignore_progress
 from zimage_cache.entry import Entry, Hit
 from zimage_cache.errors import CacheUnavailable, CacheWriteFailed, CorruptEntry
 
@@ -54,12 +54,16 @@ class Held:
 
 
 class _Step(NamedTuple):
-    """A tier, what its hits are counted as, the faster ones, the nearest of them first, and the slower ones."""
+    """A tier and what its hits are counted as, the faster tiers, the nearest of them first, and the slower ones.
+
+    `judges` are all others: each may say that what this one has must not be served any more.
+    """
 
     tier: Tier
     hits: str
     faster: tuple[Tier, ...]
     slower: tuple[Tier, ...]
+    judges: tuple[Tier, ...]
 
 
 class ResultCache:
@@ -81,13 +85,14 @@ class ResultCache:
 
     enabled = True
 
-    def __init__(self, memory: MemoryTier, disk: DiskTier, beyond: Sequence[Tier] = ()) -> None:
+    def __init__(self, memory: MemoryTier, disk: DiskTier, beyond: Sequence[FurtherTier] = ()) -> None:
         self._memory = memory
         self._disk = disk
         self._beyond = beyond
         tiers: tuple[Tier, ...] = (memory, disk, *beyond)  # in the order in which they are asked
         self._steps = [
-            _Step(tier, f"hits_{tier.source}", tiers[:at][::-1], tiers[at + 1 :]) for at, tier in enumerate(tiers)
+            _Step(tier, f"hits_{tier.source}", tiers[:at][::-1], tiers[at + 1 :], tiers[:at] + tiers[at + 1 :])
+            for at, tier in enumerate(tiers)
         ]
         self._instant = list(takewhile(lambda step: step.tier.instant, self._steps))
         # One maker of a thumbnail at a time for each; the first digit of the key tells which.
@@ -151,14 +156,16 @@ class ResultCache:
         return remembered or any(deleted)
 
     def clear(self, *, pinned: bool = False, on_progress: OnProgress = ignore_progress) -> int:
-        """Remove everything from both tiers; return how many entries the disk had.
+        """Remove everything from all tiers; return how many entries the disk had.
 
         Args:
-            pinned: Also what is pinned.
+            pinned: Also what is pinned on the disk.
             on_progress: Called with the number of keys done and of all keys.
         """
         with _refused("not all of the cache can be removed"):
             removed = self._disk.clear(pinned=pinned, on_progress=on_progress)
+            for tier in self._beyond:
+                tier.clear()
         self._memory.clear()
         return removed
 
@@ -171,26 +178,31 @@ class ResultCache:
         dry_run: bool = False,
         on_progress: OnProgress = ignore_progress,
     ) -> Pruned:
-        """Remove entries that are not pinned from both tiers; blocks for a look at the whole disk.
+        """Remove entries that are not pinned; blocks for a look at the whole disk.
 
         Args:
-            older_than: First what was drawn more than so many seconds ago; None = nothing for its age.
-            to_bytes: Then, in the order of eviction, as many as bring the disk down to so many bytes.
+            older_than: First, in every tier, what was drawn more than so many seconds ago; None = nothing for its age.
+            to_bytes: Then, in the order of eviction, as many as bring the disk down to so many bytes; as with
+                eviction, what is beyond the disk stays.
             to_entries: And to so many entries.
             dry_run: Only say what would go.
             on_progress: Called with the number of keys done and of all keys, once it removes.
 
         Returns:
-            What went, or would go.
+            What went, or would go, from the disk.
         """
         with _refused("not all of that can be removed"):
-            return self._disk.prune(
+            pruned = self._disk.prune(
                 older_than=older_than,
                 to_bytes=to_bytes,
                 to_entries=to_entries,
                 dry_run=dry_run,
                 on_progress=on_progress,
             )
+            if older_than is not None and not dry_run:
+                for tier in self._beyond:
+                    tier.prune(older_than=older_than)
+        return pruned
 
     def pin(self, key: str) -> bool:
         """Keep an entry on disk from being evicted or getting too old; return whether that is so now."""
@@ -259,10 +271,10 @@ class ResultCache:
         return None
 
     def _valid(self, step: _Step, stored: Stored | None) -> Stored | None:
-        """Pass on what a tier has, if every slower one says that it is still valid; forget it otherwise."""
+        """Pass on what a tier has, if every other one says that it may be served; forget it otherwise."""
         if stored is None:
             return None
-        for tier in step.slower:
+        for tier in step.judges:
             if not tier.still(stored):
                 step.tier.drop(stored)
                 return None

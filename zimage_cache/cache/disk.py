@@ -286,7 +286,7 @@ class DiskTier:
         return None
 
     def still(self, stored: Stored) -> bool:
-        """Tell whether *stored* may be served from memory: it is on disk unchanged, or the disk cannot tell."""
+        """Tell whether *stored*, from another tier, may be served: it is not too old, nor gone or replaced here."""
         if self._expired(stored.entry.record):
             return False
         if stored.signature is None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from zimage_cache.atomic import flush
 from zimage_cache.cache.tier import Signature
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 
@@ -137,14 +138,7 @@ def make_folders(folders: tuple[Path, ...]) -> None:
 def sync_folder(folder: Path) -> None:
     """Make the names in *folder* durable, as far as the file system can."""
     with writing(folder):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # network and FUSE file systems that cannot sync a folder
-                raise
-        finally:
-            os.close(descriptor)
+        flush(folder)
 
 
 def status(path: Path) -> os.stat_result | None:

@@ -2,11 +2,11 @@
 
 import sys
 import threading
-from collections import OrderedDict
 from typing import Final
 
 from zimage_cache.cache.tier import Signature, Stored
 from zimage_cache.entry import Entry, Source
+from zimage_cache.lru import ByteLRU
 
 # What Python needs for a record, however small the PNG beside it is.
 _LEAST_WEIGHT: Final = 8192
@@ -30,8 +30,7 @@ class MemoryTier:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Stored] = OrderedDict()
-        self._bytes = self._weight = 0
+        self._kept: ByteLRU[str, Stored] = ByteLRU(max_bytes, _weight)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -39,48 +38,42 @@ class MemoryTier:
     @property
     def bytes(self) -> int:
         """PNG bytes kept now."""
-        return self._bytes
+        with self._lock:
+            return sum(len(stored.entry.png) for stored in self._kept.values())
 
     def get(self, key: str) -> Stored | None:
         """Return what is kept under *key* and make it the most recently used."""
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def peek(self, key: str) -> Stored | None:
         """Return what is kept under *key*, without touching it."""
         with self._lock:
-            return self._kept.get(key)
+            return self._kept.peek(key)
 
     def put(self, entry: Entry, signature: Signature | None = None) -> Stored | None:
         """Keep *entry*, letting the least recently used go; return what is kept, None for one over the bound."""
         stored = Stored(entry, signature)
         with self._lock:
-            self._forget(stored.key)
-            weight = _weight(stored)
-            if self._too_much(weight):
+            if not self._kept.fits(stored):
+                self._kept.pop(stored.key)
                 return None
-            self._kept[stored.key] = stored
-            self._bytes += len(stored.entry.png)
-            self._weight += weight
-            while self._too_much(self._weight):
-                self._forget(next(iter(self._kept)))
+            self._kept.put(stored.key, stored)
             return stored
 
     def delete(self, key: str) -> bool:
         """Forget *key*; return whether it was kept."""
         with self._lock:
-            return self._forget(key)
+            return self._kept.pop(key) is not None
 
     def drop(self, stored: Stored) -> None:
         """Forget this very copy: one that a racing `put` has already replaced stays."""
         with self._lock:
-            if self._kept.get(stored.key) is stored:
-                self._forget(stored.key)
+            if self._kept.peek(stored.key) is stored:
+                self._kept.pop(stored.key)
 
     def still(self, _stored: Stored) -> bool:
-        """Return True: no other tier is asked before memory."""
+        """Return True: memory forgets what others still have."""
         return True
 
     def touch(self, key: str) -> None:
@@ -92,18 +85,7 @@ class MemoryTier:
         with self._lock:
             forgotten = len(self._kept)
             self._kept.clear()
-            self._bytes = self._weight = 0
             return forgotten
-
-    def _too_much(self, weight: int) -> bool:
-        return 0 < self.max_bytes < weight
-
-    def _forget(self, key: str) -> bool:
-        stored = self._kept.pop(key, None)
-        if stored is not None:
-            self._bytes -= len(stored.entry.png)
-            self._weight -= _weight(stored)
-        return stored is not None
 
 
 def _weight(stored: Stored) -> int:

@@ -1,4 +1,4 @@
-"""The files of one cache folder: read and verify, commit, remove, look around. Knows no bounds and no counters.
+"""The files of one cache folder: read and verify, commit, remove, quarantine. Knows no counters, and not what may stay.
 
 Reading takes no lock. Everything that changes files says "locked": its caller holds the lock of the key.
 What a kill or a power cut can leave behind, by the order of `commit` and `remove`: files in `tmp/`, and a picture,
@@ -8,16 +8,16 @@ thumbnail or pin without a record. Never a record that promises what is not ther
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from zimage_cache.cache import files, thumbs
 from zimage_cache.cache.layout import Layout, key_in, writer_of
 from zimage_cache.cache.locks import Stripes
-from zimage_cache.cache.quarantine import Quarantine
 from zimage_cache.cache.tier import Signature, Stored
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
@@ -25,6 +25,9 @@ from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 MAX_RECORD = 2 * 2**20
 MAX_IMAGE = 256 * 2**20
 ORPHAN_SECONDS = 3600.0
+MOST_INCIDENTS = 32
+QUARANTINE_BYTES = 64 * 2**20
+_REASON = "reason.txt"
 
 
 class ImageMissing(CorruptEntry):
@@ -89,6 +92,54 @@ class Presence:
     def orphaned(self, now: float) -> bool:
         """Whether there are files, but no record any more, and that for over an hour."""
         return self.record is None and self.changed > 0 and now - self.changed > ORPHAN_SECONDS
+
+
+class Quarantine:
+    """Where corrupt entries go: a folder an incident, with a reason, bounded in number and bytes, never served again.
+
+    Args:
+        folder: Where it keeps them; made when missing. Its bytes are beside the bound of the cache.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def take(self, paths: Iterable[Path], reason: str) -> None:
+        """Move *paths*, whatever they are, out of the way, in this order; the caller holds their key's lock.
+
+        Raises:
+            CacheWriteFailed: They are still there.
+        """
+        incident = self._folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
+        try:
+            files.make_folders((incident,))
+        except CacheWriteFailed:
+            # A full disk has no room for evidence: what must not be served is worth less than what may.
+            self._discard(paths)
+            return
+        for path in paths:
+            if files.status(path) is not None:
+                files.replace(path, incident / path.name)
+        self._explain(incident, reason)
+        self._trim()
+
+    def _discard(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            files.remove(path)
+
+    def _explain(self, incident: Path, reason: str) -> None:
+        with suppress(CacheWriteFailed):  # the files are safely away; a full disk costs the explanation only
+            files.write(incident / _REASON, f"{reason}\n".encode())
+
+    def _trim(self) -> None:
+        """Let the oldest incidents go; other processes may be doing the same."""
+        left = QUARANTINE_BYTES
+        with suppress(CacheError):  # the next incident trims again
+            incidents = sorted((Path(entry.path) for entry in files.listing(self._folder)), reverse=True)
+            for number, incident in enumerate(incidents):
+                left -= _weight(incident)
+                if number >= MOST_INCIDENTS or left < 0:
+                    files.remove_all(incident)
 
 
 class Store:
@@ -315,3 +366,9 @@ class Store:
         finally:
             with suppress(CacheWriteFailed):  # a later sweep finds it
                 files.remove(path)
+
+
+def _weight(incident: Path) -> int:
+    """Sum up the bytes below *incident*; what vanishes meanwhile weighs nothing."""
+    paths = (Path(folder, name) for folder, _, names in os.walk(incident) for name in names)
+    return sum(status.st_size for status in map(files.status, paths) if status is not None)

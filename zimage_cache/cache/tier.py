@@ -80,10 +80,28 @@ class Tier(Protocol):
         """Forget *stored*, which another tier does not have any more; an entry that has replaced it stays."""
 
     def still(self, stored: Stored) -> bool:
-        """Tell whether *stored*, found in a faster tier, may be served: False where it was deleted or replaced here.
+        """Tell whether *stored*, found in another tier, may be served: False where it was deleted or replaced here.
 
         True where this tier cannot tell. Takes microseconds.
         """
 
     def touch(self, key: str) -> None:
         """Count *key* as used, after a hit in a faster tier. Takes microseconds."""
+
+
+class FurtherTier(Tier, Protocol):
+    """A tier beyond the disk: what removes more than one entry reaches it too."""
+
+    def clear(self) -> int:
+        """Remove everything; return how many entries that were.
+
+        Raises:
+            CacheWriteFailed: Some may still be here; counted and logged already.
+        """
+
+    def prune(self, *, older_than: float) -> int:
+        """Remove what was drawn more than so many seconds ago; return how many entries that were.
+
+        Raises:
+            CacheWriteFailed: Some may still be here; counted and logged already.
+        """

@@ -25,8 +25,7 @@ from zimage_cache.cache.tier import OnProgress
 from zimage_cache.cli.client import Client, local_url
 from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, print_json, print_table, shortened
 from zimage_cache.errors import InvalidRequest, NotCached
-from zimage_cache.service.lifetime import Lifetime
-from zimage_cache.service.statistics import Statistics, overview
+from zimage_cache.service.statistics import Lifetime, Statistics, overview
 from zimage_cache.settings import Settings
 from zimage_cache.units import bytes_in, seconds_in, shown_bytes, shown_seconds
 

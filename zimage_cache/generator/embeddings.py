@@ -4,10 +4,11 @@ A prompt of 50 tokens is 256 KB of embeddings and, at 512x512, 3.5 % of a pictur
 8 GB of text encoder need not be moved back to the GPU.
 """
 
-from collections import OrderedDict
 from typing import Final, NamedTuple
 
 import torch
+
+from zimage_cache.lru import ByteLRU
 
 MAX_BYTES: Final = 128 * 2**20
 # This many texts of Turbo's size fill the bytes above. A small model's embeddings are far smaller; without this bound
@@ -34,27 +35,22 @@ class Embeddings:
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES, max_texts: int = MAX_TEXTS) -> None:
-        self._max_bytes = max_bytes
-        self._max_texts = max_texts
-        self._texts: OrderedDict[TextKey, torch.Tensor] = OrderedDict()
-        self.bytes = 0
+        self._kept: ByteLRU[TextKey, torch.Tensor] = ByteLRU(max_bytes, lambda kept: kept.nbytes, max_texts)
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._kept)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all embeddings kept."""
+        return self._kept.bytes
 
     def get(self, key: TextKey) -> torch.Tensor | None:
         """Return the stored embeddings, in main memory, shape (tokens, width), or None."""
-        found = self._texts.get(key)
-        if found is not None:
-            self._texts.move_to_end(key)
-        return found
+        return self._kept.get(key)
 
     def put(self, key: TextKey, embeddings: torch.Tensor) -> None:
         """Keep a copy of *embeddings*, dropping the least recently used ones."""
-        if key in self._texts or embeddings.nbytes > self._max_bytes:
-            return
-        # A copy, because *embeddings* may be a view into the encoder's whole padded output.
-        self._texts[key] = embeddings.to("cpu", copy=True)
-        self.bytes += embeddings.nbytes
-        while self.bytes > self._max_bytes or len(self._texts) > self._max_texts:
-            self.bytes -= self._texts.popitem(last=False)[1].nbytes
+        if self._kept.fits(embeddings):
+            # A copy, because *embeddings* may be a view into the encoder's whole padded output.
+            self._kept.put(key, embeddings.to("cpu", copy=True))

@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -12,11 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from zimage_cache.atomic import flush
+from zimage_cache.atomic import UNFINISHED, flush, unfinished, write
 
 _END_OF_TIME: Final = 253_402_300_799  # the last second of the year 9999; files may claim more
 _ABANDONED_SECONDS: Final = 3600.0
-_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part", re.ASCII)
 _NAMED_MOMENT = re.compile(r"image_(\d{8}_\d{6})_")
 
 
@@ -34,12 +32,9 @@ def write_new(folder: Path, stem: str, png: bytes) -> Path:
         OSError: The picture could not be written; no file is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = _unfinished(folder)
-    try:
-        _write(unfinished, png)
-        return _publish(unfinished, folder / f"{stem}.png")
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with unfinished(folder) as part:
+        write(part, png, durable=True)
+        return _publish(part, folder / f"{stem}.png")
 
 
 def move(source: Path, target: Path) -> Path:
@@ -49,18 +44,15 @@ def move(source: Path, target: Path) -> Path:
         OSError: The file could not be moved; it is unchanged.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = _unfinished(target.parent)
     try:
         moved = _publish(source, target)  # on the same file system: a second name of the same file
     except OSError as error:
         if error.errno not in {errno.EXDEV, errno.EPERM, errno.ENOTSUP}:
             raise
-        try:
-            shutil.copy2(source, unfinished, follow_symlinks=False)
-            flush(unfinished)
-            moved = _publish(unfinished, target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with unfinished(target.parent) as part:
+            shutil.copy2(source, part, follow_symlinks=False)
+            flush(part)
+            moved = _publish(part, target)
     flush(moved.parent)
     source.unlink(missing_ok=True)
     return moved
@@ -72,7 +64,7 @@ def sweep(folder: Path, now: float) -> None:
     Files that cannot be read or removed stay. *now* is in seconds since 1970.
     """
     for inner, _, names in os.walk(folder):
-        for name in filter(_UNFINISHED.fullmatch, names):
+        for name in filter(UNFINISHED.fullmatch, names):
             file = Path(inner, name)
             with suppress(OSError):
                 stamp = stamp_of(file)
@@ -149,10 +141,6 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _unfinished(folder: Path) -> Path:
-    return folder / f".{secrets.token_hex(8)}.part"
-
-
 def _publish(finished: Path, target: Path) -> Path:
     """Give a finished file the first free name; two writers in the same second get different names."""
     number, wanted = 1, target
@@ -164,13 +152,6 @@ def _publish(finished: Path, target: Path) -> Path:
             target = wanted.with_stem(f"{wanted.stem}_{number}")
         else:
             return target
-
-
-def _write(file: Path, png: bytes) -> None:
-    with file.open("xb") as unfinished:
-        unfinished.write(png)
-        unfinished.flush()
-        os.fsync(unfinished.fileno())  # else a power failure could leave the name with an empty file
 
 
 def _appear(finished: Path, target: Path) -> None:

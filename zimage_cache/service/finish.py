@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from zimage_cache.cache.cache import AnyCache
@@ -12,50 +12,49 @@ from zimage_cache.generator.protocol import Drawing
 from zimage_cache.history import History
 from zimage_cache.metadata import png
 from zimage_cache.service.flights import Flights, Run
-from zimage_cache.service.pace import Pace
-from zimage_cache.service.shelf import Shelf
+from zimage_cache.service.forecast import Forecast
+from zimage_cache.service.lookup import Shelf
+from zimage_cache.service.statistics import Statistics
 
 
+@dataclass(frozen=True, slots=True)
 class Finisher:
     """Finishes drawn runs.
 
     Args:
+        flights: Where the waiting requests are.
+        shelf: Has each picture until it is stored.
+        forecast: Learns from each how long they take.
+        statistics: Counts each.
         cache: Where pictures are stored.
+        history: Gets a copy of each.
         versions: Names and versions of the software, for the record.
     """
 
-    def __init__(
-        self,
-        *,
-        flights: Flights,
-        shelf: Shelf,
-        pace: Pace,
-        cache: AnyCache,
-        history: History,
-        versions: Mapping[str, str],
-    ) -> None:
-        self._flights = flights
-        self._shelf = shelf
-        self._pace = pace
-        self._cache = cache
-        self._history = history
-        self._versions = dict(versions)
+    flights: Flights
+    shelf: Shelf
+    forecast: Forecast
+    statistics: Statistics
+    cache: AnyCache
+    history: History
+    versions: Mapping[str, str]
 
     def finish(self, run: Run, drawing: Drawing) -> None:
         """Encode, resolve the waiters, then store and copy what at least one request wants kept."""
-        self._pace.learn(run.plan.model, run.plan.identity, run.plan.recipe, drawing.gpu_seconds)
+        self.statistics.drawn(drawing.gpu_seconds)
+        self.forecast.learn(run.plan.model, run.plan.identity, run.plan.recipe, drawing.gpu_seconds)
         entry = self._entry(run, drawing)
         key = entry.record.key
         # The answer names the key before the put below returns; until then, or while it fails, the shelf has it.
         if run.keep:
-            self._shelf.put(key, entry)
-        if not self._flights.resolve(run, entry):
+            self.shelf.put(key, entry)
+        if not self.flights.resolve(run, entry):
             return
-        self._shelf.put(key, entry)  # again: who wants it kept may have joined just now
-        if self._cache.put(entry):
-            self._shelf.drop(key, entry)
-        self._history.add(entry)
-        self._flights.stored(run)
+        self.shelf.put(key, entry)  # again: who wants it kept may have joined just now
+        if self.cache.put(entry):
+            self.shelf.drop(key, entry)
+        self.history.add(entry)
+        self.flights.stored(run)
 
     def _entry(self, run: Run, drawing: Drawing) -> Entry:
         return Entry.of(
@@ -65,7 +64,7 @@ class Finisher:
             created=datetime.now(UTC),
             gpu_seconds=drawing.gpu_seconds,
             request=run.plan.request,
-            versions=self._versions,
+            versions=dict(self.versions),
             warnings=drawing.warnings,
         )
 
@@ -78,7 +77,7 @@ class Finisher:
             "generator": asdict(identity),
             "key": fingerprint(recipe, identity),
         }
-        version = self._versions.get("zimage", "")
+        version = self.versions.get("zimage", "")
         return {
             png.A1111: png.parameters_text(asdict(recipe), model=identity.model, version=version),
             png.ZIMAGE: json.dumps(described, ensure_ascii=False, sort_keys=True),

@@ -11,37 +11,15 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
 
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import GenerationFailed, QueueFull, ZImageError
-from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Step
-from zimage_cache.request import MAX_PICTURES, Recipe
-from zimage_cache.service.shares import Shares
+from zimage_cache.request import MAX_PICTURES
+from zimage_cache.service.queue import Shares
+from zimage_cache.service.resolve import Plan
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one asker wants of one key.
-
-    Args:
-        fresh: A stored result is no answer: the asker wants it drawn anew, or drew a seed for it.
-        keep: The asker wants the picture stored.
-        others: Further keys the same picture may be stored under: those of identities that drew it another way.
-    """
-
-    key: str
-    model: str
-    recipe: Recipe
-    identity: GeneratorIdentity
-    request: dict[str, Any]
-    user: str
-    fresh: bool
-    keep: bool
-    others: tuple[str, ...] = ()
 
 
 class Phase(Enum):

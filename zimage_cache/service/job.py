@@ -1,15 +1,17 @@
-"""One asker's ticket: what is there already, what it waits for, and how that stands."""
+"""One request for n pictures: what is there already, what it waits for, and how that stands."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.service.flights import Run, Seat
-from zimage_cache.service.statistics import Answer
+from zimage_cache.service.forecast import Forecast, Progress
+from zimage_cache.service.lookup import Shelf
+from zimage_cache.service.model import Model
+from zimage_cache.service.statistics import Statistics, Unrated
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ class Outcome:
     @property
     def cached(self) -> bool:
         """Whether it came from one of the tiers."""
-        return self.source in {Source.MEMORY, Source.DISK}
+        return self.source.cached
 
     @property
     def seconds_saved(self) -> float:
@@ -39,46 +41,19 @@ class Outcome:
         return 0.0 if self.source is Source.GENERATED else self.entry.record.gpu_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How a job stands.
-
-    Args:
-        phase: "queued", "loading", "encoding" (the prompt), "drawing", "decoding" or "finishing".
-        detail: What a loading generator does.
-        ahead: Pictures that will be drawn before this job's next one.
-        step: Finished evaluations of the picture being drawn, of `steps`.
-        done: Finished pictures, of `n`.
-        eta_seconds: Until the last picture; None while nothing is known.
-        preview: A small JPEG of the picture being drawn; None unless the job is watched and there is one.
-    """
-
-    phase: str
-    detail: str = ""
-    ahead: int = 0
-    step: int = 0
-    steps: int = 0
-    done: int = 0
-    n: int = 1
-    eta_seconds: float | None = None
-    preview: bytes | None = None
-
-
 Part = Hit | Seat
 
 
 class Job:
-    """A ticket for n pictures. Leave it exactly when the asker is gone: that is what cancels unwanted work.
+    """One request for n pictures. Leave it exactly when the asker is gone: that is what cancels unwanted work.
 
     Args:
         parts: For each picture the stored entry, or a seat on the run that makes it.
-        progress: Asks the service how a run stands.
-        leave: Gives a seat back.
-        name: Names an entry for `/images/`.
-        delivered: Told once of all pictures, when they are handed out.
-        lost: Told once how many pictures were not handed out, and why.
-
-    Exactly one of the last two is called, once: that is what statistics are made of.
+        model: Draws the runs.
+        forecast: Tells how far they are.
+        statistics: Counts all pictures together, once: as handed out, or as not.
+        shelf: Where the pictures of a request that bypasses the cache lie, under tokens; None = they have their keys.
+        started: When the request came, in monotonic seconds.
 
     Threads: the event loop's only.
     """
@@ -87,34 +62,32 @@ class Job:
         self,
         parts: Sequence[Part],
         *,
+        model: Model,
+        forecast: Forecast,
+        statistics: Statistics,
+        shelf: Shelf | None,
         started: float,
-        progress: Callable[["Job"], Progress],
-        leave: Callable[[Seat], None],
-        name: Callable[[Entry], str],
-        delivered: Callable[[Sequence[Outcome]], None],
-        lost: Callable[[Answer, int], None],
     ) -> None:
         self.parts = list(parts)
+        self._model = model
+        self._forecast = forecast
+        self._statistics = statistics
+        self._shelf = shelf
         self._started = started
         self._looked = time.monotonic()
-        self._progress = progress
-        self._leave = leave
-        self._name = name
-        self._delivered = delivered
-        self._lost = lost
-        self._ended = False
+        self._counted = False
         self._outcomes: list[Outcome | None] = [None] * len(self.parts)
         self._watched: list[Run] = []
 
     @property
     def pending(self) -> list[Run]:
         """The runs this job still waits for."""
-        return [part.run for part in self.parts if isinstance(part, Seat) and not part.run.future.done()]
+        return [seat.run for seat in self._seats if not seat.run.future.done()]
 
     @property
     def begun(self) -> bool:
         """Whether a generator has turned to one of the pictures this job took a seat for."""
-        return any(isinstance(part, Seat) and part.run.started is not None for part in self.parts)
+        return any(seat.run.started is not None for seat in self._seats)
 
     @property
     def finished(self) -> list[Outcome | None]:
@@ -136,7 +109,7 @@ class Job:
 
     def progress(self) -> Progress:
         """Tell how it stands now; cheap enough to ask several times a second."""
-        return self._progress(self)
+        return self._forecast.progress(self._model, self.pending, len(self.parts))
 
     async def outcomes(self, limit: float | None = None) -> list[Outcome]:
         """Wait for all pictures, in order. Whatever ends the wait, this job's seats are given back.
@@ -149,30 +122,31 @@ class Job:
             if self.pending:
                 await self._wait(limit)
             outcomes = [self._outcome(i) for i in range(len(self.parts))]
-            self._end(partial(self._delivered, outcomes))
         except Exception:
-            self._lose(Answer.FAILED)
+            self._lose(Unrated.FAILED)
             raise
+        else:
+            self._deliver(outcomes)
+            return outcomes
         finally:
             self.leave()
-        for outcome in outcomes:
-            key, source = outcome.entry.record.key, outcome.source
-            _log.info("picture key=%s source=%s ms=%.1f", key[:12], source, outcome.seconds * 1000)
-        return outcomes
 
     def leave(self) -> None:
         """Give all seats back; runs without waiters are cancelled. A second call does nothing."""
-        self._lose(Answer.ABANDONED)
+        self._lose(Unrated.ABANDONED)
         self.unwatch()
-        for part in self.parts:
-            if isinstance(part, Seat):
-                self._leave(part)
+        for seat in self._seats:
+            self._model.leave(seat)
+
+    @property
+    def _seats(self) -> list[Seat]:
+        return [part for part in self.parts if isinstance(part, Seat)]
 
     async def _wait(self, limit: float | None) -> None:
         # One job's timeout or disconnect cannot reach the futures that others wait on: they are running, and refuse to
         # be cancelled. Not asyncio.shield on top: giving it up leaves an error that is never retrieved, and logged.
         # All of them, also those that are over: one that failed already ends the wait for the others.
-        results = [asyncio.wrap_future(part.run.future) for part in self.parts if isinstance(part, Seat)]
+        results = [asyncio.wrap_future(seat.run.future) for seat in self._seats]
         try:
             async with asyncio.timeout(limit):
                 await asyncio.gather(*results)
@@ -180,14 +154,22 @@ class Job:
             for result in results:
                 result.cancel()
 
-    def _lose(self, answer: Answer) -> None:
-        self._end(partial(self._lost, answer, len(self.parts)))
+    def _deliver(self, outcomes: Sequence[Outcome]) -> None:
+        """Count and log what is handed out, unless the pictures are counted already."""
+        if self._counted:
+            return
+        self._counted = True
+        for outcome in outcomes:
+            answer = outcome.source if self._shelf is None else Unrated.BYPASS
+            self._statistics.delivered(answer, seconds=outcome.seconds, saved=outcome.seconds_saved)
+            key = outcome.entry.record.key
+            _log.info("picture key=%s source=%s ms=%.1f", key[:12], outcome.source, outcome.seconds * 1000)
 
-    def _end(self, count: Callable[[], None]) -> None:
-        """Count the pictures, unless that was done: the asker of a finished job leaves too."""
-        if not self._ended:
-            self._ended = True
-            count()
+    def _lose(self, answer: Unrated) -> None:
+        """Count the pictures as not handed out, unless they are counted already: a job that is served is left too."""
+        if not self._counted:
+            self._counted = True
+            self._statistics.lost(answer, len(self.parts))
 
     def _outcome(self, i: int) -> Outcome:
         # Made once: naming an unkept picture lays it on a shelf.
@@ -203,6 +185,9 @@ class Job:
         shared = result.source is Source.GENERATED and not part.leads
         seconds = max(0.0, part.run.ended - self._started)
         return Outcome(result.entry, Source.SHARED if shared else result.source, seconds, self._name(result.entry))
+
+    def _name(self, entry: Entry) -> str:
+        return entry.record.key if self._shelf is None else self._shelf.lay(entry)
 
 
 def _is_there(part: Part) -> bool:

@@ -10,19 +10,134 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from typing import Final
 
 from zimage_cache.errors import GeneratorError, GeneratorLoading, ModelCorrupt, ModelMissing, ZImageError
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, Status, Step
+from zimage_cache.pool import Pool
 from zimage_cache.request import ModelProfile, Recipe
-from zimage_cache.service.devices import FIRST_PAUSE_SECONDS, Devices
-from zimage_cache.service.flights import Flights, Run
-from zimage_cache.service.pool import Pool
+from zimage_cache.service.flights import Flights, Run, Seat
 from zimage_cache.service.queue import FairQueue
 
 _log = logging.getLogger(__name__)
 _UNFINISHED = 4
 IDENTITY_SECONDS = 10.0
+FIRST_PAUSE_SECONDS: Final = 5.0
+LONGEST_PAUSE_SECONDS: Final = 600.0
+_DOUBLINGS: Final = 16
+_BEST_FIRST: Final = (Status.HEALTHY, Status.LOADING, Status.SLEEPING, Status.ERROR)
+
+
+class Devices:
+    """Which of a model's devices draws next, and which is to be loaded again; by their numbers from 0.
+
+    Each has a generator of its own. Knows no queue and no threads.
+
+    The rule:
+
+    - A healthy device draws.
+    - While none is healthy, one device is loaded first: the first without an error; where all have one, the one whose
+      failure is longest ago. A run wakes this device and no other: weights are read once before they are read side by
+      side.
+    - While another device is healthy, one that is not draws nothing. It is loaded without a run: at once, or, where it
+      failed, after a pause of 5 s, twice as long after every further failure, up to ten minutes. Only a picture ends
+      the count: a device that loads, and fails again, waits longer each time.
+    - A device whose state is an error after a run caused it, and the run may go to another device, once. An error that
+      leaves the device healthy (out of memory for this size, numbers that are not finite) is the run's own.
+
+    The state of the model is that of its best device.
+
+    Args:
+        generators: The first is the model's usual one.
+        clock: Monotonic seconds.
+        pause: Seconds after the first failure.
+
+    Threads: any; states are read from the generators each time, and each device's own thread notes its failures.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[ImageGenerator],
+        clock: Callable[[], float] = time.monotonic,
+        pause: float = FIRST_PAUSE_SECONDS,
+    ) -> None:
+        self.generators = tuple(generators)
+        self._clock = clock
+        self._pause = pause
+        self._failures = [0] * len(self.generators)
+        self._failed = [float("-inf")] * len(self.generators)
+
+    @property
+    def states(self) -> list[GeneratorState]:
+        """The state of each device."""
+        return [generator.state for generator in self.generators]
+
+    @property
+    def state(self) -> GeneratorState:
+        """The state of the best device, the first of several."""
+        return min(self.states, key=lambda state: _BEST_FIRST.index(state.status))
+
+    @property
+    def able(self) -> int:
+        """How many devices are not in error, but at least one: so many pictures are drawn at once."""
+        return max(1, sum(state.status is not Status.ERROR for state in self.states))
+
+    def draws(self, device: int) -> bool:
+        """Return whether *device* takes the next run."""
+        if len(self.generators) == 1:
+            return True
+        statuses = [state.status for state in self.states]
+        return statuses[device] is Status.HEALTHY or (
+            Status.HEALTHY not in statuses and self._first_to_load(statuses) == device
+        )
+
+    def wants_loading(self, device: int) -> bool:
+        """Return whether *device* is to be loaded now, without a run."""
+        statuses = [state.status for state in self.states]
+        if statuses[device] in {Status.HEALTHY, Status.LOADING} or Status.HEALTHY not in statuses:
+            return False
+        return self._clock() >= self._due(device)
+
+    def pause(self, device: int) -> float | None:
+        """Return the seconds until an answer of `wants_loading` may change by itself; None: it will not."""
+        left = self._due(device) - self._clock()
+        return left if left > 0 else None
+
+    def failed(self, device: int) -> None:
+        """Note that *device* could not be loaded, or broke while it drew."""
+        self._failures[device] += 1
+        self._failed[device] = self._clock()
+
+    def drew(self, device: int) -> None:
+        """Note that *device* drew a picture."""
+        self._failures[device] = 0
+
+    def broken(self, device: int) -> bool:
+        """Return whether *device* caused what just went wrong on it."""
+        return self.generators[device].state.status is Status.ERROR
+
+    def others(self, device: int) -> bool:
+        """Return whether there is another device that is not in error."""
+        return any(state.status is not Status.ERROR for other, state in enumerate(self.states) if other != device)
+
+    def model_unloaded(self, device: int) -> bool:
+        """Return whether the model was unloaded while *device* was being loaded to draw beside the others."""
+        others = [state.status for other, state in enumerate(self.states) if other != device]
+        return Status.SLEEPING in others and not {Status.HEALTHY, Status.LOADING}.intersection(others)
+
+    def _first_to_load(self, statuses: Sequence[Status]) -> int:
+        return min(
+            range(len(statuses)),
+            key=lambda device: (
+                statuses[device] is Status.ERROR,
+                statuses[device] is Status.ERROR and self._failed[device],
+            ),
+        )
+
+    def _due(self, device: int) -> float:
+        doublings = min(max(self._failures[device] - 1, 0), _DOUBLINGS)
+        return self._failed[device] + min(LONGEST_PAUSE_SECONDS, self._pause * 2.0**doublings)
 
 
 class Model:
@@ -146,6 +261,16 @@ class Model:
         peers = [peer for peer in self._devices.generators[1:] if peer.state.status is Status.HEALTHY]
         return tuple(dict.fromkeys(who for each in (self._generator, *peers) for who in each.identities(recipe)))
 
+    def line_up(self, run: Run) -> None:
+        """Put a run into the queue, behind the others of its user."""
+        self.queue.put(run, run.plan.user)
+        self._discard_if_cancelled(run)
+
+    def leave(self, seat: Seat) -> None:
+        """Give a seat back; a run without waiters leaves the queue."""
+        if self._flights.leave(seat):
+            self.queue.discard(seat.run)
+
     def loading(self) -> GeneratorLoading:
         """Make the error that says what the model is busy with."""
         phase = self._devices.state.phase or "starting"
@@ -242,16 +367,16 @@ class Model:
             if not self._devices.others(device) or not self._flights.restart(run):
                 raise
             _log.warning("run_moved key=%s card=%d error=%s", run.plan.key[:12], device, error)
-            self._put_back(run)
+            self.queue.put_back(run, run.plan.user)
+            self._discard_if_cancelled(run)
             return
         self._devices.drew(device)
         self._flights.drawn(run)
         self._places.acquire()
         self._encoders.submit(self._finish_one, run, drawing)
 
-    def _put_back(self, run: Run) -> None:
-        self.queue.put_back(run, run.plan.user)
-        if run.cancelled.is_set():  # its last waiter left between the restart and this
+    def _discard_if_cancelled(self, run: Run) -> None:
+        if run.cancelled.is_set():  # its last waiter left just before it was queued
             self.queue.discard(run)
 
     def _on_step(self, run: Run, step: Step) -> None:

@@ -9,9 +9,9 @@ from typing import Final
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.normal_form import nfc
+from zimage_cache.pool import Pool
 from zimage_cache.prompts.wildcards import Wildcards, expand
 from zimage_cache.service.model import Model
-from zimage_cache.service.pool import Pool
 from zimage_cache.service.resolve import styled
 
 COUNT_SECONDS: Final = 1.0

@@ -1,4 +1,4 @@
-"""From an `ImageRequest` to recipes: defaults filled, limits checked, style applied, seeds fixed."""
+"""From an `ImageRequest` to recipes and plans: defaults filled, limits checked, style applied, seeds fixed."""
 
 import hashlib
 import secrets
@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.prompts.styles import style
 from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, PARAMETERS, ImageRequest, ModelProfile, Recipe
 
@@ -21,6 +22,27 @@ class Resolved:
 
     recipe: Recipe
     request: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one asker wants of one key.
+
+    Args:
+        fresh: A stored result is no answer: the asker wants it drawn anew, or drew a seed for it.
+        keep: The asker wants the picture stored.
+        others: Further keys the same picture may be stored under: those of identities that drew it another way.
+    """
+
+    key: str
+    model: str
+    recipe: Recipe
+    identity: GeneratorIdentity
+    request: dict[str, Any]
+    user: str
+    fresh: bool
+    keep: bool
+    others: tuple[str, ...] = ()
 
 
 def make_random_seed() -> int:

@@ -1,40 +1,44 @@
 """The one way to a picture: resolve, fingerprint, look up, and only for a miss, once for all requests, draw."""
 
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from zimage_cache.cache.cache import AnyCache
 from zimage_cache.entry import Entry
 from zimage_cache.errors import Cancelled, InvalidRequest, NotCached, TimedOut
 from zimage_cache.faults import Faults
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
-from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator
+from zimage_cache.generator.protocol import GeneratorState, ImageGenerator
 from zimage_cache.history import History
+from zimage_cache.pool import Pool
 from zimage_cache.request import CacheMode, ImageRequest, ModelProfile, Recipe
-from zimage_cache.service.claims import Claims
-from zimage_cache.service.finder import Finder, Known
 from zimage_cache.service.finish import Finisher
-from zimage_cache.service.flights import Flights, Plan, Run
+from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.forecast import Forecast
 from zimage_cache.service.job import Job, Outcome, Part
-from zimage_cache.service.launcher import Launcher
-from zimage_cache.service.lifetime import Lifetime
+from zimage_cache.service.launch import Claims, Launcher
+from zimage_cache.service.lookup import Finder, Known
 from zimage_cache.service.model import Model
-from zimage_cache.service.pace import Pace
-from zimage_cache.service.pool import Pool
 from zimage_cache.service.prompts import Prompts
-from zimage_cache.service.resolve import RANDOM_SEED, Resolved, make_random_seed, pinned_seed, resolve
-from zimage_cache.service.shelf import Shelf
-from zimage_cache.service.statistics import Answer, Statistics
+from zimage_cache.service.resolve import RANDOM_SEED, Plan, Resolved, make_random_seed, pinned_seed, resolve
+from zimage_cache.service.statistics import Lifetime, Statistics
 
-SHELF_BYTES = 256 * 2**20
 _ENCODERS = 2
 _STOP_SECONDS = 20.0
 _LOAD_SECONDS = 1.0
+
+
+class Options(TypedDict, total=False):
+    """How a request is answered, beside what it asks for; `ImageService.ask` says what each of them is."""
+
+    n: int
+    cache: CacheMode
+    model: str | None
+    user: str
+    idempotency_key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,50 +85,31 @@ class ImageService:
         faults: Faults | None = None,
     ) -> None:
         self.default_model = next(iter(generators))
-        self.faults = faults or Faults()
-        if not cache.enabled:
-            self.faults.begin("cache_off", "the cache is switched off: every picture is drawn anew, and none is stored")
-        self._pace = Pace({name: each.state.device or "" for name, each in generators.items()}, database)
-        self.statistics = Statistics(
-            None if database is None else Lifetime(database),
-            cache.counts,
-            beside=self._pace.flush,
-            faults=self.faults,
-        )
-        self.history = history
-        self.cache = cache
+        self.history, self.cache, self.faults = history, cache, faults or Faults()
         self.prompts = Prompts(wildcards, self._model)
         self._timeout = request_timeout or None
-        self._shelf = Shelf(SHELF_BYTES)
-        self._finder = Finder(cache, self._shelf)
+        self._forecast = Forecast({name: each.state.device or "" for name, each in generators.items()}, database)
+        lifetime = None if database is None else Lifetime(database)
+        self.statistics = Statistics(lifetime, cache.counts, beside=self._forecast.flush, faults=self.faults)
+        self._finder = Finder(cache)
         self._claims = Claims(cache.generation)
         self._flights = Flights(queue_size, self._claims.over)
-        self._forecast = Forecast(self._pace)
         self._launcher = Launcher(self._flights, self._claims, self._finder)
         self._encoders = Pool(_ENCODERS, "encoder")
-        self._finisher = Finisher(
-            flights=self._flights,
-            shelf=self._shelf,
-            pace=self._pace,
-            cache=cache,
-            history=history,
-            versions=versions or {},
+        finisher = Finisher(
+            self._flights, self._finder.shelf, self._forecast, self.statistics, cache, history, versions or {}
         )
-        self._models = {
-            name: Model(
-                generator,
-                self._flights,
-                self._encoders,
-                self._finish,
-                preload=preload and name == self.default_model,
-                peers=(peers or {}).get(name, ()),
-            )
-            for name, generator in generators.items()
-        }
+        drawing = self._flights, self._encoders, finisher.finish
+        self._models: dict[str, Model] = {}
+        for name, generator in generators.items():
+            loads = preload and name == self.default_model
+            self._models[name] = Model(generator, *drawing, preload=loads, peers=(peers or {}).get(name, ()))
 
     def start(self) -> None:
         """Start the models' threads; the default model begins to load."""
-        self._pace.recall()
+        if not self.cache.enabled:
+            self.faults.begin("cache_off", "the cache is switched off: every picture is drawn anew, and none is stored")
+        self._forecast.recall()
         for model in self._models.values():
             model.start()
         self._claims.start()
@@ -211,24 +196,13 @@ class ImageService:
         """Free the memory of *model*, waiting for the picture it draws; the next request wakes it."""
         await self._model(model).unload()
 
-    async def render(
-        self,
-        request: ImageRequest,
-        *,
-        n: int = 1,
-        cache: CacheMode = CacheMode.USE,
-        model: str | None = None,
-        user: str = "",
-        idempotency_key: str | None = None,
-    ) -> list[Outcome]:
+    async def render(self, request: ImageRequest, **options: Unpack[Options]) -> list[Outcome]:
         """Answer a request, waiting for it.
 
         Raises:
             ZImageError: Whatever `ask` raises, or a run failed, or `TimedOut`.
         """
-        return await self.wait(
-            await self.ask(request, n=n, cache=cache, model=model, user=user, idempotency_key=idempotency_key)
-        )
+        return await self.wait(await self.ask(request, **options))
 
     async def wait(self, job: Job) -> list[Outcome]:
         """Wait for a job as long as a request may.
@@ -282,12 +256,11 @@ class ImageService:
         parts = await self._parts(plans, drawer, cache, patient=patient)
         return Job(
             parts,
+            model=drawer,
+            forecast=self._forecast,
+            statistics=self.statistics,
+            shelf=self._finder.shelf if bypassed else None,
             started=started,
-            progress=partial(self._forecast.progress, drawer),
-            leave=partial(self._launcher.leave, drawer),
-            name=self._unkept if bypassed else _key,
-            delivered=partial(self._delivered, bypassed=bypassed),
-            lost=self.statistics.lost,
         )
 
     async def lookup(self, request: ImageRequest, *, n: int = 1, model: str | None = None) -> Lookup:
@@ -315,9 +288,9 @@ class ImageService:
         Raises:
             CacheUnavailable: The disk refuses.
         """
-        waiting = self._shelf.get(key)
+        waiting = self._finder.shelf.get(key)
         if waiting is not None:
-            self._shelf.drop(key, waiting)
+            self._finder.shelf.drop(key, waiting)
         return self.cache.delete(key) or waiting is not None
 
     async def thumbnail(self, name: str) -> bytes | None:
@@ -334,26 +307,14 @@ class ImageService:
     async def _parts(self, plans: Sequence[Plan], model: Model, cache: CacheMode, *, patient: bool) -> list[Part]:
         hits = await self._finder.get([plan for plan in plans if not plan.fresh])
         missing = [plan for plan in plans if plan.key not in hits]
-        if missing and cache is CacheMode.ONLY:
+        if not missing:
+            return [hits[plan.key] for plan in plans]
+        if cache is CacheMode.ONLY:
             raise NotCached(f"{len(missing)} of {len(plans)} pictures are not stored, and the request says `only`")
-        if missing and model.preloading and not patient:
+        if model.preloading and not patient:
             raise model.loading()
         seats = dict(zip((plan.key for plan in missing), self._launcher.seats(missing, model), strict=True))
         return [hits.get(plan.key) or seats[plan.key] for plan in plans]
-
-    def _finish(self, run: Run, drawing: Drawing) -> None:
-        self.statistics.drawn(drawing.gpu_seconds)
-        self._finisher.finish(run, drawing)
-
-    def _delivered(self, outcomes: Sequence[Outcome], *, bypassed: bool) -> None:
-        for outcome in outcomes:
-            answer = Answer.BYPASS if bypassed else Answer(outcome.source)
-            self.statistics.delivered(answer, seconds=outcome.seconds, saved=outcome.seconds_saved)
-
-    def _unkept(self, entry: Entry) -> str:
-        token = secrets.token_hex(16)
-        self._shelf.put(token, entry)
-        return token
 
 
 def _plan(picture: Resolved, model: Model, identity: GeneratorIdentity, *, user: str, fresh: bool, keep: bool) -> Plan:
@@ -375,7 +336,3 @@ def _keys(recipe: Recipe, model: Model, identity: GeneratorIdentity) -> tuple[st
     """Name the keys under which this process may have stored *recipe*'s picture, *identity*'s, the usual one, first."""
     others = (who for who in model.identities(recipe) if who != identity)
     return tuple(fingerprint(recipe, who) for who in (identity, *others))
-
-
-def _key(entry: Entry) -> str:
-    return entry.record.key

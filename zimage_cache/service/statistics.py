@@ -10,48 +10,73 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from zimage_cache.cache.cache import Held
+from zimage_cache.database import connect
+from zimage_cache.entry import Source
 from zimage_cache.faults import Faults
-from zimage_cache.service.lifetime import Lifetime, Sums
 
 _log = logging.getLogger(__name__)
 _FLUSH_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 1.0
 _UNSAVED: Final = "statistics_not_saved"
+_SINCE: Final = "since"
+_TABLE: Final = "CREATE TABLE IF NOT EXISTS lifetime_counts (name TEXT PRIMARY KEY, value REAL NOT NULL)"
+_ADD: Final = (
+    "INSERT INTO lifetime_counts (name, value) VALUES (?, ?) "
+    "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
 # Upper ends in seconds: hits take milliseconds, pictures seconds, queues minutes.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
-class Answer(StrEnum):
-    """What became of one requested picture; exactly one of these."""
+class Unrated(StrEnum):
+    """What became of a requested picture that is no part of the hit ratio."""
 
-    MEMORY = "memory"
-    DISK = "disk"
-    SHARED = "shared"
-    GENERATED = "generated"
     BYPASS = "bypass"
     FAILED = "failed"
     ABANDONED = "abandoned"
+
+
+Answer = Source | Unrated  # what became of a requested picture; exactly one of these
+ANSWERS: Final[tuple[Answer, ...]] = (*Source, *Unrated)
+FIELD: Final[Mapping[Answer, str]] = {
+    **{source: f"hits_{source}" for source in Source if source.cached},
+    Source.GENERATED: "misses",
+    Source.SHARED: "shared",
+    Unrated.BYPASS: "bypasses",
+    Unrated.FAILED: "failures",
+    Unrated.ABANDONED: "abandoned",
+}
 
 
 def _counter(help_: str, *, metric: str = "", of_cache: bool = False) -> Any:  # noqa: ANN401 - a number
     return field(default=0, metadata={"help": help_, "metric": metric, "of_cache": of_cache})
 
 
+_Hits = make_dataclass(
+    "_Hits",
+    [(FIELD[tier], int, _counter(f"Pictures answered from {tier}.")) for tier in Source if tier.cached],
+    frozen=True,
+    slots=True,
+    kw_only=True,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """Sums. The first seven exclude each other: one of them counts each picture that was asked for.
+class Counts(_Hits):  # type: ignore[misc, valid-type]  # made of the members of `Source`
+    """Sums. Those before `generated` exclude each other: one of them counts each picture that was asked for.
 
     Each field says what it counts; `metric` is the name under which `/metrics` shows it, `of_cache` whether the cache
     counts it.
     """
 
-    hits_memory: int = _counter("Pictures answered from memory.")
-    hits_disk: int = _counter("Pictures answered from disk.")
     misses: int = _counter(
         "Pictures drawn by a run that their own request began; random seeds and refreshed pictures too."
     )
@@ -88,8 +113,8 @@ class Counts:
     @property
     def hit_ratio(self) -> float | None:
         """Share of delivered, looked-up pictures that came from a tier; None before the first."""
-        hits = self.hits_memory + self.hits_disk
-        asked = hits + self.misses + self.shared
+        asked = sum(map(self.of, Source))
+        hits = asked - self.misses - self.shared
         return hits / asked if asked else None
 
     def of(self, answer: Answer) -> int:
@@ -97,15 +122,6 @@ class Counts:
         return int(getattr(self, FIELD[answer]))
 
 
-FIELD: Final[Mapping[Answer, str]] = {
-    Answer.MEMORY: "hits_memory",
-    Answer.DISK: "hits_disk",
-    Answer.GENERATED: "misses",
-    Answer.SHARED: "shared",
-    Answer.BYPASS: "bypasses",
-    Answer.FAILED: "failures",
-    Answer.ABANDONED: "abandoned",
-}
 CACHE_COUNTS: Final = tuple(each.name for each in fields(Counts) if each.metadata["of_cache"])
 _FRACTIONAL: Final = frozenset({"gpu_seconds", "gpu_seconds_saved"})
 _NAMES: Final = tuple(each.name for each in fields(Counts))
@@ -130,6 +146,63 @@ class Waits:
         """Take in one picture."""
         self.buckets[bisect.bisect_left(BUCKETS, seconds)] += 1
         self.seconds += seconds
+
+
+class Sums(NamedTuple):
+    """The sums by name, and since when they are kept, in seconds since 1970; None: nothing was added yet."""
+
+    amounts: dict[str, float]
+    since: float | None
+
+
+class Lifetime:
+    """Sums that outlive the process, by name: a small table that several processes add to.
+
+    Args:
+        path: The database; made on the first `add`. It holds other tables too, so it is never replaced here.
+
+    Every method blocks for the disk, for one second at most where another process has the database locked.
+
+    Raises:
+        sqlite3.Error, OSError: From every method: it cannot be opened, read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def id(self) -> str | None:
+        """Tell whether two processes of this machine mean the same database; None before there is one."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return f"{status.st_dev:x}-{status.st_ino:x}"
+
+    def add(self, amounts: Mapping[str, float], since: float) -> Sums:
+        """Add what was counted *since* then, all or nothing, durable when it returns; return what the sums are."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(self._connection()) as database:
+            # Immediate: two processes that both read before they write would have to start again.
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(_TABLE)
+            database.execute("INSERT OR IGNORE INTO lifetime_counts VALUES (?, ?)", (_SINCE, since))
+            database.executemany(_ADD, amounts.items())
+            sums = _read_sums(database)
+            database.execute("COMMIT")
+        return sums
+
+    def sums(self) -> Sums:
+        """Return the sums; makes nothing."""
+        if not self.path.exists():
+            return Sums({}, None)
+        with closing(self._connection()) as database:
+            made = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'lifetime_counts'").fetchone()
+            return _read_sums(database) if made else Sums({}, None)
+
+    def _connection(self) -> sqlite3.Connection:
+        # In whatever journal mode the history, which lives in the same file, has set.
+        return connect(self.path, _PATIENCE_SECONDS, autocommit=True)
 
 
 def _nothing() -> None:
@@ -167,7 +240,7 @@ class Statistics:
         self._since = clock()
         self._lock = threading.Lock()  # around the next two, never held across anything slow
         self._sums: dict[str, float] = dict.fromkeys(_NAMES, 0)
-        self._waits = {answer: Waits() for answer in Answer}
+        self._waits = {answer: Waits() for answer in ANSWERS}
         self._flushing = threading.Lock()  # around the next three
         self._flushed = Counts()
         self._known = Sums({}, None)
@@ -200,7 +273,7 @@ class Statistics:
             self._sums["gpu_seconds_saved"] += saved
             self._waits[answer].add(seconds)
 
-    def lost(self, answer: Answer, pictures: int) -> None:
+    def lost(self, answer: Unrated, pictures: int) -> None:
         """Count pictures that were not handed out."""
         with self._lock:
             self._sums[FIELD[answer]] += pictures
@@ -300,3 +373,9 @@ def _counts(sums: Mapping[str, float]) -> Counts:
         name: float(value) if name in _FRACTIONAL else round(value) for name, value in sums.items()
     }
     return Counts(**typed)
+
+
+def _read_sums(database: sqlite3.Connection) -> Sums:
+    amounts: dict[str, float] = dict(database.execute("SELECT name, value FROM lifetime_counts").fetchall())
+    since = amounts.pop(_SINCE, None)
+    return Sums(amounts, since)

@@ -11,13 +11,14 @@ from copy import copy
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, Unpack
 
 from zimage_cache.errors import Cancelled, QueueFull, ZImageError
-from zimage_cache.request import CacheMode, ImageRequest
-from zimage_cache.service.job import Job, Outcome, Progress
-from zimage_cache.service.service import ImageService
-from zimage_cache.service.shares import Shares
+from zimage_cache.request import ImageRequest
+from zimage_cache.service.forecast import Progress
+from zimage_cache.service.job import Job, Outcome
+from zimage_cache.service.queue import Shares
+from zimage_cache.service.service import ImageService, Options
 
 T = TypeVar("T")
 
@@ -57,19 +58,19 @@ class Standing(Generic[T]):
     state: State
     progress: Progress
     pictures: tuple[T | None, ...]
-    warnings: tuple[str, ...]
-    duration: float | None
-    error: ZImageError | None
+    warnings: tuple[str, ...] = ()
+    duration: float | None = None
+    error: ZImageError | None = None
 
 
 class Ticket(Generic[T]):
     """One request on its way. It runs in a task of its own, so that no connection's end is its end.
 
     Args:
-        n: How many pictures it asks for.
-        user: Who asks.
+        service: Answers the request.
+        request: What is asked for.
+        options: How.
         show: Makes of a picture what is kept of it: small, for tickets outlive their pictures' bytes.
-        waking: Tells what holds the question up, before there is a job.
         reference: The id of the request that asked, which the log's lines carry.
         clock: Seconds, never going back.
 
@@ -78,41 +79,36 @@ class Ticket(Generic[T]):
 
     def __init__(
         self,
-        n: int,
+        service: ImageService,
+        request: ImageRequest,
+        options: Options,
         *,
-        user: str,
         show: Callable[[Outcome], T],
-        waking: Callable[[], str],
         reference: str,
         clock: Callable[[], float],
     ) -> None:
         # Whoever knows it may follow and end the ticket: not to be guessed, listed or logged whole.
         self.id = secrets.token_hex(16)
-        self.n = n
-        self.user = user
+        self.n = options.get("n", 1)
+        self.user = options.get("user", "")
         self.reference = reference
-        self.ended = False
+        self._service = service
+        self._model = options.get("model")
         self._show = show
-        self._waking = waking
         self._clock = clock
         self._started = clock()
-        self._duration: float | None = None
+        self._standing: Standing[T] = Standing(State.QUEUED, Progress("loading", n=self.n), (None,) * self.n)
         self._answered = asyncio.Event()
         self._admitted = False
-        self._begun = False
         self._job: Job | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._error: ZImageError | None = None
-        self._progress = Progress("loading", n=n)
-        self._pictures: list[T | None] = [None] * n
-        self._warnings: dict[str, None] = {}
         self._listeners = 0
         self._last_seen: float | None = None
+        self.task = asyncio.create_task(self._follow(lambda: service.ask(request, patient=True, **options)))
 
-    def start(self, ask: Callable[[], Awaitable[Job]]) -> asyncio.Task[None]:
-        """Begin to ask, and to wait for the pictures; return the task that does."""
-        self._task = asyncio.create_task(self._follow(ask))
-        return self._task
+    @property
+    def ended(self) -> bool:
+        """Whether it is done, failed or cancelled."""
+        return self._standing.duration is not None
 
     async def answer(self, patience: float) -> None:
         """Wait until the service took the request, but no longer than *patience* seconds.
@@ -123,22 +119,21 @@ class Ticket(Generic[T]):
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._answered.wait()
-        if self._error is not None and not self._admitted:
-            raise self._error
+        if self._standing.error is not None and not self._admitted:
+            raise self._standing.error
 
     def standing(self) -> Standing[T]:
         """Tell how it stands now; cheap enough to ask several times a second."""
-        if not self.ended:
-            self._progress = Progress("loading", detail=self._waking(), n=self.n)
-            self._look()
-        return Standing(
-            self._state(), self._progress, tuple(self._pictures), tuple(self._warnings), self._duration, self._error
-        )
+        if self._job is not None:
+            self._look(self._job)
+        elif not self.ended:
+            phase = self._service.state(self._model).phase
+            self._standing = replace(self._standing, progress=Progress("loading", detail=phase, n=self.n))
+        return self._standing
 
     async def news(self, seconds: float) -> None:
         """Wait *seconds*, or until its end if that comes first."""
-        if self._task is not None:
-            await asyncio.wait({self._task}, timeout=seconds)
+        await asyncio.wait({self.task}, timeout=seconds)
 
     @contextmanager
     def listened(self) -> Iterator[None]:
@@ -176,8 +171,7 @@ class Ticket(Generic[T]):
         self._end(Cancelled(why))
         if job is not None:
             job.leave()  # not left to the task, which runs later: an answer may be on its way before that
-        if self._task is not None:
-            self._task.cancel()
+        self.task.cancel()
 
     async def _follow(self, ask: Callable[[], Awaitable[Job]]) -> None:
         # No await between the job's coming and the wait for it, which gives the seats back however it ends.
@@ -203,30 +197,41 @@ class Ticket(Generic[T]):
     def _end(self, error: ZImageError | None) -> None:
         if self.ended:
             return
-        self._look()
-        # A copy: the error itself is shared, and its traceback would keep the pictures of all frames it passed.
-        self.ended, self._error, self._job = True, copy(error), None
-        self._duration = self._clock() - self._started
-        self._progress = replace(self._progress, ahead=0, eta_seconds=None if error else 0.0, preview=None)
+        if self._job is not None:
+            self._look(self._job)
+        self._job = None
+        eta = None if error else 0.0
+        self._standing = replace(
+            self._standing,
+            state=_end_of(error),
+            progress=replace(self._standing.progress, ahead=0, eta_seconds=eta, preview=None),
+            duration=self._clock() - self._started,
+            # A copy: the error itself is shared, and its traceback would keep the pictures of all frames it passed.
+            error=copy(error),
+        )
 
-    def _look(self) -> None:
-        if self._job is None:
-            return
-        self._begun = self._begun or self._job.begun
-        for i, outcome in enumerate(self._job.finished):
-            if outcome is not None and self._pictures[i] is None:
-                self._pictures[i] = self._show(outcome)
-                self._warnings |= dict.fromkeys(outcome.entry.record.warnings)
+    def _look(self, job: Job) -> None:
+        """Bring its standing up to date with that of *job*; what is shown of a picture is made once."""
+        pictures, warnings = list(self._standing.pictures), dict.fromkeys(self._standing.warnings)
+        for i, outcome in enumerate(job.finished):
+            if outcome is not None and pictures[i] is None:
+                pictures[i] = self._show(outcome)
+                warnings |= dict.fromkeys(outcome.entry.record.warnings)
         # Of what is there, not of the runs that are over: one that failed is over too.
-        done = sum(picture is not None for picture in self._pictures)
-        self._progress = replace(self._job.progress(), done=done)
+        done = sum(picture is not None for picture in pictures)
+        self._standing = replace(
+            self._standing,
+            state=State.RUNNING if job.begun else self._standing.state,
+            progress=replace(job.progress(), done=done),
+            pictures=tuple(pictures),
+            warnings=tuple(warnings),
+        )
 
-    def _state(self) -> State:
-        if not self.ended:
-            return State.RUNNING if self._begun else State.QUEUED
-        if self._error is None:
-            return State.DONE
-        return State.CANCELLED if isinstance(self._error, Cancelled) else State.FAILED
+
+def _end_of(error: ZImageError | None) -> State:
+    if error is None:
+        return State.DONE
+    return State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
 
 
 class Tickets(Generic[T]):
@@ -268,17 +273,7 @@ class Tickets(Generic[T]):
         """Count the tickets that can be found: those on their way, and those that ended and are kept."""
         return len(self._active) + len(self._ended)
 
-    async def open(
-        self,
-        request: ImageRequest,
-        *,
-        n: int = 1,
-        cache: CacheMode = CacheMode.USE,
-        model: str | None = None,
-        user: str = "",
-        idempotency_key: str | None = None,
-        reference: str = "-",
-    ) -> Ticket[T]:
+    async def open(self, request: ImageRequest, *, reference: str = "-", **options: Unpack[Options]) -> Ticket[T]:
         """Ask the service, patiently, and give the ticket; what is stored already is on it.
 
         Cancelled while it waits, it gives the ticket up.
@@ -288,33 +283,9 @@ class Tickets(Generic[T]):
             ZImageError: The service refused within the first second; what it says later is the ticket's `error`.
         """
         self.sweep()
-        if not self._places.room(user):
-            most = f"{self._places.taken} jobs on their way, as many as may be"
-            raise QueueFull(f"there are {most}, or as many as one asker may have of {MOST_ACTIVE}; try again later")
-        ticket = Ticket(
-            n,
-            user=user,
-            show=self._show,
-            waking=lambda: self._service.state(model).phase,
-            reference=reference,
-            clock=self._clock,
-        )
-        self._active[ticket.id] = ticket
-        self._places.take(user)
-        task = ticket.start(
-            partial(
-                self._service.ask,
-                request,
-                n=n,
-                cache=cache,
-                model=model,
-                user=user,
-                idempotency_key=idempotency_key,
-                patient=True,
-            )
-        )
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._over, ticket))
+        self._require_place(options.get("user", ""))
+        ticket = Ticket(self._service, request, options, show=self._show, reference=reference, clock=self._clock)
+        self._keep_until_over(ticket)
         try:
             await ticket.answer(self._patience)
         except BaseException:
@@ -382,6 +353,17 @@ class Tickets(Generic[T]):
         if self._keeper is not None:
             self._keeper.cancel()
         await asyncio.gather(*self._tasks, *filter(None, [self._keeper]), return_exceptions=True)
+
+    def _require_place(self, user: str) -> None:
+        if not self._places.room(user):
+            most = f"{self._places.taken} jobs on their way, as many as may be"
+            raise QueueFull(f"there are {most}, or as many as one asker may have of {MOST_ACTIVE}; try again later")
+
+    def _keep_until_over(self, ticket: Ticket[T]) -> None:
+        self._active[ticket.id] = ticket
+        self._places.take(ticket.user)
+        self._tasks.add(ticket.task)
+        ticket.task.add_done_callback(partial(self._over, ticket))
 
     async def _keep(self) -> None:
         """Look after tickets that wait for a return; there is nothing to do while there are none."""

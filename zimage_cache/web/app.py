@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import zimage_cache
-from zimage_cache.service.pool import Pool
+from zimage_cache.pool import Pool
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import Tickets
 from zimage_cache.web.api.cache import add_cache_api

@@ -20,8 +20,8 @@ from zimage_cache.entry import Record, Source
 from zimage_cache.errors import Cancelled
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.request import CacheMode
-from zimage_cache.service.finder import Known
 from zimage_cache.service.job import Outcome
+from zimage_cache.service.lookup import Known
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
 from zimage_cache.web.api.routes import add_routes
@@ -33,12 +33,6 @@ T = TypeVar("T")
 MAX_IDEMPOTENCY_KEY: Final = 255
 _PICTURE_NAME = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}")
 _PNG_TOO: Final[dict[int | str, dict[str, Any]]] = {200: PNG[200]}
-_X_CACHE: Final = {
-    Source.MEMORY: "hit-memory",
-    Source.DISK: "hit-disk",
-    Source.GENERATED: "miss",
-    Source.SHARED: "shared",
-}
 
 
 class Image(BaseModel):
@@ -274,7 +268,11 @@ def _wants_png(request: Request) -> bool:
 
 
 def _x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
-    return _X_CACHE[outcome.source] if caching and mode is not CacheMode.BYPASS else "bypass"
+    if mode is CacheMode.BYPASS or not caching:
+        return "bypass"
+    if outcome.cached:
+        return f"hit-{outcome.source}"
+    return "shared" if outcome.source is Source.SHARED else "miss"
 
 
 def generated(outcomes: Sequence[Outcome], duration: float) -> Generated:

@@ -14,7 +14,7 @@ from prometheus_client.utils import floatToGoString
 from starlette.responses import Response
 
 from zimage_cache.service.service import ImageService
-from zimage_cache.service.statistics import BUCKETS, Answer, Counts, Waits
+from zimage_cache.service.statistics import ANSWERS, BUCKETS, Answer, Counts, Unrated, Waits
 from zimage_cache.web.api.routes import add_routes
 
 # The counters without labels: the metric, what it counts, and the field that it shows.
@@ -80,7 +80,7 @@ class _ServiceCollector(Collector):
 
 def _requests(counts: Counts) -> Metric:
     family = CounterMetricFamily("zimage_requests", "Pictures asked for, by what became of them.", labels=["source"])
-    for answer in Answer:
+    for answer in ANSWERS:
         family.add_metric([answer], counts.of(answer))
     return family
 
@@ -90,7 +90,7 @@ def _waits(waits: dict[Answer, Waits]) -> Metric:
         "zimage_request_seconds", "How long delivered pictures were waited for.", labels=["source"]
     )
     for answer, wait in waits.items():
-        if answer not in {Answer.FAILED, Answer.ABANDONED}:
+        if answer not in {Unrated.FAILED, Unrated.ABANDONED}:
             ends = zip(_ENDINGS, accumulate(wait.buckets), strict=True)
             family.add_metric([answer], [(ending, float(number)) for ending, number in ends], wait.seconds)
     return family

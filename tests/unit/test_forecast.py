@@ -1,4 +1,4 @@
-"""`Pace`: how long a picture will take, from those drawn."""
+"""`Forecast`: how long a picture will take, from those drawn. How far jobs are: `test_service`."""
 
 import logging
 import sqlite3
@@ -9,7 +9,7 @@ import pytest
 
 from tests.factories import recipe
 from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.service.pace import Pace
+from zimage_cache.service.forecast import Forecast
 
 WHO = GeneratorIdentity("fake", "1", "bfloat16", "torch-2.13.0 cuda-sm_90")
 CARD = {"demo": "NVIDIA H200"}
@@ -19,12 +19,12 @@ SQUARE = recipe(width=128, height=128, steps=8)
 
 def test_knows_nothing_before_the_first_of_its_kind():
     """No guess is better than a wrong one: another model, size or guidance says nothing about this one."""
-    pace = Pace()
-    pace.learn("demo", WHO, SQUARE, 4.0)
-    assert pace.guess("turbo", WHO, SQUARE) is None
-    assert pace.guess("demo", WHO, replace(SQUARE, width=256)) is None
-    assert pace.guess("demo", WHO, replace(SQUARE, height=256)) is None
-    assert pace.guess("demo", WHO, replace(SQUARE, guidance_scale=1.0)) is None
+    forecast = Forecast()
+    forecast.learn("demo", WHO, SQUARE, 4.0)
+    assert forecast.guess("turbo", WHO, SQUARE) is None
+    assert forecast.guess("demo", WHO, replace(SQUARE, width=256)) is None
+    assert forecast.guess("demo", WHO, replace(SQUARE, height=256)) is None
+    assert forecast.guess("demo", WHO, replace(SQUARE, guidance_scale=1.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -39,17 +39,17 @@ def test_knows_nothing_before_the_first_of_its_kind():
 )
 def test_scales_with_the_evaluations(changes, seconds):
     """Twice the steps take twice as long, and Heun counts its second looks."""
-    pace = Pace()
-    pace.learn("demo", WHO, SQUARE, 4.0)
-    assert pace.guess("demo", WHO, replace(SQUARE, **changes)) == seconds
+    forecast = Forecast()
+    forecast.learn("demo", WHO, SQUARE, 4.0)
+    assert forecast.guess("demo", WHO, replace(SQUARE, **changes)) == seconds
 
 
 def test_the_latest_picture_is_the_measure():
     """A card that got faster or slower is believed at once."""
-    pace = Pace()
-    pace.learn("demo", WHO, SQUARE, 4.0)
-    pace.learn("demo", WHO, replace(SQUARE, steps=4), 1.0)
-    assert pace.guess("demo", WHO, SQUARE) == 2.0
+    forecast = Forecast()
+    forecast.learn("demo", WHO, SQUARE, 4.0)
+    forecast.learn("demo", WHO, replace(SQUARE, steps=4), 1.0)
+    assert forecast.guess("demo", WHO, SQUARE) == 2.0
 
 
 # Between starts
@@ -60,27 +60,27 @@ def database(tmp_path):
     return tmp_path / "workspace" / "zimage.sqlite3"
 
 
-def learnt(database, **changes) -> Pace:
-    pace = Pace(CARD, database)
-    pace.learn("demo", WHO, replace(SQUARE, **changes), 4.0)
-    pace.flush()
-    return pace
+def learnt(database, **changes) -> Forecast:
+    forecast = Forecast(CARD, database)
+    forecast.learn("demo", WHO, replace(SQUARE, **changes), 4.0)
+    forecast.flush()
+    return forecast
 
 
-def after_a_restart(database, devices=None) -> Pace:
-    pace = Pace(devices or CARD, database)
-    pace.recall()
-    return pace
+def after_a_restart(database, devices=None) -> Forecast:
+    forecast = Forecast(devices or CARD, database)
+    forecast.recall()
+    return forecast
 
 
 def test_a_restart_forgets_nothing(database):
     """What was drawn before the restart is the measure after it, guided and unguided apart."""
     learnt(database)
     learnt(database, guidance_scale=2.0, steps=4)
-    pace = after_a_restart(database)
-    assert pace.guess("demo", WHO, SQUARE) == 4.0
-    assert pace.guess("demo", WHO, replace(SQUARE, guidance_scale=1.0)) == 8.0
-    assert pace.guess("demo", WHO, replace(SQUARE, width=256)) is None
+    forecast = after_a_restart(database)
+    assert forecast.guess("demo", WHO, SQUARE) == 4.0
+    assert forecast.guess("demo", WHO, replace(SQUARE, guidance_scale=1.0)) == 8.0
+    assert forecast.guess("demo", WHO, replace(SQUARE, width=256)) is None
 
 
 @pytest.mark.parametrize("field", ["precision", "runtime"])
@@ -99,21 +99,21 @@ def test_another_card_is_another_pace(database):
 def test_what_this_process_learnt_stands(database):
     """The latest picture is the measure: nothing recalled replaces it."""
     learnt(database)
-    pace = Pace(CARD, database)
-    pace.learn("demo", WHO, SQUARE, 1.0)
-    pace.recall()
-    assert pace.guess("demo", WHO, SQUARE) == 1.0
+    forecast = Forecast(CARD, database)
+    forecast.learn("demo", WHO, SQUARE, 1.0)
+    forecast.recall()
+    assert forecast.guess("demo", WHO, SQUARE) == 1.0
 
 
 def test_unknown_is_unknown():
     """Without a known identity there is no estimate."""
-    assert Pace().guess("demo", None, SQUARE) is None
+    assert Forecast().guess("demo", None, SQUARE) is None
 
 
 def test_no_database_is_no_trouble(database, caplog):
     """Before the first picture there is none, and recalling makes none."""
-    pace = after_a_restart(database)
-    pace.flush()
+    forecast = after_a_restart(database)
+    forecast.flush()
     assert not database.exists()
     assert not caplog.records
 
@@ -123,15 +123,15 @@ def test_a_broken_database_is_no_error(database, caplog):
     caplog.set_level(logging.INFO)
     database.parent.mkdir()
     database.write_bytes(b"no database at all" * 100)
-    pace = after_a_restart(database)
-    assert pace.guess("demo", WHO, SQUARE) is None
-    pace.learn("demo", WHO, SQUARE, 4.0)
-    pace.flush()
-    pace.flush()
-    assert pace.guess("demo", WHO, SQUARE) == 4.0
+    forecast = after_a_restart(database)
+    assert forecast.guess("demo", WHO, SQUARE) is None
+    forecast.learn("demo", WHO, SQUARE, 4.0)
+    forecast.flush()
+    forecast.flush()
+    assert forecast.guess("demo", WHO, SQUARE) == 4.0
     assert [record.levelname for record in caplog.records] == ["INFO"]
     database.unlink()
-    pace.flush()
+    forecast.flush()
     assert after_a_restart(database).guess("demo", WHO, SQUARE) == 4.0
 
 
@@ -147,12 +147,12 @@ def test_what_is_no_time_is_ignored(database, seconds):
 
 def test_it_does_not_grow_without_end(database, monkeypatch):
     """The kinds learnt longest ago are forgotten."""
-    monkeypatch.setattr("zimage_cache.service.pace._MOST", 3)
+    monkeypatch.setattr("zimage_cache.service.forecast._MOST", 3)
     moments = iter(range(10))
-    monkeypatch.setattr("zimage_cache.service.pace.time.time", lambda: next(moments))
+    monkeypatch.setattr("zimage_cache.service.forecast.time.time", lambda: next(moments))
     widths = [64 * number for number in range(1, 6)]
     for width in widths:
         learnt(database, width=width)
-    pace = after_a_restart(database)
-    known = [width for width in widths if pace.guess("demo", WHO, replace(SQUARE, width=width))]
+    forecast = after_a_restart(database)
+    known = [width for width in widths if forecast.guess("demo", WHO, replace(SQUARE, width=width))]
     assert known == widths[-3:]

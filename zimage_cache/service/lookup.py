@@ -1,21 +1,78 @@
-"""What is stored already, wherever it lies: on the shelf, in memory, on disk. Starts nothing, and counts no answer."""
+"""What is there already, wherever it lies: on the shelf, in memory, on disk. Starts nothing, and counts no answer."""
 
 import asyncio
+import secrets
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from zimage_cache.cache import thumbs
 from zimage_cache.cache.cache import AnyCache
 from zimage_cache.entry import Entry, Hit, Source
-from zimage_cache.service.flights import Plan
-from zimage_cache.service.pool import Pool
-from zimage_cache.service.shelf import Shelf
+from zimage_cache.lru import ByteLRU
+from zimage_cache.pool import Pool
+from zimage_cache.service.resolve import Plan
 
 T = TypeVar("T")
 
+SHELF_BYTES = 256 * 2**20
+SHELF_SECONDS = 600.0
 _READERS = 4
+
+
+class _Laid(NamedTuple):
+    entry: Entry
+    until: float
+
+
+class Shelf:
+    """Pictures within reach for ten minutes that no tier has: on their way to the disk, or to be stored nowhere.
+
+    The first have their keys for names, the others random tokens. In main memory alone.
+
+    Args:
+        max_bytes: PNG bytes it holds at most; the oldest go first.
+        clock: Seconds, never going back.
+    """
+
+    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._laid: ByteLRU[str, _Laid] = ByteLRU(max_bytes, lambda laid: len(laid.entry.png))
+
+    def lay(self, entry: Entry) -> str:
+        """Lay an entry on the shelf under a name that cannot be guessed, and return that."""
+        token = secrets.token_hex(16)
+        self.put(token, entry)
+        return token
+
+    def put(self, name: str, entry: Entry) -> None:
+        """Lay an entry on the shelf; older ones make room."""
+        with self._lock:
+            self._laid.put(name, _Laid(entry, self._clock() + SHELF_SECONDS))
+            self._sweep()
+
+    def get(self, name: str) -> Entry | None:
+        """Return what lies under *name*, if it still does."""
+        with self._lock:
+            self._sweep()
+            laid = self._laid.peek(name)
+            return None if laid is None else laid.entry
+
+    def drop(self, name: str, entry: Entry) -> None:
+        """Take this very entry off the shelf; one that has taken its place since stays."""
+        with self._lock:
+            laid = self._laid.peek(name)
+            if laid is not None and laid.entry is entry:
+                self._laid.pop(name)
+
+    def _sweep(self) -> None:
+        # All wait equally long, so the oldest is always the first to leave.
+        while (oldest := self._laid.oldest()) is not None and oldest[1].until <= self._clock():
+            self._laid.pop(oldest[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +88,16 @@ class Finder:
 
     Args:
         cache: Where stored pictures are.
-        shelf: Pictures on their way to the cache, and, by their tokens, those that never get there.
+
+    `shelf` is public: what is drawn is laid there before it is stored.
 
     Threads: coroutines run on one event loop, whose reads of the disk go to threads of our own. `look` and
     `peek` block for the disk, in any thread.
     """
 
-    def __init__(self, cache: AnyCache, shelf: Shelf) -> None:
+    def __init__(self, cache: AnyCache) -> None:
+        self.shelf = Shelf(SHELF_BYTES)
         self._cache = cache
-        self._shelf = shelf
         self._readers = Pool(_READERS, "reader")
 
     def close(self) -> None:
@@ -65,7 +123,7 @@ class Finder:
 
     def peek(self, key: str) -> Entry | None:
         """Find what is stored under *key*, or lies on the shelf; nothing counts as used."""
-        return self._shelf.get(key) or self._cache.peek(key)
+        return self.shelf.get(key) or self._cache.peek(key)
 
     async def known(self, pictures: Sequence[Sequence[str]]) -> list[Known]:
         """Tell of each picture what the first of its keys that is stored has; nothing counts as used."""
@@ -75,18 +133,18 @@ class Finder:
 
     async def entry(self, name: str) -> Entry | None:
         """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
-        return self._shelf.get(name) or await self._read(partial(self.peek, name))
+        return self.shelf.get(name) or await self._read(partial(self.peek, name))
 
     async def thumbnail(self, name: str) -> bytes | None:
         """Return a small WebP of the picture called *name*, stored or not; drawn anew where it is not stored yet."""
         # The shelf first: a picture leaves it only after the cache has it.
-        if (entry := self._shelf.get(name)) is not None:
+        if (entry := self.shelf.get(name)) is not None:
             return await self._read(partial(thumbs.draw, entry.png))
         return await self._read(partial(self._cache.thumbnail, name))
 
     def _recall(self, key: str) -> Hit | None:
         # The shelf first: a picture leaves it only after the cache has it.
-        if (entry := self._shelf.get(key)) is not None:
+        if (entry := self.shelf.get(key)) is not None:
             return Hit(entry, Source.MEMORY)
         return self._cache.recall(key)
 
