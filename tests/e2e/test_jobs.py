@@ -145,7 +145,7 @@ def test_a_later_error_is_the_job_s(serve):
     """The run fails: the state has the error with the id of the request that asked, and no traceback."""
 
     def before_step(_recipe, _evaluation):
-        raise OutOfMemory("64x64 needs 9 GiB; ask for a smaller picture")
+        raise OutOfMemory("as_said", text="64x64 needs 9 GiB; ask for a smaller picture")
 
     house = serve(before_step)
     last = ended(house, opened(house, {"X-Request-Id": "mine"}))

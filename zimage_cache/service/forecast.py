@@ -34,7 +34,7 @@ class Forecast:
         loading = state.status is Status.LOADING
         return Progress(
             "loading" if loading else "queued" if run.phase is Phase.WAITING else _drawing_phase(run),
-            detail=state.phase if loading else "",
+            detail=state.phase if loading else None,
             ahead=_ahead(model, run),
             step=run.step.evaluation if run.step else 0,
             steps=run.plan.recipe.evaluations,

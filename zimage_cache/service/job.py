@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from zimage_cache.entry import Entry, Hit, Source
+from zimage_cache.i18n.messages import Message
 from zimage_cache.service.flights import Run, Seat
 from zimage_cache.service.statistics import Answer
 
@@ -54,7 +55,7 @@ class Progress:
     """
 
     phase: str
-    detail: str = ""
+    detail: Message | None = None
     ahead: int = 0
     step: int = 0
     steps: int = 0

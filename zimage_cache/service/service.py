@@ -14,6 +14,7 @@ from zimage_cache.faults import Faults
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator
 from zimage_cache.history import History
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import CacheMode, ImageRequest, ModelProfile, Recipe
 from zimage_cache.service.claims import Claims
 from zimage_cache.service.finder import Finder, Known
@@ -83,7 +84,7 @@ class ImageService:
         self.default_model = next(iter(generators))
         self.faults = faults or Faults()
         if not cache.enabled:
-            self.faults.begin("cache_off", "the cache is switched off: every picture is drawn anew, and none is stored")
+            self.faults.begin("cache_off", Message("cache_off"))
         self._pace = Pace({name: each.state.device or "" for name, each in generators.items()}, database)
         self.statistics = Statistics(
             None if database is None else Lifetime(database),
@@ -133,7 +134,7 @@ class ImageService:
 
     def close(self) -> None:
         """Cancel what is not drawn yet, and store what is."""
-        self._flights.close(Cancelled("the server is stopping"))
+        self._flights.close(Cancelled("stopping"))
         for model in self._models.values():
             # A picture may still finish; a load that has not by now is not worth waiting for.
             model.stop(_STOP_SECONDS if model.drawing else _LOAD_SECONDS)
@@ -239,8 +240,7 @@ class ImageService:
         try:
             return await job.outcomes(self._timeout)
         except TimeoutError:
-            rule = f"this request waited {self._timeout:g} s, as long as it may"
-            raise TimedOut(f"{rule}; ask again, finished pictures are stored") from None
+            raise TimedOut("waited", seconds=self._timeout) from None
 
     async def ask(
         self,
@@ -328,14 +328,13 @@ class ImageService:
         try:
             return self._models[self.default_model if model is None else model]
         except KeyError:
-            offered = ", ".join(self._models)
-            raise InvalidRequest(f"model: not offered here, got {model!a}; one of {offered}", "model") from None
+            raise InvalidRequest("unknown_model", field="model", got=model, offered=tuple(self._models)) from None
 
     async def _parts(self, plans: Sequence[Plan], model: Model, cache: CacheMode, *, patient: bool) -> list[Part]:
         hits = await self._finder.get([plan for plan in plans if not plan.fresh])
         missing = [plan for plan in plans if plan.key not in hits]
         if missing and cache is CacheMode.ONLY:
-            raise NotCached(f"{len(missing)} of {len(plans)} pictures are not stored, and the request says `only`")
+            raise NotCached("not_cached", missing=len(missing), all=len(plans))
         if missing and model.preloading and not patient:
             raise model.loading()
         seats = dict(zip((plan.key for plan in missing), self._launcher.seats(missing, model), strict=True))

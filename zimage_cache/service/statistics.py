@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from zimage_cache.cache.cache import Held
 from zimage_cache.faults import Faults
+from zimage_cache.i18n.messages import Message
 from zimage_cache.service.lifetime import Lifetime, Sums
 
 _log = logging.getLogger(__name__)
@@ -263,9 +264,7 @@ class Statistics:
                 error,
             )
         self._troubled = True
-        self._faults.begin(
-            _UNSAVED, "the statistics cannot be saved: they are counted in memory until that works again"
-        )
+        self._faults.begin(_UNSAVED, Message("statistics_unsaved"))
 
     def _flush_often(self) -> None:
         while not self._closing.wait(_FLUSH_SECONDS):

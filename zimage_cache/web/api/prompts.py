@@ -5,8 +5,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from zimage_cache.request import MAX_SEED, Text, as_integer, invalid_request
+from zimage_cache.request import MAX_SEED, Text, as_integer
 from zimage_cache.service.service import ImageService
+from zimage_cache.validation import invalid_request
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import body_schema, json_body
 from zimage_cache.web.errors import WITH_BODY, answers
