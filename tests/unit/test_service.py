@@ -1070,7 +1070,7 @@ async def test_a_model_that_is_not_there_has_no_identity(studio):
 async def test_a_model_that_is_on_its_way_is_loading(studio):
     """During a download: `loading` for requests that do not wait; the others wait and get their picture."""
     made = studio(generator=Nameless(state=GeneratorState(Status.LOADING, phase=Message("fetching"))))
-    with pytest.raises(GeneratorLoading, match="downloading"):
+    with pytest.raises(GeneratorLoading, match="fetching"):
         await made.service.render(asked())
     patient = asyncio.ensure_future(made.service.ask(asked(), patient=True))
     await until(lambda: made.generator.asks >= 2)

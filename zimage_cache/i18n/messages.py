@@ -15,7 +15,7 @@ from typing import Any, Final
 ENGLISH: Final = "en"
 CHINESE: Final = "zh"
 LANGUAGES: Final = (ENGLISH, CHINESE)
-_HOLE: Final = re.compile(r"( ?)(\{\w+[^{}]*\})( ?)")
+_HOLE: Final = re.compile(r"( ?)(\{[^{}]+\})( ?)")
 _HAN: Final = re.compile(r"[\u4e00-\u9fff]")
 _ERRORS: Final = (LookupError, ValueError, TypeError)  # of an unknown template, or values that do not fit it
 

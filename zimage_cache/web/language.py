@@ -7,7 +7,7 @@ from typing import Final
 from zimage_cache.i18n.messages import CHINESE, ENGLISH, Message
 
 _current: ContextVar[str] = ContextVar("language", default=ENGLISH)
-_RANGE: Final = re.compile(r"\s*(zh|en|\*)(?:-[A-Za-z0-9-]*)?\s*(?:;\s*q=([01](?:\.\d{0,3})?)\s*)?", re.IGNORECASE)
+_RANGE: Final = re.compile(r"(zh|en|\*)(?:-[a-z0-9-]{1,60})?(?:;q=([01](?:\.\d{1,3})?))?")
 
 
 def current_language() -> str:
@@ -22,8 +22,8 @@ def begin(accepted: str | None) -> None:
 
 def preferred(accepted: str) -> str:
     """Return the language that the header prefers, the first one of equal preference; "any language" is English."""
-    ranges = filter(None, map(_RANGE.fullmatch, accepted.split(",")))
-    wanted = [(float(each[2] or 1), each[1].lower()) for each in ranges]
+    ranges = filter(None, map(_RANGE.fullmatch, "".join(accepted.lower().split()).split(",")))
+    wanted = [(float(each[2] or 1), each[1]) for each in ranges]
     quality, language = max(wanted, key=lambda each: each[0], default=(0.0, ENGLISH))
     return CHINESE if quality and language == CHINESE else ENGLISH
 
