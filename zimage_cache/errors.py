@@ -28,7 +28,7 @@ A miss is `None`, not an error. Exceptions of libraries are translated once, whe
 Messages state the rule, the value received, and the remedy.
 """
 
-from typing import Any
+from typing import Any, Self
 
 from zimage_cache.i18n.messages import Message
 
@@ -53,6 +53,11 @@ class ZImageError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Without calling `__init__`, whose arguments `args` does not hold.
         return type(self).__new__, (type(self), *self.args), vars(self)
+
+    @classmethod
+    def of(cls, message: Message, **more: Any) -> Self:  # noqa: ANN401 - whatever `__init__` takes
+        """Return the error whose reason is *message*."""
+        return cls(message.rule, **message.params, **more)
 
     @property
     def message(self) -> Message:

@@ -55,10 +55,9 @@ def invalid_request(error: ValidationError) -> InvalidRequest:
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InvalidRequest) and cause.field is not None:
         return cause
-    rule = broken_rule(first)
     got = {} if first["type"] == "missing" else {"got": shown(first["input"])}
     field = _shortened(ascii(first["loc"][0]).strip("'")) if first["loc"] else None
-    return InvalidRequest(rule.rule, field=field, place=field or "body", **rule.params, **got)
+    return InvalidRequest.of(broken_rule(first), field=field, place=field or "body", **got)
 
 
 def broken_rule(error: ErrorDetails) -> Message:

@@ -246,10 +246,10 @@ class ZImageGenerator:
                     )
                 except ModelCorrupt as error:
                     cause = newer_than_here(folder, version("diffusers")) or missing.message or error.message
-                    raise ModelCorrupt(cause.rule, **cause.params) from error
+                    raise ModelCorrupt.of(cause) from error
             if missing.message:
                 pipeline.unload()
-                raise ModelCorrupt(missing.message.rule, **missing.message.params)
+                raise ModelCorrupt.of(missing.message)
             _, identity = naming.result()
         self._book.plan = pipeline.plan
         # Compared after reading: pictures of weights that were replaced must not be stored under the old revision.

@@ -133,7 +133,8 @@ def _filled(template: str, values: Mapping[str, object], language: str) -> str:
         before, hole, after = match.groups()
         text = hole.format(**values)
         if language == CHINESE and text:
-            before, after = before * (not _HAN.match(text)), after * (not _HAN.match(text[-1]))
+            before = "" if _HAN.match(text) else before
+            after = "" if _HAN.match(text[-1]) else after
         return f"{before}{text}{after}"
 
     return _HOLE.sub(filled, template)

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 import zimage_cache
 from zimage_cache.errors import Cancelled, ModelCorrupt, ModelMissing, SettingsError
-from zimage_cache.i18n.messages import Message
+from zimage_cache.i18n.messages import Message, message_of
 from zimage_cache.models.hubs import SOURCES, FetchOrder, HubFile, NotFetched, bytes_below
 from zimage_cache.models.manifest import Manifest, hub_files, manifest_path, read_manifest, write_manifest
 from zimage_cache.models.progress import ByteProgress, OnProgress, ignore_progress
@@ -32,6 +32,7 @@ from zimage_cache.models.store import FileProblem, check_folder, copies
 _log = logging.getLogger(__name__)
 _TICK: Final = 0.3
 _END_SECONDS: Final = 5.0
+_NO_REASON: Final = Message("client_ended")
 # Defaults where the user set no value. ModelScope's own defaults take 22 s to report that there is no network.
 _CHILD: Final = {
     "MODELSCOPE_API_MAX_RETRIES": "1",
@@ -167,7 +168,7 @@ class Downloader:
                     self._report_arrived(manifest)
                     return manifest, Path(answer.get("folder", ""))
                 if "reason" in answer:
-                    raise NotFetched.of(answer["reason"])
+                    raise NotFetched.of(message_of(answer["reason"]) or _NO_REASON)
 
     def _keep(self, order: FetchOrder, manifest: Manifest) -> None:
         if order.only or order.listing_only:
@@ -246,7 +247,7 @@ def _read(stream: IO[str], answers: "queue.Queue[dict[str, Any]]") -> None:
     """Put the child's answers into the queue, and a final reason for callers that still wait when it has ended."""
     for line in stream:
         answers.put(json.loads(line))
-    answers.put({"reason": Message("client_ended").document()})
+    answers.put({"reason": _NO_REASON.document()})
 
 
 def _log_lines(stream: IO[str]) -> None:

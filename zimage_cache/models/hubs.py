@@ -21,12 +21,12 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
 from zimage_cache.errors import ZImageError
-from zimage_cache.i18n.messages import Message, message_of
+from zimage_cache.i18n.messages import Message
 
 # Settings, vocabularies and weights; no pickles, no code, no sample pictures.
 PATTERNS: Final = ("*.safetensors", "*.json", "*.txt", "*.jinja")
@@ -76,12 +76,6 @@ class Offer:
 
 class NotFetched(ZImageError):
     """A hub did not deliver; the message is the reason."""
-
-    @classmethod
-    def of(cls, document: object) -> Self:
-        """Return the error of a reason that the child process wrote."""
-        reason = message_of(document) or Message("client_ended")
-        return cls(reason.rule, **reason.params)
 
 
 def _modelscope(order: FetchOrder) -> Offer:

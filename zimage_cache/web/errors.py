@@ -190,8 +190,7 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
 async def _unfit(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     first = error.errors()[0]
-    rule = broken_rule(first)
-    return error_response(InvalidRequest(rule.rule, field=str(first["loc"][-1]), **rule.params))
+    return error_response(InvalidRequest.of(broken_rule(first), field=str(first["loc"][-1])))
 
 
 async def _without_thread(_request: Request, error: Exception) -> JSONResponse:
