@@ -12,6 +12,7 @@ import pytest
 import zimage_cache
 from zimage_cache import errors
 from zimage_cache.i18n.messages import LANGUAGES, Message, message_of, page_words, table
+from zimage_cache.models.profiles import DEMO
 
 ENGLISH, CHINESE = (table(language).messages for language in LANGUAGES)
 # What has the same form in every language: quotations in backticks, and flags.
@@ -127,6 +128,11 @@ def test_values_fill_the_holes():
     message = Message("does_not_fit", device="A10", size="2x2", precision="float32", remedies=remedies)
     assert str(message).endswith("; try half of it, or start with --offload group")
     assert message.text("zh").endswith("；请把尺寸减半，或用 --offload group 启动")
+
+
+def test_the_demo_has_its_title_in_messages():
+    """Messages that name the demo model call it in English what everything else calls it."""
+    assert str(Message("demo_model")) == DEMO.title
 
 
 def test_a_value_received_is_appended_unless_the_template_has_it():
