@@ -3,15 +3,18 @@
 import builtins
 import hashlib
 import math
+import operator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from zimage_cache.errors import CorruptEntry
 from zimage_cache.fingerprint import GeneratorIdentity, canonical_text, key_of
+from zimage_cache.i18n.messages import Message, message_of
 from zimage_cache.request import Recipe
 
 
@@ -39,7 +42,7 @@ class Record(BaseModel):
     """The metadata of a stored picture.
 
     `canonical` is the exact text whose SHA-256 is `key`; `digest` is the SHA-256 of the PNG, `bytes` its size;
-    `request` is the request with its concrete seed.
+    `request` is the request with its concrete seed; `warning_rules` are the `warnings` as documents of messages.
     Fields that a later version adds are ignored on reading.
     """
 
@@ -57,6 +60,7 @@ class Record(BaseModel):
     generator: GeneratorIdentity
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()
+    warning_rules: Annotated[tuple[dict[str, Any], ...], Field(exclude_if=operator.not_)] = ()
 
     @field_validator("request")
     @classmethod
@@ -85,6 +89,12 @@ class Record(BaseModel):
             raise CorruptEntry("record: its key is not the fingerprint of its canonical text")
         return record
 
+    @property
+    def warning_messages(self) -> tuple[Message, ...]:
+        """The warnings in every language, those of another version of this program in English alone."""
+        pairs = zip_longest(self.warnings, self.warning_rules[: len(self.warnings)])
+        return tuple(message_of(rule) or Message("as_said", text=text) for text, rule in pairs)
+
     def to_json(self) -> str:
         """Return the text for `keys/`: one field per line, suited for diff and grep."""
         return self.model_dump_json(indent=2) + "\n"
@@ -108,7 +118,7 @@ class Entry:
         gpu_seconds: float,
         request: dict[str, Any],
         versions: dict[str, str],
-        warnings: tuple[str, ...] = (),
+        warnings: tuple[Message, ...] = (),
     ) -> Self:
         """Make the entry of a newly drawn picture; *request* holds its concrete seed."""
         canonical = canonical_text(recipe, identity)
@@ -124,7 +134,8 @@ class Entry:
             request=request,
             generator=identity,
             versions=versions,
-            warnings=warnings,
+            warnings=tuple(map(str, warnings)),
+            warning_rules=tuple(warning.document() for warning in warnings),
         )
         return cls(record, png)
 

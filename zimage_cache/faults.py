@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from zimage_cache.i18n.messages import Message
+
 _log = logging.getLogger(__name__)
 _RETEST_SECONDS: Final = 5.0
 _PROBE_BYTES: Final = 2**20
@@ -34,7 +36,7 @@ class Fault:
 
     code: str
     since: datetime
-    detail: str
+    detail: Message
 
 
 class Faults:
@@ -57,7 +59,7 @@ class Faults:
         with self._lock:
             return list(self._standing.values())
 
-    def begin(self, code: str, detail: str, over: Callable[[], bool] | None = None) -> None:
+    def begin(self, code: str, detail: Message, over: Callable[[], bool] | None = None) -> None:
         """Record a fault, unless it is recorded already.
 
         Args:

@@ -23,16 +23,16 @@ def parse(text: str, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] |
         InvalidRequest: The text is no valid JSON, or exceeds these limits.
     """
     if sum(map(text.count, _SIGNS)) > MAX_SIGNS:
-        raise InvalidRequest(f"body: holds more than {MAX_SIGNS} of the signs {_SIGNS}; send less")
+        raise InvalidRequest("too_many_signs", place="body", most=MAX_SIGNS, signs=_SIGNS)
     try:
         return json.loads(text, object_pairs_hook=object_pairs_hook, parse_int=_integer)
     except RecursionError:
-        raise InvalidRequest("body: is nested too deeply") from None
+        raise InvalidRequest("nested_too_deeply", place="body") from None
     except json.JSONDecodeError as error:
-        raise InvalidRequest(f"body: is not valid JSON: {error}") from None
+        raise InvalidRequest("not_json", place="body", error=error) from None
 
 
 def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise InvalidRequest(f"body: a number has {len(digits)} digits; at most {MAX_DIGITS}")
+        raise InvalidRequest("too_many_digits", place="body", got=len(digits), most=MAX_DIGITS)
     return int(digits)

@@ -4,7 +4,6 @@ A parameter is declared once, as a field of `ImageRequest`; a field of `Recipe` 
 changes pixels. Key, command line, OpenAPI, page, links and the text in PNG files follow from these two.
 """
 
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -15,37 +14,14 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.normal_form import nfc
+from zimage_cache.validation import invalid_request
 
 MAX_TEXT = 8000
 MAX_SEED = 2**32 - 1
 MAX_PICTURES = 8
-_SHOWN = 80
-_RULES = {
-    "extra_forbidden": "unknown field; see /docs for the list",
-    "missing": "required",
-    "model_type": "should be a JSON object",
-    "string_type": "should be a string",
-    "string_unicode": "should be a string without lone surrogates",
-    "int_type": "should be an integer",
-    "int_parsing": "should be an integer",
-    "float_type": "should be a number",
-    "float_parsing": "should be a number",
-    "string_pattern_mismatch": "should be one an earlier answer gave",
-    "byte_size": "should be a size such as 500MB or 10GiB",
-    "byte_size_unit": "should be a size such as 500MB or 10GiB",
-}
-# Replacements for pydantic's own wording of some rules.
-_PLAIN = {
-    "Value error, ": "",
-    "Input should": "should",
-    "String should": "should",
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-}
 
 
 class Sampler(StrEnum):
@@ -189,14 +165,14 @@ class ImageRequest(BaseModel):
             target = cls.ALIASES.get(given) or given
             if target in spelled:
                 alias = next(alias for alias, name in cls.ALIASES.items() if name == target)
-                raise InvalidRequest(f"{target}: given twice, the other time as {alias}; send one of them", target)
+                raise InvalidRequest("given_twice", field=target, alias=alias)
             spelled[target] = value
         return {name: v for name, v in spelled.items() if v is not None or name == "prompt"}
 
     @model_validator(mode="after")
     def _not_blank(self) -> Self:
         if not self.prompt.strip():
-            raise InvalidRequest("prompt: must not be blank; describe the picture", "prompt")
+            raise InvalidRequest("blank", field="prompt")
         return self
 
     @classmethod
@@ -210,45 +186,6 @@ class ImageRequest(BaseModel):
             return cls.model_validate(fields)
         except ValidationError as error:
             raise invalid_request(error) from None
-
-
-def invalid_request(error: ValidationError) -> InvalidRequest:
-    """Convert pydantic's first error: field, rule, value received."""
-    first = error.errors(include_url=False)[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, InvalidRequest):
-        return cause
-    field = _shortened(ascii(first["loc"][0]).strip("'")) if first["loc"] else None
-    got = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
-    return InvalidRequest(f"{field or 'body'}: {broken_rule(first)}{got}", field)
-
-
-def broken_rule(error: ErrorDetails) -> str:
-    """Return the broken rule of one of pydantic's errors in plain words."""
-    if rule := _RULES.get(error["type"]):
-        return rule
-    rule = error["msg"]
-    for stiff, plain in _PLAIN.items():
-        rule = rule.replace(stiff, plain)
-    return rule
-
-
-def shown(value: object) -> str:
-    """Return a value as short ASCII JSON: it may be huge or deep, or hold lone surrogates that cannot be encoded."""
-    match value:
-        case dict():
-            return "an object"
-        case list():
-            return "a list"
-        case str() if len(value) > MAX_TEXT:
-            return f"{len(value)} characters"
-        case int() if abs(value) > 10**_SHOWN:
-            return "a huge number"
-    return _shortened(json.dumps(value, default=ascii))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

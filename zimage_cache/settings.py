@@ -11,8 +11,8 @@ from platformdirs import user_config_path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
 from zimage_cache.errors import SettingsError
-from zimage_cache.request import broken_rule, shown
 from zimage_cache.units import seconds_in
+from zimage_cache.validation import broken_rule, shown
 
 ENV_PREFIX: Final = "ZIMAGE_"
 CONFIG_NAME: Final = "zimage.toml"

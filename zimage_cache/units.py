@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from zimage_cache.errors import InvalidRequest
+
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES: Final = {"": 1, "b": 1} | {
     unit: base**power
@@ -19,11 +21,11 @@ def seconds_in(text: str) -> float:
     """Read a duration such as 300, 90s, 15m, 24h or 7d, in seconds.
 
     Raises:
-        ValueError: The text is none.
+        InvalidRequest: The text is none.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError("should be a duration such as 300, 90s, 15m, 24h or 7d")
+        raise InvalidRequest("duration")
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -31,11 +33,11 @@ def bytes_in(text: str) -> int:
     """Read a size such as 1073741824, 500MB or 1GiB, in bytes.
 
     Raises:
-        ValueError: The text is none.
+        InvalidRequest: The text is none.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError("should be a size such as 1073741824, 500MB or 1GiB")
+        raise InvalidRequest("size")
     return int(float(match[1]) * _BYTES[match[2].lower()])
 
 

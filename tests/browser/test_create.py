@@ -12,6 +12,7 @@ from tests.waiting import wait_until
 from zimage_cache.cache.check import check
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.protocol import GeneratorState, Status
+from zimage_cache.i18n.messages import Message
 from zimage_cache.service import tickets
 from zimage_cache.web.body import GenerateBody
 
@@ -321,7 +322,7 @@ def test_a_failed_run_is_reported_with_its_request_id(fake: Fake, open_page):
     """An exception of the generator becomes a readable message with the id from the log; the next request works."""
 
     def fail(_recipe: object, _evaluation: int) -> None:
-        raise GenerationFailed("the transformer returned NaN; try another seed")
+        raise GenerationFailed("as_said", text="the transformer returned NaN; try another seed")
 
     page = open_page(fake.url)
     fake.generator.before_step = fail
@@ -340,7 +341,7 @@ def test_a_failed_run_is_reported_with_its_request_id(fake: Fake, open_page):
 def test_warnings_of_a_picture_are_shown(fake: Fake, open_page):
     """Warnings of the generator are shown below the picture."""
     page = open_page(fake.url)
-    fake.generator.warnings = ("prompt: 700 tokens, 512 are read",)
+    fake.generator.warnings = (Message("as_said", text="prompt: 700 tokens, 512 are read"),)
     try:
         generate(page, "long", "generated")
     finally:
@@ -389,7 +390,7 @@ def test_model_state_is_reported_and_a_hidden_page_asks_nothing(fake: Fake, open
     """Loading with phase and share, trouble with its remedy, then ready; no request while the page is hidden."""
     before = fake.generator.state
     try:
-        fake.generator.state = GeneratorState(Status.LOADING, phase="loading weights", share=0.4)
+        fake.generator.state = GeneratorState(Status.LOADING, phase=Message("loading_weights"), share=0.4)
         page = open_page(fake.url, clock=True)
         expect(page.locator(".zi-state")).to_contain_text("Loading")
         expect(page.locator(".zi-state")).to_contain_text("loading weights 40 %")
@@ -400,7 +401,7 @@ def test_model_state_is_reported_and_a_hidden_page_asks_nothing(fake: Fake, open
         page.evaluate("fetch('/ready')")  # whatever was asked before it is known by now
         assert watch.requests.count("/health") == asked
         fake.generator.state = GeneratorState(
-            Status.ERROR, detail="model.safetensors: damaged; run zimage model verify"
+            Status.ERROR, detail=Message("as_said", text="model.safetensors: damaged; run zimage model verify")
         )
         page.evaluate("Object.defineProperty(document, 'hidden', { configurable: true, value: false })")
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

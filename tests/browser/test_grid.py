@@ -84,7 +84,7 @@ def test_one_that_fails_is_reported_and_the_finished_ones_are_kept(fake: Fake, o
 
     def fail(recipe: Recipe, _evaluation: int) -> None:
         if recipe.seed == bad:
-            raise GenerationFailed("the transformer returned NaN; try another seed")
+            raise GenerationFailed("as_said", text="the transformer returned NaN; try another seed")
 
     fake.generator.before_step = fail
     try:

@@ -8,6 +8,7 @@ import pytest
 
 from zimage_cache.entry import Source
 from zimage_cache.generator.protocol import Status
+from zimage_cache.i18n.messages import LANGUAGES, page_words
 from zimage_cache.metadata.png import Tool
 from zimage_cache.models.profiles import KNOWN
 from zimage_cache.prompts.styles import styles
@@ -17,7 +18,6 @@ from zimage_cache.web.body import GenerateBody
 from zimage_cache.web.errors import STATUS
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.form import style_choices
-from zimage_cache.web.page.strings import LANGUAGES, strings
 
 ASSETS = files("zimage_cache.web.page.assets")
 TEMPLATES = tuple(path.name for path in ASSETS.iterdir() if path.name.endswith(".html"))
@@ -40,8 +40,8 @@ def test_every_word_exists_in_both_languages():
     named = set(re.findall(r'say\("(\w+)"', text)) | set(re.findall(r'data-say="(\w+)"', text))
     assert len(named) > 20
     for language in LANGUAGES:
-        assert named <= strings()[language].keys()
-        assert all(strings()[language].values())
+        assert named <= page_words()[language].keys()
+        assert all(page_words()[language].values())
 
 
 def test_every_word_is_said():
@@ -53,14 +53,14 @@ def test_every_word_is_said():
     ends = "|".join(word for word in quoted if word.startswith("_"))
     assert beginnings
     assert ends
-    unsaid = (re.fullmatch(f"(?:{beginnings})?(.+?)(?:{ends})?", key) for key in strings()["en"].keys() - quoted)
+    unsaid = (re.fullmatch(f"(?:{beginnings})?(.+?)(?:{ends})?", key) for key in page_words()["en"].keys() - quoted)
     assert [match[0] for match in unsaid if match and match[1] not in quoted] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_the_server_tells_by_name_has_words(language: str):
     """The page says every phase, source, state of a model and way to use the cache in words."""
-    words = strings()[language].keys()
+    words = page_words()[language].keys()
     assert set(get_args(JobState.model_fields["phase"].annotation)) <= words
     assert {str(source) for source in Source} <= words
     assert {f"state_{status}" for status in Status} <= words
@@ -70,8 +70,8 @@ def test_what_the_server_tells_by_name_has_words(language: str):
 
 def test_holes_are_the_same_in_both_languages():
     """A translation names the same {values} as the original."""
-    for key, english in strings()["en"].items():
-        assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", strings()["zh"][key])), key
+    for key, english in page_words()["en"].items():
+        assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", page_words()["zh"][key])), key
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

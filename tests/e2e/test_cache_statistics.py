@@ -22,7 +22,7 @@ BURSTS = 666
 
 def burst(recipe: Recipe, _evaluation: int) -> None:
     if recipe.seed == BURSTS:
-        raise OutOfMemory("too big")
+        raise OutOfMemory("as_said", text="too big")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tests.waiting import wait_until
 from zimage_cache.errors import ModelMissing, OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
+from zimage_cache.i18n.messages import Message
 
 PICTURE = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4}
 
@@ -132,7 +133,7 @@ def test_an_idempotency_key_makes_a_retry_the_same_picture(house):
 
 def test_warnings_travel(serve):
     """What the generator warned of is in the answer, once for n pictures, and in every hit."""
-    house = serve(generator=FakeGenerator(warnings=("prompt cut at 512 tokens",)))
+    house = serve(generator=FakeGenerator(warnings=(Message("as_said", text="prompt cut at 512 tokens"),)))
     for _ in range(2):
         assert house.generate(n=3).json()["warnings"] == ["prompt cut at 512 tokens"]
 
@@ -211,7 +212,7 @@ def test_a_full_queue_says_when_to_come_back(serve, gate, pool, expect_error):
     ("error", "status", "code"),
     [
         (ZeroDivisionError("secret detail"), 500, "generation_failed"),
-        (OutOfMemory("1024x1024 needs 9 GiB; ask for a smaller picture"), 507, "out_of_memory"),
+        (OutOfMemory("as_said", text="1024x1024 needs 9 GiB; ask for a smaller picture"), 507, "out_of_memory"),
     ],
 )
 def test_a_failure_is_one_requests(serve, expect_error, error, status, code):
@@ -237,7 +238,7 @@ class Loading(FakeGenerator):
     """Loads for as long as the test wants."""
 
     def __init__(self):
-        super().__init__(state=GeneratorState(Status.LOADING, phase="loading weights", share=0.25))
+        super().__init__(state=GeneratorState(Status.LOADING, phase=Message("loading_weights"), share=0.25))
         self.ready = threading.Event()
 
     def load(self):
@@ -281,7 +282,7 @@ def test_a_model_that_is_not_there(serve, expect_error):
 
     class Missing(FakeGenerator):
         def identity(self):
-            raise ModelMissing("turbo is not on this disk; fetch it with: zimage model download turbo")
+            raise ModelMissing("as_said", text="turbo is not on this disk; fetch it with: zimage model download turbo")
 
     house = serve(generator=Missing())
     for path in ("/generate", "/lookup"):

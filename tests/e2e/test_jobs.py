@@ -145,13 +145,19 @@ def test_a_later_error_is_the_job_s(serve):
     """The run fails: the state has the error with the id of the request that asked, and no traceback."""
 
     def before_step(_recipe, _evaluation):
-        raise OutOfMemory("64x64 needs 9 GiB; ask for a smaller picture")
+        raise OutOfMemory("as_said", text="64x64 needs 9 GiB; ask for a smaller picture")
 
     house = serve(before_step)
     last = ended(house, opened(house, {"X-Request-Id": "mine"}))
     assert (last["state"], last["images"]) == ("failed", [None])
     message = "64x64 needs 9 GiB; ask for a smaller picture"
-    assert last["error"] == {"code": "out_of_memory", "message": message, "request_id": "mine"}
+    assert last["error"] == {
+        "code": "out_of_memory",
+        "message": message,
+        "rule": "as_said",
+        "params": {"text": message},
+        "request_id": "mine",
+    }
 
 
 def test_an_idempotency_key_pins_the_seed(house):

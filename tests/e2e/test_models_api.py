@@ -22,8 +22,9 @@ class Stubborn(FakeGenerator):
 
     def load(self) -> None:
         if self.broken:
-            self.state = GeneratorState(Status.ERROR, detail="too little memory; close what else uses it")
-            raise OutOfMemory(self.state.detail)
+            error = OutOfMemory("as_said", text="too little memory; close what else uses it")
+            self.state = GeneratorState(Status.ERROR, detail=error.message)
+            raise error
         super().load()
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from fastapi.testclient import TestClient
 
 from tests.waiting import wait_until
 from zimage_cache.cache.check import check
@@ -45,16 +45,14 @@ def generator() -> FakeGenerator:
 
 
 @pytest.fixture
-def client(workspace: Path, generator: FakeGenerator) -> Iterator[httpx.Client]:
-    from fastapi.testclient import TestClient  # noqa: PLC0415 - takes a second
-
-    service, running = make_service(Settings(workspace=workspace), generator)
+def client(workspace: Path, generator: FakeGenerator) -> Iterator[TestClient]:
+    service, running = make_service(Settings.model_validate({"workspace": workspace}), generator)
     with TestClient(create_app(service, running), base_url="http://localhost") as client:
         yield client
     assert check(workspace / "cache") == []
 
 
-def test_every_picture_is_a_hit(client: httpx.Client, generator: FakeGenerator):
+def test_every_picture_is_a_hit(client: TestClient, generator: FakeGenerator):
     """The same requests give the same bytes; nothing is drawn."""
     for record in RECORDS:
         answer = client.post("/generate", json=record.request)
@@ -74,7 +72,7 @@ def test_the_key_is_computed_from_the_record(record: Record):
     assert fingerprint(recipe, record.generator) == record.key
 
 
-def test_pins_and_statistics_stay(client: httpx.Client):
+def test_pins_and_statistics_stay(client: TestClient):
     """What was pinned is, and the counters of the old version are counted on."""
     assert client.get(f"/cache/{SQUARE.key}").json()["pinned"] is True
     assert sum(entry["pinned"] for entry in client.get("/cache/entries").json()["entries"]) == 1
@@ -83,7 +81,7 @@ def test_pins_and_statistics_stay(client: httpx.Client):
     assert (stats["lifetime"]["misses"], stats["lifetime"]["hits_memory"], stats["lifetime"]["writes"]) == (4, 1, 4)
 
 
-def test_the_history_keeps_its_pictures(client: httpx.Client):
+def test_the_history_keeps_its_pictures(client: TestClient):
     """All pictures, under their old numbers, with their settings, found by words."""
     wait_until(lambda: len(client.get("/history").json()["pictures"]) == len(RECORDS))
     shown: dict[str, dict[str, Any]] = {each["key"]: each for each in client.get("/history").json()["pictures"]}
@@ -96,7 +94,7 @@ def test_the_history_keeps_its_pictures(client: httpx.Client):
     assert {each["parameters"]["seed"] for each in found} == {7, 8}
 
 
-def test_the_settings_are_read_from_a_file(client: httpx.Client):
+def test_the_settings_are_read_from_a_file(client: TestClient):
     """`/png-info` reads the settings of an old file, and finds its picture in the cache."""
     content = next((OLD / "output_image").glob("*_b4839ebe.png")).read_bytes()
     found = client.post("/png-info", content=content, headers={"Content-Type": "image/png"}).json()
@@ -105,7 +103,7 @@ def test_the_settings_are_read_from_a_file(client: httpx.Client):
     assert found["parameters"] == SQUARE.request
 
 
-def test_a_new_picture_goes_beside_the_old_ones(client: httpx.Client, generator: FakeGenerator, workspace: Path):
+def test_a_new_picture_goes_beside_the_old_ones(client: TestClient, generator: FakeGenerator, workspace: Path):
     """The old folder takes new pictures."""
     answer = client.post("/generate", json=SQUARE.request | {"seed": 43})
     assert answer.headers["X-Cache"] == "miss"

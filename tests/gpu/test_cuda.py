@@ -90,7 +90,7 @@ def test_a_card_too_full_for_a_picture_draws_it_thriftily(tmp_path):
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**29) / present(device.total_bytes))
     told = ""
     try:
-        told = " ".join(generator.generate(large, lambda _step: None, lambda: False).warnings)
+        told = " ".join(map(str, generator.generate(large, lambda _step: None, lambda: False).warnings))
     except OutOfMemory as error:
         told = str(error)
     finally:

@@ -57,7 +57,7 @@ def test_one_run_for_a_herd(herd, rounds, entry):
 def test_a_failing_leader_fails_all_and_nobody_after(herd, rounds, entry):
     """All who waited get the error, each newcomer a run of its own herd."""
     for _ in range(rounds(100)):
-        flights, error = Flights(), OutOfMemory("no")
+        flights, error = Flights(), OutOfMemory("as_said", text="no")
 
         def ask(_, flights=flights, error=error):
             seat = flights.join([PLAN])[0]

@@ -106,7 +106,7 @@ def test_one_that_cannot_be_drawn_does_not_end_the_audit():
 
     def burst(recipe, _evaluation):
         if recipe.seed == 0:
-            raise OutOfMemory("too big")
+            raise OutOfMemory("as_said", text="too big")
 
     found = verdicts([drawn(0), drawn(1)], FakeGenerator(before_step=burst))
     assert [verdict for verdict, _ in found] == [Verdict.SKIPPED, Verdict.IDENTICAL]
@@ -124,7 +124,7 @@ def test_without_a_model_nothing_is_audited():
 
     class Missing(FakeGenerator):
         def identity(self):
-            raise ModelMissing("fetch it first")
+            raise ModelMissing("as_said", text="fetch it first")
 
     with pytest.raises(ModelMissing):
         list(audit([], lambda _key: None, Missing(), 0))

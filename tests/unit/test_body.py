@@ -4,12 +4,12 @@ import json
 import threading
 
 import pytest
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from zimage_cache.errors import Cancelled, InvalidRequest
 from zimage_cache.request import CacheMode, ImageRequest
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body, read_body
+from zimage_cache.web.errors import STATUS, Refused
 
 pytestmark = pytest.mark.anyio
 
@@ -44,9 +44,9 @@ async def test_the_picture_in_it_is_the_request_alone():
 @pytest.mark.parametrize("media_type", [None, "", "text/plain", "application/json-patch+json", "application/jsonl"])
 async def test_other_media_types(media_type):
     """415, before anything is read."""
-    with pytest.raises(HTTPException) as caught:
+    with pytest.raises(Refused) as caught:
         await generate_body(request(b"{}", media_type=media_type))
-    assert caught.value.status_code == 415
+    assert STATUS[caught.value.code] == 415
 
 
 async def test_a_client_that_hangs_up():

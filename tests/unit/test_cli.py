@@ -421,7 +421,7 @@ def test_trouble_while_drawing_is_status_1(monkeypatch):
     """An error that no flag can fix is one line too."""
 
     def missing(*_arguments):
-        raise ModelMissing("model: is not on this disk; fetch it")
+        raise ModelMissing("as_said", text="model: is not on this disk; fetch it")
 
     monkeypatch.setattr(FakeGenerator, "identity", missing)
     refused(zimage("generate"), 1, "is not on this disk; fetch it$")

@@ -6,6 +6,7 @@ from tests.factories import present
 from tests.waiting import Clock
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
+from zimage_cache.i18n.messages import Message
 from zimage_cache.service.model import Devices
 
 ASLEEP, LOADING, HEALTHY, BROKEN = Status.SLEEPING, Status.LOADING, Status.HEALTHY, Status.ERROR
@@ -115,8 +116,9 @@ def test_the_model_is_as_well_as_its_best_card(statuses, best, able):
 
 def test_the_first_of_equals_speaks():
     """Where all are in error, people read the first device's reason."""
-    generators = [FakeGenerator(state=GeneratorState(BROKEN, detail=said)) for said in ("first", "second")]
-    assert Devices(generators).state.detail == "first"
+    said = [Message("as_said", text=text) for text in ("first", "second")]
+    generators = [FakeGenerator(state=GeneratorState(BROKEN, detail=each)) for each in said]
+    assert Devices(generators).state.detail == said[0]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from tests.factories import present
 from zimage_cache.errors import Cancelled, ModelMissing, SettingsError
+from zimage_cache.i18n.messages import Message
 from zimage_cache.models.download import Downloader
 from zimage_cache.models.hubs import PATTERNS, SOURCES
 from zimage_cache.models.manifest import manifest_path, read_manifest
@@ -76,11 +77,11 @@ def test_a_fresh_download_is_whole(site, repo, source):
 def test_progress_is_bytes_of_bytes(site, repo, source):
     """Progress reports the bytes on the disk, and ends with the total."""
     site.downloader(source).download(repo)
-    fetching = [p for p in site.told if p.phase == "fetching the model"]
+    fetching = [p for p in site.told if p.phase == Message("fetching")]
     total = sum(site.hub.size(name) for name in site.hub.names() if any(Path(name).match(p) for p in PATTERNS))
     assert (fetching[-1].done, fetching[-1].total, fetching[-1].share) == (total, total, 1.0)
     assert [p.done for p in fetching] == sorted(p.done for p in fetching)
-    assert site.told[0].phase == f"asking {source}"
+    assert site.told[0].phase == Message("asking_hub", hub=source)
 
 
 @both
@@ -157,7 +158,7 @@ def test_the_second_hub_steps_in(site, repo, caplog):
     """ModelScope is asked first; when it does not answer, Hugging Face delivers and the log says why."""
     folder = site.downloader(environ={"MODELSCOPE_ENDPOINT": "http://127.0.0.1:1"}).download(repo)
     assert "models--" in str(folder)
-    assert [p.phase for p in site.told if p.phase.startswith("asking")] == ["asking modelscope", "asking huggingface"]
+    assert [p.phase.params["hub"] for p in site.told if p.phase.rule == "asking_hub"] == ["modelscope", "huggingface"]
     assert f"modelscope did not deliver {repo}" in caplog.text
 
 
@@ -218,7 +219,7 @@ def test_others_wait_for_the_one_that_downloads(site, repo):
     waiting = threading.Event()
 
     def on_progress(progress: ByteProgress) -> None:
-        if progress.phase.startswith("waiting for another"):
+        if progress.phase == Message("waiting_for_process"):
             waiting.set()
 
     found: list[Path] = []

@@ -13,6 +13,7 @@ from tests.factories import recipe
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import CorruptEntry
 from zimage_cache.fingerprint import GeneratorIdentity, canonical_text, fingerprint, key_of
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import ImageRequest
 
 IDENTITY = GeneratorIdentity("model", "revision", "float32", "diffusers")
@@ -26,7 +27,7 @@ ENTRY = Entry.of(
     gpu_seconds=1.25,
     request=ImageRequest(prompt="一只 red 🦊", seed=7).model_dump(mode="json"),
     versions={"torch": "2.13.0"},
-    warnings=("the prompt is long",),
+    warnings=(Message("decoder_overflowed", dtype="float16"),),
 )
 TEXT = ENTRY.record.to_json()
 FIELDS = json.loads(TEXT)
@@ -44,6 +45,7 @@ WRONG = {
     "generator": [None, 5, "model", [], {}, {"model": "m"}, FIELDS["generator"] | {"runtime": 5}],
     "versions": [None, 5, "2", [], {"torch": 2}],
     "warnings": [None, 5, "warning", {}, [5]],
+    "warning_rules": [None, 5, "warning", {}, [5]],
 }
 GARBAGE = {
     "empty": b"",
@@ -87,6 +89,7 @@ def test_the_fields_are_the_contracts():
         "generator",
         "versions",
         "warnings",
+        "warning_rules",
     ]
     assert FIELDS["key"] == fingerprint(RECIPE, IDENTITY) == key_of(FIELDS["canonical"])
     assert FIELDS["canonical"] == canonical_text(RECIPE, IDENTITY)
@@ -125,13 +128,38 @@ def test_any_record_makes_the_round_trip(prompt, gpu_seconds, created):
 def test_fields_of_a_later_version_are_ignored():
     """An older version reads what a newer one wrote."""
     later = FIELDS | {"tags": ["x"], "generator": FIELDS["generator"] | {"lora": "y"}}
-    without_warnings = {name: value for name, value in FIELDS.items() if name != "warnings"}
+    without_warnings = {name: value for name, value in FIELDS.items() if not name.startswith("warning")}
 
     assert Record.from_json(json.dumps(later)) == ENTRY.record
     assert Record.from_json(json.dumps(without_warnings)).warnings == ()
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if name != "warnings"])
+def test_warnings_are_english_text_and_messages():
+    """Tools read the text; answers take the rule, so that they can be in another language."""
+    assert FIELDS["warnings"] == ["decoder: float16 overflowed, so the picture was decoded in float32"]
+    assert FIELDS["warning_rules"] == [{"rule": "decoder_overflowed", "params": {"dtype": "float16"}}]
+    assert ENTRY.record.warning_messages == (Message("decoder_overflowed", dtype="float16"),)
+
+
+@pytest.mark.parametrize(
+    "rules", [None, [], [{"rule": "of_a_later_version", "params": {}}], [{"rule": "decoder_overflowed", "params": {}}]]
+)
+def test_warnings_of_another_version_stay_english(rules):
+    """A record without rules, or with rules that this version does not know, still has its warnings."""
+    fields = {name: value for name, value in FIELDS.items() if name != "warning_rules"}
+    record = Record.from_json(json.dumps(fields | ({} if rules is None else {"warning_rules": rules})))
+    [message] = record.warning_messages
+    assert message.text("zh") == message.text("en") == FIELDS["warnings"][0]
+
+
+def test_a_record_without_warnings_has_no_field_for_them():
+    """The files of most pictures are as they were before the rules of warnings were stored."""
+    record = ENTRY.record.model_copy(update={"warnings": (), "warning_rules": ()})
+    assert "warning_rules" not in record.to_json()
+    assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if not name.startswith("warning")])
 def test_a_missing_field_is_corrupt(name):
     """A record is whole or no record, and the reason says what it lacks."""
     with pytest.raises(CorruptEntry, match=f"^record: {name}: Field required$"):

@@ -2,15 +2,22 @@
 
 import inspect
 import re
+from copy import copy
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from zimage_cache import errors
-from zimage_cache.web.errors import STATUS
+from zimage_cache.models.store import Damaged, Problem, damaged
+from zimage_cache.web.errors import STATUS, Refused
 
 # Told on a terminal or in a log, never as an answer of our own raising.
 NEVER_SENT = {
     "internal_error",
     "invalid_settings",
+    "invalid_arguments",
+    "command_failed",
     "server_error",
     "cache_error",
     "corrupt_entry",
@@ -65,5 +72,34 @@ def test_every_class_says_what_it_means():
 
 def test_an_invalid_request_names_its_field():
     """Pages mark the field that is to blame."""
-    assert errors.InvalidRequest("seed: no", "seed").field == "seed"
-    assert errors.InvalidRequest("no").field is None
+    error = errors.InvalidRequest("multiple_of", field="width", step=16, got=100)
+    assert (error.field, str(error)) == ("width", "width: should be a multiple of 16, got 100")
+    assert (error.reason.rule, error.reason.params) == ("multiple_of", {"step": 16, "got": 100})
+    assert error.message.text("zh") == "宽度：应为 16 的倍数，实际为 100"
+
+
+def test_a_place_is_named_in_place_of_a_field():
+    """A body as a whole is no field; a field that it has twice is one, but the message speaks of the body."""
+    whole = errors.InvalidRequest("nested_too_deeply", place="body")
+    assert (whole.field, str(whole)) == (None, "body: is nested too deeply")
+    twice = errors.InvalidRequest("repeated", field="seed", place="body", name="seed")
+    assert (twice.field, str(twice)) == ("seed", "body: 'seed' is given twice; send it once")
+    assert errors.InvalidRequest("empty").field is None
+
+
+@pytest.mark.parametrize("kind", [errors.OutOfMemory, Damaged, errors.InvalidRequest, Refused])
+def test_every_error_can_be_copied(kind):
+    """A job keeps a copy of its error, without the frames of the traceback."""
+    made = {
+        Damaged: lambda: damaged(Path("x"), Problem.MISSING, "file_missing"),
+        Refused: lambda: Refused("not_found", "no_such_job"),
+        errors.InvalidRequest: lambda: errors.InvalidRequest("at_most", field="steps", most=50, got=51),
+    }
+    error = made.get(kind, lambda: kind("out_of_memory"))()
+    twin = copy(error)
+    assert (type(twin), vars(twin), str(twin)) == (kind, vars(error), str(error))
+
+
+def test_local_errors_are_plain_text():
+    """A terminal and a log read English; braces in such a text are no holes."""
+    assert str(errors.SettingsError("--port: {x} is no port")) == "--port: {x} is no port"

@@ -10,6 +10,7 @@ from tests.factories import identity, recipe
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.fake import FAKE_IDENTITY, FakeGenerator
 from zimage_cache.generator.protocol import Status
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import Recipe
 
 RECIPE = recipe(steps=3)
@@ -34,7 +35,7 @@ def test_trouble_can_be_rehearsed():
 
     def before_step(recipe, evaluation):
         if (recipe.seed, evaluation) == (2, 3):
-            raise GenerationFailed("as told")
+            raise GenerationFailed("as_said", text="as told")
 
     generator = FakeGenerator(before_step=before_step)
     with pytest.raises(GenerationFailed, match="as told"):
@@ -63,8 +64,8 @@ def test_it_notices_being_used_by_two_threads():
 def test_it_can_draw_under_another_identity():
     """A retry under another plan names who really drew; the pixels are still the recipe's."""
     other = identity(precision="uint8+thrifty")
-    drawing = draw(FakeGenerator(draws_as=other, warnings=("slow",)))
-    assert (drawing.identity, drawing.warnings) == (other, ("slow",))
+    drawing = draw(FakeGenerator(draws_as=other, warnings=(Message("as_said", text="slow"),)))
+    assert (drawing.identity, drawing.warnings) == (other, (Message("as_said", text="slow"),))
     assert np.array_equal(drawing.pixels, draw(FakeGenerator()).pixels)
 
 

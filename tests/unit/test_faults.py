@@ -7,15 +7,18 @@ import pytest
 
 from tests.waiting import no_thread_left
 from zimage_cache.faults import Faults, can_be_written, cause_of
+from zimage_cache.i18n.messages import Message
+
+WORDS = Message("as_said", text="words")
 
 
 def test_a_fault_stands_from_its_first_sign_to_its_end():
     """Met again it stays the same one; ended it is gone, and another one stays."""
     faults = Faults()
-    faults.begin("a", "first words")
+    faults.begin("a", WORDS)
     (first,) = faults.standing
-    faults.begin("a", "other words")
-    faults.begin("b", "words")
+    faults.begin("a", Message("as_said", text="other words"))
+    faults.begin("b", WORDS)
     assert [fault.code for fault in faults.standing] == ["a", "b"]
     assert faults.standing[0] is first
     faults.end("a", "c")
@@ -33,8 +36,8 @@ def test_a_test_ends_it():
         return answer
 
     faults = Faults()
-    faults.begin("a", "words", over)
-    faults.begin("b", "without a test")
+    faults.begin("a", WORDS, over)
+    faults.begin("b", WORDS)
     for left in (2, 2, 1, 1):
         faults.retest()
         assert len(faults.standing) == left
@@ -50,7 +53,7 @@ def test_the_thread_makes_the_tests():
 
     with no_thread_left(""):
         faults.start()
-        faults.begin("a", "words", test)
+        faults.begin("a", WORDS, test)
         assert tested.wait(60)
         faults.close()
 

@@ -144,7 +144,7 @@ def test_idle_is_when_everything_is_stored(flights, entry):
     fresh = flights.join([plan(fresh=True)])[0].run
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(flights.idle, 60)
-        flights.fail(fresh, OutOfMemory("no"))
+        flights.fail(fresh, OutOfMemory("as_said", text="no"))
         assert flights.runs == {}
         assert not flights.idle(0)
         assert not waiting.done()
@@ -203,7 +203,7 @@ def test_an_error_reaches_all_waiters_once(flights):
     """All waiting requests get the error; the next request starts a new run."""
     seats = [flights.join([plan()])[0] for _ in range(3)]
     flights.start(seats[0].run, 0.0)
-    error = OutOfMemory("too large")
+    error = OutOfMemory("as_said", text="too large")
     flights.fail(seats[0].run, error)
     assert [seat.run.future.exception(0) for seat in seats] == [error] * 3
     assert flights.pending == 0
@@ -286,7 +286,7 @@ def test_closing_reaches_all_waiters(flights, entry):
     flights.start(drawing.run, 0.0)
     flights.start(drawn.run, 0.0)
     flights.drawn(drawn.run)
-    error = Cancelled("stopping")
+    error = Cancelled("as_said", text="stopping")
     flights.close(error)
     for seat in (waiting, drawing):
         assert seat.run.cancelled.is_set()
@@ -302,7 +302,7 @@ def test_a_worker_that_finishes_after_the_close_changes_no_answer(flights, entry
     """After an error for the waiting requests, a picture finished later is stored, and the future is not set twice."""
     seat = flights.join([plan()])[0]
     flights.start(seat.run, 0.0)
-    flights.close(Cancelled("stopping"))
+    flights.close(Cancelled("as_said", text="stopping"))
     flights.drawn(seat.run)
     assert flights.resolve(seat.run, entry(1))
     flights.stored(seat.run)
@@ -423,7 +423,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(data=st.data())
     def fail(self, data):
         run = data.draw(st.sampled_from(list(self.waiters)))
-        self.flights.fail(run, GenerationFailed("no"))
+        self.flights.fail(run, GenerationFailed("as_said", text="no"))
         assert run.future.done()
         self.over(run)
 

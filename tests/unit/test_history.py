@@ -772,7 +772,7 @@ def test_trouble_with_the_folder_stands_until_it_is_over(folder, entry, monkeypa
             faults.retest()
             (fault,) = faults.standing
             assert fault.code == code
-            assert str(folder) not in fault.detail
+            assert str(folder) not in str(fault.detail)
         over()
         assert faults.standing == []
 

@@ -106,7 +106,7 @@ async def test_seats_are_given_back_in_any_case(desk, entry):
     desk.draw("a", entry(1))
     desk.draw("b", entry(2))
     await good.outcomes()
-    desk.flights.fail(desk.flights.runs["d"], OutOfMemory("no"))
+    desk.flights.fail(desk.flights.runs["d"], OutOfMemory("as_said", text="no"))
     with pytest.raises(OutOfMemory):
         await bad.outcomes()
     with pytest.raises(TimeoutError):
@@ -128,7 +128,7 @@ async def test_one_of_several_fails(desk, entry):
     desk.draw("a", entry(1))
     waiting = asyncio.ensure_future(job.outcomes())
     await asyncio.sleep(0)
-    desk.flights.fail(desk.flights.runs["b"], OutOfMemory("no"))
+    desk.flights.fail(desk.flights.runs["b"], OutOfMemory("as_said", text="no"))
     with pytest.raises(OutOfMemory):
         await waiting
     assert set(desk.flights.runs) == {"a"}
@@ -158,7 +158,7 @@ async def test_what_is_there_is_told_without_ending_the_job(desk, entry):
     assert outcomes[1:] == early[1:]
     assert desk.counts == Counts(misses=2, gpu_seconds_saved=1.5, **{FIELD[Source.DISK]: 1})
     failed = desk.job("d", Hit(entry(2), Source.DISK))
-    desk.flights.fail(desk.flights.runs["d"], OutOfMemory("no"))
+    desk.flights.fail(desk.flights.runs["d"], OutOfMemory("as_said", text="no"))
     assert [outcome and outcome.name for outcome in failed.finished] == [None, name]
 
 

@@ -55,7 +55,7 @@ async def test_each_number_is_the_one_the_statistics_have(studio, scrape):
     await service.render(ASK, cache=CacheMode.BYPASS)
 
     def burst(_recipe: object, _evaluation: int) -> None:
-        raise OutOfMemory("too big")
+        raise OutOfMemory("as_said", text="too big")
 
     house.generator.before_step = burst
     with pytest.raises(OutOfMemory):

@@ -8,9 +8,9 @@ import pytest
 from starlette.datastructures import Headers
 
 from zimage_cache.web.bodies import release_body
+from zimage_cache.web.errors import Refused
 from zimage_cache.web.middleware import (
     Guard,
-    Refusal,
     auth_rule,
     body_size,
     checks,
@@ -87,10 +87,17 @@ async def test_checks_run_in_order_and_the_first_refusal_counts():
     async def app(scope, _receive, _send):
         reached.append(scope)
 
-    refusals = [lambda *_: None, lambda *_: Refusal("forbidden", "first"), lambda *_: Refusal("not_found", "second")]
+    first, second = Refused("forbidden", "other_site"), Refused("not_found", "nothing_here")
+    refusals = [lambda *_: None, lambda *_: first, lambda *_: second]
     status, headers, body = await ask(Guard(app, refusals), x_request_id="mine")
     assert status == 403
-    assert json.loads(body)["error"] == {"code": "forbidden", "message": "first", "request_id": "mine"}
+    assert json.loads(body)["error"] == {
+        "code": "forbidden",
+        "message": "requests from other web sites are not answered",
+        "rule": "other_site",
+        "params": {},
+        "request_id": "mine",
+    }
     assert headers["x-request-id"] == "mine"
     assert reached == []
 
@@ -121,7 +128,7 @@ async def test_start_and_stop_pass():
     async def app(scope, _receive, _send):
         seen.append(scope)
 
-    await Guard(app, [lambda *_: Refusal("forbidden", "no")])({"type": "lifespan"}, nothing_comes, nothing_goes)
+    await Guard(app, [lambda *_: Refused("forbidden", "other_site")])({"type": "lifespan"}, nothing_comes, nothing_goes)
     assert seen == [{"type": "lifespan"}]
 
 

@@ -12,6 +12,7 @@ from tests.waiting import no_thread_left, wait_until
 from zimage_cache.errors import Cancelled, DeviceFailed, GenerationFailed, ModelCorrupt, OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status, Step
+from zimage_cache.i18n.messages import Message
 from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.model import Model, _tell
 
@@ -70,7 +71,7 @@ def test_draws_in_the_order_of_the_queue_and_tells_each_step(line):
 
 
 @pytest.mark.parametrize(
-    ("raised", "told"), [(OutOfMemory("full"), OutOfMemory), (ValueError("shape"), GenerationFailed)]
+    ("raised", "told"), [(OutOfMemory("as_said", text="full"), OutOfMemory), (ValueError("shape"), GenerationFailed)]
 )
 def test_an_error_is_one_runs(line, caplog, raised, told):
     """Our errors pass, foreign ones are translated; the next run is drawn by the same thread."""
@@ -113,7 +114,7 @@ def test_a_run_without_waiters_is_not_drawn(line):
     first = made.add(1)
     assert entered.wait(60)
     deserted, last = made.add(2), made.add(3)
-    made.flights.fail(deserted, Cancelled("gone"))
+    made.flights.fail(deserted, Cancelled("as_said", text="gone"))
     held.set()
     first.future.result(60)
     last.future.result(60)
@@ -162,7 +163,7 @@ def test_loads_first(line):
     assert not made.model.preloading
 
 
-@pytest.mark.parametrize("error", [ModelCorrupt("truncated"), RuntimeError("driver gone")])
+@pytest.mark.parametrize("error", [ModelCorrupt("as_said", text="truncated"), RuntimeError("driver gone")])
 def test_a_failed_load_spares_the_thread(line, caplog, error):
     """Every exception of a load is logged, and the worker continues with runs."""
 
@@ -258,9 +259,9 @@ class Card(FakeGenerator):
         return super().generate(recipe, step, cancelled)
 
     def _fail(self):
-        self.state = GeneratorState(Status.ERROR, detail="this card is gone")
+        self.state = GeneratorState(Status.ERROR, detail=Message("as_said", text="this card is gone"))
         self.tried.release()
-        raise DeviceFailed("this card is gone")
+        raise DeviceFailed("as_said", text="this card is gone")
 
 
 @pytest.mark.parametrize("preload", [True, False])
@@ -350,7 +351,7 @@ def test_a_run_without_waiters_is_not_moved(line, gate):
     first.before_step = second.before_step = hold
     run = made.add(1)
     hold.wait()
-    made.flights.fail(run, Cancelled("gone"))
+    made.flights.fail(run, Cancelled("as_said", text="gone"))
     first.broken = second.broken = True
     hold.open()
     wait_until(lambda: made.model.drawing == [])
@@ -362,7 +363,7 @@ def test_running_out_of_memory_is_not_the_devices_fault(line):
 
     def full(recipe, _evaluation):
         if recipe.seed == 1:
-            raise OutOfMemory("too little memory for 2048x2048")
+            raise OutOfMemory("as_said", text="too little memory for 2048x2048")
 
     made, first, second = both_awake(line)
     first.before_step = second.before_step = full

@@ -26,8 +26,8 @@ from zimage_cache.metadata.comfyui import read_workflow
 from zimage_cache.normal_form import nfc
 from zimage_cache.prompts.template import parse, weighted
 from zimage_cache.prompts.wildcards import Wildcards, _pattern, expand
-from zimage_cache.request import shown
 from zimage_cache.units import bytes_in, seconds_in
+from zimage_cache.validation import shown
 from zimage_cache.web.api.pictures import _matches, _span
 from zimage_cache.web.body import GenerateBody, parse_json
 from zimage_cache.web.middleware import _authority, _host_name

@@ -268,14 +268,14 @@ def test_a_truncated_prompt_has_a_warning(pipeline):
     fitting = replace(RECIPE, prompt=text, max_sequence_length=tokens)
     assert pipeline.warnings(fitting) == ()
     [warning] = pipeline.warnings(replace(fitting, max_sequence_length=tokens - 1))
-    assert warning.startswith(f"prompt: {tokens} tokens, but only the first {tokens - 1} were read")
+    assert str(warning).startswith(f"prompt: {tokens} tokens, but only the first {tokens - 1} were read")
 
 
 def test_a_truncated_negative_prompt_has_a_warning(pipeline):
     """The negative prompt has the same limit, and no effect, hence no warning, without guidance."""
     recipe = replace(RECIPE, negative_prompt="red " * 200, max_sequence_length=64)
     [warning] = pipeline.warnings(recipe)
-    assert warning.startswith("negative_prompt: ")
+    assert str(warning).startswith("negative_prompt: ")
     assert pipeline.warnings(replace(recipe, guidance_scale=0.0)) == ()
 
 

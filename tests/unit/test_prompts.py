@@ -40,7 +40,7 @@ def make():
 
         def lookup(model):
             if model not in {None, "fake"}:
-                raise InvalidRequest("model: not offered here", "model")
+                raise InvalidRequest("unknown_model", field="model", got=model, offered=("fake",))
             return drawer
 
         made.append(Prompts(folder, lookup, **options))

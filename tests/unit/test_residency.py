@@ -10,6 +10,7 @@ from zimage_cache.errors import ModelMissing
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.generator.residency import PATIENCE_SECONDS, Residency
+from zimage_cache.i18n.messages import Message
 
 RECIPE = recipe()
 
@@ -163,8 +164,8 @@ class Broken(FakeGenerator):
     unloads = 0
 
     def load(self) -> None:
-        self.state = GeneratorState(Status.ERROR, detail="no such folder")
-        raise ModelMissing("no such folder")
+        self.state = GeneratorState(Status.ERROR, detail=Message("as_said", text="no such folder"))
+        raise ModelMissing("as_said", text="no such folder")
 
     def unload(self) -> None:
         self.unloads += 1
@@ -276,8 +277,8 @@ class Dead(FakeGenerator):
     """A card that fails at everything, also at giving its memory back."""
 
     def load(self) -> None:
-        self.state = GeneratorState(Status.ERROR, detail="gone")
-        raise ModelMissing("gone")
+        self.state = GeneratorState(Status.ERROR, detail=Message("as_said", text="gone"))
+        raise ModelMissing("as_said", text="gone")
 
     def unload(self) -> None:
         raise RuntimeError("CUDA error")

@@ -173,7 +173,7 @@ def test_what_was_hashed_before_it_was_stopped_is_remembered(model, memo):
         if path == last:
             for _ in range(len(files) - 1):
                 assert through.acquire(timeout=60)
-            raise Cancelled("stopped")
+            raise Cancelled("as_said", text="stopped")
         digest = sha256_of(path)
         through.release()
         return digest

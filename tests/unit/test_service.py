@@ -34,6 +34,7 @@ from zimage_cache.fingerprint import fingerprint
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.history import History
+from zimage_cache.i18n.messages import Message
 from zimage_cache.metadata import png
 from zimage_cache.request import MAX_SEED, CacheMode, ImageRequest
 from zimage_cache.service import lookup
@@ -260,7 +261,7 @@ async def test_n_pictures_are_n_single_calls(studio):
 
 async def test_if_one_of_n_fails_the_call_fails_and_the_finished_stay(studio):
     """The first is drawn, the second fails: the call fails, the first is stored, the third is not drawn."""
-    made = studio(failing_at(2, OutOfMemory("too large")))
+    made = studio(failing_at(2, OutOfMemory("as_said", text="too large")))
     with pytest.raises(OutOfMemory, match="too large"):
         await made.service.render(asked(1), n=3)
     await made.idle()
@@ -619,12 +620,13 @@ async def test_the_usual_picture_is_found_first(studio):
 
 async def test_warnings_travel_with_the_entry(studio):
     """What the generator warned of is said again with every hit, after a restart too."""
-    first = studio(generator=FakeGenerator(warnings=("cut at 512 tokens",)))
+    first = studio(generator=FakeGenerator(warnings=(Message("decoder_overflowed", dtype="float16"),)))
     await first.service.render(asked())
     first.close()
     (outcome,) = await studio().service.render(asked())
     assert outcome.source is Source.DISK
-    assert outcome.entry.record.warnings == ("cut at 512 tokens",)
+    assert outcome.entry.record.warning_messages == (Message("decoder_overflowed", dtype="float16"),)
+    assert outcome.entry.record.warnings[0].startswith("decoder: float16 overflowed")
 
 
 # Who leaves, and what goes wrong
@@ -722,7 +724,7 @@ async def test_a_request_waits_as_long_as_it_may(studio, gate):
 async def test_all_waiters_get_the_error_and_later_requests_do_not(studio, gate):
     """A failing run fails all who wait for it, once; the next ask is drawn as if nothing had happened."""
     door = gate()
-    trouble = [OutOfMemory("the card is full")]
+    trouble = [OutOfMemory("as_said", text="the card is full")]
 
     def before_step(recipe, evaluation):
         door(recipe, evaluation)
@@ -979,14 +981,14 @@ class Loading(FakeGenerator):
     """A generator that loads for as long as the test wants."""
 
     def __init__(self, error: Exception | None = None):
-        super().__init__(state=GeneratorState(Status.LOADING, phase="loading weights", share=0.5))
+        super().__init__(state=GeneratorState(Status.LOADING, phase=Message("loading_weights"), share=0.5))
         self.ready = threading.Event()
         self.error = error
 
     def load(self):
         assert self.ready.wait(60)
         if self.error is not None:
-            self.state = GeneratorState(Status.ERROR, detail=str(self.error))
+            self.state = GeneratorState(Status.ERROR, detail=Message("as_said", text=str(self.error)))
             raise self.error
         super().load()
 
@@ -1006,7 +1008,7 @@ async def test_hits_are_served_while_the_model_loads(studio):
     assert made.service.queue_depth == 0
     job = await made.service.ask(asked(2), patient=True)
     now = job.progress()
-    assert (now.phase, now.detail, now.eta_seconds) == ("loading", "loading weights", None)
+    assert (now.phase, now.detail, now.eta_seconds) == ("loading", Message("loading_weights"), None)
     generator.ready.set()
     assert [o.source for o in await job.outcomes()] == [Source.GENERATED]
     assert await sources(made.service, asked(3)) == [Source.GENERATED]
@@ -1017,7 +1019,7 @@ async def test_a_failed_load_leaves_a_server_that_serves_hits(studio, caplog):
     first = studio()
     await first.service.render(asked(1))
     first.close()
-    generator = Loading(ModelCorrupt("transformer/x.safetensors is truncated; run zimage model verify"))
+    generator = Loading(ModelCorrupt("as_said", text="transformer/x.safetensors is truncated; run zimage model verify"))
     generator.ready.set()
     with caplog.at_level(logging.WARNING):
         made = studio(generator=generator, preload=True)
@@ -1050,7 +1052,7 @@ class Nameless(FakeGenerator):
     def identity(self):
         self.asks += 1
         if not self.there:
-            raise ModelMissing("turbo is not on this disk; fetch it with zimage model download")
+            raise ModelMissing("as_said", text="turbo is not on this disk; fetch it with zimage model download")
         return super().identity()
 
 
@@ -1068,8 +1070,8 @@ async def test_a_model_that_is_not_there_has_no_identity(studio):
 
 async def test_a_model_that_is_on_its_way_is_loading(studio):
     """During a download: `loading` for requests that do not wait; the others wait and get their picture."""
-    made = studio(generator=Nameless(state=GeneratorState(Status.LOADING, phase="downloading")))
-    with pytest.raises(GeneratorLoading, match="downloading"):
+    made = studio(generator=Nameless(state=GeneratorState(Status.LOADING, phase=Message("fetching"))))
+    with pytest.raises(GeneratorLoading, match="fetching"):
         await made.service.render(asked())
     patient = asyncio.ensure_future(made.service.ask(asked(), patient=True))
     await until(lambda: made.generator.asks >= 2)
@@ -1129,7 +1131,7 @@ async def test_nothing_is_left_behind(studio, gate, caplog):
 
     def before_step(recipe, evaluation):
         if recipe.seed == 4:
-            raise OutOfMemory("no")
+            raise OutOfMemory("as_said", text="no")
         door(recipe, evaluation)
 
     made.generator.before_step = before_step

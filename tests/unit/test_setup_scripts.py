@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.factories import present
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
@@ -290,7 +291,7 @@ class TestTrouble:
         first = tree.start(START, GATE=str(gate))
         wait_until(tree.pip_runs)
         second = tree.start(START)
-        said = second.stdout.readline()
+        said = present(second.stdout).readline()
         gate.touch()
         for start in (first, second):
             start.communicate(timeout=30)

@@ -253,7 +253,7 @@ class TestService:
         """A failed call loses all its pictures, one that is left too; neither counts as answered."""
 
         def burst(_recipe, _evaluation):
-            raise OutOfMemory("too big")
+            raise OutOfMemory("as_said", text="too big")
 
         house = studio(burst)
         with pytest.raises(OutOfMemory):

@@ -30,9 +30,9 @@ class Card:
     def draw(self, recipe, _on_step, cancelled, plan):
         self.tries.append((recipe.width, plan))
         if cancelled():
-            raise Cancelled("stopped")
+            raise Cancelled("as_said", text="stopped")
         if recipe.width > 512 and plan not in self.fitting:
-            raise OutOfMemory("too little memory for this picture")
+            raise OutOfMemory("as_said", text="too little memory for this picture")
         drawn = replace(plan, vae_float32=True) if self.overflows else plan
         return DrawnPicture(np.zeros((1, 1, 3), np.uint8), 1.0, drawn)
 
@@ -57,7 +57,7 @@ def test_out_of_memory_is_tried_once_more_with_a_warning(caplog):
         picture, [told] = ask(card, book, BIG)
     assert picture.plan == THRIFTY
     assert card.tries == [(2048, USUAL), (2048, THRIFTY)]
-    assert told.startswith("memory: drawn as bfloat16+vae-tiling with offload model")
+    assert str(told).startswith("memory: drawn as bfloat16+vae-tiling with offload model")
     assert "size=2048x2048 plan=bfloat16/none retry=bfloat16+vae-tiling/model" in caplog.text
 
 
@@ -117,7 +117,7 @@ def test_an_overflow_has_a_warning_and_its_own_identity():
     card, book = Card(USUAL, overflows=True), PlanBook(USUAL, CARD)
     picture, [told] = ask(card, book, BIG)
     assert picture.plan.precision == "bfloat16+vae-float32"
-    assert told == "decoder: bfloat16 overflowed, so the picture was decoded in float32"
+    assert str(told) == "decoder: bfloat16 overflowed, so the picture was decoded in float32"
     assert book.precisions(BIG) == ("bfloat16", "bfloat16+vae-float32")
     ask(card, book, BIG)
     assert {plan for _, plan in card.tries} == {USUAL}

@@ -14,6 +14,7 @@ from tests.factories import asked
 from tests.waiting import Clock, until
 from zimage_cache.errors import Cancelled, InvalidRequest, ModelMissing, NotCached, OutOfMemory, QueueFull, ZImageError
 from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import CacheMode, Recipe
 from zimage_cache.service import tickets as tickets_module
 from zimage_cache.service.job import Job
@@ -42,7 +43,7 @@ class SlowGenerator(FakeGenerator):
         self.asked.set()
         assert self.let_go.wait(60)
         if self.missing:
-            raise ModelMissing("not on this disk")
+            raise ModelMissing("as_said", text="not on this disk")
         return super().identity()
 
 
@@ -165,7 +166,7 @@ async def test_one_of_several_fails(studio, desk):
 
     def before_step(recipe, _evaluation):
         if recipe.seed == 8:
-            raise OutOfMemory("too large")
+            raise OutOfMemory("as_said", text="too large")
 
     made = studio(before_step)
     await made.service.render(asked(7))
@@ -185,7 +186,7 @@ async def test_an_ended_ticket_keeps_no_pictures(studio, desk, gate, fails):
     def before_step(recipe, evaluation):
         door(recipe, evaluation)
         if fails and recipe.seed == 8:
-            raise OutOfMemory("too large")
+            raise OutOfMemory("as_said", text="too large")
 
     made = studio(before_step)
     await made.service.render(asked(7))
@@ -227,10 +228,10 @@ async def test_an_unkept_picture_has_one_name(studio, clock, monkeypatch):
 
 async def test_warnings_are_reported_once(studio, desk):
     """A warning of the generator for each of three pictures is on the ticket once."""
-    made = studio(generator=FakeGenerator(warnings=("the prompt is long",)))
+    made = studio(generator=FakeGenerator(warnings=(Message("as_said", text="the prompt is long"),)))
     ticket = await desk(made, patience=60).open(asked(), n=3)
     await ended(ticket)
-    assert ticket.standing().warnings == ("the prompt is long",)
+    assert ticket.standing().warnings == (Message("as_said", text="the prompt is long"),)
 
 
 async def test_a_dropped_ticket_cancels_its_run(studio, desk, gate):

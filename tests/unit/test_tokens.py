@@ -53,9 +53,9 @@ def test_a_model_that_comes_later_is_found_then(folder):
 
     def locate():
         if not there:
-            raise ModelMissing("not here")
+            raise ModelMissing("as_said", text="not here")
         if len(there) == 1:
-            raise ModelCorrupt("half here")
+            raise ModelCorrupt("as_said", text="half here")
         return folder
 
     counter = TokenCounter(locate)

@@ -27,6 +27,7 @@ from zimage_cache.generator.device import CPU, Device
 from zimage_cache.generator.pipeline import LoadedPipeline
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.generator.zimage import ZImageGenerator
+from zimage_cache.i18n.messages import Message
 from zimage_cache.models.profiles import DEMO
 from zimage_cache.models.progress import ByteProgress
 from zimage_cache.models.store import demo_folder
@@ -133,8 +134,8 @@ def test_loading_tells_its_phases(make, monkeypatch):
     assert generator.state == GeneratorState(Status.SLEEPING, device="cpu")
     generator.load()
     assert seen == [
-        GeneratorState(Status.LOADING, "checking files", device="cpu"),
-        GeneratorState(Status.LOADING, "loading weights", device="cpu"),
+        GeneratorState(Status.LOADING, Message("checking_files"), device="cpu"),
+        GeneratorState(Status.LOADING, Message("loading_weights"), device="cpu"),
     ]
     assert generator.state == GeneratorState(Status.HEALTHY, device="cpu")
     generator.unload()
@@ -143,7 +144,7 @@ def test_loading_tells_its_phases(make, monkeypatch):
 
 def test_a_failed_load_keeps_its_remedy_and_can_be_repeated(make):
     """The state says what is wrong and what to do; once that is done the same generator loads and draws."""
-    answers = [ModelMissing("model: not here; fetch it"), demo_folder()]
+    answers = [ModelMissing("as_said", text="model: not here; fetch it"), demo_folder()]
 
     def locate():
         answer = answers.pop(0)
@@ -154,14 +155,16 @@ def test_a_failed_load_keeps_its_remedy_and_can_be_repeated(make):
     generator = make(locate)
     with pytest.raises(ModelMissing):
         generator.load()
-    assert generator.state == GeneratorState(Status.ERROR, detail="model: not here; fetch it", device="cpu")
+    assert generator.state == GeneratorState(
+        Status.ERROR, detail=Message("as_said", text="model: not here; fetch it"), device="cpu"
+    )
     assert draw(generator).pixels.shape == (64, 64, 3)
     assert generator.state.status is Status.HEALTHY
 
 
 def test_a_missing_model_has_no_identity_yet(make):
     """`identity` says the same as `load` would, and succeeds later; a failure is not remembered."""
-    answers = [ModelCorrupt("model: half of it"), demo_folder()]
+    answers = [ModelCorrupt("as_said", text="model: half of it"), demo_folder()]
 
     def locate():
         answer = answers.pop(0)
@@ -175,7 +178,9 @@ def test_a_missing_model_has_no_identity_yet(make):
     assert generator.identity() == make().identity()
 
 
-@pytest.mark.parametrize("state", [ModelMissing("model: not here"), ModelCorrupt("model: half of it")])
+@pytest.mark.parametrize(
+    "state", [ModelMissing("as_said", text="model: not here"), ModelCorrupt("as_said", text="model: half of it")]
+)
 def test_loading_fetches_a_model_that_is_not_whole(make, state):
     """`load` downloads the model first, with that state, and `identity` does not block meanwhile."""
     seen: list[object] = []
@@ -194,7 +199,7 @@ def test_loading_fetches_a_model_that_is_not_whole(make, state):
 
     generator = make(locate, fetch=fetch)
     generator.load()
-    assert seen == ["fetching the model"]
+    assert seen == [Message("fetching")]
     assert generator.state.status is Status.HEALTHY
 
 
@@ -202,7 +207,7 @@ def test_a_request_never_fetches(make):
     """A picture asked of a model that is not here is refused at once: only `load` may spend hours."""
 
     def locate():
-        raise ModelMissing("model: not here")
+        raise ModelMissing("as_said", text="model: not here")
 
     def fetch(*_told):
         pytest.fail("a request started a download")
@@ -215,12 +220,14 @@ def test_a_model_that_cannot_be_fetched_is_reported(make):
     """The reason the hubs gave is the state's detail."""
 
     def missing(message="model: not here"):
-        raise ModelMissing(message)
+        raise ModelMissing("as_said", text=message)
 
     generator = make(missing, fetch=lambda *_told: missing("model: no network"))
     with pytest.raises(ModelMissing):
         generator.load()
-    assert generator.state == GeneratorState(Status.ERROR, detail="model: no network", device="cpu")
+    assert generator.state == GeneratorState(
+        Status.ERROR, detail=Message("as_said", text="model: no network"), device="cpu"
+    )
 
 
 def test_damaged_weights_are_an_error_with_a_remedy(make, copy):
@@ -231,7 +238,7 @@ def test_damaged_weights_are_an_error_with_a_remedy(make, copy):
     with pytest.raises(ModelCorrupt, match="does not load"):
         generator.load()
     assert generator.state.status is Status.ERROR
-    assert "fetch it again" in generator.state.detail
+    assert "fetch it again" in str(generator.state.detail)
 
 
 def test_weights_swapped_while_asleep_are_not_drawn_with(make, copy):
@@ -264,7 +271,7 @@ def test_a_long_prompt_is_drawn_with_a_warning(make):
     """The warning travels with the drawing, so that it is stored and shown with every hit."""
     drawing = draw(make(), replace(QUICK, prompt="red " * 300, max_sequence_length=64))
     assert len(drawing.warnings) == 1
-    assert "only the first 64 were read" in drawing.warnings[0]
+    assert "only the first 64 were read" in str(drawing.warnings[0])
 
 
 def test_the_state_tells_how_much_has_arrived(make):
@@ -274,29 +281,29 @@ def test_the_state_tells_how_much_has_arrived(make):
 
     def locate():
         if not here:
-            raise ModelMissing("model: not here")
+            raise ModelMissing("as_said", text="model: not here")
         return demo_folder()
 
     def fetch(on_progress, _cancelled):
-        on_progress(ByteProgress("fetching the model", 1, 4))
+        on_progress(ByteProgress(Message("fetching"), 1, 4))
         states.append(generator.state)
         here.append(True)
 
     generator = make(locate, fetch=fetch)
     generator.load()
-    assert [(s.status, s.phase, s.share) for s in states] == [(Status.LOADING, "fetching the model", 0.25)]
+    assert [(s.status, s.phase, s.share) for s in states] == [(Status.LOADING, Message("fetching"), 0.25)]
 
 
 def test_a_download_can_be_interrupted(make):
     """A stopped load ends in state sleeping, without an error; the next one resumes the download."""
 
     def locate():
-        raise ModelMissing("model: not here")
+        raise ModelMissing("as_said", text="model: not here")
 
     def fetch(_tell, cancelled):
         generator.interrupt()
         if cancelled():
-            raise Cancelled("the download was stopped")
+            raise Cancelled("as_said", text="the download was stopped")
 
     generator = make(locate, fetch=fetch)
     with pytest.raises(Cancelled):
@@ -382,7 +389,7 @@ def test_out_of_memory_is_drawn_thriftily_under_its_own_identity(make, evaluatio
     drawing = generator.generate(QUICK, fail_at(evaluation, times=1), lambda: False)
     thrifty = replace(generator.identity(), precision="float32+vae-tiling")
     assert drawing.identity == thrifty
-    assert drawing.warnings[0].startswith("memory: drawn as float32+vae-tiling")
+    assert str(drawing.warnings[0]).startswith("memory: drawn as float32+vae-tiling")
     assert np.array_equal(drawing.pixels, usual.pixels)  # one tile: as good as none
     assert generator.identities(QUICK) == (thrifty, generator.identity())
     assert generator.identities(replace(QUICK, width=128)) == (generator.identity(),)
@@ -458,7 +465,7 @@ def test_a_card_that_broke_says_so_and_may_come_back(make, monkeypatch):
         with pytest.raises(DeviceFailed):
             generator.generate(QUICK, fall, lambda: False)
     assert generator.state.status is Status.ERROR
-    assert "the card failed" in generator.state.detail
+    assert "the card failed" in str(generator.state.detail)
     assert len(unloaded) == 1
     assert np.array_equal(draw(generator).pixels, undisturbed.pixels)
     assert generator.state.status is Status.HEALTHY

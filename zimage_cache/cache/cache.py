@@ -23,12 +23,12 @@ _MAKERS = 16
 
 
 @contextmanager
-def _refused(words: str) -> Iterator[None]:
-    """Tell in *words* what a disk that refuses a change keeps from happening."""
+def _refused(rule: str) -> Iterator[None]:
+    """Convert the error of a disk that refuses a change: the template *rule* tells what did not happen."""
     try:
         yield
     except CacheWriteFailed as error:
-        raise CacheUnavailable(f"{words} now: {error}; try again later") from error
+        raise CacheUnavailable(rule, error=error) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,7 @@ class ResultCache:
     def delete(self, key: str) -> bool:
         """Remove *key* from all tiers; return whether one of them had it."""
         remembered = self._valid(self._steps[0], self._memory.peek(key)) is not None
-        with _refused("the picture cannot be deleted"):
+        with _refused("cannot_delete"):
             deleted = [tier.delete(key) for tier in (self._disk, *self._beyond)]
         self._memory.delete(key)
         return remembered or any(deleted)
@@ -162,7 +162,7 @@ class ResultCache:
             pinned: Also what is pinned on the disk.
             on_progress: Called with the number of keys done and of all keys.
         """
-        with _refused("not all of the cache can be removed"):
+        with _refused("cannot_clear"):
             removed = self._disk.clear(pinned=pinned, on_progress=on_progress)
             for tier in self._beyond:
                 tier.clear()
@@ -191,7 +191,7 @@ class ResultCache:
         Returns:
             What went, or would go, from the disk.
         """
-        with _refused("not all of that can be removed"):
+        with _refused("cannot_prune"):
             pruned = self._disk.prune(
                 older_than=older_than,
                 to_bytes=to_bytes,
@@ -206,12 +206,12 @@ class ResultCache:
 
     def pin(self, key: str) -> bool:
         """Keep an entry on disk from being evicted or getting too old; return whether that is so now."""
-        with _refused("the picture cannot be pinned"):
+        with _refused("cannot_pin"):
             return self._disk.pin(key)
 
     def unpin(self, key: str) -> bool:
         """Treat an entry like all others again; return whether it was pinned."""
-        with _refused("the picture cannot be unpinned"):
+        with _refused("cannot_unpin"):
             return self._disk.unpin(key)
 
     def entries(self, query: str = "", limit: int = 50, cursor: str | None = None) -> Listing:

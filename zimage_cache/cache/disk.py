@@ -23,7 +23,7 @@ from zimage_cache.cache.ledger import Bounds, Inventory, Ledger
 from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.store import MAX_IMAGE, MAX_RECORD, Store
 from zimage_cache.cache.tier import OnProgress, Signature, Stored, ignore_progress
-from zimage_cache.cache.trouble import DiskFull, LimitedWarnings, Tally, Trouble
+from zimage_cache.cache.trouble import BELOW_MIN_FREE, DiskFull, LimitedWarnings, Tally, Trouble
 from zimage_cache.entry import Entry, Record, Source
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 from zimage_cache.faults import Faults, can_be_written
@@ -594,7 +594,7 @@ class DiskTier:
             if os.statvfs(self.root).f_flag & os.ST_RDONLY:
                 self._trouble.lasts("read_only", os.strerror(errno.EROFS))
             elif self.min_free_bytes and self._lacking(0):
-                self._trouble.lasts("disk_full", "less is free than --cache-min-free")
+                self._trouble.lasts("disk_full", BELOW_MIN_FREE)
 
     def _writable(self) -> bool:
         """Tell whether a picture could be written now.

@@ -404,5 +404,4 @@ def _position(cursor: str) -> tuple[float, str]:
     try:
         return float(created), key
     except ValueError:
-        rule = f"cursor: should be one an earlier list gave, got {ascii(cursor)[:_SHOWN]}"
-        raise InvalidRequest(rule, "cursor") from None
+        raise InvalidRequest("earlier_list", field="cursor", got=ascii(cursor)[:_SHOWN]) from None

@@ -16,6 +16,7 @@ from typing import Final
 from zimage_cache.cache import files
 from zimage_cache.errors import CacheError, CacheWriteFailed
 from zimage_cache.faults import Faults, cause_of
+from zimage_cache.i18n.messages import Message
 
 _log = logging.getLogger("zimage_cache.cache")
 _QUIET_SECONDS: Final = 60.0
@@ -25,10 +26,11 @@ _SHORTEST: Final = 1.0
 _LONGEST: Final = 60.0
 # What lasting trouble means, by its cause.
 FAULTS: Final = {
-    "disk_full": "the disk of the cache is full: pictures are drawn and delivered, but new ones are not stored",
-    "read_only": "the cache's folder cannot be changed: what is stored is served, nothing is stored or deleted",
-    "unwritable": "the cache's disk fails: pictures are drawn and delivered, but new ones are not stored",
+    "disk_full": Message("cache_disk_full"),
+    "read_only": Message("cache_read_only"),
+    "unwritable": Message("cache_unwritable"),
 }
+BELOW_MIN_FREE: Final = Message("below_min_free")
 
 
 class Tally:
@@ -181,16 +183,15 @@ class Trouble:
             yield
         self._faults.end("cache_disk_full")
 
-    def lasts(self, cause: str, reason: str = "") -> None:
+    def lasts(self, cause: str, reason: Message | str) -> None:
         """Note, by its cause in `FAULTS`, trouble that stands until the folder can be written again."""
-        words = f"{FAULTS[cause]} ({reason})" if reason else FAULTS[cause]
-        self._faults.begin(f"cache_{cause}", words, self._over)
+        self._faults.begin(f"cache_{cause}", Message("because", what=FAULTS[cause], reason=reason), self._over)
 
     def _stand(self, error: CacheError) -> None:
         """Note what will last: not that an entry is busy, or that all others are pinned."""
         cause = error.__cause__
         if isinstance(error, DiskFull):
-            self.lasts("disk_full", "less is free than --cache-min-free")
+            self.lasts("disk_full", BELOW_MIN_FREE)
         elif isinstance(cause, OSError) and cause.errno is not None:
             self.lasts(cause_of(cause), os.strerror(cause.errno))
 

@@ -24,7 +24,7 @@ from zimage_cache.cache.layout import Layout, key_in
 from zimage_cache.cache.tier import OnProgress
 from zimage_cache.cli.client import Client, local_url
 from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, print_json, print_table, shortened
-from zimage_cache.errors import InvalidRequest, NotCached
+from zimage_cache.errors import CommandError, UsageError
 from zimage_cache.service.statistics import Lifetime, Statistics, overview
 from zimage_cache.settings import Settings
 from zimage_cache.units import bytes_in, seconds_in, shown_bytes, shown_seconds
@@ -99,7 +99,7 @@ def show(settings: Settings, key: str, *, as_json: bool) -> None:
     with _opened(settings) as cache:
         listed, entry = cache.show(whole), cache.peek(whole)
     if listed is None or entry is None:
-        raise NotCached(f"{whole}: is damaged; `zimage cache check` says how")
+        raise CommandError(f"{whole}: is damaged; `zimage cache check` says how")
     document = entry.record.model_dump(mode="json") | {
         "bytes_on_disk": listed.bytes,
         "frequency": listed.frequency,
@@ -289,15 +289,15 @@ def _whole(settings: Settings, prefix: str) -> str:
     """Return the full key of a stored picture from at least its first 8 digits.
 
     Raises:
-        InvalidRequest: The prefix is too short, no part of a key, or that of several keys.
-        NotCached: No stored key has this prefix.
+        UsageError: The prefix is too short, no part of a key, or that of several keys.
+        CommandError: No stored key has this prefix.
     """
     digits = prefix.lower()
     if not _SHORTEST_PREFIX <= len(digits) <= _KEY_DIGITS or not _HEX.issuperset(digits):
-        raise InvalidRequest(f"KEY: should be 8 to 64 hex digits, got {ascii(prefix)[:80]}", "key")
+        raise UsageError(f"KEY: should be 8 to 64 hex digits, got {ascii(prefix)[:80]}")
     found = [key for key in _keys(settings) if key.startswith(digits)]
     if len(found) > 1:
-        raise InvalidRequest(f"KEY: {digits} is the beginning of {len(found)} keys; give more digits", "key")
+        raise UsageError(f"KEY: {digits} is the beginning of {len(found)} keys; give more digits")
     _require(digits, there=bool(found))
     return found[0]
 
@@ -312,7 +312,7 @@ def _keys(settings: Settings) -> Iterator[str]:
 
 def _require(key: str, *, there: bool) -> None:
     if not there:
-        raise NotCached(f"{key}: no such picture is stored; `zimage cache list` tells which are")
+        raise CommandError(f"{key}: no such picture is stored; `zimage cache list` tells which are")
 
 
 def _overview(settings: Settings) -> dict[str, Any]:

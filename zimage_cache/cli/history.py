@@ -11,7 +11,7 @@ import click
 from rich.progress import track
 
 from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, shortened
-from zimage_cache.errors import InvalidRequest
+from zimage_cache.errors import UsageError
 from zimage_cache.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def delete(settings: Settings, ids: Sequence[int], *, yes: bool, as_json: bool) 
     found = {id_: history.get(id_) for id_ in ids}
     missing = [str(id_) for id_, picture in found.items() if picture is None]
     if missing:
-        raise InvalidRequest(f"ID: no picture has the number {', '.join(missing)}; see `zimage history list`", "id")
+        raise UsageError(f"ID: no picture has the number {', '.join(missing)}; see `zimage history list`")
     _delete(settings, history, [picture for picture in found.values() if picture], yes=yes, as_json=as_json)
 
 
@@ -106,7 +106,7 @@ def _search(settings: Settings, query: str, limit: int, *, as_json: bool) -> Non
 def _delete(settings: Settings, history: "History", pictures: Sequence["Picture"], *, yes: bool, as_json: bool) -> None:
     if pictures and not yes:
         if not _is_terminal():
-            raise InvalidRequest("--yes: is needed to delete pictures where nobody can be asked", "yes")
+            raise UsageError("--yes: is needed to delete pictures where nobody can be asked")
         click.confirm(f"Delete {counted(len(pictures))} from {settings.output_folder}?", abort=True, err=True)
     for picture in _with_bar(pictures, "deleting", as_json=as_json):
         history.delete(picture)

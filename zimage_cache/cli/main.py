@@ -18,7 +18,7 @@ from zimage_cache.cli import cache, history, models
 from zimage_cache.cli.client import Client, local_url
 from zimage_cache.cli.options import Loaded, with_request, with_settings
 from zimage_cache.cli.output import as_json_option
-from zimage_cache.errors import InvalidRequest, ModelMissing, SettingsError, ZImageError
+from zimage_cache.errors import InvalidRequest, ModelMissing, SettingsError, UsageError, ZImageError
 from zimage_cache.request import MAX_PICTURES, CacheMode, ImageRequest
 from zimage_cache.settings import Settings, flag_of
 
@@ -40,7 +40,7 @@ class _Command(click.Command):
             return super().invoke(ctx)
         except ZImageError as error:
             click.echo(f"zimage: {error}", err=True)
-            ctx.exit(2 if isinstance(error, SettingsError | InvalidRequest) else 1)
+            ctx.exit(2 if isinstance(error, SettingsError | UsageError | InvalidRequest) else 1)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Picture": [], "Settings": []}

@@ -17,7 +17,8 @@ from rich.progress import Progress as Bar
 
 from zimage_cache.cli.client import Client, local_url
 from zimage_cache.cli.output import as_json_option, print_answer, print_json
-from zimage_cache.errors import GeneratorError, ModelCorrupt, ModelMissing, ServerError, SettingsError
+from zimage_cache.errors import CommandError, GeneratorError, ModelCorrupt, ModelMissing, ServerError, SettingsError
+from zimage_cache.i18n.messages import Message
 from zimage_cache.models.download import Downloader
 from zimage_cache.models.hubs import HubFile, bytes_below
 from zimage_cache.models.manifest import linked_hashes, manifest_path, read_manifest
@@ -153,14 +154,14 @@ def remove(settings: Settings, name: str, *, yes: bool, as_json: bool) -> None:
     folders = list(dict.fromkeys(folder for folder in folders if folder.exists()))
     freed = sum(map(bytes_below, folders))
     if not folders:
-        raise ModelMissing(f"model: {repo_id} does not lie below {settings.model_folder}; nothing to remove")
+        raise CommandError(f"model: {repo_id} does not lie below {settings.model_folder}; nothing to remove")
     if not yes:
         click.confirm(f"Delete {', '.join(map(str, folders))} ({freed / _GB:.1f} GB)?", abort=True)
     for folder in folders:
         try:
             shutil.rmtree(folder)
         except OSError as error:
-            raise ModelCorrupt(f"model: {error.filename} cannot be deleted: {error.strerror}") from error
+            raise CommandError(f"model: {error.filename} cannot be deleted: {error.strerror}") from error
     manifest_path(repo_id, settings.model_folder).unlink(missing_ok=True)
     words = f"removed {', '.join(map(str, folders))}: {freed / _GB:.1f} GB"
     print_answer({"removed": [str(folder) for folder in folders], "bytes": freed}, words, as_json=as_json)
@@ -175,9 +176,8 @@ def load(settings: Settings, name: str, *, url: str | None, wait: bool, as_json:
     with _client(settings, url) as client, _progress() as on_progress:
         state = client.order(name, "load")
         while wait and state["status"] == "loading":
-            on_progress(
-                ByteProgress(state["phase"], round(1000 * (state["share"] or 0)), 1000 if state["share"] else 0)
-            )
+            phase, share = Message("as_said", text=state["phase"]), state["share"] or 0
+            on_progress(ByteProgress(phase, round(1000 * share), 1000 if share else 0))
             time.sleep(_POLL_SECONDS)
             state = next(each for each in client.models() if each["name"] == name)
     if state["status"] == "error":
@@ -271,7 +271,7 @@ def _repair(
     choice: "ModelChoice", folder: Path, found: list[FileProblem], downloader: Downloader, settings: Settings
 ) -> None:
     if choice.repo_id is None:
-        raise ModelCorrupt(f"model: {folder} is nobody's copy, there is no hub to mend it from; replace it by hand")
+        raise CommandError(f"model: {folder} is nobody's copy, there is no hub to mend it from; replace it by hand")
     if settings.offline:
         raise SettingsError("--offline: forbids fetching what is damaged; repair without it")
     downloader.repair(choice.repo_id, folder, found)
@@ -300,8 +300,9 @@ def _progress() -> Iterator[OnProgress]:
         task = bar.add_task("", total=None)
 
         def on_progress(progress: ByteProgress) -> None:
-            if bar.tasks[0].description != progress.phase:
-                bar.reset(task, description=progress.phase)
+            phase = str(progress.phase)
+            if bar.tasks[0].description != phase:
+                bar.reset(task, description=phase)
             bar.update(task, completed=progress.done, total=progress.total or None)
 
         yield on_progress

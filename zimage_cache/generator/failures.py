@@ -21,11 +21,10 @@ def drawing_failed(error: Exception, device: torch.device) -> GeneratorError:
     """Translate an exception of drawing; after running out of memory, the picture's tensors are freed."""
     if _is_out_of_memory(error):
         _log.warning("out of memory: %s", first_line(error))
-        message = "too little memory for this picture; try a smaller size, or guidance 0"
-        return _without_frames(OutOfMemory(message), error)
+        return _without_frames(OutOfMemory("out_of_memory"), error)
     if _is_broken(device):
         return _device_failed(error)
-    failure = GenerationFailed(f"the pipeline failed: {first_line(error)}")
+    failure = GenerationFailed("pipeline_failed", error=first_line(error))
     failure.__cause__ = error
     return failure
 
@@ -33,18 +32,16 @@ def drawing_failed(error: Exception, device: torch.device) -> GeneratorError:
 def loading_failed(error: Exception, folder: Path, device: Device) -> GeneratorError:
     """Translate an exception of loading the model in *folder* onto *device*."""
     if _is_out_of_memory(error):
-        message = f"{device.name}: too little memory for this model; close what else uses it"
-        return _without_frames(OutOfMemory(message), error)
+        return _without_frames(OutOfMemory("model_out_of_memory", device=device.name), error)
     if _is_broken(torch.device(device.torch_name)):
         return _device_failed(error)
-    failure = ModelCorrupt(f"model: {folder} does not load ({first_line(error)}); fetch it again")
+    failure = ModelCorrupt("folder_does_not_load", folder=folder, error=first_line(error))
     failure.__cause__ = error
     return failure
 
 
 def _device_failed(error: Exception) -> DeviceFailed:
-    said = f"the card failed ({first_line(error)}); if that repeats, restart the server, or the machine"
-    return _without_frames(DeviceFailed(said), error)
+    return _without_frames(DeviceFailed("device_failed", error=first_line(error)), error)
 
 
 def _without_frames(failure: Failure, error: Exception) -> Failure:

@@ -11,6 +11,7 @@ import numpy as np
 from zimage_cache.errors import Cancelled
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import Drawing, GeneratorState, Pixels, Status, Step
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import ModelProfile, Recipe
 
 FAKE_PROFILE = ModelProfile(
@@ -51,7 +52,7 @@ class FakeGenerator:
     draws_as: GeneratorIdentity | None = None
     preview: bytes | None = None
     previews: int = 0
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
     state: GeneratorState = field(default_factory=partial(GeneratorState, Status.SLEEPING))
     recipes: list[Recipe] = field(default_factory=list)
     loads: int = 0
@@ -97,7 +98,7 @@ class FakeGenerator:
                 on_step(Step(0, recipe.evaluations))
             for evaluation in range(1, recipe.evaluations + 1):
                 if cancelled():
-                    raise Cancelled("stopped: nobody waits for this picture any more")
+                    raise Cancelled("unwanted")
                 self.before_step(recipe, evaluation)
                 time.sleep(self.seconds / recipe.evaluations)
                 on_step(Step(evaluation, recipe.evaluations, shown))

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from zimage_cache.i18n.messages import Message
+
 _SIGN: Final = "newly initialized"
 _PLACE: Final = re.compile(r"(?:checkpoint at|from:)\s*+(?:\x1b\[[\d;]*+m)?+\s*+(\S[^\n]*+)")
 _LIBRARIES: Final = ("diffusers", "transformers")
@@ -33,14 +35,9 @@ class MissingWeights(logging.Handler):
             self.folders.append(place[1].partition(" and are newly")[0].strip() if place else self._folder)
 
     @property
-    def error_text(self) -> str:
-        """One line that names the first folder and the remedy; empty when no weights are missing."""
-        if not self.folders:
-            return ""
-        return (
-            f"model: the weights in {self.folders[0]} are not all that its config.json asks for: another model's, or "
-            "incomplete; compare with `zimage model verify`, or fetch the model again (`zimage model download`)"
-        )
+    def message(self) -> Message | None:
+        """Names the first folder and the remedy; None when no weights are missing."""
+        return Message("weights_missing", folder=self.folders[0]) if self.folders else None
 
 
 @contextmanager

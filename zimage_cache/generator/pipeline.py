@@ -30,6 +30,7 @@ from zimage_cache.generator.protocol import Pixels, Step
 from zimage_cache.generator.samplers import scheduler_for, sigmas_of
 from zimage_cache.generator.thrift import DrawnPicture
 from zimage_cache.generator.tokens import count_tokens
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import Recipe
 
 _log = logging.getLogger(__name__)
@@ -127,12 +128,12 @@ class LoadedPipeline:
         # Translated here, not in a context manager: `contextlib` would keep the error's frames and so its tensors.
         raise failure
 
-    def warnings(self, recipe: Recipe) -> tuple[str, ...]:
+    def warnings(self, recipe: Recipe) -> tuple[Message, ...]:
         """Return warnings about texts that are too long: the pipeline truncates them without an error."""
         texts = {"prompt": recipe.prompt, "negative_prompt": recipe.negative_prompt}
         room = recipe.max_sequence_length
         return tuple(
-            f"{name}: {tokens} tokens, but only the first {room} were read; shorten it (API: max_sequence_length)"
+            Message("of_field", field=name, reason=Message("too_many_tokens", tokens=tokens, room=room))
             for name, text in texts.items()
             if (tokens := self.count_tokens(text)) > room
         )
@@ -312,14 +313,14 @@ class _Watch:
         if index + 1 < self._evaluations:
             self.ask()
         elif not torch.isfinite(tensors["latents"]).all():
-            raise GenerationFailed("the model computed numbers that are not finite; try another precision or seed")
+            raise GenerationFailed("numbers_not_finite")
         # Only the tensors that the pipeline reads back from a callback.
         return {"latents": tensors["latents"]}
 
     def ask(self) -> None:
         """Raise `Cancelled` if the picture is no longer wanted."""
         if self._cancelled():
-            raise Cancelled("stopped: nobody waits for this picture any more")
+            raise Cancelled("unwanted")
 
 
 def _preview(sigma: torch.Tensor, tensors: dict[str, torch.Tensor], factors: Factors) -> bytes:
@@ -351,8 +352,7 @@ def _set_engine(transformer: Any, engine: Engine) -> None:  # noqa: ANN401 - dif
         with _without_warnings(_ATTENTION_LOG):
             transformer.set_attention_backend(backend)
     except Exception as error:
-        reason = f"{backend!r} cannot be used here ({first_line(error)})"
-        raise GeneratorError(f"attention: {reason}; install what it needs, or start with --attention auto") from error
+        raise GeneratorError("attention_unusable", name=backend, error=first_line(error)) from error
     if engine.compiled:
         # Not `fullgraph=True`: group offloading, which a later plan may use, adds calls between the blocks' layers.
         transformer.compile_repeated_blocks()
@@ -384,7 +384,7 @@ def _ungroup(model: torch.nn.Module) -> None:
 def _to_pixels(image: torch.Tensor) -> Pixels:
     """Round to RGB bytes, shape (height, width, 3); copying them to main memory waits for the device."""
     if not torch.isfinite(image).all():
-        raise GenerationFailed("the decoder drew pixels that are not finite; try --precision float32")
+        raise GenerationFailed("pixels_not_finite")
     levels = (image.float() / 2 + 0.5).clamp(0, 1) * 255
     pixels: Pixels = levels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import ModelProfile, Recipe
 
 Pixels = NDArray[np.uint8]
@@ -27,14 +28,14 @@ class Status(StrEnum):
 class GeneratorState:
     """A snapshot of a generator's state, for `/health` and the page.
 
-    `phase` is what a loading generator does ("checking files", "loading weights", "warming up"), `share` the part of it
+    `phase` is what a loading generator does (checking files, loading weights, warming up), `share` the part of it
     that is done, 0..1, where known; `detail` states an error and its remedy.
     """
 
     status: Status
-    phase: str = ""
+    phase: Message | None = None
     share: float | None = None
-    detail: str = ""
+    detail: Message | None = None
     device: str | None = None
 
 
@@ -58,7 +59,7 @@ class Drawing:
     pixels: Pixels
     identity: GeneratorIdentity
     gpu_seconds: float
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
 
 
 class ImageGenerator(Protocol):

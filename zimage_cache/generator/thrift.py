@@ -5,16 +5,16 @@ Imports no torch; it draws with a `LoadedPipeline`, or with a test double.
 
 import logging
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.device import Device
 from zimage_cache.generator.plan import DevicePlan, thriftier
 from zimage_cache.generator.protocol import Pixels, Step
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import Recipe
 
 _log = logging.getLogger(__name__)
-_WARNING: Final = "memory: drawn as {precision} with offload {offload}, because the usual plan ran out of memory"
 
 SizeAndGuidance = tuple[int, int, bool]
 
@@ -79,15 +79,21 @@ class PlanBook:
         """Return the error for a picture that fits under no plan; the message names a size that does fit."""
         asked = f"{recipe.width}x{recipe.height}"
         smaller = self._largest is not None and self._largest[0] * self._largest[1] < recipe.width * recipe.height
-        fits = f"{self._largest[0]}x{self._largest[1]} fitted here" if smaller and self._largest else "try half of it"
-        more = "" if recipe.guidance_scale == 0 else ", or guidance 0, which halves the work"
-        more += "" if plan.offload == "group" or self.device.total_bytes is None else ", or start with --offload group"
-        return OutOfMemory(f"{self.device.name}: too little memory for {asked} as {plan.precision}; {fits}{more}")
+        remedies = [Message("half_of_it")]
+        if smaller and self._largest:
+            remedies = [Message("size_that_fits", size=f"{self._largest[0]}x{self._largest[1]}")]
+        if recipe.guidance_scale:
+            remedies.append(Message("no_guidance"))
+        if plan.offload != "group" and self.device.total_bytes is not None:
+            remedies.append(Message("group_offload"))
+        return OutOfMemory(
+            "does_not_fit", device=self.device.name, size=asked, precision=plan.precision, remedies=tuple(remedies)
+        )
 
 
 def draw(
     pipeline: Draws, book: PlanBook, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]
-) -> tuple[DrawnPicture, tuple[str, ...]]:
+) -> tuple[DrawnPicture, tuple[Message, ...]]:
     """Draw under the plan of this size; out of memory, retry once under the next thriftier one.
 
     Returns:
@@ -130,12 +136,12 @@ def _try(
         return None
 
 
-def _warnings(book: PlanBook, plan: DevicePlan, drawn: DevicePlan) -> tuple[str, ...]:
+def _warnings(book: PlanBook, plan: DevicePlan, drawn: DevicePlan) -> tuple[Message, ...]:
     said = []
     if plan != book.plan:
-        said.append(_WARNING.format(precision=plan.precision, offload=plan.offload))
+        said.append(Message("thriftier_plan", precision=plan.precision, offload=plan.offload))
     if drawn.vae_float32 and not plan.vae_float32:
-        said.append(f"decoder: {plan.dtype} overflowed, so the picture was decoded in float32")
+        said.append(Message("decoder_overflowed", dtype=plan.dtype))
     return tuple(said)
 
 

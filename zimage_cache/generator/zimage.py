@@ -31,6 +31,7 @@ from zimage_cache.generator.plan import make_plan
 from zimage_cache.generator.protocol import Drawing, GeneratorState, Status, Step
 from zimage_cache.generator.thrift import PlanBook, draw
 from zimage_cache.generator.tokens import IMPORTING, TokenCounter
+from zimage_cache.i18n.messages import Message
 from zimage_cache.models.progress import ByteProgress, OnProgress
 from zimage_cache.models.revision import HASHING, content_revision
 from zimage_cache.models.store import newer_than_here
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 IdentityMode = Literal["strict", "portable"]
 Fetch = Callable[[OnProgress, Callable[[], bool]], object]
 _DEFAULT_ATTENTION: Final = "sdpa"
-_LOADING: Final = "loading weights"
+_LOADING: Final = Message("loading_weights")
+_CHECKING: Final = Message("checking_files")
 _log = logging.getLogger(__name__)
 
 
@@ -145,7 +147,7 @@ class ZImageGenerator:
         try:
             picture, warnings = draw(pipeline, self._book, recipe, on_step, cancelled)
         except DeviceFailed as error:
-            self._state = GeneratorState(Status.ERROR, detail=str(error), device=self._device.name)
+            self._state = GeneratorState(Status.ERROR, detail=error.message, device=self._device.name)
             _log.error("device_failed %s: %s", self._device.name, error)
             self._drop()
             raise
@@ -192,28 +194,28 @@ class ZImageGenerator:
         except (ModelMissing, ModelCorrupt):
             if fetch is None:
                 raise
-        self._on_progress(ByteProgress("fetching the model"))
+        self._on_progress(ByteProgress(Message("fetching")))
         fetch(self._on_progress, partial(_either, self._stopped.is_set, self._closed.is_set))
-        self._on_progress(ByteProgress("checking files"))
+        self._on_progress(ByteProgress(_CHECKING))
         return self._locate()
 
     def _loaded(self, fetch: Fetch | None = None) -> "LoadedPipeline":
         if self._pipeline is None:
             self._stopped.clear()
-            self._state = GeneratorState(Status.LOADING, phase="checking files", device=self._device.name)
+            self._state = GeneratorState(Status.LOADING, phase=_CHECKING, device=self._device.name)
             try:
                 self._pipeline = self._read(self._locate_or(fetch))
             except Cancelled:
                 self._state = GeneratorState(Status.SLEEPING, device=self._device.name)
                 raise
             except GeneratorError as error:
-                self._state = GeneratorState(Status.ERROR, detail=str(error), device=self._device.name)
+                self._state = GeneratorState(Status.ERROR, detail=error.message, device=self._device.name)
                 raise
             except Exception as error:
                 # Any exception of a library: without this the state would stay "loading", and clients would wait.
-                detail = f"the model does not load ({type(error).__name__}: {error}); the server's log says more"
-                self._state = GeneratorState(Status.ERROR, detail=detail, device=self._device.name)
-                raise GenerationFailed(detail) from error
+                failure = GenerationFailed("load_failed", error=f"{type(error).__name__}: {error}")
+                self._state = GeneratorState(Status.ERROR, detail=failure.message, device=self._device.name)
+                raise failure from error
             self._state = GeneratorState(Status.HEALTHY, device=self._device.name)
         return self._pipeline
 
@@ -224,7 +226,7 @@ class ZImageGenerator:
         with ThreadPoolExecutor(1, "naming") as beside, ExitStack() as at_end:
             at_end.callback(over.set)
             naming = beside.submit(self._find, folder, partial(_either, over.is_set, self._stopped.is_set))
-            self._on_progress(ByteProgress("importing"))
+            self._on_progress(ByteProgress(Message("importing")))
             with IMPORTING:
                 from zimage_cache.generator.embeddings import Embeddings  # noqa: PLC0415 - see this module's head
                 from zimage_cache.generator.pipeline import Engine, LoadedPipeline  # noqa: PLC0415 - likewise
@@ -243,16 +245,16 @@ class ZImageGenerator:
                         embeddings=self._embeddings,
                     )
                 except ModelCorrupt as error:
-                    newer = newer_than_here(folder, version("diffusers"))
-                    raise ModelCorrupt(newer or missing.error_text or str(error)) from error
-            if missing.error_text:
+                    cause = newer_than_here(folder, version("diffusers")) or missing.message or error.message
+                    raise ModelCorrupt.of(cause) from error
+            if missing.message:
                 pipeline.unload()
-                raise ModelCorrupt(missing.error_text)
+                raise ModelCorrupt.of(missing.message)
             _, identity = naming.result()
         self._book.plan = pipeline.plan
         # Compared after reading: pictures of weights that were replaced must not be stored under the old revision.
         if content_revision(folder, self._memo, stopped=self._closed.is_set) != identity.revision:
-            raise ModelCorrupt(f"model: the files in {folder} changed since this server started; restart it")
+            raise ModelCorrupt("files_changed", folder=folder)
         self._warm_up(pipeline)
         _log.info("loaded %s on %s as %s", self._model, self._device.name, self._precision)
         return pipeline
@@ -270,7 +272,7 @@ class ZImageGenerator:
         """Draw one picture and discard it; a failure is only logged."""
         if not self._warmup:
             return
-        self._on_progress(ByteProgress("warming up"))
+        self._on_progress(ByteProgress(Message("warming_up")))
         small = self._device == CPU  # a CPU initialises nothing by size, and takes minutes for a full-size picture
         recipe = Recipe(
             prompt="warm-up",

@@ -22,6 +22,7 @@ from zimage_cache.history.index import HistoryIndex
 from zimage_cache.history.picture import Picture
 from zimage_cache.history.search import Condition, conditions, pieces, resembling
 from zimage_cache.history.thumbs import Thumbnails
+from zimage_cache.i18n.messages import Message
 
 _log = logging.getLogger(__name__)
 _CURSOR = re.compile(r"(-?\d{1,15})_(\d{1,18})")
@@ -29,14 +30,12 @@ _BATCH: Final = 100
 _CANDIDATES: Final = 200
 _LEAST_SHARED: Final = 0.5
 _MOST_BYTES: Final = 2**28
-_LOST = "no copies of new pictures are written to output_image; the cache is another matter"
 _FAULTS: Final = {
-    "disk_full": f"the disk of output_image is full: {_LOST}",
-    "read_only": f"the folder output_image cannot be changed: {_LOST}",
-    "unwritable": f"the disk of output_image fails: {_LOST}",
+    "disk_full": Message("history_disk_full"),
+    "read_only": Message("history_read_only"),
+    "unwritable": Message("history_unwritable"),
 }
 _INDEX: Final = "history_index_unusable"
-_INDEX_FAULT: Final = "the index of output_image cannot be written: new pictures are there, but not listed until it can"
 
 
 class Page(NamedTuple):
@@ -95,7 +94,8 @@ class History:
         except OSError as error:
             _log.warning("history_write_failed folder=%s error=%s", self._folder, error)
             cause = cause_of(error)
-            self._faults.begin(f"history_{cause}", f"{_FAULTS[cause]} ({error.strerror})", self._writable)
+            fault = Message("because", what=_FAULTS[cause], reason=error.strerror)
+            self._faults.begin(f"history_{cause}", fault, self._writable)
             return None
         self._faults.end(*(f"history_{cause}" for cause in _FAULTS))
         try:
@@ -103,7 +103,7 @@ class History:
                 self._index.put([Picture.read(self._folder, path.name, stamp, owner)])
         except (sqlite3.Error, OSError) as error:
             _log.warning("history_index_failed file=%s error=%s", path, error)
-            self._faults.begin(_INDEX, _INDEX_FAULT, self._index.writable)
+            self._faults.begin(_INDEX, Message(_INDEX), self._index.writable)
         else:
             self._faults.end(_INDEX)
         return path
@@ -222,7 +222,7 @@ class History:
             HistoryUnavailable: The file cannot be moved; it is unchanged.
         """
         if to.resolve().is_relative_to(self._folder.resolve()):
-            raise InvalidRequest(f"to: must lie outside of {self._folder}, got {to}; choose another folder", "to")
+            raise InvalidRequest("outside_of_history", field="to", folder=self._folder, got=to)
         with _translated():
             moved = files.move(self._folder / picture.name, to / picture.name)
             self._forget(picture)
@@ -307,7 +307,7 @@ def _closeness(asked: frozenset[str], picture: Picture) -> tuple[float, float]:
 def _position(cursor: str) -> tuple[int, int]:
     match = _CURSOR.fullmatch(cursor)
     if match is None:
-        raise InvalidRequest(f"cursor: should be the one of the page before, got {cursor[:80]!a}", "cursor")
+        raise InvalidRequest("previous_page", field="cursor", got=cursor[:80])
     return int(match[1]), int(match[2])
 
 
@@ -323,4 +323,4 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise HistoryUnavailable(f"the history cannot be read or changed just now: {error}; try again") from error
+        raise HistoryUnavailable("history_unavailable", error=error) from error

@@ -37,10 +37,10 @@ def conditions(query: str, *, full_text: bool) -> list[Condition]:
         InvalidRequest: The query is longer than 1000 characters, or has more than 30 words.
     """
     if len(query) > MAX_QUERY:
-        raise InvalidRequest(f"query: at most {MAX_QUERY} characters, got {len(query)}", "query")
+        raise InvalidRequest("query_too_long", field="query", most=MAX_QUERY, got=len(query))
     terms = [match.groups() for match in _TERM.finditer(normal(query))]
     if len(terms) > _MOST_TERMS:
-        raise InvalidRequest(f"query: at most {_MOST_TERMS} words, got {len(terms)}", "query")
+        raise InvalidRequest("query_too_many_words", field="query", most=_MOST_TERMS, got=len(terms))
     return [_condition(kind, quoted or bare or "", full_text=full_text) for kind, quoted, bare in terms]
 
 

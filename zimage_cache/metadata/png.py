@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 
 from zimage_cache import foreign_json
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.i18n.messages import Message
 from zimage_cache.metadata.comfyui import read_workflow
 from zimage_cache.request import PARAMETERS, Parameter
 
@@ -156,8 +157,8 @@ def _head(file: bytes | IO[bytes]) -> tuple[dict[str, str], tuple[int, int]]:
             text = {str(name): value for name, value in picture.info.items() if isinstance(value, str)}
             return {name: value for name, value in text.items() if len(value) <= MAX_TEXT_CHARACTERS}, picture.size
     except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
-        got = f"{len(file)} bytes" if isinstance(file, bytes) else "another file"
-        raise InvalidRequest(f"file: must be a PNG whose head is whole, got {got}: {error}", "file") from None
+        got = Message("bytes", count=len(file)) if isinstance(file, bytes) else Message("another_file")
+        raise InvalidRequest("png_head_damaged", field="file", got=got, error=error) from None
 
 
 def _require_few_chunks(opened: IO[bytes]) -> None:
@@ -173,11 +174,9 @@ def _require_few_chunks(opened: IO[bytes]) -> None:
             if len(head) < 8 or head[4:] in _PIXELS:  # noqa: PLR2004 - a length and a name, four bytes each
                 break
             if opened.seek(int.from_bytes(head[:4]) + 4, io.SEEK_CUR) - begin > MAX_HEAD_BYTES:  # with its checksum
-                raise InvalidRequest(
-                    f"file: must be a PNG with at most {MAX_HEAD_BYTES} bytes before its pixels", "file"
-                )
+                raise InvalidRequest("png_head_too_large", field="file", most=MAX_HEAD_BYTES)
         else:
-            raise InvalidRequest(f"file: must be a PNG with at most {MAX_CHUNKS} chunks before its pixels", "file")
+            raise InvalidRequest("png_too_many_chunks", field="file", most=MAX_CHUNKS)
     opened.seek(begin)
 
 

@@ -22,15 +22,17 @@ from filelock import FileLock, Timeout
 
 import zimage_cache
 from zimage_cache.errors import Cancelled, ModelCorrupt, ModelMissing, SettingsError
+from zimage_cache.i18n.messages import Message, message_of
 from zimage_cache.models.hubs import SOURCES, FetchOrder, HubFile, NotFetched, bytes_below
 from zimage_cache.models.manifest import Manifest, hub_files, manifest_path, read_manifest, write_manifest
 from zimage_cache.models.progress import ByteProgress, OnProgress, ignore_progress
 from zimage_cache.models.revision import digests_of
-from zimage_cache.models.store import FileProblem, Problem, check_folder, copies
+from zimage_cache.models.store import FileProblem, check_folder, copies
 
 _log = logging.getLogger(__name__)
 _TICK: Final = 0.3
 _END_SECONDS: Final = 5.0
+_NO_REASON: Final = Message("client_ended")
 # Defaults where the user set no value. ModelScope's own defaults take 22 s to report that there is no network.
 _CHILD: Final = {
     "MODELSCOPE_API_MAX_RETRIES": "1",
@@ -119,11 +121,8 @@ class Downloader:
                 return self._fetch(replace(order, source=source))
             except NotFetched as error:
                 _log.warning("%s did not deliver %s: %s", source, order.repo_id, error)
-                failures.append(f"{source}: {error}")
-        raise ModelMissing(
-            f"model: {order.repo_id} could not be fetched ({'; '.join(failures)}); check the network and the free "
-            "disk, then start again (what has arrived is kept), or name a folder with --model PATH"
-        )
+                failures.append(Message("from_hub", hub=source, reason=error.message))
+        raise ModelMissing("not_fetched", model=order.repo_id, reasons=tuple(failures))
 
     def _fetch(self, order: FetchOrder) -> Path:
         """Fetch from one hub, and verify the files on disk."""
@@ -131,7 +130,7 @@ class Downloader:
         try:
             check_folder(folder)
         except ModelCorrupt as error:
-            raise NotFetched(f"what it has is not whole: {error}") from None
+            raise NotFetched("hub_copy_incomplete", error=error.message) from None
         self._require_content(folder, manifest.files)
         return folder
 
@@ -147,16 +146,16 @@ class Downloader:
         for file, digest in zip(known, digests, strict=True):
             if digest != file.sha256:
                 _discard(folder / file.path)
-                raise NotFetched(f"{file.path} arrived damaged, its SHA-256 is not the one the hub tells")
+                raise NotFetched("arrived_damaged", file=file.path)
 
     def _run(self, order: FetchOrder) -> tuple[Manifest, Path]:
         """Run the child process for one order; report meanwhile how many bytes have arrived."""
         manifest: Manifest | None = None
-        self.on_progress(ByteProgress(f"asking {order.source}"))
+        self.on_progress(ByteProgress(Message("asking_hub", hub=order.source)))
         with _child(order, self._environment()) as answers:
             while True:
                 if self.cancelled():
-                    raise Cancelled(f"the download of {order.repo_id} was stopped; what has arrived is kept")
+                    raise Cancelled("download_stopped", model=order.repo_id)
                 try:
                     answer = answers.get(timeout=_TICK)
                 except queue.Empty:
@@ -169,7 +168,7 @@ class Downloader:
                     self._report_arrived(manifest)
                     return manifest, Path(answer.get("folder", ""))
                 if "reason" in answer:
-                    raise NotFetched(answer["reason"])
+                    raise NotFetched.of(message_of(answer["reason"]) or _NO_REASON)
 
     def _keep(self, order: FetchOrder, manifest: Manifest) -> None:
         if order.only or order.listing_only:
@@ -182,7 +181,7 @@ class Downloader:
     def _report_arrived(self, manifest: Manifest | None) -> None:
         if manifest is not None:
             total = manifest.total
-            self.on_progress(ByteProgress("fetching the model", min(total, bytes_below(manifest.arriving)), total))
+            self.on_progress(ByteProgress(Message("fetching"), min(total, bytes_below(manifest.arriving)), total))
 
     def _environment(self) -> dict[str, str]:
         given = dict(os.environ if self.environ is None else self.environ)
@@ -203,10 +202,8 @@ class Downloader:
                 except Timeout:
                     self._report_waiting(repo_id)
         except OSError as error:
-            raise ModelMissing(
-                f"model: {self.model_cache} cannot be written ({error.strerror or error}); "
-                "choose another folder with --model-cache"
-            ) from error
+            reason = error.strerror or error
+            raise ModelMissing("model_cache_unwritable", folder=self.model_cache, error=reason) from error
         try:
             yield
         finally:
@@ -214,10 +211,10 @@ class Downloader:
 
     def _report_waiting(self, repo_id: str) -> None:
         if self.cancelled():
-            raise Cancelled(f"stopped waiting for another process that fetches {repo_id}")
+            raise Cancelled("waiting_stopped", model=repo_id)
         manifest = read_manifest(repo_id, self.model_cache)
         done, total = (bytes_below(manifest.arriving), manifest.total) if manifest else (0, 0)
-        self.on_progress(ByteProgress("waiting for another process that fetches the model", min(done, total), total))
+        self.on_progress(ByteProgress(Message("waiting_for_process"), min(done, total), total))
 
 
 @contextmanager
@@ -250,7 +247,7 @@ def _read(stream: IO[str], answers: "queue.Queue[dict[str, Any]]") -> None:
     """Put the child's answers into the queue, and a final reason for callers that still wait when it has ended."""
     for line in stream:
         answers.put(json.loads(line))
-    answers.put({"reason": "its client ended without a word; the log at --log-level debug may tell why"})
+    answers.put({"reason": _NO_REASON.document()})
 
 
 def _log_lines(stream: IO[str]) -> None:
@@ -278,5 +275,4 @@ def _discard(path: Path) -> None:
         if blob is not None:
             blob.unlink(missing_ok=True)
     except OSError as error:
-        said = f"model: {path} is {Problem.CORRUPT} and cannot be replaced here ({error.strerror}); fetch a copy of"
-        raise ModelCorrupt(f"{said} your own with `zimage model download --model-cache FOLDER`") from error
+        raise ModelCorrupt("cannot_replace", file=path, error=error.strerror) from error

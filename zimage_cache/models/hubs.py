@@ -5,7 +5,7 @@ server that shuts down would wait for them. A child process can be ended at any 
 what has arrived. It also exits when its parent has ended, because its standard input then closes.
 
 ORDER is a JSON object of the fields of `FetchOrder`. Answers are JSON objects, one per line, on standard output: first
-the `listing`, then the `folder`; on failure a `reason` in place of either.
+the `listing`, then the `folder`; on failure a `reason`, the document of a message, in place of either.
 """
 
 import contextlib
@@ -24,6 +24,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
+
+from zimage_cache.errors import ZImageError
+from zimage_cache.i18n.messages import Message
 
 # Settings, vocabularies and weights; no pickles, no code, no sample pictures.
 PATTERNS: Final = ("*.safetensors", "*.json", "*.txt", "*.jinja")
@@ -71,8 +74,8 @@ class Offer:
     fetch: Callable[[list[str]], Path]
 
 
-class NotFetched(Exception):
-    """A hub did not deliver; the message is the reason, one line for users."""
+class NotFetched(ZImageError):
+    """A hub did not deliver; the message is the reason."""
 
 
 def _modelscope(order: FetchOrder) -> Offer:
@@ -138,7 +141,7 @@ def _carry_out(order: FetchOrder, say: Callable[[dict[str, Any]], None]) -> None
     offer = SOURCES[order.source](order)
     wanted = [f for f in offer.files if _wanted(f.path, order.only)]
     if not wanted:
-        raise NotFetched(f"{order.repo_id} holds no model in the form of safetensors")
+        raise NotFetched("no_safetensors", model=order.repo_id)
     say({"listing": [asdict(f) for f in wanted], "arriving": str(offer.arriving)})
     if not order.listing_only:
         offer.arriving.mkdir(parents=True, exist_ok=True)
@@ -171,30 +174,27 @@ def _require_space(arriving: Path, wanted: list[HubFile]) -> None:
     missing = max(0, total - bytes_below(arriving))
     free = shutil.disk_usage(arriving).free
     if missing and missing + SPARE_BYTES > free:
-        raise NotFetched(
-            f"the disk of {arriving} is too full: {missing / _GIB:.1f} GiB are still to fetch and "
-            f"{free / _GIB:.1f} GiB are free; make room, or choose another disk with --model-cache"
-        )
+        raise NotFetched("model_disk_too_full", folder=arriving, missing=missing / _GIB, free=free / _GIB)
 
 
-def reason(error: BaseException) -> str:
-    """Return in one line why a client failed: the innermost cause that has a remedy, else the error's first line."""
+def reason(error: BaseException) -> Message:
+    """Return why a client failed: the innermost cause that has a remedy, else the error's first line."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, NotFetched):
-            return str(cause)
+            return cause.message
         if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return "the disk became full; make room, or choose another disk with --model-cache"
+            return Message("model_disk_full")
         if isinstance(cause, OSError) and cause.errno in {errno.EACCES, errno.EROFS}:
-            return f"{cause.filename} cannot be written; choose another folder with --model-cache"
+            return Message("model_file_unwritable", file=cause.filename)
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate was refused ({cause.verify_message}); check this machine's clock and proxy"
+            return Message("certificate_refused", error=cause.verify_message)
     told = [line.strip() for cause in causes[:1] for line in str(cause).splitlines() if line.strip()]
     failed = getattr(error, "failed_files", None)
     if failed:
         name, cause = next(iter(failed.items()))
         told = [f"{name}: {next(iter(str(cause).splitlines()), type(cause).__name__)}"]
-    return told[0] if told else type(error).__name__
+    return Message("as_said", text=told[0] if told else type(error).__name__)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -227,7 +227,7 @@ def main(argument: str) -> int:
     try:
         _carry_out(FetchOrder(**fields | {"only": tuple(fields["only"])}), say)
     except Exception as error:  # noqa: BLE001 - the outermost edge of this program: its parent tells the person
-        say({"reason": reason(error)})
+        say({"reason": reason(error).document()})
         return 1
     return 0
 

@@ -4,12 +4,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from zimage_cache.i18n.messages import Message
+
 
 @dataclass(frozen=True, slots=True)
 class ByteProgress:
-    """`done` of `total` bytes in one phase, such as "fetching"; `total` 0 = not known yet."""
+    """`done` of `total` bytes in one phase, such as fetching; `total` 0 = not known yet."""
 
-    phase: str
+    phase: Message
     done: int = 0
     total: int = 0
 
@@ -35,7 +37,7 @@ class Meter:
         on_progress: Called in the thread that adds, by one thread at a time.
     """
 
-    def __init__(self, phase: str, total: int, on_progress: OnProgress) -> None:
+    def __init__(self, phase: Message, total: int, on_progress: OnProgress) -> None:
         self._phase = phase
         self._total = total
         self._on_progress = on_progress

@@ -14,10 +14,11 @@ from typing import Final
 
 from zimage_cache.atomic import write_atomically
 from zimage_cache.errors import Cancelled, ModelCorrupt
+from zimage_cache.i18n.messages import Message
 from zimage_cache.models.progress import Meter, OnProgress, ignore_progress
 from zimage_cache.models.store import INDEX, components
 
-HASHING: Final = "hashing the files"
+HASHING: Final = Message("hashing")
 _HASHERS: Final = 4
 _BLOCK: Final = 2**20
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -71,7 +72,7 @@ def content_revision(
     try:
         digests = digests_of([folder / name for name in names], memo, hash_file, on_progress, stopped)
     except OSError as error:
-        raise ModelCorrupt(f"model: cannot read {error.filename}: {error.strerror}; check its permissions") from error
+        raise ModelCorrupt("cannot_hash", file=error.filename, error=error.strerror) from error
     manifest = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True))
     return hashlib.sha256(manifest.encode()).hexdigest()
 
@@ -107,7 +108,7 @@ def digests_of(
 
     def read(count: int) -> None:
         if ending.is_set() or stopped():
-            raise Cancelled("reading the model's files was stopped")
+            raise Cancelled("hashing_stopped")
         meter.add(count)
 
     def digest(path: Path) -> str:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from zimage_cache.atomic import flush
+from zimage_cache.i18n.messages import Message
 from zimage_cache.models.progress import Meter, OnProgress, ignore_progress
 from zimage_cache.models.store import INDEX, components
 
@@ -56,7 +57,7 @@ def slim_copy(
         if shutil.disk_usage(place.parent).free < size // 2 + _SPARE:
             _log.warning("no %s copy of %s: the disk of %s is too full", precision, source, place)
             return source
-        _make(source, place, shards, seal, Meter(f"saving the {precision} copy", size, on_progress))
+        _make(source, place, shards, seal, Meter(Message("saving_copy", precision=precision), size, on_progress))
     except (OSError, SafetensorError) as error:
         _log.warning("no %s copy of %s: %s", precision, source, error)
         return source

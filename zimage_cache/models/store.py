@@ -14,6 +14,7 @@ from typing import Any, Final
 from safetensors import SafetensorError, safe_open
 
 from zimage_cache.errors import ModelCorrupt, ModelMissing
+from zimage_cache.i18n.messages import Message
 
 INDEX: Final = "model_index.json"
 SLIM: Final = ".zimage/slim"  # folder of the 16-bit copies, below the folder models are downloaded into
@@ -37,9 +38,6 @@ _WEIGHTS: Final = MappingProxyType(
 )
 _LIBRARIES: Final = frozenset({"diffusers", "transformers"})
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_REMEDY: Final = (
-    "fetch the model again (`zimage model download`), or only what is damaged (`zimage model verify --repair`)"
-)
 _HEADER_BYTES: Final = 8
 
 
@@ -73,14 +71,14 @@ class FileProblem:
 class Damaged(ModelCorrupt):
     """A `ModelCorrupt` with the file that causes it, and the kind of problem."""
 
-    def __init__(self, file: Path, problem: Problem, detail: str) -> None:
-        super().__init__(detail)
-        self.file_problem = FileProblem(file, problem, detail)
+    def __init__(self, path: Path, problem: Problem, rule: str, /, **params: object) -> None:
+        super().__init__(rule, **params)
+        self.file_problem = FileProblem(path, problem, str(self))
 
 
-def damaged(file: Path, problem: Problem, said: str) -> Damaged:
-    """Return the error for one file: *said* is the predicate of the message, the remedy is added."""
-    return Damaged(file, problem, f"model: {file} {said}; {_REMEDY}")
+def damaged(path: Path, problem: Problem, rule: str, /, **params: object) -> Damaged:
+    """Return the error for one file: the template *rule* says what is wrong with it, the remedy is added."""
+    return Damaged(path, problem, "model_damaged", what=Message(rule, file=path, **params))
 
 
 def search_roots(model_cache: Path | None, workspace: Path, environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
@@ -124,11 +122,7 @@ def find_model(repo_id: str, roots: Iterable[Path]) -> Path:
             return folder
     if first:
         raise first
-    places = ", ".join(str(root) for root in searched)
-    raise ModelMissing(
-        f"model: {repo_id} is not on this disk (searched {places}); fetch it with `zimage model download`, "
-        "or name its folder with --model PATH"
-    )
+    raise ModelMissing("model_missing", model=repo_id, places=searched)
 
 
 def copies(repo_id: str, roots: Iterable[Path]) -> Iterator[Path]:
@@ -157,12 +151,12 @@ def check_folder(folder: Path) -> None:
     """
     try:
         if not folder.is_dir():
-            raise ModelMissing(f"model: there is no folder {folder}; check the path, or name a repository id")
+            raise ModelMissing("no_such_folder", folder=folder)
         for component in components(folder):
             for check in _checks(folder / component, component):
                 check()
     except OSError as error:  # a folder this user may not enter
-        raise _unreadable(Path(error.filename or folder), error) from error
+        raise unreadable(Path(error.filename or folder), error) from error
 
 
 def file_problems(folder: Path) -> list[FileProblem]:
@@ -180,7 +174,7 @@ def file_problems(folder: Path) -> list[FileProblem]:
         except Damaged as error:
             found.append(error.file_problem)
         except OSError as error:
-            found.append(_unreadable(Path(error.filename or folder), error).file_problem)
+            found.append(unreadable(Path(error.filename or folder), error).file_problem)
     return list(dict.fromkeys(found))
 
 
@@ -193,25 +187,26 @@ def components(folder: Path) -> list[str]:
     index = _json(folder / INDEX)
     made_for = index.get("_class_name")
     if made_for != PIPELINE:
-        said = f"model: {folder / INDEX} describes a {made_for}, this program draws with a {PIPELINE}; name another"
-        raise Damaged(folder / INDEX, Problem.REFUSED, f"{said} --model")
+        index_file = folder / INDEX
+        raise Damaged(index_file, Problem.REFUSED, "other_pipeline", file=index_file, kind=made_for, ours=PIPELINE)
     for name in _SETTINGS:
         source = index.get(name)
         if not isinstance(source, list) or not source or source[0] not in _LIBRARIES:
-            said = f"takes its {name} from {source!r}; it should come from one of {', '.join(sorted(_LIBRARIES))}"
-            raise damaged(folder / INDEX, Problem.REFUSED, said)
+            known = tuple(sorted(_LIBRARIES))
+            raise damaged(
+                folder / INDEX, Problem.REFUSED, "foreign_component", part=name, source=repr(source), libraries=known
+            )
     return list(_SETTINGS)
 
 
-def newer_than_here(folder: Path, installed: str) -> str:
-    """Return a message if *folder* was made with a later diffusers than the *installed* one, else an empty text."""
+def newer_than_here(folder: Path, installed: str) -> Message | None:
+    """Return a message if *folder* was made with a later diffusers than the *installed* one, else None."""
     try:
         made_with = str(_json(folder / INDEX).get("_diffusers_version"))
         newer = _release(made_with) > _release(installed)
     except (ModelCorrupt, ValueError):
-        return ""
-    said = f"model: {folder / INDEX} was made with diffusers {made_with}, too new for the {installed} installed here"
-    return f"{said}; update this program, or take an older revision of the model" if newer else ""
+        return None
+    return Message("made_by_newer", file=folder / INDEX, theirs=made_with, ours=installed) if newer else None
 
 
 def _release(version: str) -> tuple[int, ...]:
@@ -270,7 +265,7 @@ def _check_vocabulary(folder: Path) -> None:
     if (folder / "tokenizer.json").is_file():
         _json(folder / "tokenizer.json")
     elif not all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
-        raise damaged(folder / "tokenizer.json", Problem.MISSING, "is missing")
+        raise damaged(folder / "tokenizer.json", Problem.MISSING, "file_missing")
 
 
 def _weights(folder: Path, stem: str) -> list[Path]:
@@ -280,7 +275,7 @@ def _weights(folder: Path, stem: str) -> list[Path]:
         return [folder / f"{stem}.safetensors"]
     shards = _json(index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
-        raise damaged(index, Problem.CORRUPT, "lists no weights")
+        raise damaged(index, Problem.CORRUPT, "file_without_weights")
     return [folder / str(name) for name in sorted(set(map(str, shards.values())))]
 
 
@@ -288,18 +283,14 @@ def _check_tensors(path: Path) -> None:
     """Open one weight file: its header must be valid and account for every byte of the file."""
     if not path.exists():
         if pickles := [p.name for kind in _PICKLES for p in path.parent.glob(kind)]:
-            raise Damaged(
-                path,
-                Problem.REFUSED,
-                f"model: {path.parent} holds {pickles[0]} in place of {path.name}: a pickle can run code when it is "
-                "opened; get the model as safetensors",
-            )
-        raise damaged(path, Problem.MISSING, "is missing")
+            place, pickle = path.parent, pickles[0]
+            raise Damaged(path, Problem.REFUSED, "pickle_refused", folder=place, pickle=pickle, file=path.name)
+        raise damaged(path, Problem.MISSING, "file_missing")
     try:
         with safe_open(path, framework="np"):
             pass
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except SafetensorError as error:
         raise _broken(path) from error
 
@@ -314,27 +305,27 @@ def _broken(path: Path) -> Damaged:
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         expected = _HEADER_BYTES + length + max(ends, default=0)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return damaged(path, Problem.CORRUPT, "is cut off or damaged")
+        return damaged(path, Problem.CORRUPT, "file_cut_or_damaged")
     if size < expected:
-        return damaged(path, Problem.TRUNCATED, f"is cut off: {size} of {expected} bytes")
-    return damaged(path, Problem.CORRUPT, "is damaged")
+        return damaged(path, Problem.TRUNCATED, "file_cut", size=size, all=expected)
+    return damaged(path, Problem.CORRUPT, "file_damaged")
 
 
-def _unreadable(path: Path, error: OSError) -> Damaged:
+def unreadable(path: Path, error: OSError) -> Damaged:
     """Return the error for a file that the system refuses to read; fetching it again would not help."""
-    said = f"model: {path} cannot be read ({error.strerror or error}); check its permissions and its disk"
-    return Damaged(path, Problem.UNREADABLE, said)
+    reason = error.strerror or error
+    return Damaged(path, Problem.UNREADABLE, "file_refused_by_system", file=path, error=reason)
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise damaged(path, Problem.MISSING, "is missing") from None
+        raise damaged(path, Problem.MISSING, "file_missing") from None
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except ValueError as error:
-        raise damaged(path, Problem.CORRUPT, f"cannot be read ({error})") from error
+        raise damaged(path, Problem.CORRUPT, "file_unreadable", error=error) from error
     if not isinstance(document, dict):
-        raise damaged(path, Problem.CORRUPT, "should hold a JSON object")
+        raise damaged(path, Problem.CORRUPT, "file_not_object")
     return document

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from zimage_cache.i18n.messages import Message
 from zimage_cache.models.hubs import HubFile
 from zimage_cache.models.progress import Meter, OnProgress, ignore_progress
 from zimage_cache.models.revision import sha256_of
-from zimage_cache.models.store import FileProblem, Problem, damaged, file_problems
+from zimage_cache.models.store import FileProblem, Problem, damaged, file_problems, unreadable
 
 
 def verify(
@@ -34,7 +35,7 @@ def verify(
             found.setdefault(path, wrong)
         elif path not in found and file.sha256:
             rest.append((path, file))
-    meter = Meter("verifying", sum(file.size for _, file in rest), on_progress)
+    meter = Meter(Message("verifying"), sum(file.size for _, file in rest), on_progress)
     wrong_bits = [_wrong_bits(path, file.sha256, meter.add) for path, file in rest]
     found |= {finding.file: finding for finding in wrong_bits if finding}
     return sorted(found.values(), key=lambda finding: finding.file)
@@ -44,13 +45,13 @@ def _wrong_size(path: Path, file: HubFile) -> FileProblem | None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        return damaged(path, Problem.MISSING, "is missing").file_problem
+        return damaged(path, Problem.MISSING, "file_missing").file_problem
     except OSError as error:
-        return _unreadable(path, error)
+        return unreadable(path, error).file_problem
     if size < file.size:
-        return damaged(path, Problem.TRUNCATED, f"is cut off: {size} of {file.size} bytes").file_problem
+        return damaged(path, Problem.TRUNCATED, "file_cut", size=size, all=file.size).file_problem
     if size > file.size:
-        return damaged(path, Problem.CORRUPT, f"is too long: {size} of {file.size} bytes").file_problem
+        return damaged(path, Problem.CORRUPT, "file_too_long", size=size, all=file.size).file_problem
     return None
 
 
@@ -59,10 +60,5 @@ def _wrong_bits(path: Path, sha256: str, read: Callable[[int], object]) -> FileP
         if partial(sha256_of, read=read)(path) == sha256:
             return None
     except OSError as error:
-        return _unreadable(path, error)
-    return damaged(path, Problem.CORRUPT, "is damaged: its SHA-256 is not the one its hub tells").file_problem
-
-
-def _unreadable(path: Path, error: OSError) -> FileProblem:
-    said = f"model: {path} cannot be read ({error.strerror or error}); check its permissions and its disk"
-    return FileProblem(path, Problem.UNREADABLE, said)
+        return unreadable(path, error).file_problem
+    return damaged(path, Problem.CORRUPT, "file_other_hash").file_problem

@@ -51,5 +51,4 @@ def style(name: str) -> Style:
     try:
         return styles()[name]
     except KeyError:
-        offered = ", ".join(styles())
-        raise InvalidRequest(f"style: unknown, got {name!a}; one of {offered}", "style") from None
+        raise InvalidRequest("unknown_style", field="style", got=name, offered=tuple(styles())) from None

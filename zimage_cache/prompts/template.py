@@ -178,5 +178,5 @@ def _depth(options: tuple[Option, ...]) -> int:
     inner = (part.depth for option in options for part in option.parts if isinstance(part, Alternatives))
     depth = 1 + max(inner, default=0)
     if depth > MAX_DEPTH:
-        raise InvalidRequest(f"alternatives stand within alternatives at most {MAX_DEPTH} deep; use fewer braces")
+        raise InvalidRequest("alternatives_too_deep", most=MAX_DEPTH)
     return depth

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.i18n.messages import Message
 from zimage_cache.prompts.template import MAX_DEPTH, Alternatives, Parts, PickBounds, Wildcard, parse, weighted
 
 MAX_EXPANDED: Final = 8000  # characters
@@ -100,7 +101,7 @@ class Wildcards:
             return [name] if name in self._files else []
         stars = len(_STAR.findall(_STARS.sub("*", name)))
         if stars > _MOST_STARS:
-            raise InvalidRequest(f"wildcard __{name}__: at most {_MOST_STARS} stars, got {stars}")
+            raise InvalidRequest("too_many_stars", name=name, most=_MOST_STARS, got=stars)
         pattern = _pattern(name)
         return [each for each in self._files if pattern.fullmatch(each)]
 
@@ -117,28 +118,25 @@ class Wildcards:
                 content = file.read(MAX_FILE_BYTES + 1)
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise InvalidRequest(
-                f"wildcard file {path}: not UTF-8 from byte {error.start} on; save it as UTF-8"
-            ) from None
+            raise InvalidRequest("wildcard_not_utf8", file=path, start=error.start) from None
         except OSError as error:
-            raise InvalidRequest(f"wildcard file {path}: cannot be read: {error.strerror}") from None
+            raise InvalidRequest("wildcard_unreadable", file=path, error=error.strerror) from None
         self._bytes += len(content)
         if len(content) > MAX_FILE_BYTES:
-            raise InvalidRequest(f"wildcard file {path}: at most {MAX_FILE_BYTES} bytes, got more; split it")
+            raise InvalidRequest("wildcard_too_large", file=path, most=MAX_FILE_BYTES)
         if self._bytes > MAX_READ_BYTES:
-            raise InvalidRequest(f"wildcards: one prompt reads at most {MAX_READ_BYTES} bytes of files; name fewer")
+            raise InvalidRequest("wildcards_too_large", most=MAX_READ_BYTES)
         return text
 
     def _unknown(self, name: str) -> InvalidRequest:
         # difflib is slow for many names: of many files, only those with the same beginning are compared.
         alike = self.names if len(self._files) <= _COMPARED else [each for each in self._files if each[:1] == name[:1]]
         close = get_close_matches(name, alike[:_COMPARED], _SUGGESTED) or self.names[:_SUGGESTED]
-        more = ", ..." if len(self.names) > len(close) else ""
-        there = f"there are {', '.join(close)}{more} in" if close else "there are no wildcards in"
-        return InvalidRequest(
-            f"unknown wildcard __{name}__: {there} {self._folder or 'this server'}; "
-            rf"a file NAME.txt with one option a line makes __NAME__, and \__ is __ itself"
-        )
+        more = ["..."] * (len(self.names) > len(close))
+        place = self._folder or Message("this_server")
+        some = Message("some_wildcards", names=(*close, *more), place=place)
+        there = some if close else Message("no_wildcards", place=place)
+        return InvalidRequest("unknown_wildcard", name=name, there=there)
 
 
 def expand(text: str, seed: int, wildcards: Wildcards, *, part: str = "prompt") -> str:
@@ -165,7 +163,7 @@ class _Expansion:
 
     def text(self, parts: Parts, place: str, within: tuple[str, ...], depth: int = 0) -> str:
         if depth > MAX_DEPTH:
-            raise InvalidRequest(f"wildcards stand within wildcards at most {MAX_DEPTH} deep: {_chain(within)}")
+            raise InvalidRequest("wildcards_too_deep", most=MAX_DEPTH, chain=within)
         written, length, picks = [], 0, 0
         for part in parts:
             if isinstance(part, str):
@@ -175,7 +173,7 @@ class _Expansion:
                 picks += 1
             length += len(written[-1])
             if length > MAX_EXPANDED:
-                raise InvalidRequest(f"at most {MAX_EXPANDED} characters once expanded, got more; shorten it")
+                raise InvalidRequest("expanded_too_long", most=MAX_EXPANDED)
         return "".join(written)
 
     def _picked(self, part: Wildcard | Alternatives, place: str, within: tuple[str, ...], depth: int) -> str:
@@ -202,8 +200,7 @@ class _Expansion:
         """Return a wildcard's options, without the files *within* which it occurs; naming one of those is an error."""
         found = self._wildcards.options(wildcard.name, within)
         if not found:
-            chain = _chain((*within, wildcard.name))
-            raise InvalidRequest(f"wildcard __{wildcard.name}__ stands in its own options: {chain}; mend that file")
+            raise InvalidRequest("wildcard_within_itself", name=wildcard.name, chain=(*within, wildcard.name))
         return found
 
     def _count(self, bounds: PickBounds, most: int, place: str) -> int:
@@ -240,9 +237,7 @@ class _Expansion:
         """Pick one of 0..below-1; the bias of the modulo is negligible, because the hash has 256 bits."""
         self._picks += 1
         if self._picks > MAX_PICKS:
-            raise InvalidRequest(
-                f"at most {MAX_PICKS} picks in one text, got more; use fewer alternatives and wildcards"
-            )
+            raise InvalidRequest("too_many_picks", most=MAX_PICKS)
         return int.from_bytes(sha256(f"{self._salt}{place}".encode()).digest()) * below >> _DIGEST_BITS
 
 
@@ -252,10 +247,6 @@ def _sole_wildcard(part: Alternatives) -> Wildcard | None:
         return None
     said = [each for each in part.options[0].parts if not isinstance(each, str) or each.strip()]
     return said[0] if len(said) == 1 and isinstance(said[0], Wildcard) else None
-
-
-def _chain(names: Sequence[str]) -> str:
-    return " -> ".join(names)
 
 
 def _pattern(name: str) -> re.Pattern[str]:
@@ -280,7 +271,7 @@ def _lines(text: str, path: Path) -> Iterator[str]:
     for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip()
         if len(line) > MAX_EXPANDED:
-            raise InvalidRequest(f"wildcard file {path}: line {number} has more than {MAX_EXPANDED} characters")
+            raise InvalidRequest("wildcard_line_too_long", file=path, line=number, most=MAX_EXPANDED)
         if line and not line.startswith("#"):
             yield line
 

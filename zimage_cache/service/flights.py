@@ -211,7 +211,7 @@ class Flights:
             self.fail(run, error)
         except Exception:  # noqa: BLE001 - the outermost edge of three kinds of threads
             _log.exception("run_failed key=%s", run.plan.key[:12])
-            self.fail(run, GenerationFailed("making this picture failed unexpectedly; the server's log says why"))
+            self.fail(run, GenerationFailed("failed_unexpectedly"))
 
     def close(self, error: ZImageError) -> None:
         """Cancel everything that is not drawn yet, refuse new plans, and give all waiters *error*."""
@@ -237,11 +237,10 @@ class Flights:
         room, places = self._places.room(user), self._places
         if room is None or new <= room:
             return
-        holds = f"the queue holds {places.capacity} pictures, {places.taken} are in it"
-        if new <= places.capacity - places.taken:
-            mine = f"of the free places {room} are for one asker; this request needs {new}"
-            raise QueueFull(f"{holds}, and {mine}: try again later, or with fewer pictures")
-        raise QueueFull(f"{holds} and this request needs {new} more; try again later")
+        capacity, pending = places.capacity, places.taken
+        if new <= capacity - pending:
+            raise QueueFull("queue_share_full", capacity=capacity, pending=pending, room=room, more=new)
+        raise QueueFull("queue_full", capacity=capacity, pending=pending, more=new)
 
     def _seat(self, plan: Plan) -> Seat:
         run = self._shared(plan)

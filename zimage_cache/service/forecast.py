@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from zimage_cache.database import connect
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Status
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import Recipe
 from zimage_cache.service.flights import Phase, Run
 from zimage_cache.service.model import Model
@@ -44,7 +45,7 @@ class Progress:
     """
 
     phase: str
-    detail: str = ""
+    detail: Message | None = None
     ahead: int = 0
     step: int = 0
     steps: int = 0
@@ -119,7 +120,7 @@ class Forecast:
         loading = state.status is Status.LOADING
         return Progress(
             "loading" if loading else "queued" if run.phase is Phase.WAITING else _drawing_phase(run),
-            detail=state.phase if loading else "",
+            detail=state.phase if loading else None,
             ahead=_ahead(model, run),
             step=run.step.evaluation if run.step else 0,
             steps=run.plan.recipe.evaluations,

@@ -15,10 +15,12 @@ from typing import Final
 from zimage_cache.errors import GeneratorError, GeneratorLoading, ModelCorrupt, ModelMissing, ZImageError
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Drawing, GeneratorState, ImageGenerator, Status, Step
+from zimage_cache.i18n.messages import Message
 from zimage_cache.pool import Pool
 from zimage_cache.request import ModelProfile, Recipe
 from zimage_cache.service.flights import Flights, Run, Seat
 from zimage_cache.service.queue import FairQueue
+from zimage_cache.service.resolve import title_of
 
 _log = logging.getLogger(__name__)
 _UNFINISHED = 4
@@ -202,7 +204,7 @@ class Model:
         """The state of its best device. A model whose load was ordered, and has not begun, is loading."""
         state = self._devices.state
         if self._loader is not None and self._loader.is_alive() and state.status in {Status.SLEEPING, Status.ERROR}:
-            return GeneratorState(Status.LOADING, phase="waiting for its turn", device=state.device)
+            return GeneratorState(Status.LOADING, phase=Message("waiting_turn"), device=state.device)
         return state
 
     @property
@@ -273,8 +275,8 @@ class Model:
 
     def loading(self) -> GeneratorLoading:
         """Make the error that says what the model is busy with."""
-        phase = self._devices.state.phase or "starting"
-        return GeneratorLoading(f"{self.profile.title} is loading ({phase}); try again in a few seconds")
+        phase = self._devices.state.phase or Message("starting")
+        return GeneratorLoading("model_loading", title=title_of(self.profile), phase=phase)
 
     def start(self) -> None:
         """Start the threads."""

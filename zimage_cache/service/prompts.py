@@ -102,4 +102,4 @@ def _expanded_part(part: str, text: str, seed: int, wildcards: Wildcards) -> str
     try:
         return expand(text, seed, wildcards, part=part)
     except InvalidRequest as error:
-        raise InvalidRequest(f"{part}: {error}", part) from None
+        raise InvalidRequest.of(error.reason, field=part) from None

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.fingerprint import GeneratorIdentity
+from zimage_cache.i18n.messages import Message
 from zimage_cache.prompts.styles import style
 from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, PARAMETERS, ImageRequest, ModelProfile, Recipe
 
@@ -69,7 +70,7 @@ def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, random_
         InvalidRequest: The model cannot do that, or there is no such style; names the field.
     """
     if not 1 <= n <= MAX_PICTURES:
-        raise InvalidRequest(f"n: should be 1..{MAX_PICTURES} pictures, got {n}", "n")
+        raise InvalidRequest("picture_count", field="n", most=MAX_PICTURES, got=n)
     asked = request.model_dump(mode="json")
     asked |= {field: getattr(profile, field) for field in _PROFILED if asked[field] is None}
     _check_sides(asked, profile)
@@ -85,8 +86,19 @@ def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, random_
 def _check_sides(asked: dict[str, Any], profile: ModelProfile) -> None:
     for field in ("width", "height"):
         if not profile.min_side <= asked[field] <= profile.max_side:
-            rule = f"{profile.title} draws {profile.min_side}..{profile.max_side} pixels a side"
-            raise InvalidRequest(f"{field}: {rule}, got {asked[field]}", field)
+            raise InvalidRequest(
+                "side_range",
+                field=field,
+                title=title_of(profile),
+                least=profile.min_side,
+                most=profile.max_side,
+                got=asked[field],
+            )
+
+
+def title_of(profile: ModelProfile) -> str | Message:
+    """Return the title of a model for messages: the demo's is a description, which has a translation."""
+    return Message("demo_model") if profile.name == "demo" else profile.title
 
 
 def styled(name: str | None, prompt: str, negative_prompt: str) -> tuple[str, str]:
@@ -100,6 +112,5 @@ def styled(name: str | None, prompt: str, negative_prompt: str) -> tuple[str, st
     prompt, negative_prompt = style(name).apply(prompt, negative_prompt)
     for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
         if len(text) > MAX_TEXT:
-            rule = f"at most {MAX_TEXT} characters, the style's words included"
-            raise InvalidRequest(f"{field}: {rule}, got {len(text)}; shorten it", field)
+            raise InvalidRequest("styled_too_long", field=field, most=MAX_TEXT, got=len(text))
     return prompt, negative_prompt

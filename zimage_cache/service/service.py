@@ -13,6 +13,7 @@ from zimage_cache.faults import Faults
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import GeneratorState, ImageGenerator
 from zimage_cache.history import History
+from zimage_cache.i18n.messages import Message
 from zimage_cache.pool import Pool
 from zimage_cache.request import CacheMode, ImageRequest, ModelProfile, Recipe
 from zimage_cache.service.finish import Finisher
@@ -108,7 +109,7 @@ class ImageService:
     def start(self) -> None:
         """Start the models' threads; the default model begins to load."""
         if not self.cache.enabled:
-            self.faults.begin("cache_off", "the cache is switched off: every picture is drawn anew, and none is stored")
+            self.faults.begin("cache_off", Message("cache_off"))
         self._forecast.recall()
         for model in self._models.values():
             model.start()
@@ -118,7 +119,7 @@ class ImageService:
 
     def close(self) -> None:
         """Cancel what is not drawn yet, and store what is."""
-        self._flights.close(Cancelled("the server is stopping"))
+        self._flights.close(Cancelled("stopping"))
         for model in self._models.values():
             # A picture may still finish; a load that has not by now is not worth waiting for.
             model.stop(_STOP_SECONDS if model.drawing else _LOAD_SECONDS)
@@ -213,8 +214,7 @@ class ImageService:
         try:
             return await job.outcomes(self._timeout)
         except TimeoutError:
-            rule = f"this request waited {self._timeout:g} s, as long as it may"
-            raise TimedOut(f"{rule}; ask again, finished pictures are stored") from None
+            raise TimedOut("waited", seconds=self._timeout) from None
 
     async def ask(
         self,
@@ -301,8 +301,7 @@ class ImageService:
         try:
             return self._models[self.default_model if model is None else model]
         except KeyError:
-            offered = ", ".join(self._models)
-            raise InvalidRequest(f"model: not offered here, got {model!a}; one of {offered}", "model") from None
+            raise InvalidRequest("unknown_model", field="model", got=model, offered=tuple(self._models)) from None
 
     async def _parts(self, plans: Sequence[Plan], model: Model, cache: CacheMode, *, patient: bool) -> list[Part]:
         hits = await self._finder.get([plan for plan in plans if not plan.fresh])
@@ -310,7 +309,7 @@ class ImageService:
         if not missing:
             return [hits[plan.key] for plan in plans]
         if cache is CacheMode.ONLY:
-            raise NotCached(f"{len(missing)} of {len(plans)} pictures are not stored, and the request says `only`")
+            raise NotCached("not_cached", missing=len(missing), all=len(plans))
         if model.preloading and not patient:
             raise model.loading()
         seats = dict(zip((plan.key for plan in missing), self._launcher.seats(missing, model), strict=True))

@@ -21,6 +21,7 @@ from zimage_cache.cache.cache import Held
 from zimage_cache.database import connect
 from zimage_cache.entry import Source
 from zimage_cache.faults import Faults
+from zimage_cache.i18n.messages import Message
 
 _log = logging.getLogger(__name__)
 _FLUSH_SECONDS: Final = 5.0
@@ -336,9 +337,7 @@ class Statistics:
                 error,
             )
         self._troubled = True
-        self._faults.begin(
-            _UNSAVED, "the statistics cannot be saved: they are counted in memory until that works again"
-        )
+        self._faults.begin(_UNSAVED, Message("statistics_unsaved"))
 
     def _flush_often(self) -> None:
         while not self._closing.wait(_FLUSH_SECONDS):

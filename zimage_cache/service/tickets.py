@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, Generic, TypeVar, Unpack
 
 from zimage_cache.errors import Cancelled, QueueFull, ZImageError
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import ImageRequest
 from zimage_cache.service.forecast import Progress
 from zimage_cache.service.job import Job, Outcome
@@ -58,7 +59,7 @@ class Standing(Generic[T]):
     state: State
     progress: Progress
     pictures: tuple[T | None, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
     duration: float | None = None
     error: ZImageError | None = None
 
@@ -165,10 +166,10 @@ class Ticket(Generic[T]):
         """Whether its listeners are gone for good, as far as one can tell."""
         return self.awaits_return and self._clock() - (self._last_seen or 0.0) >= GRACE_SECONDS
 
-    def leave(self, why: str) -> None:
-        """End it now; its runs go on for other requests that wait for them, and are cancelled where there are none."""
+    def leave(self, rule: str) -> None:
+        """End it now: the template *rule* says why. Runs without other requests that wait for them are cancelled."""
         job = self._job
-        self._end(Cancelled(why))
+        self._end(Cancelled(rule))
         if job is not None:
             job.leave()  # not left to the task, which runs later: an answer may be on its way before that
         self.task.cancel()
@@ -186,11 +187,11 @@ class Ticket(Generic[T]):
         except ZImageError as error:
             self._end(error)
         except asyncio.CancelledError:
-            self._end(Cancelled("the server is stopping"))
+            self._end(Cancelled("stopping"))
             raise
         except Exception:  # noqa: BLE001 - the outermost edge: this task is not awaited
             _log.exception("job_failed job=%s", self.id[:8])
-            self._end(ZImageError("something unforeseen went wrong; the server's log says what"))
+            self._end(ZImageError("unforeseen"))
         finally:
             self._answered.set()
 
@@ -216,7 +217,7 @@ class Ticket(Generic[T]):
         for i, outcome in enumerate(job.finished):
             if outcome is not None and pictures[i] is None:
                 pictures[i] = self._show(outcome)
-                warnings |= dict.fromkeys(outcome.entry.record.warnings)
+                warnings |= dict.fromkeys(outcome.entry.record.warning_messages)
         # Of what is there, not of the runs that are over: one that failed is over too.
         done = sum(picture is not None for picture in pictures)
         self._standing = replace(
@@ -289,7 +290,7 @@ class Tickets(Generic[T]):
         try:
             await ticket.answer(self._patience)
         except BaseException:
-            ticket.leave("who asked for it went away")
+            ticket.leave("asker_gone")
             self._forget(ticket)
             raise
         return ticket
@@ -311,7 +312,7 @@ class Tickets(Generic[T]):
         if ticket.ended:
             self._forget(ticket)
         else:
-            ticket.leave("stopped by who asked for it")
+            ticket.leave("asker_stopped")
         return True
 
     @contextmanager
@@ -322,10 +323,7 @@ class Tickets(Generic[T]):
             QueueFull: There are too many listeners, or too many of this user's.
         """
         if not self._listeners.room(user):
-            most = f"{self._listeners.taken} streams of events, as many as may be"
-            raise QueueFull(
-                f"there are {most}, or as many as one asker may have of {MOST_LISTENERS}; ask for its state"
-            )
+            raise QueueFull("too_many_streams", taken=self._listeners.taken, most=MOST_LISTENERS)
         self._listeners.take(user)
         try:
             with ticket.listened():
@@ -339,7 +337,7 @@ class Tickets(Generic[T]):
         """Let lost tickets leave, and forget those that ended long ago or are too many."""
         for ticket in list(self._active.values()):
             if ticket.lost:
-                ticket.leave("stopped: who asked for it went away")
+                ticket.leave("asker_lost")
         while self._ended:
             forgotten, _ = next(iter(self._ended.values()))
             if forgotten > self._clock() and len(self._ended) <= MOST_KEPT:
@@ -349,15 +347,14 @@ class Tickets(Generic[T]):
     async def close(self) -> None:
         """End all tickets and wait until they gave their seats back."""
         for ticket in list(self._active.values()):
-            ticket.leave("the server is stopping")
+            ticket.leave("stopping")
         if self._keeper is not None:
             self._keeper.cancel()
         await asyncio.gather(*self._tasks, *filter(None, [self._keeper]), return_exceptions=True)
 
     def _require_place(self, user: str) -> None:
         if not self._places.room(user):
-            most = f"{self._places.taken} jobs on their way, as many as may be"
-            raise QueueFull(f"there are {most}, or as many as one asker may have of {MOST_ACTIVE}; try again later")
+            raise QueueFull("too_many_jobs", taken=self._places.taken, most=MOST_ACTIVE)
 
     def _keep_until_over(self, ticket: Ticket[T]) -> None:
         self._active[ticket.id] = ticket

@@ -11,7 +11,6 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 from fastapi import Request
 from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from zimage_cache import foreign_json
@@ -20,6 +19,7 @@ from zimage_cache.prompts.styles import Style, styles
 from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, ImageRequest, as_integer
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.bodies import release_body
+from zimage_cache.web.errors import Refused
 
 _T = TypeVar("_T")
 
@@ -46,7 +46,7 @@ async def generate_body(request: Request) -> GenerateBody:
     """Read and validate a request's body.
 
     Raises:
-        HTTPException: 415, its `Content-Type` is not JSON.
+        Refused: Its `Content-Type` is not JSON.
         Cancelled: The client hung up before all of it had arrived.
         InvalidRequest: It is not valid JSON, or breaks a rule; names the field.
     """
@@ -109,7 +109,7 @@ async def json_body(request: Request) -> object:
     """Read a request's body as JSON.
 
     Raises:
-        HTTPException: 415, its `Content-Type` is not JSON.
+        Refused: Its `Content-Type` is not JSON.
         Cancelled: The client hung up before all of it had arrived.
         InvalidRequest: It is not valid JSON, names a field twice, or exceeds the limits on size and depth.
     """
@@ -126,16 +126,16 @@ async def read_body(request: Request, media_type: str, parse: Callable[[bytes], 
         at_once: Bodies of at most so many bytes are parsed on the event loop, without a thread.
 
     Raises:
-        HTTPException: 415, its `Content-Type` is not *media_type*.
+        Refused: Its `Content-Type` is not *media_type*.
         Cancelled: The client disconnected before the whole body had arrived.
     """
     got = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if got != media_type:
-        raise HTTPException(415, f"send the body with Content-Type: {media_type}, got {got or 'none'!a}")
+        raise Refused("unsupported_media_type", "wrong_content_type", wanted=media_type, got=got or "none")
     try:
         body = b"".join([piece async for piece in request.stream()])
     except ClientDisconnect:
-        raise Cancelled("the client hung up in the middle of its request") from None
+        raise Cancelled("hung_up_early") from None
     try:
         if len(body) <= at_once:
             return parse(body)
@@ -153,16 +153,16 @@ def parse_json(body: bytes) -> object:
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"body: is not valid JSON: {error}") from None
+        raise InvalidRequest("not_json", place="body", error=error) from None
     return foreign_json.parse(text, _without_repeats)
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(pairs) > MAX_NAMES:
-        raise InvalidRequest(f"body: an object has {len(pairs)} names; at most {MAX_NAMES}")
+        raise InvalidRequest("too_many_names", place="body", got=len(pairs), most=MAX_NAMES)
     fields: dict[str, object] = {}
     for name, value in pairs:
         if name in fields:
-            raise InvalidRequest(f"body: {name[:80]!a} is given twice; send it once", name)
+            raise InvalidRequest("repeated", field=name, place="body", name=name[:80])
         fields[name] = value
     return fields

@@ -16,7 +16,7 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from zimage_cache.web.errors import RETRY_AFTER_SECONDS, STAMPS, error_body
+from zimage_cache.web.errors import RETRY_AFTER_SECONDS, STAMPS, Refused, error_body
 
 MAX_HEAD: Final = 2**14
 # Bytes read at once. h11 limits a head only while it is incomplete, so this is the limit of a head read at once.
@@ -84,7 +84,7 @@ class Connections:
             spared = self._spared_for(connection)
             self.remove(spared)
             if spared is connection:
-                spared.end(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many connections are open; try again later")
+                spared.end(HTTPStatus.SERVICE_UNAVAILABLE, Refused("busy", "too_many_connections"))
             else:
                 spared.transport.abort()
 
@@ -194,7 +194,7 @@ class Connection(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, for people who read its code
-        self.end(HTTPStatus.BAD_REQUEST, "bad_request", "this is no valid HTTP; the connection ends")
+        self.end(HTTPStatus.BAD_REQUEST, Refused("bad_request", "invalid_http"))
 
     def give_up(self) -> None:
         """End the connection after its time limit."""
@@ -203,15 +203,15 @@ class Connection(H11Protocol):
         elif self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
             self.transport.close()  # idle: no request has begun, so there is nothing to answer
         else:
-            self.end(HTTPStatus.REQUEST_TIMEOUT, "timed_out", "the request did not arrive in time")
+            self.end(HTTPStatus.REQUEST_TIMEOUT, Refused("timed_out", "request_too_slow"))
 
-    def end(self, status: HTTPStatus, code: str, message: str) -> None:
-        """Send an error without the application and close; after an answer has begun, only close."""
+    def end(self, status: HTTPStatus, refused: Refused) -> None:
+        """Send an error, in English, without the application and close; after an answer has begun, only close."""
         cycle = self._cycle
         if cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.abort()
             return
-        self.transport.write(_answer(status, code, message))
+        self.transport.write(_answer(status, refused))
         self.transport.close()
 
     @property
@@ -242,8 +242,8 @@ class _Pieces(h11.Connection):
         return event
 
 
-def _answer(status: HTTPStatus, code: str, message: str) -> bytes:
-    body = json.dumps({"error": error_body(code, message, field=None, request_id="-")})
+def _answer(status: HTTPStatus, refused: Refused) -> bytes:
+    body = json.dumps({"error": error_body(refused, request_id="-")})
     retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
     lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{n}: {v}" for n, v in (headers | retry | dict(STAMPS)).items())]

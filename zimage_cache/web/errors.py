@@ -1,19 +1,20 @@
 """Converts this program's errors to HTTP answers."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from zimage_cache import errors
-from zimage_cache.request import broken_rule
+from zimage_cache.errors import InvalidRequest, ZImageError
+from zimage_cache.validation import broken_rule
+from zimage_cache.web.language import current_language, told
 from zimage_cache.web.request_id import HEADER, current_request_id
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ STAMPS: Final = MappingProxyType(
         "Cross-Origin-Resource-Policy": "same-origin",
     }
 )
-_NOWHERE: Final = "there is nothing at this address; /docs lists what there is"
 STATUS: Final[dict[str, int]] = {
     "invalid_request": 422,
     "unauthorized": 401,
@@ -57,6 +57,11 @@ _DOCUMENTED: Final = {"bad_request": 400, "internal_error": 500, **STATUS}
 ANY_ROUTE: Final = (400, 401, 403, 500, 503)
 WITH_BODY: Final = (413, 415, 422)
 _WAITING_HELPS: Final = frozenset({"queue_full", "loading", "busy", "overloaded"})
+# By the framework's default messages.
+_PHRASES: Final = {
+    HTTPStatus.NOT_FOUND.phrase: "nothing_here",
+    HTTPStatus.METHOD_NOT_ALLOWED.phrase: "method_not_allowed",
+}
 _HTTP_CODES: Final = {
     400: "bad_request",
     404: "not_found",
@@ -66,13 +71,42 @@ _HTTP_CODES: Final = {
 }
 
 
+class Refused(ZImageError):
+    """The web refuses a request by itself, for instance one for an address where there is nothing.
+
+    Args:
+        code: As in `STATUS`.
+        rule: Names the template of the message.
+        headers: Further headers of the answer.
+        params: Values for the template.
+    """
+
+    def __init__(self, code: str, rule: str, /, *, headers: Mapping[str, str] | None = None, **params: object) -> None:
+        super().__init__(rule, **params)
+        self.code = code
+        self.headers = dict(headers or {})
+
+
 class ErrorDetail(BaseModel):
-    """An error: code for programs, message for people, and the field or parameter at fault."""
+    """An error: code for programs, message for people, and the field or parameter at fault.
+
+    `message` is in the language that `Accept-Language` prefers, English or Chinese. `rule` and `params` say the same
+    for programs: which rule is broken, and the values in its message. `reason` is the message without the field's name.
+    """
 
     code: str
     message: str
+    rule: Annotated[str, Field(description="Which text `message` is; there are several of one code.")]
+    params: Annotated[
+        dict[str, Any],
+        Field(
+            description="The values in the message: numbers, texts, lists, and texts of their own as rule and params.",
+            examples=[{"step": 16, "got": 100}],
+        ),
+    ]
     request_id: str
     field: str | None = None
+    reason: str | None = None
 
 
 class ErrorAnswer(BaseModel):
@@ -92,29 +126,41 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def error_response(
-    code: str, message: str, *, field: str | None = None, headers: dict[str, str] | None = None
-) -> JSONResponse:
-    """Make the answer of an error, in the form that all errors share."""
-    body = error_body(code, message, field=field, request_id=current_request_id())
-    extra = {"Retry-After": str(RETRY_AFTER_SECONDS)} if code in _WAITING_HELPS else {}
-    return JSONResponse({"error": body}, _DOCUMENTED.get(code, 500), headers=extra | (headers or {}))
+def error_response(error: ZImageError) -> JSONResponse:
+    """Make the answer of an error, in the form that all errors share and in the language of the request."""
+    body = error_body(error, current_request_id())
+    headers = {"Content-Language": current_language(), "Vary": "Accept-Language"}
+    if error.code in _WAITING_HELPS:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if isinstance(error, Refused):
+        headers |= error.headers
+    return JSONResponse({"error": body}, _DOCUMENTED.get(error.code, 500), headers=headers)
 
 
-def error_body(code: str, message: str, *, field: str | None, request_id: str) -> dict[str, str]:
+def error_body(error: ZImageError, request_id: str) -> dict[str, Any]:
     """Return the value of `error`, for answers and for failed jobs."""
-    body = {"code": code, "message": _legible(message), "request_id": request_id}
-    return body if field is None else body | {"field": _legible(field)}
+    body = {"code": error.code, "message": told(error.message), **error.reason.document(), "request_id": request_id}
+    if error.field is not None:
+        body |= {"field": error.field, "reason": told(error.reason)}
+    legible: dict[str, Any] = _legible(body)
+    return legible
 
 
-def _legible(text: str) -> str:
-    """Shorten and escape text that may quote a client: it may be megabytes long, or hold lone surrogates."""
-    return text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
+def _legible(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """Shorten and escape texts that may quote a client: they may be megabytes long, or hold lone surrogates."""
+    match value:
+        case str():
+            return value[:_LONGEST].encode("utf-8", "backslashreplace").decode()
+        case list():
+            return list(map(_legible, value))
+        case dict():
+            return {name: _legible(each) for name, each in value.items()}
+    return value
 
 
 def add_error_responses(app: FastAPI) -> None:
     """Convert every exception that a route raises to an error answer, without a traceback."""
-    app.add_exception_handler(errors.ZImageError, _ours)
+    app.add_exception_handler(ZImageError, _ours)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _unfit)
     app.add_exception_handler(RuntimeError, _without_thread)
@@ -128,22 +174,23 @@ def add_page_error_responses(page: FastAPI) -> None:
 
 
 async def _ours(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, errors.ZImageError)  # noqa: S101 - registered for nothing else
-    return error_response(error.code, str(error), field=getattr(error, "field", None))
+    assert isinstance(error, ZImageError)  # noqa: S101 - registered for nothing else
+    return error_response(error)
 
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
-    nowhere = error.detail == HTTPStatus.NOT_FOUND.phrase  # the framework's default message
-    return error_response(code, _NOWHERE if nowhere else error.detail, headers=dict(error.headers or {}))
+    rule = _PHRASES.get(error.detail)
+    if rule is None:
+        return error_response(Refused(code, "as_said", text=error.detail, headers=error.headers))
+    return error_response(Refused(code, rule, headers=error.headers))
 
 
 async def _unfit(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     first = error.errors()[0]
-    field = str(first["loc"][-1])
-    return error_response("invalid_request", f"{field}: {broken_rule(cast('ErrorDetails', first))}", field=field)
+    return error_response(InvalidRequest.of(broken_rule(first), field=str(first["loc"][-1])))
 
 
 async def _without_thread(_request: Request, error: Exception) -> JSONResponse:
@@ -151,12 +198,10 @@ async def _without_thread(_request: Request, error: Exception) -> JSONResponse:
     if _NO_THREAD not in str(error):
         raise error
     _log.warning("no_new_thread: a request that needs one was refused")
-    return error_response("overloaded", "this machine gives the server no more threads now; try again later")
+    return error_response(Refused("overloaded", "no_threads"))
 
 
 async def _foreign(_request: Request, _error: Exception) -> JSONResponse:
     # The server logs the traceback with the same request id. This answer does not pass the guard, which adds headers.
     stamps = {HEADER: current_request_id(), **STAMPS}
-    return error_response(
-        "internal_error", "something unforeseen went wrong; the server's log says what", headers=stamps
-    )
+    return error_response(Refused("internal_error", "unforeseen", headers=stamps))

@@ -10,7 +10,6 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -18,9 +17,9 @@ from urllib.parse import unquote, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from zimage_cache.web import request_id
+from zimage_cache.web import language, request_id
 from zimage_cache.web.bodies import Bodies, Body, BodyDropped
-from zimage_cache.web.errors import STAMPS, error_response
+from zimage_cache.web.errors import STAMPS, Refused, error_response
 
 MAX_BODY_BYTES: Final = 2**20
 # Limits of all bodies together; pictures have a separate one, so that they leave room for the others.
@@ -44,20 +43,10 @@ _PAGE_POLICY: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is refused."""
+Check = Callable[[Scope, Headers], Refused | None]
 
-    code: str
-    message: str
-    headers: dict[str, str] | None = None
-
-
-Check = Callable[[Scope, Headers], Refusal | None]
-
-
-_BUSY: Final = Refusal("busy", "too many bodies are arriving at once; try again in a few seconds")
-_STOPPING: Final = Refusal("cancelled", "the server is stopping")
+_BUSY: Final = Refused("busy", "too_many_bodies")
+_STOPPING: Final = Refused("cancelled", "stopping")
 
 
 class BodyTooLarge(Exception):
@@ -95,10 +84,11 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
+        language.begin(headers.get("accept-language"))
         stamped = _Stamped(send, request_id.begin(headers.get(request_id.HEADER)))
         refusal = next(filter(None, (check(scope, headers) for check in self._checks)), None)
         if refusal is not None:
-            await _refuse(refusal)(scope, receive, stamped)
+            await error_response(refusal)(scope, receive, stamped)
             return
         limit = max_body_bytes(scope, self._max_body_bytes)
         bodies = self._pictures if scope["path"] in _LARGER_BODIES else self.bodies
@@ -156,7 +146,7 @@ def max_body_bytes(scope: Scope, usual: int = MAX_BODY_BYTES) -> int:
     return _LARGER_BODIES.get(scope["path"], usual)
 
 
-def body_size(scope: Scope, headers: Headers) -> Refusal | None:
+def body_size(scope: Scope, headers: Headers) -> Refused | None:
     """Refuse a body whose Content-Length is too large, before reading it."""
     length, limit = headers.get("content-length", "0"), max_body_bytes(scope)
     return _too_large(limit) if not length.isdecimal() or int(length) > limit else None
@@ -166,25 +156,25 @@ def host_rule(allowed_hosts: Iterable[str]) -> Check:
     """Accept only this server's names in `Host`: another name may be a DNS rebinding attack."""
     names = _LOOPBACK | {socket.gethostname().lower()} | {name.lower() for name in allowed_hosts}
 
-    def check(_scope: Scope, headers: Headers) -> Refusal | None:
+    def check(_scope: Scope, headers: Headers) -> Refused | None:
         # Gradio takes its own addresses from the second header.
         given = [headers.get("host", ""), *headers.getlist("x-forwarded-host")]
         name = next((name for name in map(_host_name, given) if name not in names and not _is_ip(name)), None)
         if name is None:
             return None
-        return Refusal("forbidden", f"this server does not answer to the name {name!a}; allow it with --allowed-host")
+        return Refused("forbidden", "wrong_host", name=name)
 
     return check
 
 
-def same_origin(scope: Scope, headers: Headers) -> Refusal | None:
+def same_origin(scope: Scope, headers: Headers) -> Refused | None:
     """Refuse requests of other web sites, except reads; programs send no `Origin` and are accepted."""
     if scope["method"] in _READING:
         return None
     origin = headers.get("origin")
     foreign = origin is not None and _authority(origin) != headers.get("host", "").lower()
     if foreign or headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
-        return Refusal("forbidden_origin", "requests from other web sites are not answered")
+        return Refused("forbidden_origin", "other_site")
     return None
 
 
@@ -193,7 +183,7 @@ def auth_rule(user: str, password: str) -> Check:
     basic = base64.b64encode(f"{user}:{password}".encode()).decode()
     accepted = {"basic": basic.encode(), "bearer": password.encode()}
 
-    def check(scope: Scope, headers: Headers) -> Refusal | None:
+    def check(scope: Scope, headers: Headers) -> Refused | None:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         # Compared even when the scheme is unknown, so that the time taken reveals nothing.
         expected = accepted.get(scheme.lower(), b"")
@@ -201,7 +191,7 @@ def auth_rule(user: str, password: str) -> Check:
         if scope["authorized"] or scope["path"] in _OPEN:
             return None
         challenge = {"WWW-Authenticate": 'Basic realm="Z-Image", charset="UTF-8"'}
-        return Refusal("unauthorized", "this server asks for a user name and a password", challenge)
+        return Refused("unauthorized", "password_needed", headers=challenge)
 
     return check
 
@@ -236,20 +226,16 @@ class _Stamped:
         await self._send({**message, "body": body[last:]})
 
 
-def _refuse(refusal: Refusal) -> ASGIApp:
-    return error_response(refusal.code, refusal.message, headers=refusal.headers)
-
-
-async def _end(refusal: Refusal, scope: Scope, receive: Receive, stamped: _Stamped) -> None:
+async def _end(refusal: Refused, scope: Scope, receive: Receive, stamped: _Stamped) -> None:
     """Send a refusal; if the answer has begun, only end it."""
     if not stamped.started:
-        await _refuse(refusal)(scope, receive, stamped)
+        await error_response(refusal)(scope, receive, stamped)
     elif not stamped.complete:
         await stamped({"type": "http.response.body"})
 
 
-def _too_large(limit: int) -> Refusal:
-    return Refusal("too_large", f"a request's body may have {limit} bytes")
+def _too_large(limit: int) -> Refused:
+    return Refused("too_large", "body_too_large", most=limit)
 
 
 def _host_name(host: str) -> str:

@@ -6,17 +6,17 @@ from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
-from starlette.exceptions import HTTPException
 
 from zimage_cache.cache.cache import Held
 from zimage_cache.cache.index import Listed
-from zimage_cache.request import Integer, Number, as_integer, invalid_request
+from zimage_cache.request import Integer, Number, as_integer
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.statistics import Counts, overview
 from zimage_cache.units import bytes_in, seconds_in
+from zimage_cache.validation import invalid_request
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import json_body
-from zimage_cache.web.errors import WITH_BODY, answers
+from zimage_cache.web.errors import WITH_BODY, Refused, answers
 
 MOST_LISTED: Final = 500
 MOST_SOUGHT: Final = 1000  # characters of a query: a search takes time in proportion to them and to each prompt
@@ -203,8 +203,8 @@ def _require(*, there: bool, key: str) -> None:
         raise _missing(key)
 
 
-def _missing(key: str) -> HTTPException:
-    return HTTPException(404, f"no such picture is stored: {key[:80]!a}")
+def _missing(key: str) -> Refused:
+    return Refused("not_found", "no_such_entry", name=key[:80])
 
 
 def _stored(listed: Listed, now: datetime) -> StoredPicture:

@@ -5,19 +5,18 @@ import ipaddress
 import re
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from zimage_cache.cache.layout import is_key
 from zimage_cache.entry import Record, Source
 from zimage_cache.errors import Cancelled
+from zimage_cache.faults import Fault
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.request import CacheMode
 from zimage_cache.service.job import Outcome
@@ -26,7 +25,8 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
-from zimage_cache.web.errors import WITH_BODY, answers
+from zimage_cache.web.errors import WITH_BODY, Refused, answers
+from zimage_cache.web.language import told
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class DeviceState(BaseModel):
     @classmethod
     def of(cls, state: GeneratorState) -> "DeviceState":
         """Convert a state."""
-        return cls(device=state.device, status=state.status, phase=state.phase, detail=state.detail)
+        return cls(device=state.device, status=state.status, phase=told(state.phase), detail=told(state.detail))
 
 
 class Trouble(BaseModel):
@@ -98,6 +98,11 @@ class Trouble(BaseModel):
     code: str
     since: datetime
     detail: str
+
+    @classmethod
+    def of(cls, fault: Fault) -> "Trouble":
+        """Convert a fault."""
+        return cls(code=fault.code, since=fault.since, detail=told(fault.detail))
 
 
 class Health(BaseModel):
@@ -183,7 +188,7 @@ def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) ->
         """Send the stored bytes of a picture, by its key or the token of an unstored one."""
         entry = await service.picture(name) if _PICTURE_NAME.fullmatch(name) else None
         if entry is None:
-            raise HTTPException(404, "no such picture: never made, or no longer stored; ask for it with POST /generate")
+            raise Refused("not_found", "no_such_image")
         return picture_response(name, entry, request.headers, v, private=private)
 
     @router.get("/images/{key}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 422))
@@ -191,13 +196,13 @@ def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) ->
         """Send a small WebP of a picture, by its key or the token of an unstored one."""
         small = await service.thumbnail(key) if _PICTURE_NAME.fullmatch(key) else None
         if small is None:
-            raise HTTPException(404, "no such picture")
+            raise Refused("not_found", "no_such_thumbnail")
         kept = "private, max-age=3600" if is_key(key) else "no-store"
         return Response(small, media_type="image/webp", headers={"Cache-Control": kept})
 
     @router.get("/images/{rest:path}", include_in_schema=False)
     async def nothing(rest: str) -> Response:
-        raise HTTPException(404, f"no such picture: {rest[:80]!a}")
+        raise Refused("not_found", "no_such_name", name=rest[:80])
 
 
 def _add_health(router: APIRouter, service: ImageService) -> None:
@@ -208,12 +213,12 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
             known |= {
                 "model": service.default_model,
                 "device": state.device,
-                "phase": state.phase,
+                "phase": told(state.phase),
                 "share": state.share,
-                "detail": state.detail,
+                "detail": told(state.detail),
                 "devices": [DeviceState.of(each) for each in service.devices()],
                 "room": service.room(client_of(request)),
-                "troubles": [asdict(fault) for fault in service.faults.standing],
+                "troubles": [Trouble.of(fault) for fault in service.faults.standing],
             }
         return Health.model_validate(known).model_dump(mode="json", exclude_unset=True)
 
@@ -250,7 +255,7 @@ async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:
         return await asking
     except asyncio.CancelledError:
         if gone.done():
-            raise Cancelled("the client hung up") from None
+            raise Cancelled("hung_up") from None
         raise
     finally:
         gone.cancel()
@@ -277,7 +282,7 @@ def _x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
 
 def generated(outcomes: Sequence[Outcome], duration: float) -> Generated:
     """Return the answer for *outcomes* that took *duration* seconds; equal warnings are listed once."""
-    warnings = dict.fromkeys(warning for outcome in outcomes for warning in outcome.entry.record.warnings)
+    warnings = dict.fromkeys(told(each) for outcome in outcomes for each in outcome.entry.record.warning_messages)
     return Generated(images=list(map(image_of, outcomes)), duration=duration, warnings=list(warnings))
 
 

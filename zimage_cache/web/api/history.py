@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from zimage_cache.history import History, Picture, known_fields
@@ -19,7 +18,7 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.pictures import PNG, WEBP, cache_control, image_url, png_response
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import read_body
-from zimage_cache.web.errors import WITH_BODY, answers
+from zimage_cache.web.errors import WITH_BODY, Refused, answers
 
 _MOST: Final = 200
 _MOST_SEARCHES: Final = 2  # at the same time
@@ -71,7 +70,7 @@ def add_history_api(app: FastAPI, service: ImageService) -> None:
 
     @app.get("/history/{rest:path}", include_in_schema=False)
     async def nothing(rest: str) -> Response:
-        raise HTTPException(404, f"no such picture: {rest[:80]!a}")
+        raise Refused("not_found", "no_such_name", name=rest[:80])
 
 
 def _add_listing(router: APIRouter, history: History) -> None:
@@ -150,8 +149,8 @@ async def _found(history: History, id_: str) -> Picture:
     return found
 
 
-def _missing() -> HTTPException:
-    return HTTPException(404, "no such picture in output_image: deleted, moved, or never there")
+def _missing() -> Refused:
+    return Refused("not_found", "not_in_history")
 
 
 def _shown(picture: Picture) -> HistoryPicture:

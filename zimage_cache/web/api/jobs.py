@@ -8,15 +8,14 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 
-from zimage_cache.errors import ZImageError
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets
 from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, client_of, unless_disconnected
 from zimage_cache.web.api.routes import EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
-from zimage_cache.web.errors import WITH_BODY, answers, error_body
+from zimage_cache.web.errors import WITH_BODY, ErrorDetail, Refused, answers, error_body
+from zimage_cache.web.language import told
 from zimage_cache.web.request_id import current_request_id
 
 # Seconds between checks for changes: shorter than a step on any device. Only changes are sent.
@@ -44,13 +43,8 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
 _UNKEPT: Final = {"Cache-Control": "no-store"}
 
 
-class JobError(BaseModel):
-    """Why a job failed or was cancelled; `request_id` is from the request that created it, `field` the one at fault."""
-
-    code: str
-    message: str
-    field: str | None = None
-    request_id: str
+class JobError(ErrorDetail):
+    """Why a job failed or was cancelled, in the language of the reader; `request_id` is that of the job's creation."""
 
 
 class JobState(BaseModel):
@@ -171,7 +165,7 @@ def job_state(ticket: Ticket[Image]) -> JobState:
             "id": ticket.id,
             "state": standing.state,
             "phase": progress.phase,
-            "detail": progress.detail,
+            "detail": told(progress.detail),
             "position": progress.ahead,
             "step": progress.step,
             "steps": progress.steps,
@@ -180,9 +174,9 @@ def job_state(ticket: Ticket[Image]) -> JobState:
             "eta_seconds": progress.eta_seconds,
             "preview": _data_url(progress.preview),
             "images": list(standing.pictures),
-            "warnings": list(standing.warnings),
+            "warnings": list(map(told, standing.warnings)),
             "duration": standing.duration,
-            "error": _error(standing.error, ticket.reference),
+            "error": standing.error and error_body(standing.error, ticket.reference),
         }
     )
 
@@ -219,15 +213,9 @@ def _found(tickets: Tickets[Image], job_id: str) -> Ticket[Image]:
     return ticket
 
 
-def _unknown() -> HTTPException:
-    return HTTPException(404, "no such job: never opened, or forgotten ten minutes after its end")
+def _unknown() -> Refused:
+    return Refused("not_found", "no_such_job")
 
 
 def _data_url(jpeg: bytes | None) -> str | None:
     return None if jpeg is None else f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
-def _error(error: ZImageError | None, reference: str) -> dict[str, str] | None:
-    if error is None:
-        return None
-    return error_body(error.code, str(error), field=getattr(error, "field", None), request_id=reference)

@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 
 from zimage_cache.generator.protocol import Status
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.generate import DeviceState
 from zimage_cache.web.api.routes import add_routes
-from zimage_cache.web.errors import answers
+from zimage_cache.web.errors import Refused, answers
+from zimage_cache.web.language import told
 
 
 class Model(BaseModel):
@@ -38,8 +38,7 @@ def add_models_api(app: FastAPI, service: ImageService) -> None:
 
     def described(name: str) -> Model:
         if name not in service.models:
-            offered = ", ".join(service.models)
-            raise HTTPException(404, f"no such model here: {name[:80]!a}; one of {offered}")
+            raise Refused("not_found", "no_such_model", name=name[:80], offered=tuple(service.models))
         profile, state = service.profile(name), service.state(name)
         return Model(
             name=name,
@@ -47,9 +46,9 @@ def add_models_api(app: FastAPI, service: ImageService) -> None:
             default=name == service.default_model,
             resident=state.status is Status.HEALTHY,
             status=state.status,
-            phase=state.phase,
+            phase=told(state.phase),
             share=state.share,
-            detail=state.detail,
+            detail=told(state.detail),
             device=state.device,
             devices=[DeviceState.of(each) for each in service.devices(name)],
         )

@@ -12,9 +12,9 @@ from zimage_cache.request import (
     StyleName,
     Text,
     as_integer,
-    invalid_request,
 )
 from zimage_cache.service.service import ImageService
+from zimage_cache.validation import invalid_request
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import body_schema, json_body
 from zimage_cache.web.errors import WITH_BODY, answers

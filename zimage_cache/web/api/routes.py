@@ -5,11 +5,10 @@ from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from zimage_cache.web.errors import ANY_ROUTE, answers
+from zimage_cache.web.errors import ANY_ROUTE, Refused, answers
 
 
 class EventStream(StreamingResponse):
@@ -50,5 +49,7 @@ class Refuse:
         self._allow = ", ".join(sorted(methods))
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        message = f"{scope['method'][:20]} is not possible here; use {self._allow}"
-        raise HTTPException(405, message, {"Allow": self._allow})
+        allow = {"Allow": self._allow}
+        raise Refused(
+            "method_not_allowed", "use_other_method", method=scope["method"][:20], allowed=self._allow, headers=allow
+        )

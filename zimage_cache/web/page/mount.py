@@ -7,21 +7,20 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.routing import Mount
 
+from zimage_cache.i18n.messages import page_words
 from zimage_cache.service.service import ImageService
-from zimage_cache.web.body import GenerateBody
 from zimage_cache.web.errors import add_page_error_responses
 from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.create import add_create
 from zimage_cache.web.page.form import ASPECTS, defaults, numbers, offer, style_choices
 from zimage_cache.web.page.open_routes import OpenRoutes
 from zimage_cache.web.page.part import add_part
-from zimage_cache.web.page.strings import messages, strings, translations
 from zimage_cache.web.page.swatches import swatch_rules
 from zimage_cache.web.page.theme import theme
 
 # In this order: each script uses what earlier ones define on `window.zimage`.
 _SCRIPTS: Final = (
-    *("words.js", "told.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "access.js", "status.js"),
+    *("words.js", "server.js", "tell.js", "tab.js", "link.js", "form.js", "access.js", "status.js"),
     *("jobs.js", "actions.js", "tiles.js", "card.js", "asks.js", "prompt.js"),
     *("styles.js", "sizes.js", "advanced.js", "viewer.js"),
     *("tablist.js", "gallery.js", "history.js", "drop.js", "similar.js"),
@@ -35,7 +34,7 @@ _STYLES: Final = (
 
 def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
     """Mount the page after *app*'s own routes; routes added later would not be reached."""
-    words = translations()
+    words = gr.I18n(**page_words())  # shows each label in the language of the browser
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         build_page(service, words),
@@ -74,9 +73,7 @@ def build_page(service: ImageService, words: gr.I18n) -> gr.Blocks:
 def _head(service: ImageService) -> str:
     profile = service.profile()
     about = {
-        "strings": strings(),
-        "messages": messages(),
-        "fields": list(GenerateBody.model_fields),
+        "strings": page_words(),
         "numbers": numbers(),
         "styles": style_choices(),
         "aspects": ASPECTS,

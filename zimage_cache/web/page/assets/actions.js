@@ -24,7 +24,7 @@ zimage.actions = ({ use, remove }) => {
   // ---- actions on the server ----
 
   const trouble = ({ message, request_id: id }) =>
-    tell(id ? say("error_of_request", { message: zimage.told(message), id }) : zimage.told(message));
+    tell(id ? say("error_of_request", { message, id }) : message);
 
   async function pin(image, button) {
     const to = image.pinned ? "unpin" : "pin";

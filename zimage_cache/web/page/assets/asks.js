@@ -207,7 +207,7 @@ zimage.card = (root, wires) => {
   const mention = (model) => void (model && !form.offered(model) && tell(say("model_elsewhere", { model })));
 
   // Errors of such settings are shown on the card, unless it shows a running request.
-  const complain = (error) => void (current ? tell(zimage.told(error.message)) : fail(error));
+  const complain = (error) => void (current ? tell(error.message) : fail(error));
 
   async function attempt(act) {
     try {

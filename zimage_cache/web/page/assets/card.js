@@ -29,7 +29,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   // ---- while a request runs ----
 
   function place({ phase, detail, position, step, steps }) {
-    if (phase === "loading") return zimage.told(detail) || say("loading_hint");
+    if (phase === "loading") return detail || say("loading_hint");
     if (phase === "queued") return position ? say("queued_ahead", { ahead: position }) : say("queued_next");
     return phase === "drawing" ? say("drawing_step", { step, steps }) : "";
   }
@@ -99,12 +99,11 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
 
   // ---- after a request has ended ----
 
-  function failed({ code, message, field, request_id: id }) {
+  function failed({ code, message, field, reason, request_id: id }) {
     const title = has(`error_${code}`) ? say(`error_${code}`) : say("error_other");
     const named = field && has(field);
     find("error-title").textContent = named ? say("error_about", { title, field: say(field) }) : title;
-    const text = named && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
-    find("error-text").textContent = zimage.told(text);
+    find("error-text").textContent = (named && reason) || message;
     find("error-id").textContent = id ? `${say("request_id")} ${id} · ${code}` : code;
     view("error");
   }
@@ -142,7 +141,7 @@ zimage.cardViews = (root, { again, forgotten, newSeed, stop, use }) => {
   function result(ask, { images, warnings }) {
     const alone = images.length === 1;
     tiles.show(ask, images);
-    find("warnings").replaceChildren(...warnings.map((text) => make("li", {}, zimage.told(text))));
+    find("warnings").replaceChildren(...warnings.map((text) => make("li", {}, text)));
     find("asked").textContent = ask.prompt;
     find("facts-all").replaceChildren(...facts(ask, images));
     find("own-tools").replaceChildren(...(alone ? [tools(ask, images[0])] : []));

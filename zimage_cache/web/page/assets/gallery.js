@@ -137,8 +137,9 @@ zimage.galleryViews = (root, on) => {
   }
 
   function trouble(error) {
-    const { code, message } = error;
-    const why = server.why({ code, message: message.replace(/^query: /, "") });
+    const { code, field, reason } = error;
+    // Without the field's name, because the search is right above.
+    const why = field === "query" ? reason : server.why(error);
     notice(code === "unreachable" ? `${say("error_unreachable")}. ${why}` : why);
     find("notice").classList.add("zi-h-bad");
     // Repeating an invalid request would not help.

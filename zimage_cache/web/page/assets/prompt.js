@@ -43,12 +43,12 @@ zimage.prompt = (root) => {
   }
 
   // Only errors of the text itself are shown here; others are shown elsewhere.
-  function trouble({ code, message, field }) {
+  function trouble({ code, message, field, reason }) {
     find("count").hidden = true;
     find("expanded").hidden = true;
     find("prompt-trouble").hidden = code !== "invalid_request";
     // Without the field's name, because it is shown below the field.
-    find("prompt-trouble").textContent = zimage.told(field === "prompt" ? message.replace(/^prompt: /, "") : message);
+    find("prompt-trouble").textContent = field === "prompt" ? reason : message;
   }
 
   async function ask() {

@@ -1,7 +1,7 @@
 // The line with the model's state. Requests /health often while the state changes, else rarely, and not while hidden.
 "use strict";
 zimage.header = (root) => {
-  const { about, has, say, translate } = zimage;
+  const { about, has, say, server, translate } = zimage;
   const OFTEN = 1000;
   const SELDOM = 10000;
   const line = root.querySelector(".zi-state");
@@ -11,14 +11,14 @@ zimage.header = (root) => {
   let timer = 0;
 
   function show({ status, phase, share, detail, device }) {
-    const progress = [zimage.told(phase), share == null ? "" : `${Math.round(share * 100)} %`].filter(Boolean).join(" ");
+    const progress = [phase, share == null ? "" : `${Math.round(share * 100)} %`].filter(Boolean).join(" ");
     root.dataset.status = status;
     line.dataset.status = status;
     line.querySelector(".zi-state-word").textContent = say(`state_${status}`);
     line.querySelector(".zi-state-more").textContent = [title, status === "loading" ? progress : device]
       .filter(Boolean)
       .join(" · ");
-    root.querySelector(".zi-trouble").textContent = status === "error" ? zimage.told(detail) : "";
+    root.querySelector(".zi-trouble").textContent = status === "error" ? detail : "";
   }
 
   async function ask() {
@@ -26,7 +26,7 @@ zimage.header = (root) => {
     if (document.hidden) return;
     let wait = OFTEN;
     try {
-      const health = await (await fetch("/health")).json();
+      const health = await server.get("/health");
       show(health);
       if (health.status === "healthy" || health.status === "sleeping") wait = SELDOM;
     } catch {
