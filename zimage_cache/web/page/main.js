@@ -40,5 +40,15 @@ void form.begun.then(() => document.getElementById("zi-skeleton")?.remove());
 
 // The only global name: Gradio's events are strings of JavaScript, see `_wire` in create.py. Tests use the others.
 Object.assign(globalThis, {
-  zimage: { events: { ...events, generate: drawForm, stop }, form, generate, onResult, restore, server, viewer, age, told },
+  zimage: {
+    events: { ...events, generate: drawForm, stop },
+    form,
+    generate,
+    onResult,
+    restore,
+    server,
+    viewer,
+    age,
+    told,
+  },
 });

@@ -7,6 +7,7 @@ import { link } from "../lib/link.js";
 import { tell } from "../lib/notice.js";
 import { refusal, server } from "../lib/server.js";
 import { told } from "../lib/told.js";
+
 /** @import { Ask, Picture, Trouble } from "../lib/types.d.ts" */
 
 /**
@@ -145,7 +146,7 @@ function kept(image, remove) {
         image.pinned ??= entry.pinned;
         showPinned(image, button);
       },
-      () => {},
+      () => undefined, // the button stays as it is
     );
   }
   return [button, tool("delete", "delete", () => confirm(image, remove))];

@@ -14,6 +14,7 @@ import { keepAsk, keptAsk } from "../lib/session.js";
 import { isDynamic, offered, request, settings, spelled } from "../lib/settings.js";
 import { told } from "../lib/told.js";
 import { cardViews } from "./views.js";
+
 /** @import { JobState } from "../lib/api.d.ts" */
 /** @import { Callbacks, Job } from "../lib/jobs.js" */
 /** @import { Opened } from "../lib/link.js" */
@@ -60,11 +61,11 @@ function begin(ask) {
   return current;
 }
 
-/** @param {() => void} show */
-function end(show) {
+/** @param {() => void} showEnd */
+function end(showEnd) {
   current = null;
   document.body.classList.remove("zi-busy");
-  show();
+  showEnd();
   comeIntoView();
 }
 
@@ -158,25 +159,32 @@ async function draw(ask, literal = false) {
  * @returns {Callbacks}
  */
 function hearing(mine, ask) {
-  /** @template News @param {(news: News) => void} act */
-  const ours = (act) => (/** @type {News} */ news) => {
+  /** @param {() => void} act */
+  function ours(act) {
     if (mine !== current) return;
     const first = !mine.heard;
     mine.heard = true;
-    act(news);
+    act();
     if (first) comeIntoView();
-  };
+  }
   return {
-    state: ours((/** @type {JobState} */ state) => {
-      if (state.state === "done") finish(ask, state);
-      else if (state.state === "failed" && state.error) fail(state.error);
-      else if (state.state === "cancelled") fail(state.error ?? { code: "cancelled", message: say("cancelled_text") });
-      else views.running(ask, state);
-    }),
-    lost: ours(() => views.lost(ask)),
-    gone: ours(() => void settle(mine, ask)),
-    failed: ours(fail),
+    state: (state) => ours(() => show(ask, state)),
+    lost: () => ours(() => views.lost(ask)),
+    gone: () => ours(() => void settle(mine, ask)),
+    failed: (error) => ours(() => fail(error)),
   };
+}
+
+/**
+ * Shows the state of a job for *ask*.
+ * @param {Ask} ask
+ * @param {JobState} job
+ */
+function show(ask, job) {
+  if (job.state === "done") finish(ask, job);
+  else if (job.state === "failed" && job.error) fail(job.error);
+  else if (job.state === "cancelled") fail(job.error ?? { code: "cancelled", message: say("cancelled_text") });
+  else views.running(ask, job);
 }
 
 /**
@@ -264,7 +272,7 @@ async function lookUp(ask, { image, before = false } = {}) {
   const mine = turn;
   const found = (await stored(ask)) ?? (before && ask.n > 1 ? await storedSome(ask) : null);
   if (mine !== turn) return;
-  if (!found && !image) {
+  if (!(found || image)) {
     tell(say("not_stored"));
     return;
   }

@@ -2,11 +2,12 @@
 import { find, make } from "../lib/dom.js";
 import { age, say, time } from "../lib/i18n.js";
 import { viewer } from "../viewer/viewer.js";
+
 /** @import { Ask, Picture } from "../lib/types.d.ts" */
 
 /** @typedef {"there" | "pending" | "deleted"} State */
 /** @typedef {{ state: State, figure: HTMLElement, image: Picture | null }} Tile */
-/** Of the first unfinished picture. @typedef {{ words: string, share: number, preview?: string | null }} Progress */
+/** Of the first unfinished picture. @typedef {{ words: string, share: number, preview?: string | null | undefined }} Progress */
 
 const HOLES = { pending: "tile_waiting", deleted: "tile_deleted" };
 const SMALL = 256; // px: smaller pictures are enlarged with visible pixels
@@ -73,9 +74,13 @@ export function tilesIn(box, caption) {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const there = tiles.flatMap((tile) => (tile.image ? [tile.image] : []));
-    const shown = there.map(({ image_url, seed, width, height }) => {
-      return { image_url, alt: alt(asked), seed, width, height };
-    });
+    const shown = there.map(({ image_url, seed, width, height }) => ({
+      image_url,
+      alt: alt(asked),
+      seed,
+      width,
+      height,
+    }));
     viewer.open(shown, there.indexOf(image));
   }
 
@@ -103,6 +108,18 @@ export function tilesIn(box, caption) {
     tiles[i] = tile;
     if (old) old.replaceWith(tile.figure);
     else box.append(tile.figure);
+  }
+
+  /**
+   * Puts *image*, or what stands for a missing one, in the place *i*, if that does not show it yet.
+   * @param {number} i
+   * @param {Ask} asked
+   * @param {Picture | null} image
+   * @param {"pending" | "deleted"} missing
+   */
+  function fill(i, asked, image, missing) {
+    const state = image ? "there" : missing;
+    if (tiles[i]?.state !== state) put(i, { state, figure: image ? picture(asked, image) : hole(missing), image });
   }
 
   /**
@@ -148,16 +165,9 @@ export function tilesIn(box, caption) {
       begin(next);
       const { width, height } = images.find(Boolean) ?? next;
       shape({ width, height, n: images.length });
-      const first = images.findIndex((image) => !image);
-      for (const [i, image] of images.entries()) {
-        const state = image ? "there" : progress ? "pending" : "deleted";
-        if (tiles[i]?.state !== state) {
-          const figure = image ? picture(next, image) : hole(progress ? "pending" : "deleted");
-          put(i, { state, figure, image });
-        }
-        const tile = tiles[i];
-        if (tile && i === first && progress) drawing(tile.figure, progress);
-      }
+      for (const [i, image] of images.entries()) fill(i, next, image, progress ? "pending" : "deleted");
+      const first = tiles[images.findIndex((image) => !image)];
+      if (first && progress) drawing(first.figure, progress);
     },
     /**
      * Replaces *image* by an empty tile.

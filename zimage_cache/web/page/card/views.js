@@ -7,6 +7,7 @@ import { seedsOf } from "../lib/seeds.js";
 import { told } from "../lib/told.js";
 import { fact, tools } from "./actions.js";
 import { tilesIn } from "./tiles.js";
+
 /** @import { JobState } from "../lib/api.d.ts" */
 /** @import { Ask, Picture, Result, Trouble } from "../lib/types.d.ts" */
 
@@ -178,7 +179,7 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
    * @param {Words} words
    */
   function fill(ask, progress, words) {
-    const images = progress.images ?? Array(ask.n).fill(null);
+    const images = progress.images ?? new Array(ask.n).fill(null);
     const drawn = [words.phase, place(progress)].filter(Boolean).join(" · ");
     tiles.show(ask, images, { words: drawn, share: words.own, preview: progress.preview });
     showCourse(course, words);

@@ -7,6 +7,7 @@ import { keepKeys } from "../lib/keys.js";
 import { Refused, server, why } from "../lib/server.js";
 import { openTab } from "../lib/tabs.js";
 import { kindOf } from "./kinds.js";
+
 /** @import { PngInfo } from "../lib/api.d.ts" */
 /** @import { Parameters } from "../lib/types.d.ts" */
 
@@ -76,7 +77,7 @@ export function drop(root) {
 
   // ---- reading ----
 
-  /** @typedef {{ pasted?: boolean, others?: number }} How */
+  /** @typedef {{ fromClipboard?: boolean, others?: number }} How */
 
   /**
    * @param {File} file
@@ -107,9 +108,9 @@ export function drop(root) {
    * @param {PngInfo} info
    * @param {How} how
    */
-  function tell(file, info, { pasted = false, others = 0 }) {
+  function tell(file, info, { fromClipboard = false, others = 0 }) {
     if (!info.source) {
-      show("silent", file, say(pasted ? "drop_silent_pasted" : "drop_silent"));
+      show("silent", file, say(fromClipboard ? "drop_silent_pasted" : "drop_silent"));
       return;
     }
     found = info;
@@ -173,6 +174,15 @@ export function drop(root) {
     part("over").hidden = !is;
   }
 
+  function startOwn() {
+    ours = true;
+  }
+
+  function endOwn() {
+    ours = false;
+    over(false);
+  }
+
   /** @param {DragEvent} event */
   function dragged(event) {
     const files = carries(event, "Files") && !ours;
@@ -200,7 +210,7 @@ export function drop(root) {
     // A clipboard that holds both text and a picture is pasted as text.
     if (!file || event.clipboardData?.types.includes("text/plain")) return;
     event.preventDefault();
-    void read(file, { pasted: true });
+    void read(file, { fromClipboard: true });
   }
 
   function chosen() {
@@ -218,18 +228,9 @@ export function drop(root) {
   window.addEventListener("dragover", dragged, true);
   window.addEventListener("drop", dropped, true);
   window.addEventListener("dragleave", (event) => void (event.relatedTarget === null && over(false)), true);
-  window.addEventListener("dragstart", () => void (ours = true), true);
-  for (const name of ["dragend", "pointermove"]) {
-    // A drag that ended outside the window has no event; the next pointer event shows it.
-    window.addEventListener(
-      name,
-      () => {
-        ours = false;
-        over(false);
-      },
-      true,
-    );
-  }
+  window.addEventListener("dragstart", startOwn, true);
+  // A drag that ended outside the window has no event; the next pointer event shows it.
+  for (const name of ["dragend", "pointermove"]) window.addEventListener(name, endOwn, true);
   document.addEventListener("paste", pasted);
   document.addEventListener("click", (event) => void (inside(event, ".zi-read-png") && chooser.click()));
   chooser.addEventListener("change", chosen);

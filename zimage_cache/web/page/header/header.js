@@ -3,10 +3,11 @@ import { find } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { has, say } from "../lib/i18n.js";
 import { told } from "../lib/told.js";
+
 /** @import { Health } from "../lib/api.d.ts" */
 
 const OFTEN = 1000; // ms
-const SELDOM = 10000;
+const SELDOM = 10_000;
 const AT_REST = ["healthy", "sleeping"];
 
 /**

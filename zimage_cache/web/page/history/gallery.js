@@ -3,6 +3,7 @@ import { find, glyph, make } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { language, locale, say } from "../lib/i18n.js";
 import { why } from "../lib/server.js";
+
 /** @import { HistoryPicture } from "../lib/api.d.ts" */
 /** @import { Trouble } from "../lib/types.d.ts" */
 
@@ -38,7 +39,8 @@ function dayName(day) {
 function countText({ pictures: { length: n }, query, more }) {
   if (!n) return query ? say("history_found_none") : "";
   const kind = query ? "found" : "count";
-  return say(`history_${kind}${more ? "_more" : n === 1 ? "_one" : ""}`, { n: n.toLocaleString(language) });
+  const one = n === 1 ? "_one" : "";
+  return say(`history_${kind}${more ? "_more" : one}`, { n: n.toLocaleString(language) });
 }
 
 /**
@@ -191,7 +193,8 @@ export function galleryViews(root, on) {
     part("count").textContent = countText(next);
     part("none-title").textContent = say("history_none_title", { query });
     part("below").hidden = !more;
-    view(pictures.length ? "list" : query ? "none" : "empty");
+    const nothing = query ? "none" : "empty";
+    view(pictures.length ? "list" : nothing);
   }
 
   /** @param {Trouble} error */
@@ -217,7 +220,7 @@ export function galleryViews(root, on) {
    * @param {Trouble} error
    */
   function trouble({ code, message }) {
-    const reason = why({ code, message: message.replace(/^query: /, "") });
+    const reason = why({ code, message: message.replace(/^query: /u, "") });
     notice(code === "unreachable" ? `${say("error_unreachable")}. ${reason}` : reason);
     part("notice").classList.add("zi-h-bad");
     // Repeating an invalid request would not help.

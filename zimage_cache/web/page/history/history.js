@@ -7,6 +7,7 @@ import { refusal, server, why } from "../lib/server.js";
 import { onSeen, openTab, seen } from "../lib/tabs.js";
 import { viewer } from "../viewer/viewer.js";
 import { galleryViews } from "./gallery.js";
+
 /** @import { HistoryPage, HistoryPicture } from "../lib/api.d.ts" */
 /** @import { Ask, Picture, Shown, Trouble } from "../lib/types.d.ts" */
 
@@ -64,14 +65,14 @@ export function history(root) {
   /**
    * Returns null if a newer request has replaced this one.
    * @param {Record<string, string>} wanted
-   * @param {boolean} more
+   * @param {boolean} atEnd
    * @returns {Promise<HistoryPage | null>}
    */
-  async function ask(wanted, more = false) {
+  async function ask(wanted, atEnd = false) {
     asking?.abort();
     const mine = new AbortController();
     asking = mine;
-    views.busy(true, more);
+    views.busy(true, atEnd);
     try {
       const found = await server.get(`/history?${new URLSearchParams(wanted)}`, { signal: mine.signal });
       return mine.signal.aborted ? null : found;
@@ -216,7 +217,7 @@ export function history(root) {
   function follow(keys, tries = TRIES) {
     clearTimeout(late);
     fresh = [];
-    if (!tries || !seen(root)) return;
+    if (!(tries && seen(root))) return;
     void refresh().then(() => {
       const there = new Set(listed.pictures.map(({ key }) => key));
       if (query() || keys.every((key) => there.has(key))) return;

@@ -16,7 +16,7 @@ export function make(tag, properties = {}, ...children) {
   Object.assign(element, plain);
   Object.assign(element.dataset, dataset);
   for (const [name, value] of Object.entries(aria)) element.setAttribute(`aria-${name}`, String(value));
-  element.append(...children.filter((child) => child !== null && child !== ""));
+  element.append(...children.flatMap((child) => (child === null || child === "" ? [] : [child])));
   return element;
 }
 

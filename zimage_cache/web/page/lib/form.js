@@ -9,6 +9,7 @@ import { link } from "./link.js";
 import { drawSeed } from "./seeds.js";
 import { keepForm, keptForm } from "./session.js";
 import { offered, settings, spelled } from "./settings.js";
+
 /** @import { Fields, How } from "./types.d.ts" */
 /** @import { Opened } from "./link.js" */
 
@@ -22,11 +23,11 @@ let values = /** @type {Fields} */ ({});
 /** @type {Wish[]} */
 let wishes = []; // queued values for the form, with their callbacks
 let settled = false; // whether the widgets have their first values, from `begin`, which would overwrite earlier fills
-/** @type {(opened: Opened | null) => void} */
-let begin = () => {};
+/** @type {((opened: Opened | null) => void)[]} */
+const waiting = []; // for the first values
 /** @type {Promise<Opened | null>} */
 const begun = new Promise((resolve) => {
-  begin = resolve;
+  waiting.push(resolve);
 });
 
 /** @type {Record<string, () => [string, string][]>} */
@@ -40,7 +41,8 @@ const choices = {
  * @param {unknown[]} held
  * @returns {Fields}
  */
-export const named = (names, held) => Object.fromEntries(names.map((name, i) => [name, held[i]]));
+export const named = (names, held) =>
+  /** @type {Fields} */ (/** @type {unknown} */ (Object.fromEntries(names.map((name, i) => [name, held[i]]))));
 
 /**
  * @param {string[]} names
@@ -113,7 +115,7 @@ export const events = {
     // Kept values may be from a server that offered other choices.
     if (!offered(first.model)) first.model = facts.default_model;
     hear(named(names, listed(names, first)), "begun");
-    begin(opened);
+    for (const resolve of waiting) resolve(opened);
     return names.map((name, i) => {
       const value = listed(names, first)[i];
       return choices[name] ? { ...SKIP, choices: choices[name](), value } : value;

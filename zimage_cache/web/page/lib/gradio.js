@@ -30,15 +30,15 @@ export const tabButton = (name) => find(document, `#zi-tab-${name}-button`);
 
 // ---- our components ----
 
-const PART = /(?:^| )zi-part-(\w+)/;
-/** @type {(element: HTMLElement, name: string) => void} */
-let added = () => {};
+const PART = /(?:^| )zi-part-(\w+)/u;
+/** @type {((element: HTMLElement, name: string) => void) | null} */
+let added = null;
 
 // Without waiting for a frame, which a hidden page does not have.
 function findParts() {
   for (const element of document.querySelectorAll(".zi-part:not(:has(> *))")) {
     const name = PART.exec(element.className)?.[1];
-    if (name) added(/** @type {HTMLElement} */ (element), name);
+    if (name) added?.(/** @type {HTMLElement} */ (element), name);
   }
 }
 
@@ -56,11 +56,11 @@ export function whenPartAdded(listener) {
 
 /** @type {[string, (element: HTMLElement) => void][]} */
 const repairs = [];
-let due = 0;
+let isDue = false;
 
 // Changes made by the repairs themselves do not start another round, which could repeat endlessly.
 function repair() {
-  due = 0;
+  isDue = false;
   for (const [selector, act] of repairs) {
     for (const element of document.querySelectorAll(selector)) act(/** @type {HTMLElement} */ (element));
   }
@@ -68,7 +68,9 @@ function repair() {
 }
 
 function soon() {
-  due ||= requestAnimationFrame(repair);
+  if (isDue) return;
+  isDue = true;
+  requestAnimationFrame(repair);
 }
 
 /**

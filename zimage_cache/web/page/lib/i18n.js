@@ -1,14 +1,20 @@
 // The page's texts in the browser's language, and formatted numbers.
 import { facts } from "./facts.js";
+
 /** @import { Language } from "./types.d.ts" */
 
 const asked = navigator.language || "en";
 /** @type {Language} */
 export const language = asked.toLowerCase().startsWith("zh") ? "zh" : "en";
 /** The language as browsers name it. */
-export const locale = language === "zh" ? "zh-CN" : asked.startsWith("en") ? asked : "en-GB";
+export const locale = language === "zh" ? "zh-CN" : englishOr("en-GB");
 export const styles = facts.styles[language];
 const strings = facts.strings[language];
+
+/** @param {string} other */
+function englishOr(other) {
+  return asked.startsWith("en") ? asked : other;
+}
 
 /** @param {string} key */
 export const has = (key) => key in strings;
@@ -19,7 +25,7 @@ export const has = (key) => key in strings;
  * @param {Record<string, string | number>} values
  */
 export function say(key, values = {}) {
-  return (strings[key] ?? key).replace(/\{(\w+)\}/g, (hole, name) => (name in values ? String(values[name]) : hole));
+  return (strings[key] ?? key).replace(/\{(\w+)\}/gu, (hole, name) => (name in values ? String(values[name]) : hole));
 }
 
 /** @param {string | null | undefined} name */
@@ -35,10 +41,10 @@ export function time(seconds) {
 
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const AGES = [
-  ["year", 31536000],
-  ["month", 2592000],
-  ["week", 604800],
-  ["day", 86400],
+  ["year", 31_536_000],
+  ["month", 2_592_000],
+  ["week", 604_800],
+  ["day", 86_400],
   ["hour", 3600],
   ["minute", 60],
 ];

@@ -2,6 +2,7 @@
 // that is left does not cancel its job, because it may be a reload; the server keeps the job for a while.
 import { facts } from "./facts.js";
 import { refusal, server } from "./server.js";
+
 /** @import { Ask, Trouble } from "./types.d.ts" */
 /** @import { JobState } from "./api.d.ts" */
 
@@ -108,7 +109,7 @@ function follow(id, callbacks) {
  * If this request does not reach the server, the job has no event stream, and is cancelled after a while.
  * @param {string} id
  */
-const drop = (id) => void server.drop(`/jobs/${id}`, { keepalive: true }).catch(() => {});
+const drop = (id) => void server.drop(`/jobs/${id}`, { keepalive: true }).catch(() => undefined);
 
 /**
  * Creates a job and follows it.
@@ -118,13 +119,14 @@ const drop = (id) => void server.drop(`/jobs/${id}`, { keepalive: true }).catch(
  */
 export function startJob(ask, callbacks) {
   let stopped = false;
-  let close = () => {};
+  /** @type {(() => void) | null} */
+  let close = null;
   /** @type {Job} */
   const job = {
     id: null,
     stop() {
       stopped = true;
-      close();
+      close?.();
       // Without an id yet: cancelled as soon as it arrives. Aborting the POST could leave a job with an unknown id.
       if (job.id) drop(job.id);
     },
@@ -138,7 +140,7 @@ export function startJob(ask, callbacks) {
       return;
     }
     callbacks.state(state);
-    if (!OVER.includes(state.state) && !stopped) close = follow(state.id, callbacks);
+    if (!(OVER.includes(state.state) || stopped)) close = follow(state.id, callbacks);
   }
 
   server.post("/jobs", ask).then(named, (error) => void (stopped || callbacks.failed(refusal(error))));

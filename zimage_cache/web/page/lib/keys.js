@@ -38,4 +38,4 @@ const PANS = { ArrowLeft: [80, 0], ArrowRight: [-80, 0], ArrowUp: [0, 80], Arrow
  * The movement of an enlarged picture by a key: left and right with Shift, because without it they turn the page.
  * @param {Key} key
  */
-export const panOf = ({ key, shiftKey }) => ((shiftKey || /Up|Down/.test(key)) && PANS[key]) || null;
+export const panOf = ({ key, shiftKey }) => ((shiftKey || /Up|Down/u.test(key)) && PANS[key]) || null;

@@ -1,5 +1,6 @@
 // Links with a whole request, in the fragment, which browsers do not send: prompts appear in no log.
 import { say } from "./i18n.js";
+
 /** @import { Ask, Parameters, Trouble } from "./types.d.ts" */
 
 const NUMBERS = ["width", "height", "steps", "guidance_scale", "seed", "n", "shift", "max_sequence_length"];

@@ -2,6 +2,7 @@
 // model's defaults. Not when a script fills the form, because it sets the other fields itself.
 import { facts } from "./facts.js";
 import { form } from "./form.js";
+
 /** @import { Fields } from "./types.d.ts" */
 
 const SIDES = ["width", "height"];
@@ -21,11 +22,11 @@ export function following(before, now) {
 }
 
 /** @type {Fields | null} */
-let before = null;
+let last = null;
 form.changed((values, how) => {
-  if (how === "typed" && before && before.model !== values.model) {
-    const fields = following(before, values);
+  if (how === "typed" && last && last.model !== values.model) {
+    const fields = following(last, values);
     if (Object.keys(fields).length) form.fill(fields);
   }
-  before = values;
+  last = values;
 });

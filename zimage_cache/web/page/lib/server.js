@@ -6,9 +6,12 @@ import { told } from "./told.js";
 
 /** An error of the HTTP API; `code` is "unreachable" where no server answers. */
 export class Refused extends Error {
-  /** @param {Trouble} trouble */
-  constructor({ code, message, field, request_id }) {
-    super(message);
+  /**
+   * @param {Trouble} trouble
+   * @param {ErrorOptions} [options]
+   */
+  constructor({ code, message, field, request_id }, options) {
+    super(message, options);
     this.code = code;
     this.field = field;
     this.request_id = request_id;
@@ -50,7 +53,7 @@ async function answered(path, options) {
     return await fetch(path, options);
   } catch (error) {
     if (aborted(error)) throw error;
-    throw new Refused({ code: "unreachable", message: say("error_unreachable_text") });
+    throw new Refused({ code: "unreachable", message: say("error_unreachable_text") }, { cause: error });
   }
 }
 

@@ -26,7 +26,9 @@ function write(name, value) {
   try {
     if (value) sessionStorage.setItem(name, JSON.stringify(value));
     else sessionStorage.removeItem(name);
-  } catch {}
+  } catch {
+    // not kept
+  }
 }
 
 /**

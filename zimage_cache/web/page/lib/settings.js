@@ -3,10 +3,11 @@ import { facts } from "./facts.js";
 import { say } from "./i18n.js";
 import { drawSeed } from "./seeds.js";
 import { Refused } from "./server.js";
+
 /** @import { Ask, Fields, Parameters } from "./types.d.ts" */
 
 // A prompt with these may have {red|blue} or __wildcards__, which only the server can decide.
-const DYNAMIC = /\{|__/;
+const DYNAMIC = /\{|__/u;
 
 /** @param {{ prompt: string | null, negative_prompt: string | null }} fields */
 export const isDynamic = ({ prompt, negative_prompt }) => DYNAMIC.test(`${prompt} ${negative_prompt}`);
@@ -51,8 +52,8 @@ export function spelled(fields) {
  * @param {string} text
  */
 export function escaped(text) {
-  const braces = /\||\$\$|\\[{}]/.test(text) ? text.replace(/[{}]/g, "\\$&") : text;
-  return /__[^]*__|\\__/.test(text) ? braces.replace(/__/g, "\\__") : braces;
+  const braces = /\||\$\$|\\[{}]/u.test(text) ? text.replace(/[{}]/gu, "\\$&") : text;
+  return /__.*__|\\__/su.test(text) ? braces.replace(/__/gu, "\\__") : braces;
 }
 
 /**

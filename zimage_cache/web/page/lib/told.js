@@ -13,8 +13,8 @@ import { language, say } from "./i18n.js";
 const SOLID = ["word", "field"]; // kinds of placeholders that match no spaces
 const HAN = /\p{Script=Han}/u;
 /**
- * Translations of a placeholder's text by kind; undefined: it cannot be, so the pattern does not fit the message.
- * @type {Record<string, (text: string) => string | undefined>}
+ * Translations of a placeholder's text by kind; null: it cannot be, so the pattern does not fit the message.
+ * @type {Record<string, (text: string) => string | null>}
  */
 const fill = {
   word: (text) => text,
@@ -26,11 +26,11 @@ const fill = {
 let messages;
 
 /** @param {string} text */
-const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/gu, "\\$&");
 
 /** @param {[string, string]} message */
 function compiled([en, zh]) {
-  const [before = "", ...parts] = en.split(/\{(\w+)(?::(\w+))?\}/);
+  const [before = "", ...parts] = en.split(/\{(\w+)(?::(\w+))?\}/u);
   const holes = [];
   let source = escaped(before);
   for (let i = 0; i < parts.length; i += 3) {
@@ -46,7 +46,7 @@ function compiled([en, zh]) {
  * @param {Map<string, string>} values
  */
 function written(zh, values) {
-  return zh.replace(/( ?)\{(\w+)\}( ?)/g, (_, before, name, after) => {
+  return zh.replace(/( ?)\{(\w+)\}( ?)/gu, (_, before, name, after) => {
     const value = values.get(name) ?? "";
     return (HAN.test(value[0] ?? "") ? "" : before) + value + (HAN.test(value.at(-1) ?? "") ? "" : after);
   });
@@ -58,11 +58,12 @@ function written(zh, values) {
  */
 function fitted({ pattern, holes, zh }, message) {
   const found = pattern.exec(message);
-  if (!found) return undefined;
+  if (!found) return null;
   const values = new Map();
   for (const [i, { name, kind }] of holes.entries()) {
-    const value = kind ? fill[kind]?.(found[i + 1] ?? "") : found[i + 1];
-    if (value === undefined) return undefined;
+    const part = found[i + 1] ?? "";
+    const value = kind ? fill[kind]?.(part) : part;
+    if (value === null) return null;
     values.set(name, value);
   }
   return written(zh, values);
@@ -70,20 +71,19 @@ function fitted({ pattern, holes, zh }, message) {
 
 /**
  * @param {string} message
- * @returns {string | undefined}
+ * @returns {string | null}
  */
 function translated(message) {
   messages ??= facts.messages.map(compiled);
   for (const each of messages) {
     const found = fitted(each, message);
-    if (found !== undefined) return found;
+    if (found !== null) return found;
   }
-  return undefined;
+  return null;
 }
 
 /**
  * @param {string | null | undefined} message
  * @returns {string}
  */
-export const told = (message) =>
-  language === "en" || !message ? (message ?? "") : (translated(message) ?? message);
+export const told = (message) => (language === "en" || !message ? (message ?? "") : (translated(message) ?? message));

@@ -69,7 +69,7 @@ export interface Fields {
 export type Ask = Omit<Fields, "width" | "height" | "seed"> & { width: number; height: number; seed: number };
 
 /** Parameters of a picture, from a link, a file or the history: any of them may be missing or unknown. */
-export type Parameters = Record<string, string | number | boolean | null | undefined>;
+export type Parameters = Record<string, unknown>;
 
 /** How the form's values changed: at start, by a script, or by the user. */
 export type How = "begun" | "filled" | "typed";
@@ -94,8 +94,8 @@ export interface Result {
 
 /** An error of the server, or of the same form where no server answers. */
 export type Trouble = Pick<ErrorDetail | JobError, "code" | "message"> & {
-  field?: string | null;
-  request_id?: string | null;
+  field?: string | null | undefined;
+  request_id?: string | undefined;
 };
 
 /** The request that a tab showed or waited for before a reload. */
@@ -107,6 +107,6 @@ export interface Remembered {
 }
 
 export type Properties<Kind> = Partial<Omit<Kind, "dataset">> & {
-  dataset?: Record<string, string | boolean>;
+  dataset?: Record<string, string | number | boolean>;
   aria?: Record<string, string | number | boolean>;
 };

@@ -9,6 +9,7 @@ import { say } from "../lib/i18n.js";
 import { aborted, refusal, server } from "../lib/server.js";
 import { isDynamic } from "../lib/settings.js";
 import { told } from "../lib/told.js";
+
 /** @import { PromptInfo } from "../lib/api.d.ts" */
 /** @import { Fields, Trouble } from "../lib/types.d.ts" */
 
@@ -73,7 +74,7 @@ export function prompt(root) {
     expanded.hidden = true;
     trouble.hidden = code !== "invalid_request";
     // Without the field's name, because it is shown below the field.
-    trouble.textContent = told(field === "prompt" ? message.replace(/^prompt: /, "") : message);
+    trouble.textContent = told(field === "prompt" ? message.replace(/^prompt: /u, "") : message);
   }
 
   async function ask() {

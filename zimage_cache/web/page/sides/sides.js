@@ -5,6 +5,7 @@ import { form } from "../lib/form.js";
 import { inputOf } from "../lib/gradio.js";
 import { say } from "../lib/i18n.js";
 import { offeredSizes } from "../sizes/geometry.js";
+
 /** @import { Fields, Offer } from "../lib/types.d.ts" */
 
 /** @type {("width" | "height")[]} */

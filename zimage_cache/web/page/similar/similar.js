@@ -6,6 +6,7 @@ import { form } from "../lib/form.js";
 import { say } from "../lib/i18n.js";
 import { server } from "../lib/server.js";
 import { onSeen, seen } from "../lib/tabs.js";
+
 /** @import { HistoryPicture } from "../lib/api.d.ts" */
 /** @import { Picture } from "../lib/types.d.ts" */
 

@@ -4,6 +4,7 @@ import { facts } from "../lib/facts.js";
 import { form } from "../lib/form.js";
 import { say } from "../lib/i18n.js";
 import { offeredSizes, placed, sized } from "./geometry.js";
+
 /** @import { Fields, Size, Sizes } from "../lib/types.d.ts" */
 
 const DRAWN = 17; // px: side of the square's icon; icons of other shapes have the same area
@@ -95,9 +96,10 @@ export function sizes(root) {
 
   /** @param {Fields} values */
   function show(values) {
+    const { width, height } = values;
     if (values.model !== model) offer(offeredSizes(values).sizes);
-    model = values.model;
-    if (values.width !== values.height && values.width && values.height) upright = values.height > values.width;
+    ({ model } = values);
+    if (width !== height && width && height) upright = height > width;
     draw(values);
   }
 
@@ -114,7 +116,12 @@ export function sizes(root) {
   turn.setAttribute("aria-label", say("size_turn"));
   aspects.append(
     ...facts.aspects.map((_, place) =>
-      radio("zi-aspect", String(place), make("span", { className: "zi-shape" }), make("span", { className: "zi-ratio" })),
+      radio(
+        "zi-aspect",
+        String(place),
+        make("span", { className: "zi-shape" }),
+        make("span", { className: "zi-ratio" }),
+      ),
     ),
   );
   aspects.addEventListener("change", (event) => pick({ place: Number(chosen(event)) }, "place"));

@@ -2,6 +2,7 @@
 import { inside, make } from "../lib/dom.js";
 import { say } from "../lib/i18n.js";
 import { panOf } from "../lib/keys.js";
+
 /** @import { Shown } from "../lib/types.d.ts" */
 
 /** @typedef {{ x: number, y: number }} Point */
@@ -215,7 +216,7 @@ function close() {
 
 function fullScreen() {
   if (document.fullscreenElement) void document.exitFullscreen();
-  else void whole.requestFullscreen?.().catch(() => {}); // when refused, the window is unchanged
+  else void whole.requestFullscreen?.().catch(() => undefined); // when refused, the window is unchanged
 }
 
 // ---- keys, wheel, pointers ----
@@ -229,7 +230,7 @@ const KEYS = {
   "+": () => zoom(STEP),
   "=": () => zoom(STEP),
   "-": () => zoom(1 / STEP),
-  "0": fit,
+  0: fit,
   f: fullScreen,
   d: () => save.click(),
 };
