@@ -13,7 +13,7 @@ const SIDES = ["width", "height"];
  * @param {Fields} now
  * @returns {Partial<Fields>}
  */
-export function following(before, now) {
+function following(before, now) {
   const old = facts.defaults[before.model] ?? {};
   const alike = (/** @type {string} */ name) => now[/** @type {keyof Fields} */ (name)] === old[name];
   const follows = (/** @type {string} */ name) => (SIDES.includes(name) ? SIDES.every(alike) : alike(name));
