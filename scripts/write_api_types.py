@@ -7,6 +7,7 @@ The exact command:
 Run it when an answer of the API has changed; a test compares the file with the API.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any, Final, cast
@@ -31,8 +32,13 @@ SIMPLE: Final = {"string": "string", "integer": "number", "number": "number", "b
 
 
 def main() -> None:
-    """Write the file."""
-    TARGET.write_text(declarations(), "utf-8")
+    """Write the file, or with --check compare it with the API."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the file is not current")
+    if not parser.parse_args().check:
+        TARGET.write_text(declarations(), "utf-8")
+    elif TARGET.read_text("utf-8") != declarations():
+        raise SystemExit("lib/api.d.ts is not current: run python scripts/write_api_types.py")
 
 
 def declarations() -> str:
