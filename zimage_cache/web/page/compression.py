@@ -26,7 +26,8 @@ FAST: Final[Mapping[str, Callable[[bytes], bytes]]] = MappingProxyType(
 
 def preferred(accept_encoding: str) -> str:
     """Return the best of our encodings that a header `Accept-Encoding` names; `identity` where it names none."""
-    accepted = {name.strip().lower() for name in accept_encoding.split(",")}
+    named = (part.replace(" ", "").lower().partition(";q=") for part in accept_encoding.split(","))
+    accepted = {name for name, _, weight in named if not weight or weight.strip("0.")}
     return next((name for name in ("br", "gzip") if name in accepted), "identity")
 
 
