@@ -7,7 +7,8 @@ The exact command:
 One run in one headless Chromium: 1024x1024 pictures are stored, then the real page and a minimal page of twenty lines
 (one button, one `fetch`, one `<img>`, prepared answers) show them in turn, each picture for the first time in its tab,
 so that its bytes are transferred. The time is from the click to the `load` event of the picture. Then the real page is
-opened in new profiles: the time is from the navigation until the form responds to clicks.
+opened in new profiles: the time is from the navigation until the form responds to clicks. At last the real page and an
+empty page of Gradio's are opened in turn over a line of 400 kbit/s, which the browser simulates.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench_http import body, row, server
@@ -24,6 +26,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 PICTURES = 40
 WARM = 5
 VISITS = 7
+LINE = {"offline": False, "latency": 0, "downloadThroughput": 50_000, "uploadThroughput": 50_000}  # bytes a second
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 BARE_PAGE = """<!doctype html><title>bare</title>
 <button id="zi-generate">Generate</button><p><img id="picture"></p>
@@ -49,19 +52,21 @@ CLICK = """() => new Promise((done) => {
 })"""
 FILL = "(fields) => new Promise((done) => zimage.form.fill(fields, done))"
 WIRED = "document.querySelector('#zi-seed input')?.value"
+EMPTY = "document.querySelector('gradio-app footer') !== null"
+PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
 def main() -> None:
     """Measure and print, or with --serve run as the server of the minimal page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serve", choices=["bare"])
+    parser.add_argument("--serve", choices=["bare", "empty"])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--visits", type=int, default=VISITS)
     options = parser.parse_args()
     if options.serve:
-        serve_bare(options.port, options.folder)
+        serve_bare(options.port, options.folder) if options.serve == "bare" else serve_empty(options.port)
         return
     with tempfile.TemporaryDirectory() as folder:
         compare(Path(folder), options.pictures, options.visits)
@@ -75,10 +80,15 @@ def compare(folder: Path, pictures: int, visits: int) -> None:
             url = json.loads(answer)["images"][0]["image_url"]
             (folder / f"{seed}.json").write_bytes(answer)
             (folder / url.partition("?")[0].rpartition("/")[2]).write_bytes(ask("GET", url))
-        with server("bare", "--folder", str(folder), script=__file__) as bare, sync_playwright() as playwright:
+        with (
+            server("bare", "--folder", str(folder), script=__file__) as bare,
+            server("empty", script=__file__) as empty,
+            sync_playwright() as playwright,
+        ):
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
             hits(browser, ask.url, bare.url, pictures)
             first_visits(browser, ask.url, visits)
+            slow_visits(browser, {"empty page of Gradio's": (empty.url, EMPTY), "our page": (ask.url, WIRED)}, visits)
             browser.close()
 
 
@@ -106,6 +116,48 @@ def first_visits(browser: Browser, ours: str, visits: int) -> None:
     times = [visit(browser, ours) for _ in range(visits)]
     print(f"\nfrom navigation to a page that answers, {visits} fresh profiles")
     print(f"  median {statistics.median(times):.2f} s, slowest {max(times):.2f} s")
+
+
+@dataclass
+class Visit:
+    """A visit over the slow line: seconds until something is seen and until the page is usable, and what it took."""
+
+    painted: float
+    usable: float
+    requests: int
+    kilobytes: float
+
+
+def slow_visits(browser: Browser, pages: dict[str, tuple[str, str]], visits: int) -> None:
+    """Print how long each page takes over a slow line, opened in turn with empty caches."""
+    found: dict[str, list[Visit]] = {name: [] for name in pages}
+    for _ in range(visits):
+        for name, (url, usable) in pages.items():
+            found[name].append(slow_visit(browser, url, usable))
+    print(f"\nover a line of 400 kbit/s, {visits} fresh profiles, in turn")
+    for name, seen in found.items():
+        painted, times = [one.painted for one in seen], [one.usable for one in seen]
+        medians = f"seen {statistics.median(painted):5.2f} s, usable {statistics.median(times):5.2f} s"
+        took = f"{seen[-1].requests} requests, {seen[-1].kilobytes:.0f} kB"
+        print(f"  {name:24} {medians}, slowest {max(times):5.2f} s, {took}")
+
+
+def slow_visit(browser: Browser, url: str, usable: str) -> Visit:
+    """Open *url* over the slow line until *usable* is true."""
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    page = context.new_page()
+    line, sizes = context.new_cdp_session(page), list[float]()
+    line.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    line.send("Network.enable")
+    line.send("Network.emulateNetworkConditions", LINE)
+    started = time.perf_counter()
+    page.goto(url, wait_until="commit")
+    page.wait_for_function(usable, timeout=60_000)
+    seconds = time.perf_counter() - started
+    page.wait_for_timeout(100)
+    visit = Visit(page.evaluate(PAINTED) / 1000, seconds, len(sizes), sum(sizes) / 1000)
+    context.close()
+    return visit
 
 
 def opened(browser: Browser, url: str) -> Page:
@@ -147,6 +199,18 @@ def serve_bare(port: int, folder: Path) -> None:
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}
         return Response(files[name], media_type="image/png", headers=headers)
 
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+
+
+def serve_empty(port: int) -> None:
+    """Serve a page of Gradio's with nothing on it, as Gradio serves it."""
+    import gradio  # noqa: PLC0415 - not in the measuring process
+    import uvicorn  # noqa: PLC0415
+    from fastapi import FastAPI  # noqa: PLC0415
+
+    with gradio.Blocks(analytics_enabled=False) as page:
+        pass
+    app = gradio.mount_gradio_app(FastAPI(), page, path="/", ssr_mode=False, run_history=False)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 

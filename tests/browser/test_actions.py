@@ -250,22 +250,21 @@ def test_a_picture_without_a_trace_cannot_be_kept(fake: Fake, open_page):
     expect(tool(page, "delete")).to_have_count(0)
 
 
-def test_a_click_opens_the_viewer_where_there_is_one(fake: Fake, open_page):
-    """The viewer gets all pictures and which was clicked; without one, the picture opens in a tab of its own."""
+def test_a_click_opens_the_viewer(fake: Fake, open_page):
+    """The viewer gets all pictures and which was clicked; with Ctrl, the picture opens in a tab of its own."""
     page = open_page(fake.url)
     page.fill("#zi-seed input", "31")
     page.fill("#zi-n input[type=number]", "2")
     generate(page, "looked at", "generated")
     expect(page.locator(".zi-badge")).to_have_count(2)
-    page.evaluate("zimage.viewer = { open: (...given) => void (window.given = given) }")
+    page.evaluate("zimage.viewer.open = (...given) => void (window.given = given)")
     page.locator(".zi-open").last.click()
     pictures, index = page.evaluate("window.given")
     assert [picture["seed"] for picture in pictures] == [31, 32]
     assert index == 1
     assert set(pictures[0]) == {"image_url", "alt", "seed", "width", "height"}
-    page.evaluate("void delete zimage.viewer")
     with page.context.expect_page() as opened:
-        page.locator(".zi-open").last.click()
+        page.locator(".zi-open").last.click(modifiers=["Control"])
     assert opened.value.url.endswith(pictures[1]["image_url"])
 
 

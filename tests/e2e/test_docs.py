@@ -33,7 +33,7 @@ ROUTES = [
 REQUESTS = {"README.md": 1, "docs/README.zh-CN.md": 1, "docs/api.md": 6, "docs/reference.zh-CN.md": 1}
 
 # Names with dots in the pages about the code that are not of our Python modules.
-NOT_OURS = {"gr.Blocks", "gr.I18n", "window.zimage", "zimage.server", "zimage.tablist"}
+NOT_OURS = {"gr.Blocks", "gr.HTML", "gr.I18n", "zimage.events"}
 
 
 def text(page: str) -> str:
@@ -134,7 +134,7 @@ def test_code_named_in_the_pages_exists(page):
     """Every file a page names is there, and every module, class or function it names with the place where it is."""
     words = {word.partition("(")[0] for word in code([text(page)]) if "NAME" not in word} - NOT_OURS
     named = {word for word in words if re.fullmatch(r"[\w/-]+(\.\w+)+", word)}
-    files = {word for word in named if re.search(r"\.(py|js|css|html|toml|json|md|sh)$", word)}
+    files = {word for word in named if re.search(r"\.(py|js|d\.ts|css|html|toml|json|md|sh)$", word)}
 
     assert named
     assert [word for word in sorted(files) if not _is_file(word)] == []

@@ -20,7 +20,7 @@ from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import read_body
 from zimage_cache.web.errors import WITH_BODY, Refused, answers
 
-_MOST: Final = 200
+MOST_LISTED: Final = 200
 _MOST_SEARCHES: Final = 2  # at the same time
 _ID = re.compile(r"[1-9]\d{0,17}")
 # There are no user accounts yet, so all pictures belong to one anonymous user.
@@ -86,7 +86,7 @@ def _add_listing(router: APIRouter, history: History) -> None:
         similar: Annotated[
             str | None, Query(max_length=MAX_TEXT, description="Instead: pictures with prompts like this one.")
         ] = None,
-        limit: Annotated[int, Query(ge=1, le=_MOST)] = 50,
+        limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
         cursor: Annotated[str | None, Query(pattern=r"^-?[0-9]{1,15}_[0-9]{1,18}$")] = None,
     ) -> HistoryPage:
         """List your own pictures, newest first; those whose files are missing are left out."""

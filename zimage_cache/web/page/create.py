@@ -1,4 +1,4 @@
-"""The Create tab: the form on the left, the result card on the right. `assets/asks.js` connects them."""
+"""The Create tab: the form on the left, the result card on the right. `card/card.js` connects them."""
 
 import json
 from dataclasses import dataclass
@@ -8,11 +8,9 @@ import gradio as gr
 
 from zimage_cache.request import MAX_PICTURES, MAX_TEXT, PARAMETERS, CacheMode, ModelProfile, Parameter, Sampler
 from zimage_cache.service.service import ImageService
-from zimage_cache.web.page.assets import asset
 from zimage_cache.web.page.form import defaults
+from zimage_cache.web.page.labels import Labels
 from zimage_cache.web.page.part import add_part
-
-_CARD: Final = """zimage.card(element, { fill: () => trigger("fill") });"""
 
 # What the page adds to the label of a choice.
 _NOTES: Final[dict[str, str]] = {Sampler.HEUN: " (2×)"}
@@ -30,21 +28,21 @@ class Form:
     dice: gr.Button
 
 
-def add_create(page: gr.Blocks, service: ImageService, words: gr.I18n) -> None:
+def add_create(page: gr.Blocks, service: ImageService, words: Labels) -> None:
     """Build the tab inside *page* and connect its events."""
     with gr.Row(elem_classes="zi-create", equal_height=False):
         with gr.Column(scale=4, min_width=340, elem_classes="zi-form"):
             form = _form(service, words)
             add_part("read")
         with gr.Column(scale=7, min_width=340, elem_classes="zi-stage"):
-            card = gr.HTML(
-                html_template=asset("card.html"), js_on_load=_CARD, apply_default_css=False, elem_id="zi-card"
-            )
+            add_part("card", elem_id="zi-card")
             add_part("similar")
-    _wire(page, form, card)
+    # Pressed by the page's script, because widgets can be changed only inside an event of Gradio.
+    fill = gr.Button(visible="hidden", elem_id="zi-fill")
+    _wire(page, form, fill)
 
 
-def _form(service: ImageService, words: gr.I18n) -> Form:
+def _form(service: ImageService, words: Labels) -> Form:
     profile = service.profile()
     fields: dict[str, Field] = {"prompt": _prompt(words)}
     add_part("prompt")
@@ -67,14 +65,14 @@ def _form(service: ImageService, words: gr.I18n) -> Form:
     with gr.Column(elem_id="zi-advanced", elem_classes="zi-advanced"):
         fields["negative_prompt"] = _negative(words)
         # Not the textbox's `info`: changing a widget's texts makes Gradio discard the text being typed.
-        gr.HTML(html_template=asset("negative.html"), js_on_load="zimage.translate(element)", apply_default_css=False)
+        add_part("negative")
         fields |= _advanced(profile, words)
         fields["cache"] = _cache(words)
         fields["model"] = _model(service, words)
     return Form(fields, generate, stop, dice)
 
 
-def _prompt(words: gr.I18n) -> Field:
+def _prompt(words: Labels) -> Field:
     return gr.Textbox(
         label=words("prompt"),
         placeholder=words("prompt_hint"),
@@ -85,7 +83,7 @@ def _prompt(words: gr.I18n) -> Field:
     )
 
 
-def _side(side: str, profile: ModelProfile, words: gr.I18n) -> Field:
+def _side(side: str, profile: ModelProfile, words: Labels) -> Field:
     return gr.Number(
         getattr(profile, side),
         label=words(side),
@@ -95,14 +93,14 @@ def _side(side: str, profile: ModelProfile, words: gr.I18n) -> Field:
     )
 
 
-def _model(service: ImageService, words: gr.I18n) -> Field:
+def _model(service: ImageService, words: Labels) -> Field:
     choices = [(service.profile(name).title, name) for name in service.models]
     return gr.Dropdown(
         choices, value=service.default_model, label=words("model"), elem_id="zi-model", visible=len(choices) > 1
     )
 
 
-def _negative(words: gr.I18n) -> Field:
+def _negative(words: Labels) -> Field:
     return gr.Textbox(
         label=words("negative_prompt"),
         placeholder=words("negative_prompt_hint"),
@@ -112,12 +110,12 @@ def _negative(words: gr.I18n) -> Field:
     )
 
 
-def _cache(words: gr.I18n) -> Field:
+def _cache(words: Labels) -> Field:
     modes = [CacheMode.USE, CacheMode.REFRESH, CacheMode.BYPASS]
     return gr.Radio(modes, value=CacheMode.USE, label=words("cache"), elem_id="zi-cache")
 
 
-def _advanced(profile: ModelProfile, words: gr.I18n) -> dict[str, Field]:
+def _advanced(profile: ModelProfile, words: Labels) -> dict[str, Field]:
     """Build the widgets of all parameters that have no widget of their own above."""
     rows = {name: row for name, row in PARAMETERS.items() if row.step or row.choices}
     usual = defaults(profile)
@@ -131,19 +129,18 @@ def _widget(row: Parameter, value: Any, **options: Any) -> Field:  # noqa: ANN40
     return gr.Slider(row.minimum, row.maximum, value, step=row.step, **options)
 
 
-def _wire(page: gr.Blocks, form: Form, card: gr.HTML) -> None:
+def _wire(page: gr.Blocks, form: Form, fill: gr.Button) -> None:
     names, widgets = json.dumps(list(form.fields)), list(form.fields.values())
 
     def named(call: str) -> str:
         # Gradio passes values by position; this function names them again at once.
-        return f"(...values) => zimage.form.{call}({names}, values)"
+        return f"(...values) => zimage.events.{call}({names}, values)"
 
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     begun = page.load(None, outputs=widgets, inputs=widgets, js=named("begin"), **hidden)
-    begun.then(None, js="() => zimage.form.settle()", **hidden)
+    begun.then(None, js="() => zimage.events.settle()", **hidden)
     gr.on([field.change for field in widgets], None, inputs=widgets, js=named("heard"), **hidden)
-    card.fill(None, inputs=widgets, outputs=widgets, js=named("filled"), **hidden)
-    ask = f"(...values) => zimage.generate(zimage.form.named({names}, values))"
-    form.generate.click(None, inputs=widgets, js=ask, **hidden)
-    form.stop.click(None, js="() => zimage.stop()", **hidden)
-    form.dice.click(None, outputs=form.fields["seed"], js="() => zimage.form.drawSeed()", **hidden)
+    fill.click(None, inputs=widgets, outputs=widgets, js=named("filled"), trigger_mode="multiple", **hidden)
+    form.generate.click(None, inputs=widgets, js=named("generate"), **hidden)
+    form.stop.click(None, js="() => zimage.events.stop()", **hidden)
+    form.dice.click(None, outputs=form.fields["seed"], js="() => zimage.events.drawSeed()", **hidden)

@@ -2,9 +2,14 @@
 
 from typing import Any, Final
 
+from zimage_cache.history.search import MAX_QUERY
 from zimage_cache.prompts.styles import styles
-from zimage_cache.request import ImageRequest, ModelProfile, parameters
+from zimage_cache.request import MAX_PICTURES, MAX_SEED, CacheMode, ImageRequest, ModelProfile, parameters
+from zimage_cache.service.resolve import RANDOM_SEED
+from zimage_cache.service.tickets import GRACE_SECONDS
+from zimage_cache.web.api.history import MOST_LISTED
 from zimage_cache.web.body import GenerateBody
+from zimage_cache.web.middleware import max_body_bytes
 
 PixelSize = tuple[int, int]
 
@@ -38,6 +43,23 @@ def numbers() -> list[str]:
 def offer(profile: ModelProfile) -> dict[str, Any]:
     """Return the sizes of a model for the page: bounds of a side in pixels, and sizes to choose from."""
     return {"min_side": profile.min_side, "max_side": profile.max_side, "sizes": size_classes(profile)}
+
+
+def limits() -> dict[str, Any]:
+    """Return the server's limits and values with a meaning that the page needs."""
+    fields = ImageRequest.model_json_schema()["properties"]
+    return {
+        "grid": fields["width"]["anyOf"][0]["multipleOf"],
+        "random_seed": RANDOM_SEED,
+        "max_seed": MAX_SEED,
+        "max_pictures": MAX_PICTURES,
+        "max_sequence_length": fields["max_sequence_length"]["maximum"],
+        "max_query": MAX_QUERY,
+        "max_listed": MOST_LISTED,
+        "png_bytes": max_body_bytes({"path": "/png-info"}),
+        "grace_ms": round(1000 * GRACE_SECONDS),
+        "cache_modes": [mode for mode in CacheMode if mode is not CacheMode.ONLY],
+    }
 
 
 def size_classes(profile: ModelProfile) -> dict[int, list[PixelSize | None]]:

@@ -19,10 +19,11 @@ _refuse = Refuse(_READING)
 
 
 class OpenRoutes:
-    """ASGI application in front of *gradio*; answers 404 for routes that are not open."""
+    """ASGI application in front of *gradio*; answers 404 for routes that are not open, and `/` by *document*."""
 
-    def __init__(self, gradio: ASGIApp) -> None:
+    def __init__(self, gradio: ASGIApp, document: ASGIApp) -> None:
         self._gradio = gradio
+        self._document = document
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -35,7 +36,8 @@ class OpenRoutes:
             # The query is removed, because Gradio reads files by it; the page's scripts read it in the browser. The
             # header from which Gradio takes its own address is removed too.
             headers = [header for header in scope["headers"] if header[0] != b"x-gradio-server"]
-            await self._gradio({**scope, "query_string": b"", "headers": headers}, receive, send)
+            application = self._document if scope["path"] == "/" else self._gradio
+            await application({**scope, "query_string": b"", "headers": headers}, receive, send)
 
 
 def is_open(path: str) -> bool:

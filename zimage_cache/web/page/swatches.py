@@ -1,4 +1,4 @@
-"""The small drawings that represent the styles: `assets/swatches/<style>.svg`."""
+"""The small drawings that represent the styles: `styles/swatches/<style>.svg`."""
 
 from functools import cache
 from importlib.resources import files
@@ -12,7 +12,7 @@ _PLAIN: Final = " =:/,;()+*!@?&'"
 @cache
 def swatches() -> dict[str, str]:
     """Return all drawings by style: SVG of at most 2 kB each."""
-    folder = files("zimage_cache.web.page.assets") / "swatches"
+    folder = files("zimage_cache.web.page") / "styles" / "swatches"
     drawings = sorted(folder.iterdir(), key=lambda drawing: drawing.name)
     return {drawing.name.removesuffix(".svg"): drawing.read_text("utf-8") for drawing in drawings}
 

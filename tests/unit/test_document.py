@@ -1,0 +1,61 @@
+"""Gradio's document with what is ours, against the document of the installed version of Gradio."""
+
+import re
+from pathlib import Path
+
+import gradio
+import pytest
+
+from zimage_cache.web.page.assets import Assets
+from zimage_cache.web.page.document import Document
+
+TEMPLATE = Path(gradio.__file__).parent / "templates" / "frontend" / "index.html"
+
+
+class Addresses(Assets):
+    """Assets of a known digest."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def address(self, name: str) -> str:
+        return f"page/0123/{name}"
+
+
+async def no_gradio(*_: object) -> None:
+    raise AssertionError("the document is given to the test")
+
+
+@pytest.fixture
+def html() -> str:
+    return Document(no_gradio, Addresses()).written(TEMPLATE.read_text("utf-8"))
+
+
+def test_our_script_comes_before_that_of_gradio(html: str):
+    """Browsers execute module scripts in the order of the document."""
+    scripts = re.findall(r'<script[^>]* src="([^"]*)"', html)
+    assert scripts[0] == "page/0123/page.js"
+    assert all(script.startswith("./assets/") for script in scripts[1:])
+    assert len(scripts) == 2
+
+
+def test_something_is_seen_before_any_style_sheet_has_arrived(html: str):
+    """Nothing in the head keeps the body from being drawn; the skeleton comes first in the body."""
+    head, body = html.split("<body", 1)
+    assert "stylesheet" not in head.replace("this.rel='stylesheet'", "")
+    assert 'rel="preload" as="style"' in head
+    assert body.index('id="zi-skeleton"') < body.index("page/0123/page.css") < body.index("<gradio-app")
+
+
+def test_what_the_page_does_not_need_is_left_out(html: str):
+    """No manifest, which this server does not have, and no script for pages inside other pages."""
+    assert "manifest" not in html
+    assert "iframeResizer.contentWindow" not in html
+    assert "gradio_config" in html
+
+
+def test_templates_are_in_the_body(html: str):
+    """Each component with a template finds it by its name."""
+    names = re.findall(r'<template id="zi-template-(\w+)">', html)
+    assert {"card", "header", "history", "prompt"} <= set(names)
+    assert len(names) == len(set(names))

@@ -1,0 +1,383 @@
+// From pressing Generate to the finished picture.
+//
+// Every request is sent first with `cache: "only"`: a stored picture arrives within milliseconds, without the queue.
+// Only a miss becomes a job, whose event stream reports progress until the picture is finished.
+import { form } from "../lib/form.js";
+import { say } from "../lib/i18n.js";
+import { resumeJob, startJob } from "../lib/jobs.js";
+import { pageAct } from "../lib/keys.js";
+import { link } from "../lib/link.js";
+import { tell } from "../lib/notice.js";
+import { drawSeed, isRandom, seedsOf } from "../lib/seeds.js";
+import { Refused, refusal, server } from "../lib/server.js";
+import { keepAsk, keptAsk } from "../lib/session.js";
+import { isDynamic, offered, request, settings, spelled } from "../lib/settings.js";
+import { cardViews } from "./views.js";
+
+/** @import { JobState } from "../lib/api.d.ts" */
+/** @import { Callbacks, Job } from "../lib/jobs.js" */
+/** @import { Opened } from "../lib/link.js" */
+/** @import { Ask, Fields, Parameters, Picture, Remembered, Result, Trouble } from "../lib/types.d.ts" */
+
+/**
+ * The running request. *literal*: the prompts of its `ask` are expanded; *heard*: its job has said something.
+ * @typedef {object} Running
+ * @property {Ask | null} ask
+ * @property {AbortController} looking
+ * @property {boolean} literal
+ * @property {boolean} heard
+ * @property {Job | null} job
+ */
+
+const PATIENCE = 120; // ms before the page shows that a look-up runs: hits are faster
+const NARROW = matchMedia("(max-width: 800px)");
+/** @type {((ask: Ask, images: Picture[]) => void)[]} */
+const listeners = [];
+let turn = 0; // number of the latest request for the card; results of older ones are ignored
+/** @type {Running | null} */
+let current = null;
+/** @type {Ask | null} */
+let shown = null; // the request whose pictures are on the card
+/** @type {HTMLElement} */
+let root;
+/** @type {ReturnType<typeof cardViews>} */
+let views;
+
+// ---- one request, from the button to the picture ----
+
+/**
+ * Ends the running request and makes *ask* the running one.
+ * @param {Ask | null} ask
+ * @returns {Running}
+ */
+function begin(ask) {
+  giveUp();
+  tell("");
+  turn += 1;
+  shown = null;
+  current = { ask, looking: new AbortController(), literal: false, heard: false, job: null };
+  document.body.classList.add("zi-busy");
+  return current;
+}
+
+/** @param {() => void} showEnd */
+function end(showEnd) {
+  current = null;
+  document.body.classList.remove("zi-busy");
+  showEnd();
+  comeIntoView();
+}
+
+// Where the card is below the form, it is scrolled into view.
+function comeIntoView() {
+  if (NARROW.matches) root.scrollIntoView({ block: "start", behavior: "smooth" });
+}
+
+/**
+ * @param {Ask} ask
+ * @param {Result} answer
+ */
+function finish(ask, answer) {
+  shown = ask;
+  form.mark(null);
+  end(() => views.result(ask, answer));
+  const images = answer.images.flatMap((image) => (image ? [image] : []));
+  for (const listener of listeners) listener(ask, images);
+}
+
+/** @param {Trouble} error */
+function fail(error) {
+  form.mark(error.field);
+  end(() => views.failed(error));
+}
+
+function giveUp() {
+  current?.looking.abort();
+  current?.job?.stop();
+  current = null;
+}
+
+/**
+ * *ask* with its prompts expanded: the server picks options of {red|blue} and wildcards from the seed.
+ * @param {Ask} ask
+ * @param {AbortSignal} signal
+ * @returns {Promise<Ask>}
+ */
+async function expanded(ask, signal) {
+  if (!isDynamic(ask)) return ask;
+  const { prompt, negative_prompt, style, seed, model, max_sequence_length } = ask;
+  const body = { prompt, negative_prompt, style, seed, model, max_sequence_length };
+  const info = await server.post("/prompt-info", body, { signal });
+  return { ...ask, prompt: info.prompt, negative_prompt: info.negative_prompt };
+}
+
+/**
+ * The stored pictures of *ask*, or null when they must be drawn. A loading model is not an error: the job waits.
+ * @param {Ask} ask
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Result | null>}
+ */
+async function stored(ask, signal) {
+  try {
+    return await server.post("/generate", { ...ask, cache: "only" }, signal ? { signal } : {});
+  } catch (error) {
+    if (error instanceof Refused && ["not_cached", "loading"].includes(error.code)) return null;
+    throw error;
+  }
+}
+
+/**
+ * @param {Ask} ask
+ * @param {boolean} literal
+ */
+async function draw(ask, literal = false) {
+  const mine = begin(ask);
+  form.mark(null);
+  setTimeout(() => {
+    if (mine !== current || mine.heard) return;
+    views.running(mine.ask ?? ask, { phase: "asking", preview: null });
+    comeIntoView();
+  }, PATIENCE);
+  try {
+    const whole = literal ? ask : await expanded(ask, mine.looking.signal);
+    mine.ask = whole;
+    mine.literal = true;
+    const found = ask.cache === "use" ? await stored(whole, mine.looking.signal) : null;
+    if (mine !== current) return;
+    if (found) finish(whole, found);
+    else mine.job = startJob(whole, hearing(mine, whole));
+  } catch (error) {
+    if (mine === current) fail(refusal(error));
+  }
+}
+
+/**
+ * Callbacks that show a job's progress on the card, while no newer request has replaced it.
+ * @param {Running} mine
+ * @param {Ask} ask
+ * @returns {Callbacks}
+ */
+function hearing(mine, ask) {
+  /** @param {() => void} act */
+  function ours(act) {
+    if (mine !== current) return;
+    const first = !mine.heard;
+    mine.heard = true;
+    act();
+    if (first) comeIntoView();
+  }
+  return {
+    state: (state) => ours(() => show(ask, state)),
+    lost: () => ours(() => views.lost(ask)),
+    gone: () => ours(() => void settle(mine, ask)),
+    failed: (error) => ours(() => fail(error)),
+  };
+}
+
+/**
+ * Shows the state of a job for *ask*.
+ * @param {Ask} ask
+ * @param {JobState} job
+ */
+function show(ask, job) {
+  if (job.state === "done") finish(ask, job);
+  else if (job.state === "failed" && job.error) fail(job.error);
+  else if (job.state === "cancelled") fail(job.error ?? { code: "cancelled", message: say("cancelled_text") });
+  else views.running(ask, job);
+}
+
+/**
+ * The server has no such job any more. Its picture may have been finished, so it is looked up.
+ * @param {Running} mine
+ * @param {Ask} ask
+ */
+async function settle(mine, ask) {
+  const found = ask.cache === "use" ? await stored(ask, mine.looking.signal).catch(() => null) : null;
+  if (mine !== current) return;
+  if (found) finish(ask, found);
+  else fail({ code: "job_gone", message: say("error_job_gone_text") });
+}
+
+/**
+ * Draws what the form says.
+ * @param {Fields} values
+ */
+export function generate(values) {
+  if (isRandom(values.seed)) {
+    form.fill({ seed: drawSeed() }, generate);
+    return;
+  }
+  try {
+    void draw(request(values));
+  } catch (error) {
+    // In every case the previous request is ended.
+    begin(null);
+    fail(refusal(error));
+  }
+}
+
+/** Ends the running request. */
+export function stop() {
+  if (!current) return;
+  giveUp();
+  end(views.stopped);
+}
+
+// ---- the buttons of a result ----
+
+function newSeed() {
+  form.fill({ seed: drawSeed() }, generate);
+}
+
+function again() {
+  if (shown) void draw({ ...shown, cache: "refresh" }, true);
+}
+
+/**
+ * @param {Ask} ask
+ * @param {number} seed
+ */
+function use(ask, seed) {
+  form.fill(spelled(settings({ ...ask, seed, n: 1 })), () => tell(say("used")));
+}
+
+// The only picture on the card was deleted: the card becomes empty, also after a reload.
+function forgotten() {
+  shown = null;
+  views.deleted();
+}
+
+// ---- settings from a link, a file, the history, or from before a reload ----
+
+/**
+ * The stored ones of several pictures, with null for each missing one; null when all are missing.
+ * @param {Ask} ask
+ * @returns {Promise<Result | null>}
+ */
+async function storedSome(ask) {
+  const found = await Promise.all(seedsOf(ask.seed, ask.n).map((seed) => stored({ ...ask, seed, n: 1 })));
+  const images = found.map((one) => one?.images[0] ?? null);
+  return images.some(Boolean) ? { images, warnings: found.flatMap((one) => one?.warnings ?? []) } : null;
+}
+
+/**
+ * Shows the stored pictures of *ask*, where *before* (it was on the card) also an incomplete set; else the copy at the
+ * URL *image*; else a message that there is no picture.
+ * @param {Ask} ask
+ * @param {{ image?: string | undefined, before?: boolean }} options
+ */
+async function lookUp(ask, { image, before = false } = {}) {
+  turn += 1;
+  const mine = turn;
+  const found = (await stored(ask)) ?? (before && ask.n > 1 ? await storedSome(ask) : null);
+  if (mine !== turn) return;
+  if (!(found || image)) {
+    tell(say("not_stored"));
+    return;
+  }
+  const copy = { ...ask, image_url: image ?? "", source: "history", key: "" };
+  giveUp();
+  finish(ask, found ?? { images: [copy], warnings: [] });
+}
+
+/**
+ * Puts *parameters* into the form and shows their picture, where there is one; *image* is the URL of a copy.
+ * @param {Parameters} parameters
+ * @param {{ image?: string }} options
+ * @returns {Promise<void>}
+ */
+export function restore(parameters, { image } = {}) {
+  const fields = { ...settings(parameters), n: 1 };
+  mention(parameters.model);
+  return new Promise((done) => {
+    form.fill(spelled(fields), () => done(attempt(() => lookUp(request(fields), { image }))));
+  });
+}
+
+/** @param {Opened} opened */
+function opened({ parameters, error }) {
+  link.clear();
+  mention(parameters.model);
+  if (error) complain(error);
+  else void attempt(() => lookUp(request(settings(parameters))));
+}
+
+/** @param {unknown} model */
+function mention(model) {
+  if (model && !offered(model)) tell(say("model_elsewhere", { model: String(model) }));
+}
+
+/**
+ * Errors of such settings are shown on the card, unless it shows a running request.
+ * @param {Trouble} error
+ */
+function complain(error) {
+  if (current) tell(error.message);
+  else fail(error);
+}
+
+/** @param {() => Promise<void>} act */
+async function attempt(act) {
+  try {
+    await act();
+  } catch (error) {
+    complain(refusal(error));
+  }
+}
+
+/** @param {Remembered} remembered */
+function resume({ ask, literal, id, shown: was }) {
+  if (was) void attempt(() => lookUp(ask, { before: true }));
+  else if (id) {
+    const mine = begin(ask);
+    views.running(ask, { phase: "asking", preview: null });
+    mine.job = resumeJob(id, hearing(mine, ask));
+  } else void draw(ask, literal);
+}
+
+/** @returns {Remembered | null} */
+function remembered() {
+  if (current?.ask) return { ask: current.ask, literal: current.literal, id: current.job?.id ?? null };
+  return shown && shown.cache !== "bypass" ? { ask: shown, shown: true } : null;
+}
+
+// ---- connection with the page ----
+
+/**
+ * Registers a callback for every result shown.
+ * @param {(ask: Ask, images: Picture[]) => void} listener
+ */
+export function onResult(listener) {
+  listeners.push(listener);
+}
+
+/** @param {KeyboardEvent} event */
+function key(event) {
+  const act = pageAct(event);
+  // In an open dialog, Esc closes the dialog.
+  if (act === "stop" && !event.defaultPrevented && !document.querySelector("dialog[open]")) stop();
+  if (act !== "generate") return;
+  event.preventDefault();
+  document.getElementById("zi-generate")?.click();
+}
+
+function hashChanged() {
+  const read = link.read();
+  if (!read) return;
+  link.clear();
+  form.fill(spelled(settings(read.parameters)), () => opened(read));
+}
+
+/** @param {HTMLElement} element */
+export function card(element) {
+  root = element;
+  views = cardViews(element, { again, forgotten, newSeed, stop, use });
+  document.addEventListener("keydown", key);
+  addEventListener("hashchange", hashChanged);
+  views.empty();
+  void form.begun.then((read) => {
+    keepAsk(remembered);
+    if (read) opened(read);
+    else if (keptAsk) resume(keptAsk);
+  });
+}

@@ -1,0 +1,244 @@
+// Reads the settings of a PNG that is dropped on the page, chosen or pasted, and offers to use them.
+import { restore } from "../card/card.js";
+import { find, inside, make } from "../lib/dom.js";
+import { facts } from "../lib/facts.js";
+import { has, say, styleTitle } from "../lib/i18n.js";
+import { keepKeys } from "../lib/keys.js";
+import { Refused, server, why } from "../lib/server.js";
+import { openTab } from "../lib/tabs.js";
+import { kindOf } from "./kinds.js";
+
+/** @import { PngInfo } from "../lib/api.d.ts" */
+/** @import { Parameters } from "../lib/types.d.ts" */
+
+const LONG = ["prompt", "negative_prompt"];
+
+/** @param {number} bytes */
+const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+
+/**
+ * The reason why *file* is not sent; null: it may be a PNG.
+ * @param {File} file
+ */
+async function refusalOf(file) {
+  const most = facts.limits.png_bytes;
+  if (file.size > most) return say("drop_too_large", { size: megabytes(file.size), most: `${most / 2 ** 20} MiB` });
+  const kind = await kindOf(file);
+  if (kind === "PNG") return null;
+  return kind ? say("drop_other_kind", { kind }) : say("drop_no_png");
+}
+
+/**
+ * The text of an error. A folder, or a file that was deleted meanwhile, makes the browser throw.
+ * @param {unknown} error
+ */
+function trouble(error) {
+  if (!(error instanceof Refused)) return say("drop_unreadable");
+  return error.code === "invalid_request" ? say("drop_damaged") : why(error);
+}
+
+/** @param {Parameters} parameters */
+function ordered(parameters) {
+  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== "");
+  const place = (/** @type {string} */ name) =>
+    facts.fields.includes(name) ? facts.fields.indexOf(name) : facts.fields.length;
+  return given.sort(([one], [other]) => place(one) - place(other));
+}
+
+/** @param {[string, unknown]} setting */
+function setting([name, value]) {
+  const written = (name === "style" && styleTitle(String(value))) || String(value);
+  const className = LONG.includes(name) ? "zi-drop-long" : "";
+  return make("div", { className }, make("dt", {}, has(name) ? say(name) : name), make("dd", {}, written));
+}
+
+/**
+ * @param {DragEvent} event
+ * @param {string} type
+ */
+const carries = (event, type) => event.dataTransfer?.types.includes(type) ?? false;
+/** @param {Event} event */
+const isWritable = (event) => inside(event, "textarea, input:not([type=file]), [contenteditable]") !== null;
+
+/** @param {HTMLElement} root */
+export function drop(root) {
+  const chooser = find(root, "input", HTMLInputElement);
+  const panel = find(root, ".zi-drop-panel", HTMLDialogElement);
+  const picture = find(panel, "img", HTMLImageElement);
+  const frame = find(panel, "figure");
+  /** @type {AbortController | null} */
+  let reading = null; // aborts the running upload
+  /** @type {PngInfo | null} */
+  let found = null; // the settings offered
+  let ours = false; // the dragged object comes from this page
+
+  /** @param {string} name */
+  const part = (name) => find(root, `.zi-drop-${name}`);
+
+  // ---- reading ----
+
+  /** @typedef {{ fromClipboard?: boolean, others?: number }} How */
+
+  /**
+   * @param {File} file
+   * @param {How} how
+   */
+  async function read(file, how = {}) {
+    reading?.abort();
+    const mine = new AbortController();
+    reading = mine;
+    over(false);
+    show("reading", file, say("drop_reading"));
+    try {
+      const refused = await refusalOf(file);
+      if (mine.signal.aborted) return;
+      if (refused) {
+        show("refused", file, refused);
+        return;
+      }
+      const info = await server.post("/png-info", file, { signal: mine.signal });
+      if (!mine.signal.aborted) tell(file, info, how);
+    } catch (error) {
+      if (!mine.signal.aborted) show("refused", file, trouble(error));
+    }
+  }
+
+  /**
+   * @param {File} file
+   * @param {PngInfo} info
+   * @param {How} how
+   */
+  function tell(file, info, { fromClipboard = false, others = 0 }) {
+    if (!info.source) {
+      show("silent", file, say(fromClipboard ? "drop_silent_pasted" : "drop_silent"));
+      return;
+    }
+    found = info;
+    const tool = say("drop_from", { tool: say(`tool_${info.source}`) });
+    show("found", file, others ? `${tool} ${say("drop_others", { n: others })}` : tool);
+    part("settings").replaceChildren(...ordered(info.parameters).map(setting));
+    part("cached").textContent = info.cached ? say("drop_cached") : "";
+    if (info.image_url) look(info.image_url);
+    part("use").focus();
+  }
+
+  // ---- the panel ----
+
+  /**
+   * @param {"reading" | "refused" | "silent" | "found"} view
+   * @param {File} file
+   * @param {string} text
+   */
+  function show(view, file, text) {
+    if (view !== "found") found = null;
+    panel.dataset.view = view;
+    panel.setAttribute("aria-busy", String(view === "reading"));
+    part("title").textContent = file.name || say("drop_pasted");
+    part("text").textContent = text;
+    if (view === "reading") look(URL.createObjectURL(file));
+    if (!panel.open) panel.showModal();
+  }
+
+  /** @param {string} address */
+  function look(address) {
+    forget();
+    frame.hidden = false;
+    picture.src = address;
+  }
+
+  function forget() {
+    if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);
+  }
+
+  function use() {
+    if (!found) return;
+    const { parameters, image_url: image } = found;
+    panel.close();
+    openTab("create");
+    void restore(parameters, image ? { image } : {});
+  }
+
+  // The `close` event is delayed: by then the panel may be open again, with another file.
+  function closed() {
+    if (panel.open) return;
+    reading?.abort();
+    found = null;
+    forget();
+    picture.removeAttribute("src");
+  }
+
+  // ---- drop, paste and choose ----
+
+  /** @param {boolean} is */
+  function over(is) {
+    part("over").hidden = !is;
+  }
+
+  function startOwn() {
+    ours = true;
+  }
+
+  function endOwn() {
+    ours = false;
+    over(false);
+  }
+
+  /** @param {DragEvent} event */
+  function dragged(event) {
+    const files = carries(event, "Files") && !ours;
+    // Text may be dropped into text fields; a link dropped elsewhere would leave the page.
+    if (!files && isWritable(event)) return;
+    event.preventDefault();
+    if (event.dataTransfer) event.dataTransfer.dropEffect = files ? "copy" : "none";
+    over(files);
+  }
+
+  /** @param {DragEvent} event */
+  function dropped(event) {
+    over(false);
+    const files = carries(event, "Files") && !ours;
+    if (!files && isWritable(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const [file, ...others] = files ? (event.dataTransfer?.files ?? []) : [];
+    if (file) void read(file, { others: others.length });
+  }
+
+  /** @param {ClipboardEvent} event */
+  function pasted(event) {
+    const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+    // A clipboard that holds both text and a picture is pasted as text.
+    if (!file || event.clipboardData?.types.includes("text/plain")) return;
+    event.preventDefault();
+    void read(file, { fromClipboard: true });
+  }
+
+  function chosen() {
+    const [file] = chooser.files ?? [];
+    if (file) void read(file);
+    chooser.value = ""; // the same file may be chosen again
+  }
+
+  part("close").setAttribute("aria-label", say("close"));
+  picture.addEventListener("error", () => {
+    frame.hidden = true;
+  });
+  // In the capture phase, because Gradio's widgets have drop handlers too.
+  window.addEventListener("dragenter", dragged, true);
+  window.addEventListener("dragover", dragged, true);
+  window.addEventListener("drop", dropped, true);
+  window.addEventListener("dragleave", (event) => void (event.relatedTarget === null && over(false)), true);
+  window.addEventListener("dragstart", startOwn, true);
+  // A drag that ended outside the window has no event; the next pointer event shows it.
+  for (const name of ["dragend", "pointermove"]) window.addEventListener(name, endOwn, true);
+  document.addEventListener("paste", pasted);
+  document.addEventListener("click", (event) => void (inside(event, ".zi-read-png") && chooser.click()));
+  chooser.addEventListener("change", chosen);
+  panel.addEventListener("close", closed);
+  panel.addEventListener("click", (event) => void (event.target === panel && panel.close()));
+  // Esc closes the panel; it must not stop a run as well.
+  panel.addEventListener("keydown", keepKeys);
+  part("close").addEventListener("click", () => panel.close());
+  part("other").addEventListener("click", () => chooser.click());
+  part("use").addEventListener("click", use);
+}

@@ -1,0 +1,60 @@
+// The line with the model's state. Requests /health often while the state changes, else rarely, and not while hidden.
+import { find } from "../lib/dom.js";
+import { facts } from "../lib/facts.js";
+import { has, say } from "../lib/i18n.js";
+import { server } from "../lib/server.js";
+
+/** @import { Health } from "../lib/api.d.ts" */
+
+const OFTEN = 1000; // ms
+const SELDOM = 10_000;
+const AT_REST = ["healthy", "sleeping"];
+
+/**
+ * The text of *kind* for this model: ours, in the page's language, or the server's.
+ * @param {"title" | "note"} kind
+ */
+function own(kind) {
+  const key = `${kind}_${facts.model.name}`;
+  return has(key) ? say(key) : facts.model[kind];
+}
+
+/** @param {HTMLElement} root */
+export function header(root) {
+  const line = find(root, ".zi-state");
+  const title = own("title");
+  let timer = 0;
+
+  /** @param {Partial<Omit<Health, "status">> & { status: string }} health */
+  function show({ status, phase, share, detail, device }) {
+    const progress = [phase, share == null ? "" : `${Math.round(share * 100)} %`].filter(Boolean).join(" ");
+    root.dataset.status = status;
+    line.dataset.status = status;
+    find(line, ".zi-state-word").textContent = say(`state_${status}`);
+    find(line, ".zi-state-more").textContent = [title, status === "loading" ? progress : device]
+      .filter(Boolean)
+      .join(" · ");
+    find(root, ".zi-trouble").textContent = status === "error" ? (detail ?? "") : "";
+  }
+
+  async function ask() {
+    clearTimeout(timer);
+    if (document.hidden) return;
+    let wait = OFTEN;
+    try {
+      const health = await server.get("/health");
+      show(health);
+      if (AT_REST.includes(health.status)) wait = SELDOM;
+    } catch {
+      show({ status: "unreachable" });
+    }
+    clearTimeout(timer);
+    timer = setTimeout(ask, wait);
+  }
+
+  find(root, ".zi-note-name").textContent = title;
+  find(root, ".zi-note-text").textContent = own("note");
+  find(root, ".zi-note").hidden = !own("note");
+  document.addEventListener("visibilitychange", ask);
+  void ask();
+}

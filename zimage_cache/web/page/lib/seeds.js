@@ -1,0 +1,19 @@
+// Seeds of pictures. The form always holds a concrete one, so that a repeated request is the same.
+import { facts } from "./facts.js";
+
+const SEEDS = facts.limits.max_seed + 1; // after the last one comes 0
+
+export const drawSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+
+/**
+ * Whether a seed must be drawn before the request: it is missing, or the API's value for a random one.
+ * @param {number | null | undefined} seed
+ */
+export const isRandom = (seed) => seed == null || seed === facts.limits.random_seed;
+
+/**
+ * The seeds of *n* pictures, in order.
+ * @param {number} first
+ * @param {number} n
+ */
+export const seedsOf = (first, n) => Array.from({ length: n }, (_, i) => (first + i) % SEEDS);

@@ -1,0 +1,61 @@
+// Keeps a browser tab's form, and the request that it shows or waits for, over a reload.
+//
+// The request is stored only when the page is left: a duplicated tab must not find the job of the original one, and
+// cancel it.
+/** @import { Fields, Remembered } from "./types.d.ts" */
+
+const FORM = "zimage.form";
+const ASK = "zimage.ask";
+
+/** @param {string} name */
+function read(name) {
+  try {
+    const value = JSON.parse(sessionStorage.getItem(name) ?? "null");
+    return value && typeof value === "object" ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * If the browser's storage is full or disabled, values are not kept, without an error.
+ * @param {string} name
+ * @param {object | null} value
+ */
+function write(name, value) {
+  try {
+    if (value) sessionStorage.setItem(name, JSON.stringify(value));
+    else sessionStorage.removeItem(name);
+  } catch {
+    // not kept
+  }
+}
+
+/**
+ * The form's values before the reload; null in a new tab.
+ * @type {Partial<Fields> | null}
+ */
+export const keptForm = read(FORM);
+/**
+ * The card before the reload; `id` is its job, if that was still running.
+ * @type {Remembered | null}
+ */
+export const keptAsk = read(ASK);
+/** @type {() => Remembered | null} */
+let asked = () => keptAsk;
+
+/** @param {Fields} values */
+export const keepForm = (values) => write(FORM, values);
+
+/**
+ * *source* returns the value to keep when the page is left.
+ * @param {() => Remembered | null} source
+ */
+export function keepAsk(source) {
+  asked = source;
+}
+
+write(ASK, null);
+addEventListener("pagehide", () => write(ASK, asked()));
+// The page was restored from the back/forward cache: its scripts still follow the job.
+addEventListener("pageshow", ({ persisted }) => void (persisted && write(ASK, null)));

@@ -1,0 +1,78 @@
+// Conversions between the form's values, requests, and parameters from links, files and the history.
+import { facts } from "./facts.js";
+import { say } from "./i18n.js";
+import { drawSeed } from "./seeds.js";
+import { Refused } from "./server.js";
+
+/** @import { Ask, Fields, Parameters } from "./types.d.ts" */
+
+// A prompt with these may have {red|blue} or __wildcards__, which only the server can decide.
+const DYNAMIC = /\{|__/u;
+
+/** @param {{ prompt: string | null, negative_prompt: string | null }} fields */
+export const isDynamic = ({ prompt, negative_prompt }) => DYNAMIC.test(`${prompt} ${negative_prompt}`);
+
+/**
+ * Whether the server offers a model of this name.
+ * @param {unknown} model
+ * @returns {model is string}
+ */
+export const offered = (model) => typeof model === "string" && Object.hasOwn(facts.defaults, model);
+
+/**
+ * The value of every field for a request's *parameters*: missing ones are the model's defaults, invalid numbers (NaN)
+ * are left empty.
+ * @param {Parameters} parameters
+ * @returns {Fields}
+ */
+export function settings(parameters) {
+  const model = offered(parameters.model) ? parameters.model : facts.default_model;
+  const whole = { ...facts.defaults[model], seed: drawSeed(), n: 1, model, cache: "use" };
+  const given = { ...parameters, model, cache: "use", style: parameters.style ?? "" };
+  const fields = Object.entries(whole).map(([name, usual]) => {
+    const value = given[/** @type {keyof typeof given} */ (name)] ?? usual;
+    return [name, Number.isNaN(value) ? null : value];
+  });
+  return Object.fromEntries(fields);
+}
+
+/**
+ * *fields* with prompts escaped for the form, where {red|blue} and __wildcards__ would be expanded.
+ * @template {{ prompt: string, negative_prompt: string }} Spelled
+ * @param {Spelled} fields
+ * @returns {Spelled}
+ */
+export function spelled(fields) {
+  const { prompt, negative_prompt } = fields;
+  return { ...fields, prompt: escaped(prompt), negative_prompt: escaped(negative_prompt) };
+}
+
+/**
+ * Only where these characters have a meaning: braces without | or $$ are text, as are two underscores alone.
+ * @param {string} text
+ */
+export function escaped(text) {
+  const braces = /\||\$\$|\\[{}]/u.test(text) ? text.replace(/[{}]/gu, "\\$&") : text;
+  return /__.*__|\\__/su.test(text) ? braces.replace(/__/gu, "\\__") : braces;
+}
+
+/**
+ * The body of `POST /generate`. Values are not corrected here; the server validates them.
+ * @param {Fields} fields
+ * @returns {Ask}
+ */
+export function request({ style, width, height, seed, ...fields }) {
+  const sides = { width: pixels("width", width), height: pixels("height", height) };
+  return { ...fields, ...sides, seed: seed ?? facts.limits.random_seed, style: style || null };
+}
+
+/**
+ * @param {string} field
+ * @param {number | null} side
+ */
+function pixels(field, side) {
+  if (side === null || side === undefined) {
+    throw new Refused({ code: "invalid_request", field, message: say("side_missing") });
+  }
+  return side;
+}

@@ -1,0 +1,45 @@
+// The page's tabs: opens one from a script, adds arrow keys, and calls listeners when an element becomes visible.
+import { inside } from "./dom.js";
+import { TAB, tabButton } from "./gradio.js";
+import { step } from "./keys.js";
+
+/**
+ * Moves the focus too, because the pressed button is on the tab that is hidden.
+ * @param {string} name
+ */
+export function openTab(name) {
+  const button = tabButton(name);
+  button.click();
+  button.focus({ preventScroll: true });
+  window.scrollTo({ top: 0 });
+}
+
+/** @param {Element} root */
+export const seen = (root) => !document.hidden && root.checkVisibility();
+
+/**
+ * Calls *listener* each time *root* becomes visible: its tab is opened, or the page is shown again.
+ * @param {Element} root
+ * @param {() => void} listener
+ */
+export function onSeen(root, listener) {
+  let was = false;
+  const look = () => {
+    const is = seen(root);
+    if (is && !was) listener();
+    was = is;
+  };
+  new IntersectionObserver(look).observe(root);
+  document.addEventListener("visibilitychange", look);
+}
+
+document.addEventListener("keydown", (event) => {
+  const tab = inside(event, TAB);
+  const tabs = /** @type {HTMLElement[]} */ ([...document.querySelectorAll(TAB)]);
+  const place = tab && step(event.key, tabs.indexOf(/** @type {HTMLElement} */ (tab)), tabs.length);
+  const next = place === null ? undefined : tabs[place];
+  if (!next) return;
+  event.preventDefault();
+  next.focus();
+  next.click();
+});

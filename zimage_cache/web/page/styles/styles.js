@@ -1,0 +1,68 @@
+// The styles as tiles: two rows, the others shown by "more". The tiles are Gradio's radio buttons, see styles.css.
+import { find } from "../lib/dom.js";
+import { form } from "../lib/form.js";
+import { always, STYLE_TILES } from "../lib/gradio.js";
+import { say, styleTitle } from "../lib/i18n.js";
+
+const ROWS = 2;
+
+/** @param {HTMLElement} root */
+export function styles(root) {
+  const more = find(root, ".zi-styles-more");
+  const chosen = find(root, ".zi-style-chosen");
+  const resized = new ResizeObserver(fold);
+  let open = false;
+  /** @type {HTMLElement | null} */
+  let tiles = null;
+  /** @type {string | null} */
+  let last = "";
+
+  function fold() {
+    if (!tiles) return;
+    const seen = ROWS * getComputedStyle(tiles).gridTemplateColumns.split(" ").length;
+    const hidden = tiles.children.length - seen;
+    more.hidden = hidden <= 0;
+    more.textContent = open ? say("styles_fewer") : say("styles_more", { n: hidden });
+    more.setAttribute("aria-expanded", String(open));
+    tiles.classList.toggle("zi-open", open);
+    for (const [i, tile] of [...tiles.children].entries()) {
+      /** @type {HTMLElement} */ (tile).dataset.folded = String(!open && i >= seen);
+    }
+  }
+
+  /** @param {boolean} wanted */
+  function turn(wanted) {
+    open = wanted;
+    fold();
+  }
+
+  /**
+   * When a hidden tile is chosen, by an arrow key or because the form was filled, all tiles are shown.
+   * @param {Element | null | undefined} radio
+   */
+  function reveal(radio) {
+    if (radio?.closest("label")?.dataset.folded === "true") turn(true);
+  }
+
+  const chosenRadio = () => tiles?.querySelector("input:checked");
+
+  /** @param {HTMLElement} element */
+  function found(element) {
+    if (tiles !== element) {
+      resized.disconnect();
+      resized.observe(element);
+      tiles = element;
+      tiles.addEventListener("focusin", ({ target }) => reveal(target instanceof Element ? target : null));
+    }
+    fold();
+    reveal(chosenRadio());
+  }
+
+  form.changed(({ style }) => {
+    chosen.textContent = styleTitle(style) ?? "";
+    if (style !== last) requestAnimationFrame(() => reveal(chosenRadio()));
+    last = style;
+  });
+  more.addEventListener("click", () => turn(!open));
+  always(STYLE_TILES, found);
+}
