@@ -47,7 +47,7 @@ def test_errors_and_warnings_reach_the_card_in_chinese(fake: Fake, chinese: Page
 
 def test_errors_of_the_prompt_stand_below_it_in_chinese(chinese: Page):
     """Without the field's name: the message is right below the field."""
-    chinese.fill("#zi-prompt textarea", "{" * 40 + "a|b" + "}" * 40)
+    chinese.fill("#zi-prompt textarea", "{a|" * 40 + "b" + "}" * 40)
     expect(chinese.locator(".zi-prompt-trouble")).to_contain_text("备选项最多嵌套", timeout=PATIENCE)
     expect(chinese.locator(".zi-prompt-trouble")).not_to_contain_text("提示词：")
 
