@@ -270,7 +270,7 @@ def cost(loaded: LoadedPipeline, recipe: Recipe, plan: DevicePlan | None = None)
 
 def plans(bench: Bench) -> None:
     """Measure the peak memory of each plan."""
-    head("plan", "offload", "s/picture", "peak GB on the card", "bits")
+    head("plan", "offload", "s/picture", "peak GB on the device", "bits")
     dtype, recipe = bench.plan.dtype, bench.recipe(bench.profile.width)
     wanted = [DevicePlan(dtype, offload, vae_tiling=tiling) for tiling in (False, True) for offload in Offload]
     if int8_is_here():

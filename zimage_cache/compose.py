@@ -59,7 +59,7 @@ def make_generator(settings: Settings, environ: Mapping[str, str] = os.environ) 
 
 
 def make_peers(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[ImageGenerator]:
-    """Make the generators of the model for the further cards, beside the one of `make_generator`; loads nothing.
+    """Make the generators of the model for the further devices, beside the one of `make_generator`; loads nothing.
 
     Raises:
         SettingsError: As `make_generator`.

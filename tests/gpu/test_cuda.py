@@ -28,16 +28,16 @@ def draw(pipeline, recipe=RECIPE):
 
 
 def test_the_driver_and_torch_agree():
-    """Every card, its name, capability and whole memory are what torch itself says."""
+    """Every device, its name, capability and whole memory are what torch itself says."""
     theirs = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     ours = [(device.name, device.capability, device.total_bytes) for device in cuda_devices()]
-    assert ours == [(card.name, (card.major, card.minor), card.total_memory) for card in theirs]
+    assert ours == [(device.name, (device.major, device.minor), device.total_memory) for device in theirs]
 
 
 @pytest.mark.parametrize("sampler", Sampler)
 @pytest.mark.parametrize("offload", Offload)
 def test_the_same_bits_again_also_after_a_cancel(sampler, offload):
-    """On the card as on the CPU: a recipe is a picture, bit by bit, with every sampler and offload."""
+    """On the device as on the CPU: a recipe is a picture, bit by bit, with every sampler and offload."""
     device = find_device("cuda")
     pipeline = LoadedPipeline(demo_folder(), device, DevicePlan(make_plan(device, weights_bytes=0).dtype, offload))
     recipe = replace(RECIPE, sampler=sampler)
@@ -68,7 +68,7 @@ def test_a_loaded_pipeline_changes_its_plan():
 
 
 def test_steps_are_reported_when_they_are_done():
-    """Progress waits for the card: at each report nothing is left to do on it but what comes next."""
+    """Progress waits for the device: at each report nothing is left to do on it but what comes next."""
     pipeline = LoadedPipeline(demo_folder(), find_device("cuda"), DevicePlan("float32"))
     idle: list[bool] = []
 
@@ -80,8 +80,8 @@ def test_steps_are_reported_when_they_are_done():
     assert idle == [True] * RECIPE.evaluations
 
 
-def test_a_card_too_full_for_a_picture_draws_it_thriftily(tmp_path):
-    """Out of memory for real: either the thriftier plan draws it and says so, or the error says what fits; it lives."""
+def test_a_card_too_full_for_a_picture_draws_it_by_a_smaller_plan(tmp_path):
+    """Out of memory for real: either the smaller plan draws it and says so, or the error says what fits; it lives."""
     device = find_device("cuda")
     generator = ZImageGenerator(DEMO, demo_folder, model="zimage-demo", device=device, memo=tmp_path / "hashes.json")
     generator.generate(RECIPE, lambda _step: None, lambda: False)
@@ -107,7 +107,7 @@ def test_the_card_draws_what_the_cpu_draws():
 
 
 def test_unloading_gives_the_memory_back(tmp_path):
-    """After `unload` torch holds no more of the card than before loading."""
+    """After `unload` torch holds no more of the device than before loading."""
     memo = tmp_path / "hashes.json"
     generator = ZImageGenerator(DEMO, demo_folder, model="zimage-demo", device=find_device("cuda"), memo=memo)
     gc.collect()  # what earlier tests left in reference cycles

@@ -87,7 +87,7 @@ def test_kill_9_at_any_instant(tmp_path, rounds, entry):
     assert index_errors == 0
 
 
-def test_killed_holder_blocks_nobody(tmp_path, entry):
+def test_a_killed_holder_blocks_no_other_process(tmp_path, entry):
     """Locks of both kinds are held against other processes, and free as soon as their holder is killed."""
     key = entry(3).record.key
     stripes = Stripes(tmp_path / "locks")

@@ -54,7 +54,7 @@ def test_one_run_for_a_herd(herd, rounds, entry):
         assert flights.pending == 0
 
 
-def test_a_failing_leader_fails_all_and_nobody_after(herd, rounds, entry):
+def test_a_failing_leader_fails_all_waiters_and_no_later_run(herd, rounds, entry):
     """All who waited get the error, each newcomer a run of its own herd."""
     for _ in range(rounds(100)):
         flights, error = Flights(), OutOfMemory("as_said", text="no")
@@ -122,7 +122,7 @@ def test_capacity_holds_under_many_requests(herd, rounds):
         assert flights.pending == 10
 
 
-def test_a_leader_who_leaves_takes_nobody_along(herd, rounds, entry):
+def test_a_leader_that_leaves_cancels_no_other_waiter(herd, rounds, entry):
     """The request that started the run leaves while 63 join: those that stay have a live run, and get the picture."""
     for _ in range(rounds(200)):
         flights = Flights()
@@ -143,7 +143,7 @@ def test_a_leader_who_leaves_takes_nobody_along(herd, rounds, entry):
         assert flights.pending == 0
 
 
-def test_waiters_who_time_out_disturb_nobody(herd, rounds, entry):
+def test_waiters_that_time_out_disturb_no_other(herd, rounds, entry):
     """Half of the requests are cancelled during the run: the others get their picture, once."""
     for _ in range(rounds(100)):
         flights, joined = Flights(), threading.Semaphore(0)

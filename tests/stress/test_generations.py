@@ -51,7 +51,7 @@ def test_a_herd_in_four_processes(tmp_path, rounds):
     assert check(tmp_path / "cache") == []
 
 
-def test_a_killed_server_blocks_nobody(tmp_path):
+def test_a_killed_server_blocks_no_other(tmp_path):
     """One that waits for another's picture draws it itself as soon as that one is killed, and not before."""
     holder = _start(tmp_path, "stuck")
     assert _word(holder) == {"drawing": True}

@@ -110,8 +110,8 @@ def test_one_that_cannot_be_drawn_does_not_end_the_audit():
 
     found = verdicts([drawn(0), drawn(1)], FakeGenerator(before_step=burst))
     assert [verdict for verdict, _ in found] == [Verdict.SKIPPED, Verdict.IDENTICAL]
-    thrifty = FakeGenerator(draws_as=replace(FAKE_IDENTITY, precision="thrifty"))
-    assert [verdict for verdict, _ in verdicts([drawn(0)], thrifty)] == [Verdict.SKIPPED]
+    smaller = FakeGenerator(draws_as=replace(FAKE_IDENTITY, precision="smaller"))
+    assert [verdict for verdict, _ in verdicts([drawn(0)], smaller)] == [Verdict.SKIPPED]
 
 
 def test_entries_that_are_gone_are_left_out():

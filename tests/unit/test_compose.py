@@ -86,7 +86,7 @@ def test_how_the_model_runs_is_handed_on(tmp_path, device):
     demo = make_generator(tmp_path, model="demo", precision="float16", attention="_flash_3", compile=True).identity()
     assert demo.precision == "float16"
     assert demo.runtime.endswith(" cuda-sm_90 _flash_3+compile")
-    with pytest.raises(SettingsError, match=r"^offload: model needs a card"):
+    with pytest.raises(SettingsError, match=r"^offload: model needs a GPU"):
         make_generator(tmp_path, model="demo", device="cpu", offload="model")
 
 

@@ -19,7 +19,7 @@ def target(reference):
 
 
 class FakeDriver:
-    """Answers like NVIDIA's driver with two cards; `fails` maps a function's name to the code it answers."""
+    """Answers like NVIDIA's driver with two devices; `fails` maps a function's name to the code it answers."""
 
     def __init__(self, **fails: int) -> None:
         self._fails = fails
@@ -58,7 +58,7 @@ def with_driver(monkeypatch, driver, *, torch_has_cuda=True):
 
 
 def test_cards_are_described_by_the_driver(monkeypatch):
-    """Name, capability and whole memory come from the driver, by ordinal, for every visible card."""
+    """Name, capability and whole memory come from the driver, by ordinal, for every visible device."""
     with_driver(monkeypatch, FakeDriver())
     assert cuda_devices() == [H200, T4]
 
@@ -70,7 +70,7 @@ def test_no_driver_means_no_cards(monkeypatch):
 
 
 def test_a_torch_without_cuda_cannot_use_the_card(monkeypatch):
-    """Where a CPU build of torch meets a card, the card is not offered, and the driver is not even asked."""
+    """Where a CPU build of torch meets a device, the device is not offered, and the driver is not even asked."""
     with_driver(monkeypatch, FakeDriver(cuInit=1), torch_has_cuda=False)
     assert cuda_devices() == []
 
@@ -89,7 +89,7 @@ def test_a_failing_driver_is_logged_and_ignored(monkeypatch, caplog, function):
     ("asked", "expected"), [("auto", H200), ("cuda", H200), ("cuda:0", H200), ("cuda:1", T4), ("cpu", CPU)]
 )
 def test_the_device_asked_for_is_the_device_got(asked, expected):
-    """`auto` takes the first card, a number insists on one, and `cpu` is the CPU even beside cards."""
+    """`auto` takes the first device, a number insists on one, and `cpu` is the CPU even beside devices."""
     assert find_device(asked, lambda: [H200, T4]) == expected
 
 
@@ -114,10 +114,10 @@ def test_cuda_without_cards_is_refused():
 def test_peers_are_the_other_devices_of_the_same_make():
     """`auto` draws on all of them; another make, an explicit choice and the CPU have none."""
     second, third = (replace(H200, torch_name=f"cuda:{number}") for number in (1, 3))
-    cards = [H200, second, replace(T4, torch_name="cuda:2"), third]
-    assert find_peers(H200, "auto", lambda: cards) == [second, third]
-    assert find_peers(second, "cuda:1", lambda: cards) == []
-    assert find_peers(CPU, "auto", lambda: cards) == []
+    devices = [H200, second, replace(T4, torch_name="cuda:2"), third]
+    assert find_peers(H200, "auto", lambda: devices) == [second, third]
+    assert find_peers(second, "cuda:1", lambda: devices) == []
+    assert find_peers(CPU, "auto", lambda: devices) == []
 
 
 def test_the_device_class_names_the_kernels():

@@ -1026,7 +1026,7 @@ def test_listing_nothing_makes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("trouble", ["missing", "garbage", "locked", "stale", "from elsewhere"])
-def test_index_trouble_is_nobodys(root, entry, bytes_below, trouble, monkeypatch):
+def test_index_trouble_fails_no_request(root, entry, bytes_below, trouble, monkeypatch):
     """Whatever the index is like: hits, puts and bounds work, and a scan makes it right again."""
     monkeypatch.setattr("zimage_cache.cache.index._PATIENCE_MS", 10)
     first = DiskTier(root, max_bytes=0)
@@ -1066,7 +1066,7 @@ def test_index_trouble_is_nobodys(root, entry, bytes_below, trouble, monkeypatch
     assert fresh.tally["write_errors"] == tier.tally["write_errors"] == tier.tally["read_errors"] == 0
 
 
-def test_nobody_is_evicted_on_hearsay(root, entry):
+def test_no_entry_is_evicted_by_the_index_alone(root, entry):
     """A wrong size in the index evicts no entry: before the first eviction the disk is read."""
     first = DiskTier(root, max_bytes=0)
     for seed in range(4):
@@ -1228,7 +1228,7 @@ def test_no_lock_to_be_had(tmp_path, caplog):
 # Scrub
 
 
-def test_scrub_finds_what_nobody_asks_for(root, entry):
+def test_scrub_finds_what_no_request_reads(root, entry):
     """Every entry is checked, in portions; damaged ones are quarantined before a request, and reported once."""
     tier = DiskTier(root, max_bytes=0)
     for seed in range(10):

@@ -63,7 +63,7 @@ def test_it_notices_being_used_by_two_threads():
 
 def test_it_can_draw_under_another_identity():
     """A retry under another plan names who really drew; the pixels are still the recipe's."""
-    other = identity(precision="uint8+thrifty")
+    other = identity(precision="uint8+smaller")
     drawing = draw(FakeGenerator(draws_as=other, warnings=(Message("as_said", text="slow"),)))
     assert (drawing.identity, drawing.warnings) == (other, (Message("as_said", text="slow"),))
     assert np.array_equal(drawing.pixels, draw(FakeGenerator()).pixels)

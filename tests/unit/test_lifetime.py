@@ -25,7 +25,7 @@ def lifetime(tmp_path) -> Lifetime:
 
 
 def test_sums_add_up_and_remember_their_beginning(lifetime):
-    """What is added is added to what is there, by this or any later opener; the beginning is that of the first."""
+    """What is added is added to what is there, by this or any later process; the beginning is that of the first."""
     lifetime.add({"hits": 2, "seconds": 0.25}, 100.0)
     later = Lifetime(lifetime.path)
     assert later.add({"hits": 3}, 999.0) == ({"hits": 5.0, "seconds": 0.25}, 100.0)

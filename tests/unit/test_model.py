@@ -234,7 +234,7 @@ def test_the_runs_being_drawn_are_known(line):
         run.future.result(60)
 
 
-class Card(FakeGenerator):
+class FullDevice(FakeGenerator):
     """Fails when configured, as a lost GPU does: while it draws, and whenever it is loaded."""
 
     def __init__(self, *, broken: bool = False, **options):
@@ -259,15 +259,15 @@ class Card(FakeGenerator):
         return super().generate(recipe, step, cancelled)
 
     def _fail(self):
-        self.state = GeneratorState(Status.ERROR, detail=Message("as_said", text="this card is gone"))
+        self.state = GeneratorState(Status.ERROR, detail=Message("as_said", text="this device is gone"))
         self.tried.release()
-        raise DeviceFailed("as_said", text="this card is gone")
+        raise DeviceFailed("as_said", text="this device is gone")
 
 
 @pytest.mark.parametrize("preload", [True, False])
 def test_a_further_device_that_cannot_load_is_left_out(line, caplog, preload):
     """It costs a warning and no picture: the first device draws them all."""
-    broken = Card(broken=True)
+    broken = FullDevice(broken=True)
     made = line(preload=preload, peers=[broken])
     with caplog.at_level(logging.WARNING):
         for seed in range(1, 6):
@@ -275,13 +275,13 @@ def test_a_further_device_that_cannot_load_is_left_out(line, caplog, preload):
         assert broken.tried.acquire(timeout=60)
     assert len(made.generator.recipes) == 5
     assert broken.asked == 0
-    wait_until(lambda: "this card is gone" in caplog.text)
+    wait_until(lambda: "this device is gone" in caplog.text)
 
 
 @pytest.mark.parametrize("preload", [True, False])
 def test_a_first_device_that_cannot_load_is_left_out_too(line, preload):
-    """The next card opens the model; nobody's picture is lost."""
-    broken, peers = Card(broken=True), [Card(), Card()]
+    """The next device opens the model; no picture is lost."""
+    broken, peers = FullDevice(broken=True), [FullDevice(), FullDevice()]
     made = line(broken, preload=preload, peers=peers)
     runs = [made.add(seed) for seed in range(1, 8)]
     for run in runs:
@@ -291,8 +291,8 @@ def test_a_first_device_that_cannot_load_is_left_out_too(line, preload):
     assert (made.model.state.status, made.model.states[0].status) == (Status.HEALTHY, Status.ERROR)
 
 
-def both_awake(line, **options) -> tuple[Line, Card, Card]:
-    first, second = Card(), Card()
+def both_awake(line, **options) -> tuple[Line, FullDevice, FullDevice]:
+    first, second = FullDevice(), FullDevice()
     made = line(first, preload=True, peers=[second], **options)
     wait_until(lambda: [state.status for state in made.model.states] == [Status.HEALTHY] * 2)
     return made, first, second
@@ -300,9 +300,9 @@ def both_awake(line, **options) -> tuple[Line, Card, Card]:
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_device_that_fails_takes_no_further_run(line, number):
-    """The run it broke under is drawn by the other card, and so are all that follow."""
-    made, *cards = both_awake(line)
-    dying, other = cards[number], cards[1 - number]
+    """The run it broke under is drawn by the other device, and so are all that follow."""
+    made, *devices = both_awake(line)
+    dying, other = devices[number], devices[1 - number]
     dying.broken = True
     runs = [made.add(seed) for seed in range(1, 9)]
     for run in runs:
@@ -419,7 +419,7 @@ def test_a_device_loaded_for_a_model_that_sleeps_is_unloaded_again(line):
 
 
 def test_further_devices_sleep_until_the_first_wakes(line):
-    """Without preload nothing is loaded before somebody asks, on no device."""
+    """Without preload nothing is loaded before the first request, on no device."""
     peer = FakeGenerator()
     made = line(peers=[peer])
     assert (made.generator.loads, peer.loads) == (0, 0)

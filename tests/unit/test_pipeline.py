@@ -98,7 +98,7 @@ def test_the_picture_is_the_one_plain_diffusers_draws(pipeline):
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_draws_the_same_picture_nearly(pipeline, precision):
-    """The formats of graphics cards load and draw too; the bits differ, which is why they are in the identity."""
+    """The formats of GPUs load and draw too; the bits differ, which is why they are in the identity."""
     half = draw(load(DevicePlan(precision)), QUICK).astype(int)
     full = draw(pipeline, QUICK).astype(int)
     assert np.abs(half - full).mean() < 4
@@ -146,7 +146,7 @@ def test_a_known_prompt_moves_nothing_large(monkeypatch):
     turns = load(DevicePlan("float32", Offload.MODEL))
     text = Moves(models(turns).text_encoder, monkeypatch)
     transformer = Moves(models(turns).transformer, monkeypatch)
-    turns._device = torch.device("cpu:0")  # noqa: SLF001 - as good as a card for counting moves
+    turns._device = torch.device("cpu:0")  # noqa: SLF001 - as good as a device for counting moves
     alone = replace(QUICK, guidance_scale=0.0)
     draw(turns, alone)
     assert (text.to, transformer.to) == (["cpu:0", "cpu"], ["cpu", "cpu:0"])
@@ -345,7 +345,7 @@ def test_running_out_of_memory_ends_one_picture(pipeline, error, at):
     assert np.array_equal(draw(pipeline, QUICK), undisturbed)
 
 
-class Card:
+class FullDevice:
     """Makes the device of a pipeline one that can break: then nothing can be computed on it."""
 
     def __init__(self, monkeypatch):
@@ -361,8 +361,8 @@ class Card:
 
 
 @pytest.fixture
-def card(monkeypatch):
-    return Card(monkeypatch)
+def device(monkeypatch):
+    return FullDevice(monkeypatch)
 
 
 @pytest.mark.parametrize("error", [torch.AcceleratorError("CUDA error: unspecified launch failure"), KeyError("x")])
@@ -374,27 +374,27 @@ def test_an_error_that_leaves_the_device_able_is_the_pictures(pipeline, error):
     draw(pipeline, QUICK)
 
 
-def test_a_device_that_cannot_compute_any_more_is_to_blame(pipeline, card):
+def test_a_device_that_cannot_compute_any_more_is_to_blame(pipeline, device):
     """The error says so by its type, quotes the driver, and keeps none of the picture's tensors."""
 
     def fall(_step):
-        card.broken = True
+        device.broken = True
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
-    with pytest.raises(DeviceFailed, match=r"the card failed \(AcceleratorError: CUDA error: an illegal") as caught:
+    with pytest.raises(DeviceFailed, match=r"the device failed \(AcceleratorError: CUDA error: an illegal") as caught:
         draw(pipeline, QUICK, fall)
     assert present(caught.value.__cause__).__traceback__ is None
 
 
-def test_a_model_a_broken_device_does_not_take_is_not_corrupt(monkeypatch, card):
+def test_a_model_a_broken_device_does_not_take_is_not_corrupt(monkeypatch, device):
     """A failed device is not reported as a damaged model, which would be downloaded again (33 GB)."""
-    card.broken = True
+    device.broken = True
 
     def refuse(*_args):
         raise torch.AcceleratorError("CUDA error: no CUDA-capable device is detected")
 
     monkeypatch.setattr(ModelMixin, "to", refuse)
-    with pytest.raises(DeviceFailed, match="the card failed"):
+    with pytest.raises(DeviceFailed, match="the device failed"):
         load()
 
 
@@ -426,7 +426,7 @@ class Full:
 
 @pytest.mark.parametrize(("room", "offload"), [(2, Offload.NONE), (1, Offload.MODEL), (0, Offload.MODEL)])
 def test_weights_that_do_not_fit_are_laid_out_otherwise(monkeypatch, caplog, room, offload):
-    """When the weights do not fit on the device, the next thriftier plan is used: same pixels, with a log line."""
+    """When the weights do not fit on the device, the next smaller plan is used: same pixels, with a log line."""
     Full(room, monkeypatch)
     loaded = LoadedPipeline(demo_folder(), replace(CPU, torch_name="cpu:0"), DevicePlan("float32"))
     assert loaded.plan == DevicePlan("float32", offload)

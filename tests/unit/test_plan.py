@@ -1,4 +1,4 @@
-"""The plan follows from the card alone, and there is always a thriftier one until the last."""
+"""The plan follows from the device alone, and there is always a smaller one until the last."""
 
 import importlib.util
 from dataclasses import replace
@@ -7,7 +7,7 @@ import pytest
 
 from zimage_cache.errors import SettingsError
 from zimage_cache.generator.device import CPU, Device
-from zimage_cache.generator.plan import DevicePlan, Offload, make_plan, thriftier, with_less_resident
+from zimage_cache.generator.plan import DevicePlan, Offload, make_plan, smaller_plan, with_less_resident
 
 GB = 10**9
 H200 = Device("cuda:0", "H200", (9, 0), 150 * GB)
@@ -45,7 +45,7 @@ def torchao(monkeypatch):
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_the_plan_fits_the_card(device, expected, precision):
-    """Resident from 24 GB, taking turns below, 8 bits and tiles below 12; bfloat16 where the card computes it."""
+    """Resident from 24 GB, taking turns below, 8 bits and tiles below 12; bfloat16 where the device computes it."""
     plan = make_plan(device)
     assert plan == expected
     assert plan.precision == precision
@@ -63,21 +63,21 @@ def test_a_precision_asked_for_is_kept(precision):
 
 @pytest.mark.parametrize("offload", Offload)
 def test_an_offload_asked_for_is_kept(offload):
-    """On any card; it changes no pixel."""
+    """On any device; it changes no pixel."""
     plan = make_plan(H200, offload=offload)
     assert plan == DevicePlan("bfloat16", offload)
     assert plan.precision == make_plan(H200).precision
 
 
 def test_int8_can_be_asked_for():
-    """Around the number format the device would have had anyway, on cards and on the CPU."""
+    """Around the number format the device would have had anyway, on devices and on the CPU."""
     assert make_plan(H200, "int8").precision == "bfloat16+int8wo"
     assert make_plan(CPU, "int8").precision == "float32+int8wo"
 
 
 @pytest.mark.parametrize(("device", "precision"), [(RTX_4060, "auto"), (H200, "int8"), (CPU, "int8")])
 def test_int8_without_torchao_is_reported_with_its_remedies(torchao, device, precision):
-    """One line naming the card, why, and both ways out: the extra, or an offload that needs no 8 bits."""
+    """One line naming the device, why, and both ways out: the extra, or an offload that needs no 8 bits."""
     torchao(False)
     with pytest.raises(SettingsError, match=rf"{device.name}.*zimage-cache\[int8\].*--offload group"):
         make_plan(device, precision)
@@ -94,7 +94,7 @@ def test_a_small_model_fits_every_card(torchao):
 @pytest.mark.parametrize("offload", ["model", "group"])
 def test_there_is_nothing_to_keep_free_without_a_card(offload):
     """An offload on the CPU is refused rather than ignored."""
-    with pytest.raises(SettingsError, match=f"^offload: {offload} needs a card"):
+    with pytest.raises(SettingsError, match=f"^offload: {offload} needs a GPU"):
         make_plan(CPU, offload=offload)
     assert make_plan(CPU, offload="none") == make_plan(CPU)
 
@@ -114,11 +114,11 @@ def test_an_unknown_offload_is_refused():
 
 @pytest.mark.parametrize("offload", Offload)
 @pytest.mark.parametrize("tiling", [False, True])
-def test_the_ladder_of_thrift_ends(offload, tiling):
-    """Each rung decodes in tiles and keeps less on the card or the same, the weights' format never changes."""
+def test_the_ladder_of_plans_ends(offload, tiling):
+    """Each rung decodes in tiles and keeps less on the device or the same, the weights' format never changes."""
     plan = DevicePlan("bfloat16", offload, int8=True, vae_tiling=tiling)
     rungs = [plan]
-    while (next_rung := thriftier(rungs[-1], H200)) is not None:
+    while (next_rung := smaller_plan(rungs[-1], H200)) is not None:
         rungs.append(next_rung)
         assert next_rung.vae_tiling
         assert plan.weights == "bfloat16+int8wo"
@@ -130,18 +130,18 @@ def test_the_ladder_of_thrift_ends(offload, tiling):
 
 def test_main_memory_can_only_be_tiled():
     """On the CPU there is nowhere to offload to."""
-    assert thriftier(DevicePlan("float32"), CPU) == DevicePlan("float32", vae_tiling=True)
-    assert thriftier(DevicePlan("float32", vae_tiling=True), CPU) is None
+    assert smaller_plan(DevicePlan("float32"), CPU) == DevicePlan("float32", vae_tiling=True)
+    assert smaller_plan(DevicePlan("float32", vae_tiling=True), CPU) is None
 
 
 def test_weights_that_do_not_fit_are_laid_out_otherwise_not_changed():
     """A load that runs out of memory ends with the same identity: only the offload changes, down to the last."""
     plan = DevicePlan("bfloat16")
     seen = [plan.offload]
-    while (thrifty := with_less_resident(plan)) is not None:
-        assert replace(thrifty, offload=plan.offload) == plan
-        seen.append(thrifty.offload)
-        plan = thrifty
+    while (smaller := with_less_resident(plan)) is not None:
+        assert replace(smaller, offload=plan.offload) == plan
+        seen.append(smaller.offload)
+        plan = smaller
     assert seen == list(Offload)
 
 

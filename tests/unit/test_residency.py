@@ -203,20 +203,20 @@ def test_unloading_stops_what_a_load_waits_for():
     assert resident.state.status is Status.SLEEPING
 
 
-# Several cards
+# Several devices
 
 
-def cards(residency, *generators):
-    """Put one model on several cards."""
+def devices(residency, *generators):
+    """Put one model on several devices."""
     first = residency.add(generators[0])
     return [first, *(residency.add(each, beside=first) for each in generators[1:])]
 
 
 def test_a_model_on_several_cards_holds_one_place():
-    """With one place, three cards of one model are awake together; the next model sends all of them away."""
+    """With one place, three devices of one model are awake together; the next model sends all of them away."""
     generators, other = [fake() for _ in range(3)], fake()
     residency = Residency(1)
-    for resident in cards(residency, *generators):
+    for resident in devices(residency, *generators):
         draw(resident)
     assert loaded(*generators) == [True] * 3
     draw(residency.add(other))
@@ -227,7 +227,7 @@ def test_cards_of_one_model_draw_at_the_same_moment():
     """Beside each other, and each of them one picture at a time."""
     together = threading.Barrier(2)
     generators = [fake(before_step=lambda _recipe, n: n == 1 and together.wait(60)) for _ in range(2)]
-    residents = cards(Residency(1), *generators)
+    residents = devices(Residency(1), *generators)
     threads = [threading.Thread(target=draw, args=(resident,)) for resident in residents * 2]
     for thread in threads:
         thread.start()
@@ -237,11 +237,11 @@ def test_cards_of_one_model_draw_at_the_same_moment():
 
 
 def test_a_place_is_not_taken_while_any_card_draws(gate):
-    """The model that waits gets the place when the last card of the other one is at rest."""
+    """The model that waits gets the place when the last device of the other one is at rest."""
     at = gate()
     drawing, resting, other = fake(before_step=at), fake(), fake()
     residency = Residency(1)
-    busy, idle = cards(residency, drawing, resting)
+    busy, idle = devices(residency, drawing, resting)
     draw(idle)
     waiting = residency.add(other)
     threads = [threading.Thread(target=draw, args=(resident,)) for resident in (busy, waiting)]
@@ -257,10 +257,10 @@ def test_a_place_is_not_taken_while_any_card_draws(gate):
 
 
 def test_all_cards_rest_and_leave_together(clock):
-    """One card's picture keeps the whole model; without any, all cards are unloaded."""
+    """One device's picture keeps the whole model; without any, all devices are unloaded."""
     generators = [fake(), fake()]
     residency = Residency(1, idle_seconds=100, clock=clock)
-    first, second = cards(residency, *generators)
+    first, second = devices(residency, *generators)
     draw(first)
     draw(second)
     clock.now += 99
@@ -274,7 +274,7 @@ def test_all_cards_rest_and_leave_together(clock):
 
 
 class Dead(FakeGenerator):
-    """A card that fails at everything, also at giving its memory back."""
+    """A device that fails at everything, also at giving its memory back."""
 
     def load(self) -> None:
         self.state = GeneratorState(Status.ERROR, detail=Message("as_said", text="gone"))
@@ -288,7 +288,7 @@ def test_a_broken_card_keeps_no_model_awake(clock):
     """Its tries to load are no use: the model beside it goes to sleep as if they had not been."""
     healthy = fake()
     residency = Residency(1, idle_seconds=100, clock=clock)
-    first, dead = cards(residency, healthy, Dead())
+    first, dead = devices(residency, healthy, Dead())
     draw(first)
     for _ in range(10):
         clock.now += 10
@@ -299,10 +299,10 @@ def test_a_broken_card_keeps_no_model_awake(clock):
 
 
 def test_a_broken_card_takes_no_place_from_the_healthy_one():
-    """Its failed load ends without the place of the card that is awake being given away."""
+    """Its failed load ends without the place of the device that is awake being given away."""
     healthy, other = fake(), fake()
     residency = Residency(1)
-    first, dead = cards(residency, healthy, Dead())
+    first, dead = devices(residency, healthy, Dead())
     draw(first)
     with pytest.raises(ModelMissing):
         dead.load()
@@ -312,11 +312,11 @@ def test_a_broken_card_takes_no_place_from_the_healthy_one():
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_card_that_cannot_be_unloaded_does_not_stop_the_others(number, caplog):
-    """Every other card's memory is given back, and the trouble is logged."""
+    """Every other device's memory is given back, and the trouble is logged."""
     healthy = fake()
     generators = [healthy, healthy]
     generators[number] = Dead()
-    residents = cards(Residency(1), *generators)
+    residents = devices(Residency(1), *generators)
     draw(residents[1 - number])
     residents[number].unload()
     assert loaded(healthy) == [False]
@@ -327,7 +327,7 @@ def test_unloading_finds_a_moment_although_the_cards_are_never_all_at_rest(gate)
     """While an unload waits, the devices start no new work; afterwards they continue."""
     doors = [gate(), gate()]
     generators = [fake(before_step=door) for door in doors]
-    first, second = cards(residency := Residency(1), *generators)
+    first, second = devices(residency := Residency(1), *generators)
     drawing = [threading.Thread(target=draw, args=(resident,)) for resident in (first, second)]
     for thread in drawing:
         thread.start()
@@ -350,7 +350,7 @@ def test_unloading_finds_a_moment_although_the_cards_are_never_all_at_rest(gate)
 
 
 def test_unloading_one_card_stops_what_any_of_them_waits_for():
-    """A load of the first card that downloads is interrupted by an order to the second."""
+    """A load of the first device that downloads is interrupted by an order to the second."""
     started = threading.Event()
 
     class Downloading(FakeGenerator):

@@ -696,7 +696,7 @@ async def test_what_is_drawn_is_stored_even_without_waiters(studio, monkeypatch)
     assert len(made.generator.recipes) == 1
 
 
-async def test_one_askers_timeout_touches_nobody_else(studio, gate):
+async def test_a_timeout_of_one_job_touches_no_other(studio, gate):
     """One request times out, the other still gets its picture from the same run."""
     door = gate()
     made = studio(door)

@@ -382,18 +382,18 @@ def fail_at(evaluation, times):
 
 
 @pytest.mark.parametrize("evaluation", [0, 1, 2])
-def test_out_of_memory_is_drawn_thriftily_under_its_own_identity(make, evaluation):
+def test_out_of_memory_is_drawn_by_a_smaller_plan_under_its_own_identity(make, evaluation):
     """At whatever step: the picture comes, warned, named after the plan that drew it, and is looked up there now."""
     generator = make()
     usual = draw(generator)
     drawing = generator.generate(QUICK, fail_at(evaluation, times=1), lambda: False)
-    thrifty = replace(generator.identity(), precision="float32+vae-tiling")
-    assert drawing.identity == thrifty
+    smaller = replace(generator.identity(), precision="float32+vae-tiling")
+    assert drawing.identity == smaller
     assert str(drawing.warnings[0]).startswith("memory: drawn as float32+vae-tiling")
     assert np.array_equal(drawing.pixels, usual.pixels)  # one tile: as good as none
-    assert generator.identities(QUICK) == (thrifty, generator.identity())
+    assert generator.identities(QUICK) == (smaller, generator.identity())
     assert generator.identities(replace(QUICK, width=128)) == (generator.identity(),)
-    assert draw(generator).identity == thrifty
+    assert draw(generator).identity == smaller
     assert draw(generator, replace(QUICK, width=128)).identity == generator.identity()
     assert generator.state.status is Status.HEALTHY
 
@@ -437,7 +437,7 @@ def test_the_plan_is_reported_with_its_reason(make, caplog):
 
 
 def test_a_plan_that_cannot_be_is_refused_at_once(make):
-    """An offload without a card is a setting's fault, found before anything loads."""
+    """An offload without a device is a setting's fault, found before anything loads."""
     with pytest.raises(SettingsError, match=r"^offload: "):
         make(offload="model")
 
@@ -453,26 +453,26 @@ def test_a_card_that_broke_says_so_and_may_come_back(make, monkeypatch):
         unload(loaded)
 
     monkeypatch.setattr(LoadedPipeline, "unload", noted)
-    with monkeypatch.context() as card:
+    with monkeypatch.context() as device:
 
         def fail(*_args, **_options):
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
         def fall(_step):
-            card.setattr(torch, "ones", fail)  # a card that failed is known by not being able to add any more
+            device.setattr(torch, "ones", fail)  # a device that failed is known by not being able to add any more
             fail()
 
         with pytest.raises(DeviceFailed):
             generator.generate(QUICK, fall, lambda: False)
     assert generator.state.status is Status.ERROR
-    assert "the card failed" in str(generator.state.detail)
+    assert "the device failed" in str(generator.state.detail)
     assert len(unloaded) == 1
     assert np.array_equal(draw(generator).pixels, undisturbed.pixels)
     assert generator.state.status is Status.HEALTHY
 
 
 def test_a_card_that_refuses_its_memory_back_is_unloaded(make, monkeypatch, caplog):
-    """What a broken card answers while it is unloaded is logged; the generator sleeps, and can be loaded again."""
+    """What a broken device answers while it is unloaded is logged; the generator sleeps, and can be loaded again."""
     generator = make()
     generator.load()
 

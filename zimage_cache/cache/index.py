@@ -208,7 +208,7 @@ class Index:
             found = connection.execute(_SINCE, (self._seen, most)).fetchall()
             rows = [Row(*row[1:]) for row in found]
             if not all(map(_sound, rows)):
-                raise _corrupt("rows that nobody wrote")
+                raise _corrupt("rows that this program does not write")
             self._seen = found[-1][0] if found else self._seen
             return rows
 

@@ -2,7 +2,7 @@
 
 The kernel drops the locks of a killed process, so it blocks no other. Lock order in this package: the lock for
 making a thumbnail, then one stripe, then the ledger's and the index's, then the short lock around an order or
-a tally. Nobody holds two stripes. Nobody waits for a generation lock.
+a tally. No thread holds two stripes. None waits for a generation lock.
 """
 
 import threading
@@ -96,7 +96,7 @@ class Stripes:
 
 
 class Generation:
-    """The right to generate one key, among all processes of this machine. Whoever takes it releases it, once.
+    """The right to generate one key, among all processes of this machine. Its holder releases it, once.
 
     Args:
         lock: The lock, held; None where there is none to be had.

@@ -306,7 +306,7 @@ class Store:
     def mend(self, key: str, now: float) -> None:
         """Remove what is left of a broken entry, locked: a record without picture, files without record for long.
 
-        Nobody who holds the lock is in the middle of a commit; the hour is for people who copy a cache by hand.
+        While the lock is held, no commit is under way; the hour is for people who copy a cache by hand.
         """
         presence = self.look(key)
         if (presence.halved or presence.orphaned(now)) and not self.folder_lost():

@@ -106,7 +106,7 @@ def _search(settings: Settings, query: str, limit: int, *, as_json: bool) -> Non
 def _delete(settings: Settings, history: "History", pictures: Sequence["Picture"], *, yes: bool, as_json: bool) -> None:
     if pictures and not yes:
         if not _is_terminal():
-            raise UsageError("--yes: is needed to delete pictures where nobody can be asked")
+            raise UsageError("--yes: is needed to delete pictures without a terminal to ask for confirmation")
         click.confirm(f"Delete {counted(len(pictures))} from {settings.output_folder}?", abort=True, err=True)
     for picture in _with_bar(pictures, "deleting", as_json=as_json):
         history.delete(picture)

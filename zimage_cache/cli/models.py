@@ -271,7 +271,7 @@ def _repair(
     choice: "ModelChoice", folder: Path, found: list[FileProblem], downloader: Downloader, settings: Settings
 ) -> None:
     if choice.repo_id is None:
-        raise CommandError(f"model: {folder} is nobody's copy, there is no hub to mend it from; replace it by hand")
+        raise CommandError(f"model: {folder} was not fetched from a hub, so none can repair it; replace it by hand")
     if settings.offline:
         raise SettingsError("--offline: forbids fetching what is damaged; repair without it")
     downloader.repair(choice.repo_id, folder, found)

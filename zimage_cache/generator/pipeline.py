@@ -24,11 +24,11 @@ from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError
 from zimage_cache.generator.device import Device
 from zimage_cache.generator.embeddings import Embeddings, TextKey
 from zimage_cache.generator.failures import collect, drawing_failed, first_line, loading_failed
+from zimage_cache.generator.oom_retry import DrawnPicture
 from zimage_cache.generator.plan import DevicePlan, Offload, with_less_resident
 from zimage_cache.generator.preview import Factors, factors_for, preview
 from zimage_cache.generator.protocol import Pixels, Step
 from zimage_cache.generator.samplers import scheduler_for, sigmas_of
-from zimage_cache.generator.thrift import DrawnPicture
 from zimage_cache.generator.tokens import count_tokens
 from zimage_cache.i18n.messages import Message
 from zimage_cache.request import Recipe
@@ -183,16 +183,16 @@ class LoadedPipeline:
             try:
                 self._place(plan)
             except torch.OutOfMemoryError:
-                thrifty = with_less_resident(plan)
-                if thrifty is None:
+                smaller = with_less_resident(plan)
+                if smaller is None:
                     raise
             else:
                 return plan
             collect()
             _log.warning(
-                "out_of_memory loading on %s: offload %s instead of %s", device.name, thrifty.offload, plan.offload
+                "out_of_memory loading on %s: offload %s instead of %s", device.name, smaller.offload, plan.offload
             )
-            plan = thrifty
+            plan = smaller
 
     def _place(self, plan: DevicePlan) -> None:
         """Move the weights to where *plan* puts them, unless they are there."""

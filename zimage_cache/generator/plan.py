@@ -74,7 +74,7 @@ def make_plan(
         weights_bytes: All weights of the model in bfloat16.
 
     Raises:
-        SettingsError: An unknown word, an offload without a card, or int8 without torchao.
+        SettingsError: An unknown word, an offload without a GPU, or int8 without torchao.
     """
     _require("precision", precision, PRECISIONS)
     _require("offload", offload, OFFLOADS)
@@ -92,11 +92,11 @@ def make_plan(
     return base
 
 
-def thriftier(plan: DevicePlan, device: Device) -> DevicePlan | None:
-    """Return the plan to try where *plan* ran out of memory while drawing; None when there is no thriftier one.
+def smaller_plan(plan: DevicePlan, device: Device) -> DevicePlan | None:
+    """Return the plan to try where *plan* ran out of memory while drawing; None when there is no smaller one.
 
     Each step frees much memory, because a picture is tried again only once. Decoding takes the most memory, so every
-    thriftier plan decodes in tiles. The weights keep their format: another one would have to be read from disk.
+    smaller plan decodes in tiles. The weights keep their format: another one would have to be read from disk.
     """
     if device.total_bytes is None:
         return None if plan.vae_tiling else replace(plan, vae_tiling=True)
@@ -115,8 +115,8 @@ def with_less_resident(plan: DevicePlan) -> DevicePlan | None:
 
 def _cpu_plan(device: Device, precision: str, offload: str) -> DevicePlan:
     if offload not in {"auto", Offload.NONE}:
-        raise SettingsError(f"offload: {offload} needs a card to keep free, and {device.name} is none; use auto")
-    plan = DevicePlan("float32", reason="float32 and everything in main memory: there is no card")
+        raise SettingsError(f"offload: {offload} needs a GPU to keep free, and {device.name} is none; use auto")
+    plan = DevicePlan("float32", reason="float32 and everything in main memory: there is no GPU")
     if precision == "auto":
         return plan
     plan = replace(_with_precision(plan, precision), reason=f"--precision {precision} was asked for")
@@ -128,9 +128,9 @@ def _card_plan(device: Device, total: int) -> DevicePlan:
     dtype = _card_dtype(device)
     size = f"{total / 1e9:.1f} GB"
     if total >= RESIDENT_BYTES:
-        return DevicePlan(dtype, reason=f"{size}: everything fits on the card")
+        return DevicePlan(dtype, reason=f"{size}: everything fits on the GPU")
     if total >= SWAPPED_BYTES:
-        reason = f"{size}: text encoder and transformer take turns on the card"
+        reason = f"{size}: text encoder and transformer take turns on the GPU"
         return DevicePlan(dtype, Offload.MODEL, reason=reason)
     if total >= STREAMED_BYTES:
         return DevicePlan(

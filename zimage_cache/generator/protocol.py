@@ -121,6 +121,6 @@ class ImageGenerator(Protocol):
 
         Raises:
             Cancelled: *cancelled* returned true; the next call is not affected.
-            OutOfMemory: Also under the next thriftier plan; the message names what would fit.
+            OutOfMemory: Also under the next smaller plan; the message names what would fit.
             GeneratorError: Anything else; the next call is not affected either.
         """

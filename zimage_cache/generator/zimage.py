@@ -27,9 +27,9 @@ from zimage_cache.errors import (
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.device import CPU, Device
 from zimage_cache.generator.missing_weights import recording_missing_weights
+from zimage_cache.generator.oom_retry import PlanBook, draw_with_oom_retry
 from zimage_cache.generator.plan import make_plan
 from zimage_cache.generator.protocol import Drawing, GeneratorState, Status, Step
-from zimage_cache.generator.thrift import PlanBook, draw
 from zimage_cache.generator.tokens import IMPORTING, TokenCounter
 from zimage_cache.i18n.messages import Message
 from zimage_cache.models.progress import ByteProgress, OnProgress
@@ -145,7 +145,7 @@ class ZImageGenerator:
     def generate(self, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]) -> Drawing:
         pipeline = self._loaded()
         try:
-            picture, warnings = draw(pipeline, self._book, recipe, on_step, cancelled)
+            picture, warnings = draw_with_oom_retry(pipeline, self._book, recipe, on_step, cancelled)
         except DeviceFailed as error:
             self._state = GeneratorState(Status.ERROR, detail=error.message, device=self._device.name)
             _log.error("device_failed %s: %s", self._device.name, error)

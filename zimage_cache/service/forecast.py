@@ -77,7 +77,7 @@ class Forecast:
     picture is the new measure.
 
     Args:
-        devices: What each model is drawn on, by the model's name: another card's pace says nothing.
+        devices: What each model is drawn on, by the model's name: another device's pace says nothing.
         database: Where it is kept between starts; it holds other tables too. None = nowhere.
 
     Threads: any. Only `recall` and `flush` block for the disk, for a second or two at most. Trouble with the database

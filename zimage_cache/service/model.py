@@ -336,9 +336,9 @@ class Model:
             generator.load()
             loaded = True
         except ZImageError as error:
-            _log.warning("load_failed model=%s card=%d error=%s", generator.profile.name, device, error)
+            _log.warning("load_failed model=%s device=%d error=%s", generator.profile.name, device, error)
         except Exception:  # noqa: BLE001 - the outermost edge of this thread: the next ask finds a living worker
-            _log.exception("load_failed model=%s card=%d", generator.profile.name, device)
+            _log.exception("load_failed model=%s device=%d", generator.profile.name, device)
         if not loaded:
             self._devices.failed(device)
         self.queue.wake()
@@ -368,7 +368,7 @@ class Model:
             self._devices.failed(device)
             if not self._devices.others(device) or not self._flights.restart(run):
                 raise
-            _log.warning("run_moved key=%s card=%d error=%s", run.plan.key[:12], device, error)
+            _log.warning("run_moved key=%s device=%d error=%s", run.plan.key[:12], device, error)
             self.queue.put_back(run, run.plan.user)
             self._discard_if_cancelled(run)
             return

@@ -88,7 +88,7 @@ class Ticket(Generic[T]):
         reference: str,
         clock: Callable[[], float],
     ) -> None:
-        # Whoever knows it may follow and end the ticket: not to be guessed, listed or logged whole.
+        # Knowing it is enough to follow and end the ticket: it cannot be guessed, and is not listed or logged whole.
         self.id = secrets.token_hex(16)
         self.n = options.get("n", 1)
         self.user = options.get("user", "")

@@ -35,7 +35,7 @@ let fitted = true; // whether the picture is fitted to the window, also after a 
 let pressed = { x: 0, y: 0, on: null };
 let moved = false; // since the pointer was pressed
 /** @type {Element | null} */
-let opener = null;
+let focusBefore = null;
 
 // ---- elements ----
 
@@ -202,7 +202,7 @@ function open(wanted, index = 0) {
   pictures = wanted;
   if (!dialog.isConnected) document.body.append(dialog);
   if (!dialog.open) {
-    opener = document.activeElement;
+    focusBefore = document.activeElement;
     dialog.showModal();
   }
   dialog.focus();
@@ -318,7 +318,7 @@ dialog.addEventListener("close", () => {
   if (dialog.open) return;
   held.clear();
   image.removeAttribute("src");
-  if (opener instanceof HTMLElement && opener.isConnected) opener.focus();
+  if (focusBefore instanceof HTMLElement && focusBefore.isConnected) focusBefore.focus();
 });
 stage.addEventListener("wheel", wheel, { passive: false });
 stage.addEventListener("pointerdown", press);

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.device import Device
-from zimage_cache.generator.plan import DevicePlan, thriftier
+from zimage_cache.generator.plan import DevicePlan, smaller_plan
 from zimage_cache.generator.protocol import Pixels, Step
 from zimage_cache.i18n.messages import Message
 from zimage_cache.request import Recipe
@@ -91,30 +91,30 @@ class PlanBook:
         )
 
 
-def draw(
+def draw_with_oom_retry(
     pipeline: Draws, book: PlanBook, recipe: Recipe, on_step: Callable[[Step], None], cancelled: Callable[[], bool]
 ) -> tuple[DrawnPicture, tuple[Message, ...]]:
-    """Draw under the plan of this size; out of memory, retry once under the next thriftier one.
+    """Draw under the plan of this size; out of memory, retry once under the next smaller one.
 
     Returns:
         The picture, and warnings for the client.
 
     Raises:
-        OutOfMemory: The retry ran out too, or there is no thriftier plan; the message names a size that fits.
+        OutOfMemory: The retry ran out too, or there is no smaller plan; the message names a size that fits.
         GeneratorError: Whatever else the pipeline raises.
     """
     plan = book.plan_for(recipe)
     picture = _try(pipeline, recipe, on_step, cancelled, plan)
     # Outside of any `except`: a handled exception would keep the frames of the first attempt, and its tensors, alive.
     if picture is None:
-        thrifty = thriftier(plan, book.device)
-        if thrifty is None:
+        smaller = smaller_plan(plan, book.device)
+        if smaller is None:
             raise book.does_not_fit(recipe, plan)
         _log.warning(
             "out_of_memory size=%dx%d plan=%s/%s retry=%s/%s",
-            *(recipe.width, recipe.height, plan.precision, plan.offload, thrifty.precision, thrifty.offload),
+            *(recipe.width, recipe.height, plan.precision, plan.offload, smaller.precision, smaller.offload),
         )
-        plan = thrifty
+        plan = smaller
         picture = _try(pipeline, recipe, on_step, cancelled, plan)
         if picture is None:
             raise book.does_not_fit(recipe, plan)
@@ -139,7 +139,7 @@ def _try(
 def _warnings(book: PlanBook, plan: DevicePlan, drawn: DevicePlan) -> tuple[Message, ...]:
     said = []
     if plan != book.plan:
-        said.append(Message("thriftier_plan", precision=plan.precision, offload=plan.offload))
+        said.append(Message("smaller_plan", precision=plan.precision, offload=plan.offload))
     if drawn.vae_float32 and not plan.vae_float32:
         said.append(Message("decoder_overflowed", dtype=plan.dtype))
     return tuple(said)
