@@ -18,7 +18,7 @@ class Addresses:
 
 @pytest.fixture
 def html() -> str:
-    return Document(None, Addresses()).written(TEMPLATE.read_text("utf-8"))
+    return Document(None, Addresses(), []).written(TEMPLATE.read_text("utf-8"))
 
 
 def test_our_script_comes_before_that_of_gradio(html: str):
