@@ -16,7 +16,7 @@ class Addresses(Assets):
     """Assets of a known digest."""
 
     def __init__(self) -> None:
-        super().__init__({})
+        super().__init__({}, "")
 
     def address(self, name: str) -> str:
         return f"page/0123/{name}"
@@ -28,7 +28,7 @@ async def no_gradio(*_: object) -> None:
 
 @pytest.fixture
 def html() -> str:
-    return Document(no_gradio, Addresses()).written(TEMPLATE.read_text("utf-8"))
+    return Document(no_gradio, Addresses(), ["a.js", "b.css"]).written(TEMPLATE.read_text("utf-8"))
 
 
 def test_our_script_comes_before_that_of_gradio(html: str):
@@ -42,7 +42,7 @@ def test_our_script_comes_before_that_of_gradio(html: str):
 def test_something_is_seen_before_any_style_sheet_has_arrived(html: str):
     """Nothing in the head keeps the body from being drawn; the skeleton comes first in the body."""
     head, body = html.split("<body", 1)
-    assert "stylesheet" not in head.replace("this.rel='stylesheet'", "")
+    assert re.findall(r'<link rel="stylesheet" (?!disabled)[^>]*>', head) == []
     assert 'rel="preload" as="style"' in head
     assert body.index('id="zi-skeleton"') < body.index("page/0123/page.css") < body.index("<gradio-app")
 
@@ -52,6 +52,14 @@ def test_what_the_page_does_not_need_is_left_out(html: str):
     assert "manifest" not in html
     assert "iframeResizer.contentWindow" not in html
     assert "gradio_config" in html
+
+
+def test_files_of_gradio_are_announced(html: str):
+    """Scripts are loaded at once; style sheets are in the one for all, and not loaded by themselves."""
+    head = html.split("<body", 1)[0]
+    assert '<link rel="modulepreload" crossorigin href="./assets/a.js">' in head
+    assert '<link rel="stylesheet" disabled href="./assets/b.css">' in head
+    assert head.index("page/0123/gradio.css") < head.index("./assets/a.js")
 
 
 def test_templates_are_in_the_body(html: str):

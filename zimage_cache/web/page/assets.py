@@ -1,4 +1,4 @@
-"""The files that the page loads from this server: one script and one style sheet, cached by browsers permanently.
+"""The files that the page loads beside those of Gradio: one script and three style sheets, cached permanently.
 
 Their addresses have a digest of their content, so that another version of the program has other addresses. They hold
 nothing secret: what they say of the server is the same for every user.
@@ -43,13 +43,15 @@ class Asset:
 
 
 class Assets:
-    """The script and the style sheet; *facts* is what the server tells the script."""
+    """Our script and style sheets, and those of Gradio as one; *facts* is what the server tells the script."""
 
-    def __init__(self, facts: object) -> None:
+    def __init__(self, facts: object, gradio_sheet: str) -> None:
         told = f"globalThis.zimageFacts = {json.dumps(facts, ensure_ascii=False)};\n"
         self._files = {
             "page.js": Asset(told + script("main.js"), "text/javascript"),
-            "page.css": Asset(style_sheet("main.css") + swatch_rules(), "text/css"),
+            "page.css": Asset(style_sheet("main.css"), "text/css"),
+            "swatches.css": Asset(swatch_rules(), "text/css"),
+            "gradio.css": Asset(gradio_sheet, "text/css"),
         }
 
     def address(self, name: str) -> str:

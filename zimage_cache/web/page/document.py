@@ -5,21 +5,28 @@ the document: the browser loads our files beside Gradio's, and executes our scri
 """
 
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from zimage_cache.web.page import compression
 from zimage_cache.web.page.assets import Assets
 from zimage_cache.web.page.bundle import source
+from zimage_cache.web.page.gradio_files import whole, with_headers
 from zimage_cache.web.page.part import templates
 
 # Gradio's style sheet would keep the page white until it has arrived. Its place decides which of its rules count, so it
-# stays there, but is loaded as a preload first.
-_SHEET: Final = re.compile(r'<link rel="stylesheet"([^>]*)>')
-_LATER: Final = r"""<link rel="preload" as="style" onload="this.rel='stylesheet'"\1>"""
+# stays there, but is loaded as a preload first. Instead of it come all that the page needs.
+_SHEET: Final = re.compile(r'<link rel="stylesheet"[^>]*>')
+_EARLY: Final = """<link rel="preload" as="style" onload="this.rel='stylesheet'" href="{}">"""
+# The page's script enables it when the form can be used.
+_LATE: Final = '<link rel="stylesheet" id="zi-late" disabled href="{}">'
+# Gradio waits for this one before it shows anything.
+_THEME: Final = re.compile(r'"theme_hash": ?"(\w+)"')
+_THEME_PRELOAD: Final = '<link rel="preload" as="style" href="theme.css?v={}">'
 # What the page does not need: a manifest that this server does not have, and the script for pages inside other pages.
 _REST: Final = r"(?:(?!</script>).)*"
 _NEEDLESS: Final = re.compile(
@@ -29,41 +36,39 @@ _BODY: Final = re.compile(r"<body\b[^>]*>")
 
 
 class Document:
-    """ASGI application: the document of *gradio* in our form."""
+    """ASGI application: the document of *gradio* in our form; *needed* are files of Gradio's that it announces."""
 
-    def __init__(self, gradio: ASGIApp, assets: Assets) -> None:
+    def __init__(self, gradio: ASGIApp, assets: Assets, needed: Iterable[str]) -> None:
         self._gradio = gradio
         script = f'<script type="module" src="{assets.address("page.js")}"></script>'
-        self._head = f"<title>Z-Image</title><style>{source('skeleton.css')}</style>{script}"
+        self._first = f"<head><title>Z-Image</title><style>{source('skeleton.css')}</style>{script}"
+        self._sheet = _EARLY.format(assets.address("gradio.css"))
+        self._last = "".join(map(_announced, needed)) + "</head>"
         sheet = f'<link rel="stylesheet" href="{assets.address("page.css")}">'
-        self._body = source("skeleton.html") + sheet + templates()
+        self._body = source("skeleton.html") + sheet + templates() + _LATE.format(assets.address("swatches.css"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start: Message = {}
-        parts: list[bytes] = []
-
-        async def collect(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                start.update(message)
-                return
-            parts.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                await self._send(scope, start, b"".join(parts), send)
-
-        plain = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
-        await self._gradio({**scope, "headers": plain}, receive, collect)
-
-    async def _send(self, scope: Scope, start: Message, body: bytes, send: Send) -> None:
         encoding = compression.preferred(Headers(scope=scope).get("accept-encoding", ""))
-        if start["status"] == HTTPStatus.OK and body:
+        start, body = await whole(self._gradio, scope, receive)
+        if start["status"] == HTTPStatus.OK:
             body = compression.FAST[encoding](self.written(body.decode()).encode())
-            headers = MutableHeaders(scope=start)
-            headers.update(compression.headers(encoding))
-            headers["content-length"] = str(len(body))
+            start = with_headers(start, compression.headers(encoding) | {"content-length": str(len(body))})
         await send(start)
         await send({"type": "http.response.body", "body": body})
 
     def written(self, html: str) -> str:
         """Return Gradio's document *html* in our form."""
-        html = _SHEET.sub(_LATER, _NEEDLESS.sub("", html)).replace("<head>", f"<head>{self._head}", 1)
+        html = _SHEET.sub(self._sheet, _NEEDLESS.sub("", html))
+        theme = "".join(map(_THEME_PRELOAD.format, _THEME.findall(html)[:1]))
+        html = html.replace("<head>", self._first + theme, 1).replace("</head>", self._last, 1)
         return _BODY.sub(lambda found: found[0] + self._body, html, count=1)
+
+
+def _announced(name: str) -> str:
+    """Return the element that makes browsers load a script of Gradio's before Gradio asks for it.
+
+    A style sheet is in the one for all already; an element that is disabled keeps Gradio from loading it again.
+    """
+    if name.endswith(".css"):
+        return f'<link rel="stylesheet" disabled href="./assets/{name}">'
+    return f'<link rel="modulepreload" crossorigin href="./assets/{name}">'

@@ -35,7 +35,11 @@ whenPartAdded((element, name) => {
   translate(element);
   components[name]?.(element);
 });
-void form.begun.then(() => document.getElementById("zi-skeleton")?.remove());
+void form.begun.then(() => {
+  document.getElementById("zi-skeleton")?.remove();
+  // The drawings of the styles are not needed before, see document.py.
+  document.getElementById("zi-late")?.removeAttribute("disabled");
+});
 
 // The only global name: Gradio's events are strings of JavaScript, see `_wire` in create.py. Tests use the others.
 Object.assign(globalThis, {

@@ -14,6 +14,7 @@ from zimage_cache.web.page.assets import Assets
 from zimage_cache.web.page.create import add_create
 from zimage_cache.web.page.document import Document
 from zimage_cache.web.page.form import ASPECTS, defaults, limits, numbers, offer, style_choices
+from zimage_cache.web.page.gradio_files import GradioFiles, needed_files, style_sheet
 from zimage_cache.web.page.labels import Labels
 from zimage_cache.web.page.open_routes import OpenRoutes
 from zimage_cache.web.page.part import add_part
@@ -24,7 +25,8 @@ def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
     """Mount the page after *app*'s own routes; routes added later would not be reached."""
     words = Labels()
     page = build_page(service, words)
-    assets = Assets(_facts(service))
+    needed = needed_files({block.get_block_name() for block in page.blocks.values()})
+    assets = Assets(_facts(service), style_sheet(needed))
     assets.serve(app)
     mounted: FastAPI = gr.mount_gradio_app(
         app,
@@ -40,7 +42,8 @@ def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
     for route in mounted.routes:
         if isinstance(route, Mount) and isinstance(route.app, gr.routes.App):
             add_page_error_responses(route.app)
-            route.app = OpenRoutes(route.app, Document(route.app, assets))
+            document = Document(route.app, assets, needed)
+            route.app = OpenRoutes(route.app, document, GradioFiles(route.app))
     return mounted
 
 

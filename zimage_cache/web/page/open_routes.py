@@ -19,11 +19,11 @@ _refuse = Refuse(_READING)
 
 
 class OpenRoutes:
-    """ASGI application in front of *gradio*; answers 404 for routes that are not open, and `/` by *document*."""
+    """ASGI application in front of *gradio*, its *document* and *files*; answers 404 for routes that are not open."""
 
-    def __init__(self, gradio: ASGIApp, document: ASGIApp) -> None:
+    def __init__(self, gradio: ASGIApp, document: ASGIApp, files: ASGIApp) -> None:
         self._gradio = gradio
-        self._document = document
+        self._special = {"": document, "assets": files}  # by the first name in the path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,7 +36,7 @@ class OpenRoutes:
             # The query is removed, because Gradio reads files by it; the page's scripts read it in the browser. The
             # header from which Gradio takes its own address is removed too.
             headers = [header for header in scope["headers"] if header[0] != b"x-gradio-server"]
-            application = self._document if scope["path"] == "/" else self._gradio
+            application = self._special.get(scope["path"].split("/")[1], self._gradio)
             await application({**scope, "query_string": b"", "headers": headers}, receive, send)
 
 
