@@ -1,6 +1,8 @@
 """One suite for every tier: what `ResultCache` relies on, whichever it talks to."""
 
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cache.tier import Tier
 from zimage_cache.entry import Source
 
-MAKERS = {
+MAKERS: dict[str, Callable[[Path, int], Tier]] = {
     "memory": lambda _folder, max_bytes: MemoryTier(max_bytes),
     "disk": lambda folder, max_bytes: DiskTier(folder, max_bytes=max_bytes),
 }
