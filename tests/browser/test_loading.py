@@ -11,14 +11,13 @@ from .conftest import Fake, Watch, holding, wait_with
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
-GROUND = {"light": "rgb(250, 249, 247)", "dark": "rgb(20, 19, 17)"}
+Scheme = Literal["light", "dark"]
+GROUND: dict[Scheme, str] = {"light": "rgb(250, 249, 247)", "dark": "rgb(20, 19, 17)"}
 GRADIO = re.compile(r"/assets/[\w.-]+\.(?:js|css)")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_something_is_seen_before_any_other_file_has_arrived(
-    fake: Fake, chromium: Browser, scheme: Literal["light", "dark"]
-):
+def test_something_is_seen_before_any_other_file_has_arrived(fake: Fake, chromium: Browser, scheme: Scheme):
     """The outline of the page has its colours; it is nothing for screen readers, and goes when the form is there."""
     context = chromium.new_context(viewport={"width": 1280, "height": 860}, color_scheme=scheme)
     page, held = context.new_page(), list[Route]()

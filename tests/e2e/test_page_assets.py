@@ -3,9 +3,12 @@
 import gzip
 import json
 import re
+from typing import Any
 
 import brotli
 import pytest
+
+from zimage_cache.web.page.bundle import source
 
 FOREVER = "private, max-age=31536000, immutable"
 TYPES = {"page.js": "text/javascript; charset=utf-8", "page.css": "text/css; charset=utf-8"}
@@ -58,10 +61,27 @@ def test_the_document_is_asked_for_each_time(house):
     assert len(answers[1].body) < 15_000
 
 
-def test_facts_are_those_of_the_server(house, addresses):
-    """The script begins with what the server knows, as JSON."""
+@pytest.fixture(scope="module")
+def facts(house, addresses) -> dict[str, Any]:
+    """What the script begins with."""
     first = house.client.get(addresses["page.js"]).text.partition(";\n")[0]
-    facts = json.loads(first.removeprefix("globalThis.zimageFacts = "))
+    told: dict[str, Any] = json.loads(first.removeprefix("globalThis.zimageFacts = "))
+    return told
+
+
+def test_facts_are_those_of_the_server(house, facts):
+    """Models and limits are told by the server, not known by the script."""
     assert facts["default_model"] == house.studio.service.default_model
     assert facts["limits"]["grid"] == 16
+    assert facts["limits"]["max_sequence_length"] == 1024
+    assert facts["limits"]["png_bytes"] == 20 * 2**20
     assert facts["limits"]["cache_modes"] == ["use", "refresh", "bypass"]
+
+
+def test_facts_have_their_types(facts):
+    """The types that the page's scripts are checked with name every fact, and no other."""
+    types = source("lib/types.d.ts")
+    for interface, told in {"Facts": facts, "Limits": facts["limits"]}.items():
+        body = re.search(rf"^export interface {interface} {{\n(.*?)^}}", types, re.MULTILINE | re.DOTALL)
+        assert body
+        assert set(re.findall(r"^  (\w+): ", body[1], re.MULTILINE)) == told.keys()

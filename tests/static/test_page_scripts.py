@@ -10,6 +10,8 @@ from zimage_cache.web.page import bundle
 
 PAGE = Path(bundle.__file__).parent
 EXPORT = re.compile(r"^export (?:async )?(?:function|const|class) (\w+)", re.MULTILINE)
+# Names of Gradio's own elements.
+PRIVATE = re.compile(r"gradio-container|data-testid|\.wrap\b|fieldset|[.#]block\b|role=\"tab\"")
 IMPORT = re.compile(r"^import \{([\w\s,]*)\} from", re.MULTILINE)
 
 
@@ -45,6 +47,13 @@ def test_every_export_is_imported():
     exported = {name for text in texts for name in EXPORT.findall(text)}
     imported = {name.strip() for text in texts for names in IMPORT.findall(text) for name in names.split(",")}
     assert exported - imported == set()
+
+
+def test_one_module_knows_the_dom_of_gradio():
+    """What a new version of Gradio may break in our scripts is in one place."""
+    others = (path for path in PAGE.glob("**/*.js") if path.relative_to(PAGE).as_posix() != "lib/gradio.js")
+    assert [path.name for path in others if PRIVATE.search(path.read_text("utf-8"))] == []
+    assert PRIVATE.search(bundle.source("lib/gradio.js"))
 
 
 def test_every_module_is_reached():

@@ -12,29 +12,21 @@ from zimage_cache.web.page.document import Document
 TEMPLATE = Path(gradio.__file__).parent / "templates" / "frontend" / "index.html"
 
 
-class Addresses(Assets):
-    """Assets of a known digest."""
-
-    def __init__(self) -> None:
-        super().__init__({}, "")
-
-    def address(self, name: str) -> str:
-        return f"page/0123/{name}"
+ASSETS = Assets({}, "a { }")
 
 
-async def no_gradio(*_: object) -> None:
-    raise AssertionError("the document is given to the test")
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def html() -> str:
-    return Document(no_gradio, Addresses(), ["a.js", "b.css"]).written(TEMPLATE.read_text("utf-8"))
+    async def gradio(_scope, _receive, _send):
+        """The document is given as text here."""
+
+    return Document(gradio, ASSETS, ["a.js", "b.css"]).written(TEMPLATE.read_text("utf-8"))
 
 
 def test_our_script_comes_before_that_of_gradio(html: str):
     """Browsers execute module scripts in the order of the document."""
     scripts = re.findall(r'<script[^>]* src="([^"]*)"', html)
-    assert scripts[0] == "page/0123/page.js"
+    assert scripts[0] == ASSETS.address("page.js")
     assert all(script.startswith("./assets/") for script in scripts[1:])
     assert len(scripts) == 2
 
@@ -44,7 +36,7 @@ def test_something_is_seen_before_any_style_sheet_has_arrived(html: str):
     head, body = html.split("<body", 1)
     assert re.findall(r'<link rel="stylesheet" (?!disabled)[^>]*>', head) == []
     assert 'rel="preload" as="style"' in head
-    assert body.index('id="zi-skeleton"') < body.index("page/0123/page.css") < body.index("<gradio-app")
+    assert body.index('id="zi-skeleton"') < body.index(ASSETS.address("page.css")) < body.index("<gradio-app")
 
 
 def test_what_the_page_does_not_need_is_left_out(html: str):
@@ -59,7 +51,7 @@ def test_files_of_gradio_are_announced(html: str):
     head = html.split("<body", 1)[0]
     assert '<link rel="modulepreload" crossorigin href="./assets/a.js">' in head
     assert '<link rel="stylesheet" disabled href="./assets/b.css">' in head
-    assert head.index("page/0123/gradio.css") < head.index("./assets/a.js")
+    assert head.index(ASSETS.address("gradio.css")) < head.index("./assets/a.js")
 
 
 def test_templates_are_in_the_body(html: str):

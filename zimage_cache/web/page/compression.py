@@ -17,7 +17,7 @@ SMALL: Final[Mapping[str, Callable[[bytes], bytes]]] = MappingProxyType(
 )
 FAST: Final[Mapping[str, Callable[[bytes], bytes]]] = MappingProxyType(
     {
-        "br": lambda body: bytes(brotli.compress(body, quality=4)),
+        "br": lambda body: bytes(brotli.compress(body, quality=5)),
         "gzip": lambda body: gzip.compress(body, 5, mtime=0),
         "identity": bytes,
     }

@@ -1,7 +1,7 @@
 // The pictures of one request as tiles that are filled as they arrive: one figure each, replaced only when it changes.
 import { find, make } from "../lib/dom.js";
 import { age, say, time } from "../lib/i18n.js";
-import { viewer } from "../viewer/viewer.js";
+import { SMALL, viewer } from "../viewer/viewer.js";
 
 /** @import { Ask, Picture } from "../lib/types.d.ts" */
 
@@ -10,7 +10,6 @@ import { viewer } from "../viewer/viewer.js";
 /** Of the first unfinished picture. @typedef {{ words: string, share: number, preview?: string | null | undefined }} Progress */
 
 const HOLES = { pending: "tile_waiting", deleted: "tile_deleted" };
-const SMALL = 256; // px: smaller pictures are enlarged with visible pixels
 
 /**
  * Where a picture came from, and what that saved.

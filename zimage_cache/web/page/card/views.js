@@ -4,11 +4,14 @@ import { facts } from "../lib/facts.js";
 import { form } from "../lib/form.js";
 import { has, say, styleTitle, time } from "../lib/i18n.js";
 import { seedsOf } from "../lib/seeds.js";
+import { SMALL } from "../viewer/viewer.js";
 import { fact, tools } from "./actions.js";
 import { tilesIn } from "./tiles.js";
 
 /** @import { JobState } from "../lib/api.d.ts" */
 /** @import { Ask, Picture, Result, Trouble } from "../lib/types.d.ts" */
+
+const ENLARGED = 512; // px: width of a small picture, see card.css
 
 /**
  * A job's state, or before the first one {phase: "asking", preview: null}.
@@ -196,7 +199,7 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
     grow(progress.preview, ask);
     waiting.style.setProperty("--ratio", `${width} / ${height}`);
     waiting.style.setProperty("--wide", String(width / height));
-    waiting.style.setProperty("--cap", `${ask.width < 256 ? 512 : ask.width}px`); // the width of the finished picture
+    waiting.style.setProperty("--cap", `${ask.width < SMALL ? ENLARGED : ask.width}px`); // the width of the finished picture
     showCourse(waiting, words);
     view("running");
   }

@@ -23,12 +23,8 @@ let values = /** @type {Fields} */ ({});
 /** @type {Wish[]} */
 let wishes = []; // queued values for the form, with their callbacks
 let settled = false; // whether the widgets have their first values, from `begin`, which would overwrite earlier fills
-/** @type {((opened: Opened | null) => void)[]} */
-const waiting = []; // for the first values
-/** @type {Promise<Opened | null>} */
-const begun = new Promise((resolve) => {
-  waiting.push(resolve);
-});
+/** @type {PromiseWithResolvers<Opened | null>} */
+const begun = Promise.withResolvers();
 
 /** @type {Record<string, () => [string, string][]>} */
 const choices = {
@@ -68,7 +64,7 @@ export const form = {
   },
 
   /** Fulfilled once the form has its first values, with what the page's URL said. */
-  begun,
+  begun: begun.promise,
 
   /**
    * Sets fields by name; *then* is called with the whole form.
@@ -115,7 +111,7 @@ export const events = {
     // Kept values may be from a server that offered other choices.
     if (!offered(first.model)) first.model = facts.default_model;
     hear(named(names, listed(names, first)), "begun");
-    for (const resolve of waiting) resolve(opened);
+    begun.resolve(opened);
     return names.map((name, i) => {
       const value = listed(names, first)[i];
       return choices[name] ? { ...SKIP, choices: choices[name](), value } : value;

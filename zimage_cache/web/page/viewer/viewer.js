@@ -8,7 +8,8 @@ import { panOf } from "../lib/keys.js";
 /** @typedef {{ x: number, y: number }} Point */
 /** @typedef {keyof typeof GLYPHS} Glyph */
 
-const SMALL = 256; // px: smaller pictures are enlarged to the window, with visible pixels
+/** Pixels: smaller pictures are enlarged, with visible pixels. */
+export const SMALL = 256;
 const ENLARGED = 2; // largest enlargement of other pictures to fit
 const NEAREST = 8;
 const STEP = 1.25;
