@@ -290,6 +290,7 @@ class TestTrouble:
         first = tree.start(START, GATE=str(gate))
         wait_until(tree.pip_runs)
         second = tree.start(START)
+        assert second.stdout
         said = second.stdout.readline()
         gate.touch()
         for start in (first, second):
