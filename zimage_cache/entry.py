@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
 
 from zimage_cache.errors import CorruptEntry
 from zimage_cache.fingerprint import GeneratorIdentity, canonical_text, key_of
@@ -38,6 +38,11 @@ class Source(StrEnum):
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+def _items(rules: object) -> tuple[Any, ...]:
+    """Return the items of a list; none of anything else, because `Record.warnings` is enough."""
+    return tuple(rules) if isinstance(rules, list | tuple) else ()
+
+
 class Record(BaseModel):
     """The metadata of a stored picture.
 
@@ -60,7 +65,7 @@ class Record(BaseModel):
     generator: GeneratorIdentity
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()
-    warning_rules: Annotated[tuple[dict[str, Any], ...], Field(exclude_if=operator.not_)] = ()
+    warning_rules: Annotated[tuple[Any, ...], PlainValidator(_items), Field(exclude_if=operator.not_)] = ()
 
     @field_validator("request")
     @classmethod
@@ -153,7 +158,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry found in the cache, and its tier."""
+    """An entry found in the cache, and its tier; of one that another process has just stored, `Source.SHARED`."""
 
     entry: Entry
     source: Source

@@ -1,4 +1,4 @@
-"""Every error this program raises on purpose.
+"""The errors that several packages share; a few more are private to one package.
 
     ZImageError
     ├── InvalidRequest          a field breaks a rule
@@ -170,8 +170,6 @@ class OutOfMemory(GeneratorError):
 
 class GenerationFailed(GeneratorError):
     """The pipeline raised an exception, or its result is no picture."""
-
-    code = "generation_failed"
 
 
 class DeviceFailed(GenerationFailed):

@@ -16,12 +16,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.i18n.messages import Message
 from zimage_cache.normal_form import nfc
 from zimage_cache.validation import invalid_request
 
 MAX_TEXT = 8000
 MAX_SEED = 2**32 - 1
 MAX_PICTURES = 8
+SIDE_STEP = 16
 
 
 class Sampler(StrEnum):
@@ -71,7 +73,7 @@ Integer = Annotated[int, Field(strict=True), as_integer]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), as_number]
 Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT)]
 StyleName = Annotated[str, Field(strict=True, max_length=100)]
-Side = Annotated[int, Field(strict=True, ge=64, le=2048, multiple_of=16), as_integer]
+Side = Annotated[int, Field(strict=True, ge=64, le=2048, multiple_of=SIDE_STEP), as_integer]
 Steps = Annotated[int, Field(strict=True, ge=1, le=50), as_integer]
 Guidance = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=20), as_number]
 Shift = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.1, le=20), as_number]
@@ -94,10 +96,13 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelProfile:
-    """A model's defaults and limits: sizes in pixels, steps in sampler steps."""
+    """A model's defaults and limits: sizes in pixels, steps in sampler steps.
+
+    A parameter with the name of one of these fields has its default here.
+    """
 
     name: str
-    title: str
+    title: str | Message  # a message where it is a description, which is translated
     width: int
     height: int
     steps: int
@@ -278,5 +283,6 @@ class Recipe:
 _TEXTS: Final = tuple(field.name for field in fields(Recipe) if field.type is str)
 _FLOATS: Final = tuple(field.name for field in fields(Recipe) if field.type is float)
 _PIXELS: Final = frozenset(field.name for field in fields(Recipe))
-# The table of the parameters that change pixels, in the order of their declaration.
+# The table of the parameters that change pixels, in the order of their declaration; and those with a default by model.
 PARAMETERS: Final = MappingProxyType({name: row for name, row in parameters(ImageRequest).items() if name in _PIXELS})
+BY_MODEL: Final = frozenset(field.name for field in fields(ModelProfile)) & _PIXELS

@@ -65,7 +65,7 @@ def broken_rule(error: ErrorDetails) -> Message:
     context = error.get("ctx", {})
     cause = context.get("error")
     if isinstance(cause, InvalidRequest):
-        return cause.message
+        return cause.reason
     if error["type"] in _CHOICES:
         *others, last = _CHOICE.findall(context["expected"])
         return Message("one_of", others=tuple(others), last=last) if others else Message("only", value=last)

@@ -45,7 +45,9 @@ def open_tiles(fake: Fake, open_page: Callable[..., Page]) -> Callable[..., Page
         page.wait_for_function(
             """count => {
               const radios = [...document.querySelectorAll('#zi-style input')];
-              return radios.length === count && radios.every((radio) => radio.name === radios[0].name);
+              const picture = (radio) => getComputedStyle(radio.nextElementSibling, '::before').backgroundImage;
+              return radios.length === count && radios.every((radio) => radio.name === radios[0].name)
+                && radios.every((radio) => !radio.value || picture(radio) !== 'none');
             }""",
             arg=len(styles()) + 1,
         )

@@ -19,7 +19,7 @@ from zimage_cache.web import language
 def test_chinese_is_chosen_where_it_is_preferred(header: str | None, expected: str):
     """Weights decide, then the order; other languages, any language and invalid headers mean English."""
     assert language.preferred(header or "") == expected
-    language.begin(header)
+    language.set_language(header)
     assert language.current_language() == expected
-    language.begin(None)
+    language.set_language(None)
     assert language.current_language() == "en"

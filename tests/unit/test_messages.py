@@ -131,8 +131,33 @@ def test_values_fill_the_holes():
 
 
 def test_the_demo_has_its_title_in_messages():
-    """Messages that name the demo model call it in English what everything else calls it."""
-    assert str(Message("demo_model")) == DEMO.title
+    """It is a description, and has a translation."""
+    assert str(DEMO.title) == "Demo (coloured shapes)"
+    assert isinstance(DEMO.title, Message)
+    assert DEMO.title.text("zh") == "演示模型"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"rule": "waited", "params": {"seconds": 10**400}},
+        {"rule": "as_said", "params": {"text": [["a"]]}},
+        {"rule": "waited", "params": {}},
+        {"rule": "none of this version", "params": {}},
+    ],
+    ids=["huge number", "list in a list", "without its value", "unknown"],
+)
+def test_a_damaged_document_is_no_message(document):
+    """Records may have been changed by hand: what cannot be written as a text costs no picture and no memory."""
+    assert message_of(document) is None
+
+
+def test_equal_messages_have_equal_hashes():
+    """Whatever the order of their values."""
+    one = Message("queue_full", capacity=1, pending=2, more=3)
+    other = Message("queue_full", more=3, pending=2, capacity=1)
+    assert one == other
+    assert hash(one) == hash(other)
 
 
 def test_a_value_received_is_appended_unless_the_template_has_it():

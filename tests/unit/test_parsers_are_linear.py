@@ -31,7 +31,7 @@ from zimage_cache.validation import shown
 from zimage_cache.web.api.pictures import _matches, _span
 from zimage_cache.web.body import GenerateBody, parse_json
 from zimage_cache.web.middleware import _authority, _host_name
-from zimage_cache.web.request_id import begin
+from zimage_cache.web.request_id import set_request_id
 
 LONGER = 16
 MOST = 64  # times: 16 for the length, a square would be 256; this is as far from the one as from the other
@@ -158,7 +158,7 @@ CASES: dict[str, tuple[Callable[[Any], object], Callable[[int], Any], int]] = {
     "Host": (_host_name, lambda n: "[" * n + "a" * n, 500),
     "Host: a long name": (_host_name, lambda n: "a." * n, 500),
     "Origin": (_authority, lambda n: "http://" + "[" * n, 1000),
-    "X-Request-Id": (begin, lambda n: "a" * n, 1000),
+    "X-Request-Id": (set_request_id, lambda n: "a" * n, 1000),
 }
 
 

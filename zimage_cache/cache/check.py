@@ -1,4 +1,4 @@
-"""Distrust of ourselves: compare everything in a cache folder with everything else; report, or put right."""
+"""Compares everything in a cache folder with everything else; reports what does not agree, or repairs it."""
 
 import time
 from collections.abc import Callable, Iterator

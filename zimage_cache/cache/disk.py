@@ -1,7 +1,7 @@
 """The second tier: a folder of verified entries, bounded in bytes, number, age and by the disk's free space.
 
-Knows what may stay, what fits, and what to count; how files are read and written is the business of `store`, what
-lies there and is worth how much that of `ledger`, kept true by `inventory`; what goes wrong is met by `trouble`.
+Decides what may stay, what fits, and what to count. `store` reads and writes the files, `ledger` has the sizes and
+values of what lies there and compares itself with the folder, `trouble` counts and logs what fails.
 """
 
 import builtins
@@ -312,7 +312,7 @@ class DiskTier:
         """Read the thumbnail; `None` when there is none of the picture that is stored now. Touches nothing."""
         if not is_key(key):
             return None
-        with self._trouble.reading(), suppress(CorruptEntry):  # a corrupt entry is judged by who reads it whole
+        with self._trouble.reading(), suppress(CorruptEntry):  # a look-up judges a corrupt entry
             record = self._store.whole_record(key)
             sealed = self._store.thumb(key)
             return None if record is None or sealed is None else thumbs.unseal(sealed, record.digest)

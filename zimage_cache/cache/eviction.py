@@ -51,7 +51,7 @@ class Footprint:
 
 
 class Order:
-    """The keys on disk with their footprints, and who goes first.
+    """The keys on disk with their footprints, and which is evicted first.
 
     Using a key is O(1): it keeps the place it is queued at, which is too low from then on, and is found out when it
     comes to the front. Finding a victim is O(log n) amortised.
@@ -132,15 +132,15 @@ class Order:
         return None
 
     def snapshot(self) -> list[tuple[str, Footprint]]:
-        """Return all who may go, in no order."""
+        """Return all that may be evicted, in no order."""
         return [(key, footprint) for key, footprint in self._kept.items() if not footprint.pinned]
 
     def sorted(self, kept: list[tuple[str, Footprint]], now: float) -> list[tuple[str, Footprint]]:
-        """Return *kept*, who goes first coming first; needs no lock."""
+        """Return *kept* in the order of eviction; needs no lock."""
         return sorted(kept, key=lambda each: (self._is_recent(each[1], now), self._rank(each[1])))
 
     def _settle(self, now: float) -> None:
-        """Move those whose grace has ended; the first who still has some ends the search."""
+        """Move those whose grace has ended; the first with some left ends the search."""
         while self._ending:
             key = next(iter(self._ending))
             if self._is_recent(self._kept[key], now):

@@ -1,4 +1,4 @@
-"""The one door to the operating system: whole files in, whole files out, foreign errors translated here only.
+"""All calls of the operating system: reads and writes whole files, and translates its errors, here only.
 
 Reading trouble is a `CacheError`, writing trouble a `CacheWriteFailed`, and what is no regular file a
 `CorruptEntry`. A file that is not there is `None` or `False`. Knows nothing of keys, records or locks.

@@ -148,7 +148,7 @@ class Use(NamedTuple):
 
 
 # What of a row tells whether it is still right: bytes, whole, stamp, pinned.
-Known = tuple[int, bool, int, bool]
+RowState = tuple[int, bool, int, bool]
 
 _NUMBERS = 9  # so many numbers follow the key
 _FIELDS = ", ".join(Row._fields)
@@ -214,7 +214,7 @@ class Index:
 
         return self._attempt(read) or []
 
-    def told(self) -> dict[str, Known]:
+    def told(self) -> dict[str, RowState]:
         """Return what was said of each key that is there."""
         sql = "SELECT key, bytes, whole, stamp, pinned FROM entries WHERE bytes > 0"
         found = self._attempt(lambda connection: connection.execute(sql).fetchall())
@@ -259,7 +259,7 @@ class Index:
                 work(connection)
             return True
 
-        # One who holds the lock for so long is not waited for by every put.
+        # Not every put waits for a process that holds the lock for so long.
         if self._clock() < self._stuck_until or self._attempt(committed) is None:
             self.behind = True
 

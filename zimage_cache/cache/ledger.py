@@ -1,6 +1,6 @@
-"""What lies on the disk and what it is worth, as far as this process knows, and what the others told it.
+"""What lies on the disk and what it is worth, as far as this process and the index know.
 
-Decisions are made in memory; the index only carries news between processes, and from one life to the next.
+Decisions are made in memory; the index passes changes on to other processes, and to the next start.
 """
 
 import threading
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from zimage_cache.cache.eviction import Footprint, Order
-from zimage_cache.cache.index import Index, Known, Row, Use
+from zimage_cache.cache.index import Index, Row, RowState, Use
 from zimage_cache.cache.store import Presence, Store
 from zimage_cache.entry import Record
 from zimage_cache.errors import CacheError
@@ -133,12 +133,12 @@ class Ledger:
         return bounds.exceeded(self._order.bytes + self._reserved, self._order.entries + self._pending)
 
     def victim(self, skipped: set[str]) -> str | None:
-        """Return who should go first."""
+        """Return the key to evict first."""
         with self._lock:
             return self._order.victim(self._clock(), skipped)
 
     def victims(self) -> list[tuple[str, Footprint]]:
-        """Return all who may go, first to last."""
+        """Return all that may be evicted, the first to go first."""
         with self._lock:
             kept = self._order.snapshot()
         return self._order.sorted(kept, self._clock())
@@ -361,7 +361,7 @@ class Inventory:
             self._ledger.write(key, presence, self._record(key, presence), evicted=evicted)
 
     def _record(self, key: str, presence: Presence) -> Record | None:
-        with suppress(CacheError):  # who reads it whole judges it
+        with suppress(CacheError):  # a look-up judges it
             found = self._store.record(key) if presence.whole else None
             return found and found[0]
         return None
@@ -376,13 +376,13 @@ def _storable(number: int) -> int:
     return max(-_MOST, min(number, _MOST))
 
 
-def _sight(presence: Presence | None) -> Known | None:
+def _sight(presence: Presence | None) -> RowState | None:
     if presence is None or not presence.bytes:
         return None
     return presence.bytes, presence.whole, presence.stamp, presence.pinned
 
 
-def _known(footprint: Footprint | None) -> Known | None:
+def _known(footprint: Footprint | None) -> RowState | None:
     if footprint is None:
         return None
     return footprint.bytes, footprint.whole, footprint.stamp, footprint.pinned

@@ -1,4 +1,4 @@
-"""Who may change the files of a key: 256 locks, between threads and between processes. And who may generate it.
+"""The locks for changing the files of a key, 256 for threads and processes, and the right to generate one.
 
 The kernel drops the locks of a killed process, so it blocks no other. Lock order in this package: the lock for
 making a thumbnail, then one stripe, then the ledger's and the index's, then the short lock around an order or

@@ -17,7 +17,8 @@ CHINESE: Final = "zh"
 LANGUAGES: Final = (ENGLISH, CHINESE)
 _HOLE: Final = re.compile(r"( ?)(\{[^{}]+\})( ?)")
 _HAN: Final = re.compile(r"[\u4e00-\u9fff]")
-_ERRORS: Final = (LookupError, ValueError, TypeError)  # of an unknown template, or values that do not fit it
+# Of an unknown template, or values that do not fit it.
+_ERRORS: Final = (LookupError, ValueError, TypeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Message:
         object.__setattr__(self, "params", {name: _plain(value) for name, value in params.items()})
 
     def __hash__(self) -> int:
-        return hash((self.rule, *self.params.items()))
+        return hash((self.rule, frozenset(self.params)))
 
     def __str__(self) -> str:
         return self.text(ENGLISH)
@@ -157,7 +158,9 @@ def _message(document: object) -> Message:
 
 
 def _value(value: object) -> object:
-    """Reverse `_document`."""
+    """Reverse `_document`. A list within a list is refused: no message has one, and its text grows exponentially."""
     if isinstance(value, list):
+        if any(isinstance(each, list) for each in value):
+            raise ValueError("a list within a list")
         return tuple(map(_value, value))
     return _message(value) if isinstance(value, dict) else value

@@ -30,9 +30,9 @@ COMFYUI = "prompt"
 _NEGATIVE = "Negative prompt:"
 # A1111's order. Other tools find the line of settings by its beginning, "Steps: ".
 _ORDER = ("Steps", "Sampler", "CFG scale", "Seed")
-_named = {row.a1111: name for name, row in PARAMETERS.items() if row.a1111}
+_NAMED = {row.a1111: name for name, row in PARAMETERS.items() if row.a1111}
 # The parameters that A1111 has: its names, and ours.
-_SETTINGS = {theirs: _named[theirs] for theirs in (*_ORDER, *_named)}
+_SETTINGS = {theirs: _NAMED[theirs] for theirs in (*_ORDER, *_NAMED)}
 # `Name: value` or `Name: "value, quoted as JSON"`, up to the next comma; the third group is empty where a quotation is
 # not closed. No character is matched twice, so matching takes linear time.
 _SETTING = re.compile(r'([^,:]*+)(?::\s*+("(?:[^"\\]++|\\.)*+("?+))?+([^,]*+))?+(?:,|$)')

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from zimage_cache.errors import SettingsError
+from zimage_cache.i18n.messages import Message
 from zimage_cache.models.store import check_folder, demo_folder, find_model
 from zimage_cache.request import ModelProfile
 
@@ -30,7 +31,7 @@ TURBO: Final = ModelProfile(
 BASE: Final = replace(TURBO, name="base", title="Z-Image", steps=28, guidance_scale=4.0)
 DEMO: Final = ModelProfile(
     name="demo",
-    title="Demo (coloured shapes)",
+    title=Message("demo_model"),
     width=128,
     height=128,
     steps=8,

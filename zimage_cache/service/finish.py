@@ -50,7 +50,7 @@ class Finisher:
             self.shelf.put(key, entry)
         if not self.flights.resolve(run, entry):
             return
-        self.shelf.put(key, entry)  # again: who wants it kept may have joined just now
+        self.shelf.put(key, entry)  # again: a job that wants it kept may have joined just now
         if self.cache.put(entry):
             self.shelf.drop(key, entry)
         self.history.add(entry)

@@ -1,6 +1,6 @@
 """One run per key, however many people ask at that moment. Knows no cache, no generator, no event loop.
 
-Every change of who waits for what happens under one lock, and nothing slow happens under it.
+Every change of what is waited for happens under one lock, and nothing slow happens under it.
 """
 
 import logging
@@ -183,7 +183,7 @@ class Flights:
     def resolve(self, run: Run, entry: Entry) -> bool:
         """Give every waiter the picture. Return whether to store it; only then must `stored` follow.
 
-        An asker who comes between the two still shares the run, and may still turn the answer to yes.
+        A request that comes between the two still shares the run, and may still turn the answer to yes.
         """
         self._settle(run, RunResult(entry, Source.GENERATED))
         with self._lock:

@@ -77,7 +77,7 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a look-up says of one picture: its key (None for a seed still to be drawn), its entry if stored."""
+    """What a look-up says of one picture: its key (None for a random seed), its entry if stored."""
 
     key: str | None
     entry: Entry | None

@@ -20,7 +20,6 @@ from zimage_cache.pool import Pool
 from zimage_cache.request import ModelProfile, Recipe
 from zimage_cache.service.flights import Flights, Run, Seat
 from zimage_cache.service.queue import FairQueue
-from zimage_cache.service.resolve import title_of
 
 _log = logging.getLogger(__name__)
 _UNFINISHED = 4
@@ -235,7 +234,7 @@ class Model:
         return self._generator.count_tokens(text)
 
     async def identity(self, *, patient: bool) -> GeneratorIdentity:
-        """Find out who draws. The first time may take a while (the files are hashed); then it is fixed.
+        """Return the identity of the model. The first time may take a while (the files are hashed); then it is fixed.
 
         Raises:
             GeneratorLoading: It takes longer than the impatient wait, or the model is just being fetched.
@@ -261,7 +260,7 @@ class Model:
         """Return the identities under which *recipe* may be stored, on any device; see `ImageGenerator.identities`."""
         # Only those awake: one that never loaded might have to read all weights first to know its identity.
         peers = [peer for peer in self._devices.generators[1:] if peer.state.status is Status.HEALTHY]
-        return tuple(dict.fromkeys(who for each in (self._generator, *peers) for who in each.identities(recipe)))
+        return tuple(dict.fromkeys(own for each in (self._generator, *peers) for own in each.identities(recipe)))
 
     def line_up(self, run: Run) -> None:
         """Put a run into the queue, behind the others of its user."""
@@ -276,7 +275,7 @@ class Model:
     def loading(self) -> GeneratorLoading:
         """Make the error that says what the model is busy with."""
         phase = self._devices.state.phase or Message("starting")
-        return GeneratorLoading("model_loading", title=title_of(self.profile), phase=phase)
+        return GeneratorLoading("model_loading", title=self.profile.title, phase=phase)
 
     def start(self) -> None:
         """Start the threads."""
@@ -395,7 +394,7 @@ class Model:
 
 
 def _tell(run: Run, step: Step) -> None:
-    """Let those who wait see how far *run* is, and, if any of them watches, what it looks like."""
+    """Note how far *run* is for the jobs that wait, and make a preview if one of them shows previews."""
     if step.evaluation == 0:  # also where a picture is tried again
         run.began, run.preview = time.monotonic(), None
     if run.watchers and step.preview is not None:

@@ -37,7 +37,7 @@ class Prompts:
         folder: The wildcards'; need not exist, None = there are none.
         model: Returns the model of a name, None = the default, or raises `InvalidRequest`.
         count_seconds: How long a count may take. The first one takes longer, for it reads the tokenizer, and goes on
-            without its asker: who expands a prompt to draw it must not wait for that.
+            without its asker: expanding a prompt to draw it must not wait for that.
     """
 
     def __init__(

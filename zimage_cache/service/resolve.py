@@ -2,19 +2,26 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.fingerprint import GeneratorIdentity
-from zimage_cache.i18n.messages import Message
 from zimage_cache.prompts.styles import style
-from zimage_cache.request import MAX_PICTURES, MAX_SEED, MAX_TEXT, PARAMETERS, ImageRequest, ModelProfile, Recipe
+from zimage_cache.request import (
+    BY_MODEL,
+    MAX_PICTURES,
+    MAX_SEED,
+    MAX_TEXT,
+    PARAMETERS,
+    ImageRequest,
+    ModelProfile,
+    Recipe,
+)
 
 RANDOM_SEED = -1
-# The parameters whose default is the model's, and those that a recipe has as they were asked.
-_PROFILED: Final = tuple(name for name in PARAMETERS if name in {field.name for field in fields(ModelProfile)})
-_CHOICES: Final = tuple(name for name in PARAMETERS if name not in {"prompt", "negative_prompt", "seed"})
+# The parameters that a recipe has as they were asked.
+_AS_ASKED: Final = tuple(name for name in PARAMETERS if name not in {"prompt", "negative_prompt", "seed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ class Plan:
     """What one asker wants of one key.
 
     Args:
-        fresh: A stored result is no answer: the asker wants it drawn anew, or drew a seed for it.
+        fresh: A stored result is no answer: it is to be drawn anew, or has a random seed.
         keep: The asker wants the picture stored.
         others: Further keys the same picture may be stored under: those of identities that drew it another way.
     """
@@ -72,10 +79,10 @@ def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, random_
     if not 1 <= n <= MAX_PICTURES:
         raise InvalidRequest("picture_count", field="n", most=MAX_PICTURES, got=n)
     asked = request.model_dump(mode="json")
-    asked |= {field: getattr(profile, field) for field in _PROFILED if asked[field] is None}
+    asked |= {field: getattr(profile, field) for field in BY_MODEL if asked[field] is None}
     _check_sides(asked, profile)
     prompt, negative_prompt = styled(request.style, request.prompt, request.negative_prompt)
-    choices = {field: asked[field] for field in _CHOICES}
+    choices = {field: asked[field] for field in _AS_ASKED}
     first = random_seed if request.seed == RANDOM_SEED else request.seed
     recipe = Recipe(prompt=prompt, negative_prompt=negative_prompt, seed=first, **choices)
     # The others are made of the first, whose text is canonical already.
@@ -89,16 +96,11 @@ def _check_sides(asked: dict[str, Any], profile: ModelProfile) -> None:
             raise InvalidRequest(
                 "side_range",
                 field=field,
-                title=title_of(profile),
+                title=profile.title,
                 least=profile.min_side,
                 most=profile.max_side,
                 got=asked[field],
             )
-
-
-def title_of(profile: ModelProfile) -> str | Message:
-    """Return the title of a model for messages: the demo's is a description, which has a translation."""
-    return Message("demo_model") if profile.name == "demo" else profile.title
 
 
 def styled(name: str | None, prompt: str, negative_prompt: str) -> tuple[str, str]:

@@ -235,7 +235,7 @@ class ImageService:
             cache: How to use the cache.
             model: Which generator; None = the default.
             user: Whose turn it is in the queue.
-            idempotency_key: Pins the drawn seed, so that a retry is the same picture.
+            idempotency_key: Fixes the random seed, so that a retry is the same picture.
             patient: Wait in the queue during the first load instead of being refused.
 
         Raises:
@@ -333,5 +333,5 @@ def _plan(picture: Resolved, model: Model, identity: GeneratorIdentity, *, user:
 
 def _keys(recipe: Recipe, model: Model, identity: GeneratorIdentity) -> tuple[str, ...]:
     """Name the keys under which this process may have stored *recipe*'s picture, *identity*'s, the usual one, first."""
-    others = (who for who in model.identities(recipe) if who != identity)
-    return tuple(fingerprint(recipe, who) for who in (identity, *others))
+    others = (other for other in model.identities(recipe) if other != identity)
+    return tuple(fingerprint(recipe, each) for each in (identity, *others))

@@ -317,7 +317,7 @@ class Tickets(Generic[T]):
 
     @contextmanager
     def listening(self, ticket: Ticket[T], user: str = "") -> Iterator[None]:
-        """Count a listener of *ticket*, who is *user*, while the block lasts.
+        """Count a listener of *ticket* for *user*, while the block lasts.
 
         Raises:
             QueueFull: There are too many listeners, or too many of this user's.

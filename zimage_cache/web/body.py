@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from zimage_cache import foreign_json
 from zimage_cache.errors import Cancelled, InvalidRequest
 from zimage_cache.prompts.styles import Style, styles
-from zimage_cache.request import MAX_PICTURES, MAX_TEXT, CacheMode, ImageRequest, as_integer
+from zimage_cache.request import MAX_PICTURES, MAX_TEXT, SIDE_STEP, CacheMode, ImageRequest, as_integer
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.bodies import release_body
 from zimage_cache.web.errors import Refused
@@ -81,7 +81,7 @@ def _offered(service: ImageService) -> dict[str, dict[str, Any]]:
         "type": "integer",
         "minimum": min(profile.min_side for profile in profiles),
         "maximum": max(profile.max_side for profile in profiles),
-        "multipleOf": 16,
+        "multipleOf": SIDE_STEP,
     }
     names = {"model": [*service.models], "style": [*styles()]}
     return {"width": side, "height": side} | {

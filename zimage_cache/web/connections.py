@@ -16,7 +16,7 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from zimage_cache.web.errors import RETRY_AFTER_SECONDS, STAMPS, Refused, error_body
+from zimage_cache.web.errors import COMMON_HEADERS, RETRY_AFTER_SECONDS, Refused, error_body
 
 MAX_HEAD: Final = 2**14
 # Bytes read at once. h11 limits a head only while it is incomplete, so this is the limit of a head read at once.
@@ -246,5 +246,8 @@ def _answer(status: HTTPStatus, refused: Refused) -> bytes:
     body = json.dumps({"error": error_body(refused, request_id="-")})
     retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
-    lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{n}: {v}" for n, v in (headers | retry | dict(STAMPS)).items())]
+    lines = [
+        f"HTTP/1.1 {status} {status.phrase}",
+        *(f"{n}: {v}" for n, v in (headers | retry | dict(COMMON_HEADERS)).items()),
+    ]
     return "\r\n".join([*lines, "", body]).encode()

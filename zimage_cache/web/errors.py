@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from zimage_cache.errors import InvalidRequest, ZImageError
 from zimage_cache.validation import broken_rule
-from zimage_cache.web.language import current_language, told
+from zimage_cache.web.language import current_language, localized
 from zimage_cache.web.request_id import HEADER, current_request_id
 
 _log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ RETRY_AFTER_SECONDS: Final = 5
 _NO_THREAD: Final = "can't start new thread"
 _LONGEST: Final = 1000
 # Headers of every answer: no sniffing of types, no referrer to other sites, no embedding by other sites.
-STAMPS: Final = MappingProxyType(
+COMMON_HEADERS: Final = MappingProxyType(
     {
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
@@ -57,17 +57,15 @@ _DOCUMENTED: Final = {"bad_request": 400, "internal_error": 500, **STATUS}
 ANY_ROUTE: Final = (400, 401, 403, 500, 503)
 WITH_BODY: Final = (413, 415, 422)
 _WAITING_HELPS: Final = frozenset({"queue_full", "loading", "busy", "overloaded"})
-# By the framework's default messages.
+# Rules for the default texts of Starlette's errors, by these texts.
 _PHRASES: Final = {
     HTTPStatus.NOT_FOUND.phrase: "nothing_here",
     HTTPStatus.METHOD_NOT_ALLOWED.phrase: "method_not_allowed",
 }
+# Codes of the errors that Starlette raises, by their statuses.
 _HTTP_CODES: Final = {
-    400: "bad_request",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "too_large",
-    415: "unsupported_media_type",
+    _DOCUMENTED[code]: code
+    for code in ("bad_request", "not_found", "method_not_allowed", "too_large", "unsupported_media_type")
 }
 
 
@@ -139,9 +137,14 @@ def error_response(error: ZImageError) -> JSONResponse:
 
 def error_body(error: ZImageError, request_id: str) -> dict[str, Any]:
     """Return the value of `error`, for answers and for failed jobs."""
-    body = {"code": error.code, "message": told(error.message), **error.reason.document(), "request_id": request_id}
+    body = {
+        "code": error.code,
+        "message": localized(error.message),
+        **error.reason.document(),
+        "request_id": request_id,
+    }
     if error.field is not None:
-        body |= {"field": error.field, "reason": told(error.reason)}
+        body |= {"field": error.field, "reason": localized(error.reason)}
     legible: dict[str, Any] = _legible(body)
     return legible
 
@@ -203,5 +206,5 @@ async def _without_thread(_request: Request, error: Exception) -> JSONResponse:
 
 async def _foreign(_request: Request, _error: Exception) -> JSONResponse:
     # The server logs the traceback with the same request id. This answer does not pass the guard, which adds headers.
-    stamps = {HEADER: current_request_id(), **STAMPS}
+    stamps = {HEADER: current_request_id(), **COMMON_HEADERS}
     return error_response(Refused("internal_error", "unforeseen", headers=stamps))

@@ -15,7 +15,7 @@ def current_language() -> str:
     return _current.get()
 
 
-def begin(accepted: str | None) -> None:
+def set_language(accepted: str | None) -> None:
     """Set the language for this task and its children from a header `Accept-Language`."""
     _current.set(preferred(accepted or ""))
 
@@ -28,6 +28,6 @@ def preferred(accepted: str) -> str:
     return CHINESE if quality and language == CHINESE else ENGLISH
 
 
-def told(message: Message | None) -> str:
+def localized(message: Message | None) -> str:
     """Return a message in the language of the present request; an empty text where there is none."""
     return "" if message is None else message.text(current_language())

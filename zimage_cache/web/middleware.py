@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zimage_cache.web import language, request_id
 from zimage_cache.web.bodies import Bodies, Body, BodyDropped
-from zimage_cache.web.errors import STAMPS, Refused, error_response
+from zimage_cache.web.errors import COMMON_HEADERS, Refused, error_response
 
 MAX_BODY_BYTES: Final = 2**20
 # Limits of all bodies together; pictures have a separate one, so that they leave room for the others.
@@ -84,8 +84,8 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        language.begin(headers.get("accept-language"))
-        stamped = _Stamped(send, request_id.begin(headers.get(request_id.HEADER)))
+        language.set_language(headers.get("accept-language"))
+        stamped = _Stamped(send, request_id.set_request_id(headers.get(request_id.HEADER)))
         refusal = next(filter(None, (check(scope, headers) for check in self._checks)), None)
         if refusal is not None:
             await error_response(refusal)(scope, receive, stamped)
@@ -209,7 +209,7 @@ class _Stamped:
             self.started = True
             headers = MutableHeaders(scope=message)
             headers[request_id.HEADER] = self._identifier
-            headers.update(STAMPS)
+            headers.update(COMMON_HEADERS)
             if headers.get("content-type", "").startswith("text/html"):
                 headers["Content-Security-Policy"] = _PAGE_POLICY
         elif message["type"] == "http.response.body":

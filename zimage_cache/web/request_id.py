@@ -16,7 +16,7 @@ def current_request_id() -> str:
     return _current.get()
 
 
-def begin(offered: str | None) -> str:
+def set_request_id(offered: str | None) -> str:
     """Set the id for this task and its children: the client's where it is valid, else a new one."""
     request_id = offered if offered and _ACCEPTABLE.fullmatch(offered) else secrets.token_hex(6)
     _current.set(request_id)

@@ -93,7 +93,7 @@ class Server(uvicorn.Server):
         if anywhere:
             _say(f"Running on network URL: http://{_bracketed(lan_address())}:{self._port}")
         if self._open_to_all and not self._host.startswith(_THIS_MACHINE):
-            _log.warning("everybody who reaches this address may use it; ask for a password with --auth user:password")
+            _log.warning("whatever reaches this address may use it; ask for a password with --auth user:password")
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_A_SECOND == 0:

@@ -26,7 +26,7 @@ from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, Refused, answers
-from zimage_cache.web.language import told
+from zimage_cache.web.language import localized
 
 T = TypeVar("T")
 
@@ -89,7 +89,12 @@ class DeviceState(BaseModel):
     @classmethod
     def of(cls, state: GeneratorState) -> "DeviceState":
         """Convert a state."""
-        return cls(device=state.device, status=state.status, phase=told(state.phase), detail=told(state.detail))
+        return cls(
+            device=state.device,
+            status=state.status,
+            phase=localized(state.phase),
+            detail=localized(state.detail),
+        )
 
 
 class Trouble(BaseModel):
@@ -102,7 +107,7 @@ class Trouble(BaseModel):
     @classmethod
     def of(cls, fault: Fault) -> "Trouble":
         """Convert a fault."""
-        return cls(code=fault.code, since=fault.since, detail=told(fault.detail))
+        return cls(code=fault.code, since=fault.since, detail=localized(fault.detail))
 
 
 class Health(BaseModel):
@@ -213,9 +218,9 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
             known |= {
                 "model": service.default_model,
                 "device": state.device,
-                "phase": told(state.phase),
+                "phase": localized(state.phase),
                 "share": state.share,
-                "detail": told(state.detail),
+                "detail": localized(state.detail),
                 "devices": [DeviceState.of(each) for each in service.devices()],
                 "room": service.room(client_of(request)),
                 "troubles": [Trouble.of(fault) for fault in service.faults.standing],
@@ -282,7 +287,7 @@ def _x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
 
 def generated(outcomes: Sequence[Outcome], duration: float) -> Generated:
     """Return the answer for *outcomes* that took *duration* seconds; equal warnings are listed once."""
-    warnings = dict.fromkeys(told(each) for outcome in outcomes for each in outcome.entry.record.warning_messages)
+    warnings = dict.fromkeys(localized(each) for outcome in outcomes for each in outcome.entry.record.warning_messages)
     return Generated(images=list(map(image_of, outcomes)), duration=duration, warnings=list(warnings))
 
 

@@ -15,7 +15,7 @@ from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, client_of,
 from zimage_cache.web.api.routes import EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, ErrorDetail, Refused, answers, error_body
-from zimage_cache.web.language import told
+from zimage_cache.web.language import localized
 from zimage_cache.web.request_id import current_request_id
 
 # Seconds between checks for changes: shorter than a step on any device. Only changes are sent.
@@ -165,7 +165,7 @@ def job_state(ticket: Ticket[Image]) -> JobState:
             "id": ticket.id,
             "state": standing.state,
             "phase": progress.phase,
-            "detail": told(progress.detail),
+            "detail": localized(progress.detail),
             "position": progress.ahead,
             "step": progress.step,
             "steps": progress.steps,
@@ -174,7 +174,7 @@ def job_state(ticket: Ticket[Image]) -> JobState:
             "eta_seconds": progress.eta_seconds,
             "preview": _data_url(progress.preview),
             "images": list(standing.pictures),
-            "warnings": list(map(told, standing.warnings)),
+            "warnings": list(map(localized, standing.warnings)),
             "duration": standing.duration,
             "error": standing.error and error_body(standing.error, ticket.reference),
         }

@@ -8,7 +8,7 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.generate import DeviceState
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.errors import Refused, answers
-from zimage_cache.web.language import told
+from zimage_cache.web.language import localized
 
 
 class Model(BaseModel):
@@ -42,13 +42,13 @@ def add_models_api(app: FastAPI, service: ImageService) -> None:
         profile, state = service.profile(name), service.state(name)
         return Model(
             name=name,
-            title=profile.title,
+            title=str(profile.title),
             default=name == service.default_model,
             resident=state.status is Status.HEALTHY,
             status=state.status,
-            phase=told(state.phase),
+            phase=localized(state.phase),
             share=state.share,
-            detail=told(state.detail),
+            detail=localized(state.detail),
             device=state.device,
             devices=[DeviceState.of(each) for each in service.devices(name)],
         )

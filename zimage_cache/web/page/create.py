@@ -6,7 +6,16 @@ from typing import Any, Final
 
 import gradio as gr
 
-from zimage_cache.request import MAX_PICTURES, MAX_TEXT, PARAMETERS, CacheMode, ModelProfile, Parameter, Sampler
+from zimage_cache.request import (
+    MAX_PICTURES,
+    MAX_TEXT,
+    PARAMETERS,
+    SIDE_STEP,
+    CacheMode,
+    ModelProfile,
+    Parameter,
+    Sampler,
+)
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.page.form import defaults
 from zimage_cache.web.page.labels import Labels
@@ -87,14 +96,14 @@ def _side(side: str, profile: ModelProfile, words: Labels) -> Field:
     return gr.Number(
         getattr(profile, side),
         label=words(side),
-        step=16,
+        step=SIDE_STEP,
         elem_id=f"zi-{side}",
         min_width=120,
     )
 
 
 def _model(service: ImageService, words: Labels) -> Field:
-    choices = [(service.profile(name).title, name) for name in service.models]
+    choices = [(str(service.profile(name).title), name) for name in service.models]
     return gr.Dropdown(
         choices, value=service.default_model, label=words("model"), elem_id="zi-model", visible=len(choices) > 1
     )

@@ -1,10 +1,20 @@
-"""The choices of the form: sizes and defaults of each model, samplers, styles in both languages."""
+"""What the page is told: sizes and defaults of each model, styles, names of fields, and the limits of the server."""
 
 from typing import Any, Final
 
 from zimage_cache.history.search import MAX_QUERY
 from zimage_cache.prompts.styles import styles
-from zimage_cache.request import MAX_PICTURES, MAX_SEED, CacheMode, ImageRequest, ModelProfile, parameters
+from zimage_cache.request import (
+    BY_MODEL,
+    MAX_PICTURES,
+    MAX_SEED,
+    PARAMETERS,
+    SIDE_STEP,
+    CacheMode,
+    ImageRequest,
+    ModelProfile,
+    parameters,
+)
 from zimage_cache.service.resolve import RANDOM_SEED
 from zimage_cache.service.tickets import GRACE_SECONDS
 from zimage_cache.web.api.history import MOST_LISTED
@@ -32,7 +42,8 @@ _SMALL: Final[dict[int, tuple[PixelSize | None, ...]]] = {
 def defaults(profile: ModelProfile) -> dict[str, str | float | None]:
     """Return a model's default of every field of a request but the seed, by field name; the prompt is empty."""
     rows = {name: row for name, row in parameters(ImageRequest).items() if name not in {"prompt", "seed"}}
-    return {"prompt": "", **{name: getattr(profile, name, row.default) for name, row in rows.items()}}
+    own = {name: getattr(profile, name) for name in BY_MODEL}
+    return {"prompt": ""} | {name: row.default for name, row in rows.items()} | own
 
 
 def numbers() -> list[str]:
@@ -47,13 +58,12 @@ def offer(profile: ModelProfile) -> dict[str, Any]:
 
 def limits() -> dict[str, Any]:
     """Return the server's limits and values with a meaning that the page needs."""
-    fields = ImageRequest.model_json_schema()["properties"]
     return {
-        "grid": fields["width"]["anyOf"][0]["multipleOf"],
+        "grid": SIDE_STEP,
         "random_seed": RANDOM_SEED,
         "max_seed": MAX_SEED,
         "max_pictures": MAX_PICTURES,
-        "max_sequence_length": fields["max_sequence_length"]["maximum"],
+        "max_sequence_length": PARAMETERS["max_sequence_length"].maximum,
         "max_query": MAX_QUERY,
         "max_listed": MOST_LISTED,
         "png_bytes": max_body_bytes({"path": "/png-info"}),

@@ -76,6 +76,6 @@ def _facts(service: ImageService) -> dict[str, Any]:
         "models": {name: offer(service.profile(name)) for name in service.models},
         "defaults": {name: defaults(service.profile(name)) for name in service.models},
         "default_model": service.default_model,
-        "model": {"name": profile.name, "title": profile.title, "note": profile.note},
+        "model": {"name": profile.name, "title": str(profile.title), "note": profile.note},
         "limits": limits(),
     }
