@@ -10,7 +10,16 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
 
 from zimage_cache.errors import CorruptEntry
 from zimage_cache.fingerprint import GeneratorIdentity, canonical_text, key_of
@@ -38,9 +47,12 @@ class Source(StrEnum):
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _items(rules: object) -> tuple[Any, ...]:
-    """Return the items of a list; none of anything else, because `Record.warnings` is enough."""
-    return tuple(rules) if isinstance(rules, list | tuple) else ()
+def _optional(value: object, validate: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 - of the field's type
+    """Return nothing for another form of the field, because `Record.warnings` is enough."""
+    try:
+        return validate(value)
+    except ValidationError:
+        return ()
 
 
 class Record(BaseModel):
@@ -65,7 +77,9 @@ class Record(BaseModel):
     generator: GeneratorIdentity
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()
-    warning_rules: Annotated[tuple[Any, ...], PlainValidator(_items), Field(exclude_if=operator.not_)] = ()
+    warning_rules: Annotated[
+        tuple[Any, ...], Field(strict=False, exclude_if=operator.not_), WrapValidator(_optional)
+    ] = ()
 
     @field_validator("request")
     @classmethod
