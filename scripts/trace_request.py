@@ -3,7 +3,8 @@
     python scripts/trace_request.py          # the numbers
     python scripts/trace_request.py --names  # and the names
 
-A fake generator draws; everything else is the program as it is served. What runs once at the start is left out.
+A fake generator draws; everything else is the program as it is served. Of several pictures only what each of them
+passes is counted: that leaves out what runs once at the start, and threads that work beside requests.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from types import FrameType
 import httpx
 
 _PACKAGE = "zimage_cache"
+_PICTURES = 5
 _PICTURE = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4}
 
 
@@ -26,30 +28,29 @@ class Trace:
 
     def __init__(self) -> None:
         self.on = False
-        self.modules: set[str] = set()
-        self.classes: set[str] = set()
+        self._modules: set[str] = set()
+        self._classes: set[str] = set()
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
         """Take in one call; set as the profile function of every thread."""
         module = frame.f_globals.get("__name__", "")
         if not self.on or event != "call" or not module.startswith(f"{_PACKAGE}."):
             return
-        self.modules.add(module)
+        self._modules.add(module)
         owner = frame.f_locals.get("self", frame.f_locals.get("cls"))
         kind = owner if isinstance(owner, type) else type(owner)
         if kind.__module__.startswith(f"{_PACKAGE}."):
-            self.classes.add(f"{kind.__module__}.{kind.__qualname__}")
+            self._classes.add(f"{kind.__module__}.{kind.__qualname__}")
 
-    def report(self, title: str, *, names: bool) -> None:
-        """Print what was collected, and begin anew."""
-        print(f"{title}: {len(self.modules)} modules, {len(self.classes)} classes")
-        if names:
-            print(*(f"  {name}" for name in sorted(self.modules | self.classes)), sep="\n")
-        self.modules, self.classes = set(), set()
+    def taken(self) -> tuple[set[str], set[str]]:
+        """Return the modules and classes collected, and begin anew."""
+        taken = self._modules, self._classes
+        self._modules, self._classes = set(), set()
+        return taken
 
 
 async def run(folder: Path, trace: Trace, *, names: bool) -> None:
-    """Ask for a new picture, then for the same one again."""
+    """Ask for new pictures, and for each of them again."""
     from zimage_cache.compose import make_service  # noqa: PLC0415 - after the trace is set and Gradio's switch
     from zimage_cache.generator.fake import FakeGenerator  # noqa: PLC0415 - likewise
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
@@ -67,15 +68,20 @@ async def run(folder: Path, trace: Trace, *, names: bool) -> None:
                 await asyncio.to_thread(service.idle, 10)
             return source
 
-        for seed, measured in ((1, False), (2, True)):  # the first picture warms up what is made once
-            for expected in ("generated", "memory"):
-                trace.on = measured
+        passed: dict[str, list[tuple[set[str], set[str]]]] = {"generated": [], "memory": []}
+        for seed in range(_PICTURES):
+            for expected, pictures in passed.items():
+                trace.on = True
                 source = await ask(seed)
                 trace.on = False
                 if source != expected:
                     raise SystemExit(f"expected {expected}, got {source}")
-                if measured:
-                    trace.report(source, names=names)
+                pictures.append(trace.taken())
+    for source, pictures in passed.items():
+        modules, classes = (set.intersection(*each) for each in zip(*pictures, strict=True))
+        print(f"{source}: {len(modules)} modules, {len(classes)} classes")
+        if names:
+            print(*(f"  {name}" for name in sorted(modules | classes)), sep="\n")
 
 
 def main() -> None:

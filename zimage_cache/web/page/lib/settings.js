@@ -72,7 +72,7 @@ export function request({ style, width, height, seed, ...fields }) {
  */
 function pixels(field, side) {
   if (side === null || side === undefined) {
-    throw new Refused({ code: "invalid_request", field, message: say("side_missing") });
+    throw new Refused({ code: "invalid_request", field, message: say("side_missing", { step: facts.limits.grid }) });
   }
   return side;
 }

@@ -27,7 +27,7 @@ const mended = (side, { min_side: least, max_side: most }) =>
   Math.min(Math.max(Math.round(side / GRID) * GRID, least), most);
 
 /** @param {Offer} offer */
-const rule = ({ min_side: least, max_side: most }) => say("side_rule", { least, most });
+const rule = ({ min_side: least, max_side: most }) => say("side_rule", { least, most, step: GRID });
 
 /**
  * @param {"width" | "height"} name
