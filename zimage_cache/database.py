@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -44,6 +46,26 @@ def connect(path: Path, seconds: float, *, autocommit: bool = False) -> sqlite3.
         database.close()
         raise
     return database
+
+
+@contextmanager
+def transaction(path: Path, seconds: float) -> Iterator[sqlite3.Connection]:
+    """Open a database for one transaction: committed at the end of the block, rolled back by an exception.
+
+    Raises:
+        sqlite3.Error: It cannot be opened or written within *seconds*.
+    """
+    # In whatever journal mode the history, which lives in the same file, has set.
+    with closing(connect(path, seconds, autocommit=True)) as database:
+        # Immediate: two processes that both read before they write would have to start again.
+        database.execute("BEGIN IMMEDIATE")
+        yield database
+        database.execute("COMMIT")
+
+
+def has_table(database: sqlite3.Connection, name: str) -> bool:
+    """Return whether there is a table called *name*."""
+    return database.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone() is not None
 
 
 def _is_refused(error: sqlite3.Error) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from zimage_cache.database import connect
+from zimage_cache.database import connect, has_table, transaction
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.protocol import Status
 from zimage_cache.i18n.messages import Message
@@ -204,8 +204,8 @@ def _measured(run: Run) -> float | None:
 
 
 def _read(path: Path) -> dict[Kind, float]:
-    with closing(_connection(path)) as database:
-        made = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pace'").fetchone()
+    with closing(connect(path, _PATIENCE_SECONDS)) as database:
+        made = has_table(database, "pace")
         rows = database.execute(f"SELECT {_COLUMNS}, seconds FROM pace").fetchall() if made else []  # noqa: S608 - names
     # Of any type, where another program wrote them.
     return {Kind._make((*row[:-2], bool(row[-2]))): row[-1] for row in rows if _is_time(row[-1])}
@@ -219,15 +219,7 @@ def _write(path: Path, learnt: Mapping[Kind, tuple[float, float]]) -> None:
     """Write all or nothing, and forget what was learnt longest ago where there is too much."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [(*kind, seconds, moment) for kind, (seconds, moment) in learnt.items()]
-    with closing(_connection(path)) as database:
-        # Immediate: two processes that both read before they write would have to start again.
-        database.execute("BEGIN IMMEDIATE")
+    with transaction(path, _PATIENCE_SECONDS) as database:
         database.execute(_TABLE)
         database.executemany("INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         database.execute(_FORGET, (_MOST,))
-        database.execute("COMMIT")
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    # In whatever journal mode the history, which lives in the same file, has set.
-    return connect(path, _PATIENCE_SECONDS, autocommit=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from zimage_cache.cache.cache import Held
-from zimage_cache.database import connect
+from zimage_cache.database import connect, has_table, transaction
 from zimage_cache.entry import Source
 from zimage_cache.faults import Faults
 from zimage_cache.i18n.messages import Message
@@ -183,27 +183,18 @@ class Lifetime:
     def add(self, amounts: Mapping[str, float], since: float) -> Sums:
         """Add what was counted *since* then, all or nothing, durable when it returns; return what the sums are."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(self._connection()) as database:
-            # Immediate: two processes that both read before they write would have to start again.
-            database.execute("BEGIN IMMEDIATE")
+        with transaction(self.path, _PATIENCE_SECONDS) as database:
             database.execute(_TABLE)
             database.execute("INSERT OR IGNORE INTO lifetime_counts VALUES (?, ?)", (_SINCE, since))
             database.executemany(_ADD, amounts.items())
-            sums = _read_sums(database)
-            database.execute("COMMIT")
-        return sums
+            return _read_sums(database)
 
     def sums(self) -> Sums:
         """Return the sums; makes nothing."""
         if not self.path.exists():
             return Sums({}, None)
-        with closing(self._connection()) as database:
-            made = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'lifetime_counts'").fetchone()
-            return _read_sums(database) if made else Sums({}, None)
-
-    def _connection(self) -> sqlite3.Connection:
-        # In whatever journal mode the history, which lives in the same file, has set.
-        return connect(self.path, _PATIENCE_SECONDS, autocommit=True)
+        with closing(connect(self.path, _PATIENCE_SECONDS)) as database:
+            return _read_sums(database) if has_table(database, "lifetime_counts") else Sums({}, None)
 
 
 def _nothing() -> None:
