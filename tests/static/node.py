@@ -39,7 +39,7 @@ def _trouble() -> str:
             return ""
         done = run(node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js", *INSTALL)
         if done.returncode:
-            return " ".join(done.stderr.splitlines()[:3])
+            return " ".join([line for line in done.stderr.splitlines() if line.startswith("npm error")][:3])
         stamp.write_text(wanted, "utf-8")
     return ""
 
