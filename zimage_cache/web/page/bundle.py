@@ -12,12 +12,12 @@ from importlib.resources import files
 from posixpath import dirname, join, normpath
 from typing import Final
 
-_IMPORT: Final = re.compile(r'^import (?:(?P<names>\{[\w\s,]*\}) from )?"(?P<path>\.[^"]+)";\n', re.MULTILINE)
+_IMPORT: Final = re.compile(r'^import (?:(?P<names>\{[\w\s,]*+\}) from )?"(?P<path>\.[^"]++)";\n', re.MULTILINE)
 _EXPORT: Final = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 _OTHER: Final = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 _SHEET: Final = re.compile(r'^@import "(?P<path>[^"]+)";\n', re.MULTILINE)
 # Comments that are whole lines; those inside a line are left.
-_COMMENT: Final = re.compile(r"^[ \t]*(?://.*|/\*(?:[^*]|\*(?!/))*\*/)[ \t]*\n", re.MULTILINE)
+_COMMENT: Final = re.compile(r"^[ \t]*+(?://.*+|/\*(?:[^*]|\*(?!/))*+\*/)[ \t]*+\n", re.MULTILINE)
 
 
 def source(path: str) -> str:

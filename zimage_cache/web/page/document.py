@@ -28,9 +28,10 @@ _LATE: Final = '<link rel="stylesheet" id="zi-late" disabled href="{}">'
 _THEME: Final = re.compile(r'"theme_hash": ?"(\w+)"')
 _THEME_PRELOAD: Final = '<link rel="preload" as="style" href="theme.css?v={}">'
 # What the page does not need: a manifest that this server does not have, and the script for pages inside other pages.
-_REST: Final = r"(?:(?!</script>).)*"
 _NEEDLESS: Final = re.compile(
-    rf'\s*<link rel="manifest"[^>]*>|\s*<script>{_REST}iframeResizer\.contentWindow{_REST}</script>', re.DOTALL
+    r'<link rel="manifest"[^>]*+>|'
+    r"<script>(?:(?!</script>|iframeResizer\.contentWindow).)*+iframeResizer\.contentWindow(?:(?!</script>).)*+</script>",
+    re.DOTALL,
 )
 _BODY: Final = re.compile(r"<body\b[^>]*>")
 
