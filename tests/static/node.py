@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,7 +12,7 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "node_modules"
-INSTALL = ("install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1")
+INSTALL = ("install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0")
 SECONDS = 240
 
 
@@ -23,15 +24,24 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def package(path: str) -> Path:
     """Return a script of an npm package, after the packages of package.json were installed."""
+    if trouble := _trouble():
+        missing(f"npm cannot install the packages of package.json: {trouble}")
+    return PACKAGES / path
+
+
+@cache
+def _trouble() -> str:
+    """Install the packages where they are not those of package.json; return what npm said first when it cannot."""
     wanted = (ROOT / "package.json").read_text("utf-8")
     stamp = PACKAGES / ".installed.json"
     with FileLock(ROOT / "node_modules.lock"):  # several processes run tests
-        if not stamp.is_file() or stamp.read_text("utf-8") != wanted:
-            done = run(node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js", *INSTALL)
-            if done.returncode:
-                missing(f"npm cannot install the packages of package.json: {done.stderr.strip()[-500:]}")
-            stamp.write_text(wanted, "utf-8")
-    return PACKAGES / path
+        if stamp.is_file() and stamp.read_text("utf-8") == wanted:
+            return ""
+        done = run(node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js", *INSTALL)
+        if done.returncode:
+            return " ".join([line for line in done.stderr.splitlines() if line.startswith("npm error")][:3])
+        stamp.write_text(wanted, "utf-8")
+    return ""
 
 
 def node() -> Path:

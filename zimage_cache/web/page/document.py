@@ -29,8 +29,8 @@ _THEME: Final = re.compile(r'"theme_hash": ?"(\w+)"')
 _THEME_PRELOAD: Final = '<link rel="preload" as="style" href="theme.css?v={}">'
 # What the page does not need: a manifest that this server does not have, and the script for pages inside other pages.
 _NEEDLESS: Final = re.compile(
-    r'\s*+<link rel="manifest"[^>]*+>'
-    r"|\s*+<script>(?:(?!</script>|iframeResizer).)*+iframeResizer\.contentWindow(?:(?!</script>).)*+</script>",
+    r'<link rel="manifest"[^>]*+>|'
+    r"<script>(?:(?!</script>|iframeResizer\.contentWindow).)*+iframeResizer\.contentWindow(?:(?!</script>).)*+</script>",
     re.DOTALL,
 )
 _BODY: Final = re.compile(r"<body\b[^>]*>")

@@ -22,12 +22,12 @@ from zimage_cache.web.page import compression
 
 _FRONTEND: Final = Path(gradio.__file__).parent / "templates" / "frontend"
 _ENTRY: Final = re.compile(r'src="\./assets/([\w.-]+)"')
-_SHEET: Final = re.compile(r'<link rel="stylesheet"[^>]* href="\./assets/([\w.-]++)"')
+_SHEET: Final = re.compile(r'<link rel="stylesheet"[^>]{0,80} href="\./assets/([\w.-]+)"')
 # How Gradio's bundler writes its lists: all files of a script, its imports with indices into them, and an object with
 # the imports of each kind of widget.
 _FILES: Final = re.compile(r"\bm\.f=\[(.*?)\]")
 _IMPORT: Final = re.compile(r"import\(`\./([\w.-]++)`\)[^_]{0,60}?,__vite__mapDeps\(\[([\d,]*+)\]\)")
-_WIDGET: Final = re.compile(r"\b(\w++):\{(?:\w++:[^{}]*,)?(component:[^{}]*+)\}")
+_WIDGET: Final = re.compile(r"\b(\w++):\{(?:\w++:[^{}]{0,500},)?(component:[^{}]*+)\}")
 _NAME: Final = re.compile(r"/assets/[\w.-]+\.(?:js|css)")
 _FOREVER: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
 # Headers of a request for less than the whole answer, or for another form of it.
