@@ -43,11 +43,6 @@ def _file(text: str, *, keyword: str = "parameters", kind: str = "tEXt") -> byte
     return buffer.getvalue()
 
 
-def read(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return what is read from the A1111 text for *fields*: they, and the defaults of others that A1111 has."""
-    return {name: row.default for name, row in PARAMETERS.items() if row.a1111} | fields
-
-
 def written(fields: dict[str, Any], version: str = "1") -> str:
     """Return the A1111 text for *fields*, with the other parameters at their defaults."""
     values = {name: row.default for name, row in PARAMETERS.items()} | fields
@@ -146,7 +141,7 @@ def test_our_own_parameters_come_back(prompt, negative_prompt):
     fields = {**FIELDS, "prompt": prompt, "negative_prompt": negative_prompt}
     text = written(fields, "zimage, 0.1.0: beta")
 
-    assert png.describe(png.encode(PIXELS, {"parameters": text})).parameters == read(fields)
+    assert png.describe(png.encode(PIXELS, {"parameters": text})).parameters == fields
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(lambda t: t.strip() == t != ""))
@@ -236,7 +231,7 @@ def test_foreign_zimage_chunk_is_ignored(foreign):
     """Something else under our keyword does not hide the A1111 text, and crashes nothing."""
     text = written(FIELDS)
 
-    assert png.describe(png.encode(PIXELS, {"parameters": text, "zimage": foreign})).parameters == read(FIELDS)
+    assert png.describe(png.encode(PIXELS, {"parameters": text, "zimage": foreign})).parameters == FIELDS
 
 
 BAD = {

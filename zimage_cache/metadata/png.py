@@ -28,7 +28,8 @@ A1111 = "parameters"
 ZIMAGE = "zimage"
 COMFYUI = "prompt"
 _NEGATIVE = "Negative prompt:"
-# A1111's order. Other tools find the line of settings by its beginning, "Steps: ".
+# Always written, in A1111's order: other tools find the line of settings by its beginning, "Steps: ". Other parameters
+# are written where they differ from their defaults, so that a later one changes no text of pictures without it.
 _ORDER = ("Steps", "Sampler", "CFG scale", "Seed")
 _NAMED = {row.a1111: name for name, row in PARAMETERS.items() if row.a1111}
 # The parameters that A1111 has: its names, and ours.
@@ -78,8 +79,11 @@ def parameters_text(values: Mapping[str, Any], *, model: str, version: str) -> s
         version: Of this program.
     """
     prompt, negative_prompt = values["prompt"], values["negative_prompt"]
+    shown = {theirs: (PARAMETERS[ours], values[ours]) for theirs, ours in _SETTINGS.items()}
     settings = {
-        **{theirs: _written(PARAMETERS[ours], values[ours]) for theirs, ours in _SETTINGS.items()},
+        **{
+            name: _written(row, value) for name, (row, value) in shown.items() if name in _ORDER or value != row.default
+        },
         "Size": f"{values['width']}x{values['height']}",
         "Model": model,
         "Version": version,
