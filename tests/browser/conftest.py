@@ -44,6 +44,9 @@ expect.set_options(timeout=20_000)
 # Chromium logs every answer that is no 2xx; for our API these are answers, and the page shows them.
 EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a status of (404|422|500|503)")
 
+# Requests of tests beside the browser. On a busy machine an answer may take long; ended servers keep no connections.
+http = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
+
 
 def wait_with(page: Page, true: Callable[[], object], seconds: float = 20.0) -> None:
     """Likewise for a condition that events of *page* change, which are not delivered while this thread sleeps."""
@@ -111,7 +114,7 @@ class Demo:
         line = next((line for line in self._process.stdout if line.startswith("Running on local URL")), "")
         self.url = line.partition(": ")[2].strip()
         assert self.url, (self.workspace / "log.txt").read_text()
-        wait_until(lambda: httpx.get(f"{self.url}/ready").status_code == 200, every=0.05)
+        wait_until(lambda: http.get(f"{self.url}/ready").status_code == 200, every=0.05)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -4,14 +4,13 @@ import io
 import re
 from urllib.parse import parse_qs
 
-import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.waiting import wait_until
 
-from .conftest import Fake, generate, open_advanced, seed, write
+from .conftest import Fake, generate, http, open_advanced, seed, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -31,7 +30,7 @@ def key(page: Page) -> str:
 
 
 def entry(fake: Fake, key_: str) -> dict:
-    listed = httpx.get(f"{fake.url}/cache/entries?limit=500").json()["entries"]
+    listed = http.get(f"{fake.url}/cache/entries?limit=500").json()["entries"]
     return next((each for each in listed if each["key"] == key_), {})
 
 
@@ -106,7 +105,7 @@ def test_a_download_is_the_stored_file(fake: Fake, open_page):
     with page.expect_download() as downloading:
         page.click(".zi-download")
     assert downloading.value.suggested_filename == f"zimage_{key(page)[:8]}_{seed(page)}.png"
-    stored = httpx.get(f"{fake.url}/images/{key(page)}.png").content
+    stored = http.get(f"{fake.url}/images/{key(page)}.png").content
     assert downloading.value.path().read_bytes() == stored
     assert Image.open(io.BytesIO(stored)).size == (128, 128)
 
@@ -238,7 +237,7 @@ def test_a_picture_without_a_trace_cannot_be_kept(fake: Fake, open_page):
     page = open_page(fake.url)
     generate(page, "deleted elsewhere", "generated")
     wait_until(lambda: entry(fake, key(page)))
-    assert httpx.delete(f"{fake.url}/cache/{key(page)}").status_code == 200
+    assert http.delete(f"{fake.url}/cache/{key(page)}").status_code == 200
     tool(page, "pin").click()
     expect(told(page)).to_contain_text("cannot be pinned")
     open_advanced(page)

@@ -3,7 +3,6 @@
 import contextlib
 import io
 
-import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -16,7 +15,7 @@ from zimage_cache.i18n.messages import Message
 from zimage_cache.service import tickets
 from zimage_cache.web.body import GenerateBody
 
-from .conftest import Demo, Fake, Watch, both, generate, open_advanced, seed, wait_with, write
+from .conftest import Demo, Fake, Watch, both, generate, http, open_advanced, seed, wait_with, write
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -28,7 +27,7 @@ def picture(page: Page) -> Image.Image:
     """Fetch the picture the card shows, after the browser has shown it."""
     page.wait_for_function("document.querySelector('.zi-pictures img')?.naturalWidth > 0")
     address = page.locator(".zi-pictures img").first.evaluate("image => image.src")
-    return Image.open(io.BytesIO(httpx.get(address).content)).convert("RGB")
+    return Image.open(io.BytesIO(http.get(address).content)).convert("RGB")
 
 
 def test_first_drawn_then_from_memory_then_after_a_restart_from_disk(demo: Demo, open_page):
@@ -264,7 +263,7 @@ def test_a_closed_page_gives_its_run_up(fake: Fake, open_page, hold, monkeypatch
     page, door = open_page(fake.url), hold(evaluation=2)
 
     def abandoned() -> int:
-        return httpx.get(f"{fake.url}/cache/stats").json()["this_process"]["abandoned"]
+        return http.get(f"{fake.url}/cache/stats").json()["this_process"]["abandoned"]
 
     before = abandoned()
     write(page, "closed")

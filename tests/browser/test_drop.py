@@ -7,14 +7,13 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import httpx
 import pytest
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.waiting import wait_until
 
-from .conftest import Fake, Watch, holding
+from .conftest import Fake, Watch, holding, http
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -90,8 +89,8 @@ def fire(
 def test_our_own_picture_brings_everything_back_at_once(fake: Fake, open_page, saved):
     """Every parameter is listed, one click fills every field and shows the stored picture; nothing is drawn or kept."""
     asked = {"prompt": "kept in its file", "seed": 99, "style": "watercolor", "width": 192, "steps": 4, "shift": 2.5}
-    answer = httpx.post(f"{fake.url}/generate", json=asked).raise_for_status().json()
-    content = httpx.get(fake.url + answer["images"][0]["image_url"]).content
+    answer = http.post(f"{fake.url}/generate", json=asked).raise_for_status().json()
+    content = http.get(fake.url + answer["images"][0]["image_url"]).content
     # A picture is handed out before it is on the disk.
     key = answer["images"][0]["key"]
     wait_until(lambda: len(list(fake.workspace.rglob(f"*{key[:8]}*.png"))) == 2)

@@ -2,7 +2,6 @@
 
 import io
 
-import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
@@ -11,7 +10,7 @@ from tests.waiting import wait_until
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.request import Recipe
 
-from .conftest import Fake, both, generate, seed, write
+from .conftest import Fake, both, generate, http, seed, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -57,7 +56,7 @@ def test_known_pictures_stand_there_at_once_and_the_others_follow(fake: Fake, op
         expect(figure.locator(".zi-own dd")).to_have_text(str(21 + i))
     addresses = page.locator(".zi-pictures .zi-open").evaluate_all("links => links.map(link => link.href)")
     assert len(set(addresses)) == 4
-    assert all(httpx.get(address).status_code == 200 for address in addresses)
+    assert all(http.get(address).status_code == 200 for address in addresses)
 
 
 def test_stop_in_the_middle_keeps_what_is_finished(fake: Fake, open_page, hold):

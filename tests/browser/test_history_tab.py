@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.waiting import wait_until
 
-from .conftest import Fake, Watch, holding
+from .conftest import Fake, Watch, holding, http
 from .test_accessibility import offences
 
 # Gradio's own statistics use what pandas 3 deprecates.
@@ -43,13 +42,13 @@ def draw(fake: Fake, prompt: str, **fields: object) -> dict[str, Any]:
     before = listed(fake)
     # "refresh", because the cache may know it from another test, and a hit leaves no file.
     body = {"prompt": prompt, "cache": "refresh", **fields}
-    answer = httpx.post(f"{fake.url}/generate", json=body).raise_for_status().json()
+    answer = http.post(f"{fake.url}/generate", json=body).raise_for_status().json()
     wait_until(lambda: listed(fake) == before + len(answer["images"]))
     return answer
 
 
 def listed(fake: Fake) -> int:
-    return len(httpx.get(f"{fake.url}/history", params={"limit": 200}).raise_for_status().json()["pictures"])
+    return len(http.get(f"{fake.url}/history", params={"limit": 200}).raise_for_status().json()["pictures"])
 
 
 def put(fake: Fake, folder: Path, name: str, size: tuple[int, int] = (64, 64)) -> Path:
@@ -115,7 +114,7 @@ def test_a_click_brings_every_setting_and_the_picture_back(fake: Fake, open_page
 def test_what_is_not_in_the_cache_any_more_is_shown_from_its_file(fake: Fake, open_page):
     """A cleared cache costs a history nothing: the file itself is shown, and said to be from there."""
     (image,) = draw(fake, "cleared away", seed=1)["images"]
-    httpx.delete(f"{fake.url}/cache/{image['key']}").raise_for_status()
+    http.delete(f"{fake.url}/cache/{image['key']}").raise_for_status()
     drawn = len(fake.generator.recipes)
     page = open_page(fake.url)
     open_history(page)
@@ -180,7 +179,7 @@ def test_all_pictures_can_be_reached_and_none_twice(fake: Fake, open_page):
     expect(page.locator(".zi-h-below")).to_be_hidden()
     ids = tiles(page).evaluate_all("all => all.map(tile => Number(tile.dataset.id))")
     # In the server's order, which is that of the moments they were drawn: two encoders may list them in another one.
-    whole = httpx.get(f"{fake.url}/history", params={"limit": 200}).raise_for_status().json()["pictures"]
+    whole = http.get(f"{fake.url}/history", params={"limit": 200}).raise_for_status().json()["pictures"]
     assert ids == [picture["id"] for picture in whole]
     assert len(set(ids)) == 56
 
@@ -281,7 +280,7 @@ def test_the_settings_of_a_file_that_went_are_used_all_the_same(fake: Fake, fold
     page = open_page(fake.url)
     open_history(page)
     page.wait_for_function("document.querySelector('.zi-h-tile img')?.naturalWidth > 0")
-    httpx.delete(f"{fake.url}/cache/{image['key']}").raise_for_status()
+    http.delete(f"{fake.url}/cache/{image['key']}").raise_for_status()
     for file in folder.iterdir():
         file.unlink()
     page.locator(".zi-h-pick").click()

@@ -3,11 +3,10 @@
 import re
 from urllib.parse import urlencode
 
-import httpx
 import pytest
 from playwright.sync_api import Route, expect
 
-from .conftest import Fake, Watch, generate, holding, seed, wait_with, write
+from .conftest import Fake, Watch, generate, holding, http, seed, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -150,7 +149,7 @@ def test_restored_words_ask_for_the_same_picture(fake: Fake, open_page):
     page = open_page(fake.url)
     for i, prompt in enumerate(SIGNS):
         body = {"prompt": prompt, "negative_prompt": prompt, "guidance_scale": 2, "seed": i}
-        httpx.post(f"{fake.url}/generate", json=body).raise_for_status()
+        http.post(f"{fake.url}/generate", json=body).raise_for_status()
         page.evaluate("(parameters) => void zimage.restore(parameters)", body)
         expect(page.locator(".zi-asked")).to_have_text(prompt)
         drawn = len(fake.generator.recipes)

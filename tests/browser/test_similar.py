@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.waiting import wait_until
 
-from .conftest import Fake, Watch, holding
+from .conftest import Fake, Watch, holding, http
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -25,12 +25,12 @@ HOSTILE = (
 
 def have(fake: Fake, prompt: str, **fields: object) -> None:
     """Have a picture drawn, and wait until the history can find it."""
-    httpx.post(f"{fake.url}/generate", json={"prompt": prompt, **fields}).raise_for_status()
+    http.post(f"{fake.url}/generate", json={"prompt": prompt, **fields}).raise_for_status()
     wait_until(lambda: prompt in {each["parameters"]["prompt"] for each in similar(fake, prompt)})
 
 
 def similar(fake: Fake, text: str) -> list[dict[str, dict[str, str]]]:
-    return httpx.get(f"{fake.url}/history", params={"similar": text}).raise_for_status().json()["pictures"]
+    return http.get(f"{fake.url}/history", params={"similar": text}).raise_for_status().json()["pictures"]
 
 
 def strip(page: Page) -> Locator:

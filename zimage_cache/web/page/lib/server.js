@@ -28,9 +28,9 @@ export class Refused extends Error {
  * @param {Options & { body?: unknown }} options
  */
 async function ask(method, path, { body, ...options } = {}) {
-  const answer = await answered(path, { method, ...options, ...written(body) });
-  const said = answer.status === 204 ? null : await answer.json().catch(() => null);
-  if (answer.ok) return said;
+  const answer = await arrived(fetch(path, { method, ...options, ...written(body) }));
+  const said = read(await arrived(answer.text()));
+  if (answer.ok && (said !== null || answer.status === 204)) return said;
   const strange = { code: `http_${answer.status}`, message: say("error_strange_text", { status: answer.status }) };
   throw new Refused(said?.error ?? strange);
 }
@@ -48,12 +48,25 @@ function written(body) {
 }
 
 /**
- * @param {string} path
- * @param {RequestInit} options
+ * The value of a JSON text; null where it is none, such as a page of a proxy.
+ * @param {string} text
  */
-async function answered(path, options) {
+function read(text) {
   try {
-    return await fetch(path, options);
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The head or the body of an answer. The connection may be lost, or the request aborted, before either.
+ * @template Part
+ * @param {Promise<Part>} part
+ */
+async function arrived(part) {
+  try {
+    return await part;
   } catch (error) {
     if (aborted(error)) throw error;
     throw new Refused({ code: "unreachable", message: say("error_unreachable_text") }, { cause: error });
