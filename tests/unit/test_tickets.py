@@ -460,6 +460,25 @@ async def test_one_user_does_not_take_all_streams(studio, desk, gate, monkeypatc
         pass
 
 
+async def test_a_listener_of_several_tickets_has_all_of_them_or_none(studio, desk, clock, gate, monkeypatch):
+    """Where there is no room for all, none has had one, and each runs on without; an ended one needs none."""
+    monkeypatch.setattr(tickets_module, "MOST_LISTENERS", 3)
+    door = gate(evaluation=2, only={1, 2, 3})
+    tickets = desk(studio(door), patience=60)
+    over = await tickets.open(asked(4))
+    tickets.drop(over.id)
+    several = [await tickets.open(asked(seed)) for seed in (1, 2, 3)]
+    with pytest.raises(QueueFull), tickets.listening(several, "ann"):
+        pass
+    assert not any(ticket.awaits_return for ticket in several)
+    with tickets.listening([*several[:2], over], "ann"), tickets.listening([over], "ann"):
+        clock.now += 1000
+        tickets.sweep()
+        assert not several[0].ended
+    assert [ticket.awaits_return for ticket in several] == [True, True, False]
+    door.open()
+
+
 async def test_previews_are_made_while_there_is_a_listener(studio, desk, gate):
     """None before a listener, some with one, none after the last one has left, though the run continues."""
     doors = [gate(evaluation=evaluation) for evaluation in (2, 3, 4)]
