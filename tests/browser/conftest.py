@@ -45,6 +45,10 @@ expect.set_options(timeout=20_000)
 EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a status of (404|422|500|503)")
 
 
+# A browser without shared workers: each tab has an event stream of its own, which Playwright can intercept.
+ALONE = "delete globalThis.SharedWorker"
+
+
 def wait_with(page: Page, true: Callable[[], object], seconds: float = 20.0) -> None:
     """Likewise for a condition that events of *page* change, which are not delivered while this thread sleeps."""
     end = time.monotonic() + seconds

@@ -226,7 +226,7 @@ def test_escape_stops_and_a_second_ask_replaces_the_first(fake: Fake, open_page,
     expect(page.locator(".zi-asked")).to_have_text("second of two")
     assert len(door.steps) == 2 + 8
     door = hold(evaluation=2)
-    # Before there is a job, Stop ends a look-up, and nothing is left to be deleted.
+    # Before the job has a name, Stop sends nothing yet.
     with page.expect_response("**/jobs"):
         ask("third, escaped")
     with page.expect_response(lambda answer: answer.request.method == "DELETE"):
@@ -439,10 +439,10 @@ def test_a_phone_reaches_everything(fake: Fake, open_page):
 def test_a_dead_server_is_reported(fake: Fake, open_page, watch: Watch):
     """When the server does not answer, the page says so instead of nothing."""
     page = open_page(fake.url)
-    page.route("**/generate", lambda route: route.abort())
+    page.route("**/jobs", lambda route: route.abort())
     write(page, CIRCLE)
     page.click("#zi-generate")
     expect(page.locator(".zi-error")).to_contain_text("The server does not answer")
-    page.unroute("**/generate")
+    page.unroute("**/jobs")
     generate(page, CIRCLE)
     watch.errors.clear()  # the browser's own line about the aborted request

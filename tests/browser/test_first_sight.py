@@ -86,7 +86,7 @@ def test_the_picture_grows_where_it_stays(
     assert after
     assert before == pytest.approx(after, abs=2)
     assert announced == pytest.approx(after, abs=2)  # also before the file arrives: nothing jumps on a slow line
-    page.route("**/generate", holding([]))
+    page.route("**/jobs", holding([]))
     write(page, "another one")
     page.click("#zi-generate")
     expect(page.locator(".zi-running")).to_be_visible()
@@ -128,7 +128,7 @@ def test_examples_are_for_the_beginning(demo: Demo, open_page: Callable[..., Pag
     page = open_page(demo.url)
     expect(page.locator(".zi-examples .zi-chip")).not_to_have_count(0)
     expect(page.locator(".zi-examples")).to_be_visible()
-    page.route("**/generate", holding([]))
+    page.route("**/jobs", holding([]))
     write(page, "stopped at once")
     page.click("#zi-generate")
     expect(page.locator("body.zi-busy")).to_have_count(1)

@@ -231,19 +231,18 @@ def job_state(ticket: Ticket[Image]) -> JobState:
 
 
 async def _messages(followed: _Followed) -> AsyncIterator[bytes]:
-    for name in followed.gone:
-        yield format_sse_event(event="gone", data_str=json.dumps({"id": name}), retry=_RECONNECT_MS)
     now = asyncio.get_running_loop().time
     feed, sent_at = _Feed(followed), now()
+    message = b"".join(map(_gone, followed.gone))
     while True:
-        for message in feed.changes():
+        message += b"".join(feed.changes())
+        if not message and now() - sent_at >= _HEARTBEAT_SECONDS:
+            message = format_sse_event(comment="still here")
+        if message:
             yield message
-            sent_at = now()
+            message, sent_at = b"", now()
         if not feed.open:
             return
-        if now() - sent_at >= _HEARTBEAT_SECONDS:
-            yield format_sse_event(comment="still here")
-            sent_at = now()
         await feed.news()
 
 
@@ -275,6 +274,10 @@ class _Feed:
     async def news(self) -> None:
         """Wait until a job ends, or until it is time to look for changes."""
         await news(self._sent, _HEARTBEAT_SECONDS if self._sent.keys() <= self._quiet else _LOOK_SECONDS)
+
+
+def _gone(name: str) -> bytes:
+    return format_sse_event(event="gone", data_str=json.dumps({"id": name}), retry=_RECONNECT_MS)
 
 
 def _message(state: JobState, sent: JobState | None) -> bytes:

@@ -1,7 +1,7 @@
 // From pressing Generate to the finished picture.
 //
-// Every request is sent first with `cache: "only"`: a stored picture arrives within milliseconds, without the queue.
-// Only a miss becomes a job, whose event stream reports progress until the picture is finished.
+// One press is one request, `POST /jobs`. Its answer has the stored pictures; when some are missing, an event stream
+// reports progress until they are finished.
 import { form } from "../lib/form.js";
 import { say } from "../lib/i18n.js";
 import { resumeJob, startJob } from "../lib/jobs.js";
@@ -142,10 +142,7 @@ async function draw(ask, literal = false) {
     const whole = literal ? ask : await expanded(ask, mine.looking.signal);
     mine.ask = whole;
     mine.literal = true;
-    const found = ask.cache === "use" ? await stored(whole, mine.looking.signal) : null;
-    if (mine !== current) return;
-    if (found) finish(whole, found);
-    else mine.job = startJob(whole, hearing(mine, whole));
+    if (mine === current) mine.job = startJob(whole, hearing(mine, whole));
   } catch (error) {
     if (mine === current) fail(refusal(error));
   }
@@ -164,7 +161,7 @@ function hearing(mine, ask) {
     const first = !mine.heard;
     mine.heard = true;
     act();
-    if (first) comeIntoView();
+    if (first && mine === current) comeIntoView();
   }
   return {
     state: (state) => ours(() => show(ask, state)),
