@@ -16,7 +16,7 @@ from zimage_cache.i18n.messages import Message
 from zimage_cache.service import tickets
 from zimage_cache.web.body import GenerateBody
 
-from .conftest import Demo, Fake, Watch, both, generate, open_advanced, seed, wait_with, write
+from .conftest import Demo, Fake, Streams, Watch, both, generate, open_advanced, seed, wait_with, write
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -182,7 +182,7 @@ def test_stop_ends_the_run_and_the_next_picture_works(fake: Fake, open_page, hol
     generate(page, "after the stop", "generated")
 
 
-def test_the_picture_grows_while_it_is_drawn(fake: Fake, open_page, hold):
+def test_the_picture_grows_while_it_is_drawn(fake: Fake, open_page, hold, streams: Streams):
     """Previews appear with the steps, in the asked shape, and give way to the finished picture."""
     page, early, late = open_page(fake.url), hold(evaluation=1), hold(evaluation=4)
     fake.generator.before_step = both(early, late)
@@ -194,6 +194,7 @@ def test_the_picture_grows_while_it_is_drawn(fake: Fake, open_page, hold):
         page.click("#zi-generate")
         # Previews are made for those who listen.
         expect(page.locator(".zi-running")).to_contain_text("step 0 of 8")
+        wait_until(lambda: streams.jobs == 1)
         early.open()
         preview = page.locator(".zi-running .zi-preview")
         expect(preview).to_be_visible()

@@ -2,10 +2,8 @@
 
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
 import pytest
@@ -13,9 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.waiting import wait_until
 from zimage_cache.service import tickets
-from zimage_cache.web.api import jobs as jobs_api
 
-from .conftest import ALONE, Fake, Watch, generate, wait_with, write
+from .conftest import ALONE, Fake, Streams, Watch, generate, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -23,41 +20,6 @@ BROKEN_WORKER = """{
   const Worker = SharedWorker;
   globalThis.SharedWorker = class extends Worker { constructor() { super("/page/none/worker.js"); } };
 }"""
-
-
-@dataclass
-class Streams:
-    """The event streams that the server has sent: those that are open, and the messages of all."""
-
-    open: list[Any] = field(default_factory=list)
-    begun: int = 0
-    messages: list[bytes] = field(default_factory=list)
-
-    async def follow(self, messages: AsyncIterator[bytes], followed: Any) -> AsyncIterator[bytes]:
-        self.open.append(followed)
-        self.begun += 1
-        try:
-            async for message in messages:
-                self.messages.append(message)
-                yield message
-        finally:
-            self.open.remove(followed)
-
-    @property
-    def jobs(self) -> int:
-        return sum(len(followed.jobs) for followed in self.open)
-
-    @property
-    def quiet(self) -> int:
-        return sum(len(followed.quiet) for followed in self.open)
-
-
-@pytest.fixture
-def streams(monkeypatch: pytest.MonkeyPatch) -> Streams:
-    """Watch the event streams of the server, which runs in this process."""
-    seen, messages = Streams(), jobs_api._messages  # noqa: SLF001 - what the routes call
-    monkeypatch.setattr(jobs_api, "_messages", lambda followed: seen.follow(messages(followed), followed))
-    return seen
 
 
 class Relay:
@@ -159,6 +121,8 @@ def test_one_press_is_one_request(fake: Fake, open_page: Callable[..., Page], wa
         generate(page, "pressed once", source)
         asked = [path for path in watch.requests if path.startswith(("/generate", "/jobs", "/lookup"))]
         assert asked == ["/jobs"]  # the stream is the worker's, which is not among the page's requests
+    page.goto(f"{fake.url}/#prompt=pressed+never&seed=1")
+    expect(page.locator(".zi-told")).to_contain_text("not stored")
     assert errors == []
 
 
