@@ -515,7 +515,7 @@ def test_a_stream_of_several_is_bounded(serve, gate, expect_error, monkeypatch):
     # All of the hundred are one job, and were followed by none before.
     with together(house, *[jobs[0]] * 100) as stream:
         assert next(messages(stream))["id"] == jobs[0]
-    assert {run.watchers for run in house.studio.service.runs} == {0}
+    wait_until(lambda: {run.watchers for run in house.studio.service.runs} == {0})
     door.open()
     with together(house, ",") as stream:
         assert stream.read() == b""
