@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +46,10 @@ EXPECTED_LOG = re.compile(r"Failed to load resource: the server responded with a
 
 # Requests of tests beside the browser. On a busy machine an answer may take long; ended servers keep no connections.
 http = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+# A browser without shared workers: each tab has an event stream of its own, which Playwright can intercept.
+ALONE = "delete globalThis.SharedWorker"
 
 
 def wait_with(page: Page, true: Callable[[], object], seconds: float = 20.0) -> None:
@@ -220,6 +224,43 @@ def serving(
         server.force_exit = True
         thread.join(30)
         listening.close()
+
+
+@dataclass
+class Streams:
+    """The event streams that the server has sent: those that are open, and the messages of all."""
+
+    open: list[Any] = field(default_factory=list)
+    begun: int = 0
+    messages: list[bytes] = field(default_factory=list)
+
+    async def follow(self, messages: AsyncIterator[bytes], followed: Any) -> AsyncIterator[bytes]:
+        self.open.append(followed)
+        self.begun += 1
+        try:
+            async for message in messages:
+                self.messages.append(message)
+                yield message
+        finally:
+            self.open.remove(followed)
+
+    @property
+    def jobs(self) -> int:
+        return sum(len(followed.jobs) for followed in self.open)
+
+    @property
+    def quiet(self) -> int:
+        return sum(len(followed.quiet) for followed in self.open)
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> Streams:
+    """Watch the event streams of the server, which runs in this process."""
+    from zimage_cache.web.api import jobs as jobs_api  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
+
+    seen, messages = Streams(), jobs_api._messages  # noqa: SLF001 - what the routes call
+    monkeypatch.setattr(jobs_api, "_messages", lambda followed: seen.follow(messages(followed), followed))
+    return seen
 
 
 @dataclass

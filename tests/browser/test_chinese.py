@@ -1,13 +1,15 @@
 """A Chinese page shows what the server says in Chinese: errors, warnings, states. Their texts come with the answers."""
 
+import shutil
+
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.i18n.messages import Message
 
-from .conftest import Fake
+from .conftest import ALONE, FLAGS, Fake, write
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -17,7 +19,8 @@ PATIENCE = 20_000  # milliseconds; a busy machine may take seconds to answer
 
 @pytest.fixture
 def chinese(fake: Fake, open_page) -> Page:
-    return open_page(fake.url, locale="zh-CN")
+    # A stream of its own: Playwright sets the language of pages alone, not of the workers they share.
+    return open_page(fake.url, locale="zh-CN", script=ALONE)
 
 
 def test_errors_and_warnings_reach_the_card_in_chinese(fake: Fake, chinese: Page):
@@ -43,6 +46,24 @@ def test_errors_and_warnings_reach_the_card_in_chinese(fake: Fake, chinese: Page
         )
     finally:
         fake.generator.before_step, fake.generator.warnings = quiet, ()
+
+
+def test_the_stream_of_all_tabs_is_in_the_language_of_the_browser(chromium: Browser, fake: Fake):
+    """In a browser that is Chinese itself, the shared worker asks in Chinese too."""
+    browser = chromium.browser_type.launch(
+        executable_path=shutil.which("chromium"), args=[*FLAGS, "--accept-lang=zh-CN"]
+    )
+    before, fake.generator.before_step = fake.generator.before_step, _fail
+    try:
+        page = browser.new_page()
+        page.goto(fake.url)
+        page.wait_for_function("document.querySelector('#zi-seed input')?.value")
+        write(page, "圆")
+        page.click("#zi-generate")
+        expect(page.locator(".zi-error-text")).to_have_text("模型管线出错：<b>x</b>", timeout=PATIENCE)
+    finally:
+        fake.generator.before_step = before
+        browser.close()
 
 
 def test_errors_of_the_prompt_stand_below_it_in_chinese(chinese: Page):

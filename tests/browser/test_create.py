@@ -15,7 +15,7 @@ from zimage_cache.i18n.messages import Message
 from zimage_cache.service import tickets
 from zimage_cache.web.body import GenerateBody
 
-from .conftest import Demo, Fake, Watch, both, generate, http, open_advanced, seed, wait_with, write
+from .conftest import Demo, Fake, Streams, Watch, both, generate, http, open_advanced, seed, wait_with, write
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -181,7 +181,7 @@ def test_stop_ends_the_run_and_the_next_picture_works(fake: Fake, open_page, hol
     generate(page, "after the stop", "generated")
 
 
-def test_the_picture_grows_while_it_is_drawn(fake: Fake, open_page, hold):
+def test_the_picture_grows_while_it_is_drawn(fake: Fake, open_page, hold, streams: Streams):
     """Previews appear with the steps, in the asked shape, and give way to the finished picture."""
     page, early, late = open_page(fake.url), hold(evaluation=1), hold(evaluation=4)
     fake.generator.before_step = both(early, late)
@@ -193,6 +193,7 @@ def test_the_picture_grows_while_it_is_drawn(fake: Fake, open_page, hold):
         page.click("#zi-generate")
         # Previews are made for those who listen.
         expect(page.locator(".zi-running")).to_contain_text("step 0 of 8")
+        wait_until(lambda: streams.jobs == 1)
         early.open()
         preview = page.locator(".zi-running .zi-preview")
         expect(preview).to_be_visible()
@@ -225,7 +226,7 @@ def test_escape_stops_and_a_second_ask_replaces_the_first(fake: Fake, open_page,
     expect(page.locator(".zi-asked")).to_have_text("second of two")
     assert len(door.steps) == 2 + 8
     door = hold(evaluation=2)
-    # Before there is a job, Stop ends a look-up, and nothing is left to be deleted.
+    # Before the job has a name, Stop sends nothing yet.
     with page.expect_response("**/jobs"):
         ask("third, escaped")
     with page.expect_response(lambda answer: answer.request.method == "DELETE"):
@@ -438,10 +439,10 @@ def test_a_phone_reaches_everything(fake: Fake, open_page):
 def test_a_dead_server_is_reported(fake: Fake, open_page, watch: Watch):
     """When the server does not answer, the page says so instead of nothing."""
     page = open_page(fake.url)
-    page.route("**/generate", lambda route: route.abort())
+    page.route("**/jobs", lambda route: route.abort())
     write(page, CIRCLE)
     page.click("#zi-generate")
     expect(page.locator(".zi-error")).to_contain_text("The server does not answer")
-    page.unroute("**/generate")
+    page.unroute("**/jobs")
     generate(page, CIRCLE)
     watch.errors.clear()  # the browser's own line about the aborted request

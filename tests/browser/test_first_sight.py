@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from .conftest import Demo, Fake, both, generate, holding, wait_with, write
+from tests.waiting import wait_until
+
+from .conftest import Demo, Fake, Streams, both, generate, holding, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -52,7 +54,13 @@ def test_several_pictures_need_no_scrolling(fake: Fake, open_page: Callable[...,
 
 @pytest.mark.parametrize(("width", "height"), [(128, 128), (1024, 1024), (512, 768)])
 def test_the_picture_grows_where_it_stays(
-    fake: Fake, open_page: Callable[..., Page], hold: Callable[..., Any], width: int, height: int
+    fake: Fake,
+    open_page: Callable[..., Page],
+    hold: Callable[..., Any],
+    streams: Streams,
+    *,
+    width: int,
+    height: int,
 ):
     """The preview has the place and size of the picture that follows, and the next ask begins without it."""
     page, early, late = open_page(fake.url), hold(evaluation=1), hold(evaluation=4)
@@ -68,6 +76,7 @@ def test_the_picture_grows_where_it_stays(
         page.click("#zi-generate")
         # Previews are made for those who listen.
         expect(page.locator(".zi-running")).to_contain_text("step 0 of 8")
+        wait_until(lambda: streams.jobs == 1)
         early.open()
         expect(page.locator(".zi-preview")).to_be_visible()
         page.evaluate("window.scrollTo(0, 0)")
@@ -86,7 +95,7 @@ def test_the_picture_grows_where_it_stays(
     assert after
     assert before == pytest.approx(after, abs=2)
     assert announced == pytest.approx(after, abs=2)  # also before the file arrives: nothing jumps on a slow line
-    page.route("**/generate", holding([]))
+    page.route("**/jobs", holding([]))
     write(page, "another one")
     page.click("#zi-generate")
     expect(page.locator(".zi-running")).to_be_visible()
@@ -128,7 +137,7 @@ def test_examples_are_for_the_beginning(demo: Demo, open_page: Callable[..., Pag
     page = open_page(demo.url)
     expect(page.locator(".zi-examples .zi-chip")).not_to_have_count(0)
     expect(page.locator(".zi-examples")).to_be_visible()
-    page.route("**/generate", holding([]))
+    page.route("**/jobs", holding([]))
     write(page, "stopped at once")
     page.click("#zi-generate")
     expect(page.locator("body.zi-busy")).to_have_count(1)

@@ -10,7 +10,7 @@ from tests.waiting import wait_until
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.request import Recipe
 
-from .conftest import Fake, both, generate, http, seed, write
+from .conftest import Fake, Streams, both, generate, http, seed, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -25,7 +25,7 @@ def tiles(page: Page, state: str) -> Locator:
     return page.locator(f'.zi-pictures figure[data-state="{state}"]')
 
 
-def test_known_pictures_stand_there_at_once_and_the_others_follow(fake: Fake, open_page, hold):
+def test_known_pictures_stand_there_at_once_and_the_others_follow(fake: Fake, open_page, hold, streams: Streams):
     """What is stored fills its tile at once, the one being drawn shows its steps and preview, each its own seed."""
     page = open_page(fake.url)
     page.fill("#zi-seed input", "21")
@@ -42,6 +42,7 @@ def test_known_pictures_stand_there_at_once_and_the_others_follow(fake: Fake, op
         expect(tiles(page, "drawing")).to_contain_text("step 1 of 8")
         expect(tiles(page, "pending")).to_have_count(2)
         expect(page.locator(".zi-course")).to_contain_text("picture 2 of 4")
+        wait_until(lambda: streams.jobs == 1)
         first.open()
         expect(tiles(page, "there")).to_have_count(3)
         expect(tiles(page, "drawing")).to_contain_text("step 4 of 8")

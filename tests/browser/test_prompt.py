@@ -153,7 +153,7 @@ def test_restored_words_ask_for_the_same_picture(fake: Fake, open_page):
         page.evaluate("(parameters) => void zimage.restore(parameters)", body)
         expect(page.locator(".zi-asked")).to_have_text(prompt)
         drawn = len(fake.generator.recipes)
-        with page.expect_response(lambda answer: answer.url.endswith("/generate")) as asked:
+        with page.expect_response(lambda answer: answer.url.endswith("/jobs")) as asked:
             page.click("#zi-generate")
         assert asked.value.json()["images"][0]["cached"]
         assert len(fake.generator.recipes) == drawn

@@ -5,7 +5,7 @@ from playwright.sync_api import Page, Route, expect
 
 from zimage_cache.generator.fake import FakeGenerator
 
-from .conftest import Fake, Watch, generate, seed, serving, wait_with, write
+from .conftest import ALONE, Fake, Watch, generate, seed, serving, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -145,7 +145,7 @@ def test_a_lost_connection_is_reported_and_a_restarted_server_forgets_the_job(tm
     """While the server is away the card says so; come back without the job, it says what to do, and that works."""
     door = gate(3)
     with serving(FakeGenerator(before_step=door), tmp_path) as url:
-        page = open_page(url)
+        page = open_page(url, script=ALONE)
         write(page, "over a restart")
         page.click("#zi-generate")
         expect(page.locator(".zi-running")).to_contain_text("step 2 of 8")
@@ -164,14 +164,14 @@ def test_a_lost_connection_is_reported_and_a_restarted_server_forgets_the_job(tm
 
 def test_a_stream_that_breaks_off_is_taken_up_again(fake: Fake, open_page, hold, watch: Watch):
     """Refused once, the stream is asked for again, and the picture is shown as if nothing had been."""
-    page, door = open_page(fake.url), hold(3)
+    page, door = open_page(fake.url, script=ALONE), hold(3)
     refused: list[Route] = []
 
     def refuse_once(route: Route) -> None:
         refused.append(route)
         route.fulfill(status=503, body="") if len(refused) == 1 else route.continue_()
 
-    page.route("**/jobs/*/events", refuse_once)
+    page.route("**/jobs/events?*", refuse_once)
     write(page, "broken off")
     page.click("#zi-generate")
     wait_with(page, lambda: len(refused) > 1)
@@ -183,7 +183,7 @@ def test_a_stream_that_breaks_off_is_taken_up_again(fake: Fake, open_page, hold,
 
 def test_a_hidden_page_looks_for_a_lost_server_no_longer_than_its_job_waits(fake: Fake, open_page, hold, watch: Watch):
     """After an outage longer than the grace time, a hidden page sends nothing; when visible again, it finds its job."""
-    page, door = open_page(fake.url, clock=True), hold(3)
+    page, door = open_page(fake.url, clock=True, script=ALONE), hold(3)
     write(page, "lost in the dark")
     page.click("#zi-generate")
     expect(page.locator(".zi-running")).to_contain_text("step 2 of 8")

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from typing import Any
@@ -15,6 +16,7 @@ from tests.waiting import Clock, wait_until
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.request import Recipe
+from zimage_cache.service import service as service_module
 from zimage_cache.service import tickets as tickets_module
 from zimage_cache.web.api import jobs as jobs_api
 
@@ -80,8 +82,17 @@ def messages(stream) -> Iterator[dict]:
     for block in blocks(stream):
         fields = dict(line.split(": ", 1) for line in block if not line.startswith(":"))
         if fields:
-            assert fields["event"] == "state"
-            yield json.loads(fields["data"])
+            assert fields["event"] in {"state", "gone"}
+            told = json.loads(fields["data"])
+            assert fields["event"] == ("state" if "state" in told else "gone")
+            yield told
+
+
+def together(house, *ids: str, quiet: tuple[str, ...] = (), headers: dict[str, str] | None = None):
+    """Open one stream of several jobs."""
+    return house.client.stream(
+        "GET", "/jobs/events", params={"ids": ",".join(ids), "quiet": ",".join(quiet)}, headers=headers
+    )
 
 
 def test_a_ticket_at_once_and_the_picture_later(serve, gate):
@@ -122,6 +133,45 @@ def test_stored_pictures_are_on_the_first_answer(serve, gate):
     assert (first["done"], first["n"]) == (1, 2)
     door.open()
     assert [image["source"] for image in ended(house, first)["images"]] == ["memory", "generated"]
+
+
+def test_a_press_on_what_is_stored_is_answered_by_its_202(serve, monkeypatch):
+    """The first answer is the last one, also where the disk takes most of a second to find what is stored."""
+    house = serve()
+    known = [house.image(seed=seed) for seed in (7, 8)]
+    cache = house.studio.service.cache
+    get = cache.get
+
+    def slow(key: str):
+        time.sleep(0.3)
+        return get(key)
+
+    monkeypatch.setattr(cache, "recall", lambda _key: None)
+    monkeypatch.setattr(cache, "get", slow)
+    state = opened(house, n=2)
+    assert (state["state"], state["done"]) == ("done", 2)
+    assert [image["key"] for image in state["images"]] == [image["key"] for image in known]
+
+
+def test_a_miss_is_resolved_and_fingerprinted_once_and_looked_up_twice(serve, monkeypatch):
+    """Before its place in the queue is taken, and once more after it is, for what was stored in between."""
+    house = serve()
+    calls: list[str] = []
+
+    def count(where: object, name: str) -> None:
+        original = getattr(where, name)
+
+        def counted(*args, **options):
+            calls.append(name)
+            return original(*args, **options)
+
+        monkeypatch.setattr(where, name, counted)
+
+    count(service_module, "resolve")
+    count(service_module, "fingerprint")
+    count(house.studio.service.cache, "get")
+    assert ended(house, opened(house, prompt="counted"))["images"][0]["source"] == "generated"
+    assert sorted(calls) == ["fingerprint", "get", "get", "resolve"]
 
 
 def test_the_same_errors_as_generate(serve, gate, expect_error):
@@ -367,3 +417,115 @@ def test_the_server_stops_in_the_middle_of_a_stream(serve, gate, caplog):
     house.studio.close()
     assert house.studio.service.queue_depth == 0
     assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_one_stream_of_several_jobs(serve, gate):
+    """Each message has its job's id; what has ended is sent once, what is no job's is gone, and the last end is its."""
+    doors = {seed: gate(evaluation=2, only={seed}) for seed in (1, 2)}
+    house = serve(lambda recipe, evaluation: [door(recipe, evaluation) for door in doors.values()])
+    over = ended(house, opened(house, seed=9))
+    jobs = {seed: opened(house, seed=seed)["id"] for seed in doors}
+    doors[1].wait()
+    told: list[dict] = []
+    with together(house, *jobs.values(), over["id"], "nobody's", over["id"]) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert (stream.headers["cache-control"], stream.headers["x-accel-buffering"]) == ("no-store", "no")
+        story = messages(stream)
+        told += [next(story) for _ in range(4)]
+        assert told[0] == {"id": "nobody's"}
+        assert [state["id"] for state in told[1:]] == [*jobs.values(), over["id"]]
+        assert told[3] == over
+        doors[1].open()
+        doors[2].wait()
+        doors[2].open()
+        told += story
+    last = {state["id"]: state for state in told[1:]}
+    assert {name: state["state"] for name, state in last.items()} == dict.fromkeys([*jobs.values(), over["id"]], "done")
+    for job in jobs.values():
+        states = [state for state in told[1:] if state["id"] == job]
+        assert [state["state"] for state in states].count("done") == 1
+        assert "preview" in states[0]
+        assert states[-1]["images"] == state_of(house, {"id": job})["images"]
+
+
+def test_quiet_jobs_are_kept_and_told_of_at_their_end(serve, gate):
+    """Of a job that nobody looks at: its state at the beginning and at the end, no previews, and no end before it."""
+    first, last = gate(evaluation=1), gate(evaluation=3)
+
+    def before_step(recipe: Recipe, evaluation: int) -> None:
+        first(recipe, evaluation)
+        last(recipe, evaluation)
+
+    generator, clock = FakeGenerator(preview=b"small", before_step=before_step), Clock()
+    house = serve(generator=generator, web={"clock": clock})
+    job = opened(house)["id"]
+    first.wait()
+    (run,) = house.studio.service.runs
+    with together(house, job, quiet=(job, "nobody's")) as stream:
+        story = messages(stream)
+        assert next(story)["state"] == "running"
+        assert run.watchers == 0
+        first.open()
+        last.wait()
+        clock.now += 100
+        assert state_of(house, {"id": job})["state"] == "running"
+        last.open()
+        assert [state["state"] for state in story] == ["done"]
+    assert generator.previews == 0
+
+
+def test_a_stream_of_several_that_closes_leaves_each_of_its_jobs(serve, gate):
+    """They wait fifteen seconds for a return, as after a stream of their own; one that another stream has goes on."""
+    door, clock = gate(evaluation=2), Clock()
+    house = serve(door, web={"clock": clock})
+    jobs = [opened(house, seed=seed)["id"] for seed in (1, 2, 3)]
+    door.wait()
+    with together(house, jobs[2]) as other:
+        going_on = messages(other)
+        next(going_on)
+        with together(house, *jobs, quiet=(jobs[1],)) as stream:
+            story = messages(stream)
+            assert [next(story)["id"] for _ in jobs] == jobs
+            clock.now += 100
+            assert state_of(house, {"id": jobs[0]})["state"] == "running"
+        runs = {run.plan.recipe.seed: run for run in house.studio.service.runs}
+        wait_until(lambda: runs[1].watchers == 0)
+        clock.now += 15
+        wait_until(lambda: house.studio.service.queue_depth == 1)
+        states = [state_of(house, {"id": job})["state"] for job in jobs]
+        assert states[:2] == ["cancelled", "cancelled"]
+        assert states[2] in {"queued", "running"}
+        door.open()
+        assert list(going_on)[-1]["state"] == "done"
+
+
+def test_a_stream_of_several_is_bounded(serve, gate, expect_error, monkeypatch):
+    """At most 100 ids, and each job counts as one stream; what is refused is followed by no one."""
+    monkeypatch.setattr(tickets_module, "MOST_LISTENERS", 4)
+    door = gate(evaluation=2)
+    house = serve(door)
+    jobs = [opened(house, seed=seed)["id"] for seed in range(4)]
+    get = house.client.get
+    expect_error(get("/jobs/events"), 422, "invalid_request", "ids")
+    expect_error(get("/jobs/events?ids="), 422, "invalid_request", "ids")
+    expect_error(get("/jobs/events", params={"ids": ",".join([jobs[0]] * 101)}), 422, "invalid_request", "ids")
+    expect_error(get("/jobs/events", params={"ids": ",".join(jobs)}), 503, "queue_full")
+    for method in ("POST", "DELETE"):
+        expect_error(house.client.request(method, "/jobs/events"), 405, "method_not_allowed")
+    # All of the hundred are one job, and were followed by none before.
+    with together(house, *[jobs[0]] * 100) as stream:
+        assert next(messages(stream))["id"] == jobs[0]
+    wait_until(lambda: {run.watchers for run in house.studio.service.runs} == {0})
+    door.open()
+    with together(house, ",") as stream:
+        assert stream.read() == b""
+
+
+def test_a_stream_is_in_the_language_of_its_reader(serve, gate):
+    """The texts of its messages are those of its own `Accept-Language`, whatever the job was asked in."""
+    door = gate()
+    house = serve(door)
+    job = opened(house, {"Accept-Language": "en"})
+    house.client.delete(f"/jobs/{job['id']}")
+    with together(house, job["id"], headers={"Accept-Language": "zh-CN"}) as stream:
+        assert [message["error"]["message"] for message in messages(stream)] == ["已被请求者停止"]

@@ -58,7 +58,7 @@ def test_one_module_knows_the_dom_of_gradio():
 
 def test_every_module_is_reached():
     """Every script and every style sheet is part of the page."""
-    joined = bundle.script("main.js")
+    joined = bundle.script("main.js") + bundle.script("lib/worker.js")
     modules = {path.relative_to(PAGE).as_posix() for path in PAGE.glob("**/*.js")}
     assert modules == set(re.findall(r'^modules\["(.*)"\] = ', joined, re.MULTILINE))
     sheets = {f"./{path.relative_to(PAGE).as_posix()}" for path in PAGE.glob("*/*.css")}

@@ -14,7 +14,7 @@ from zimage_cache.history import History
 from zimage_cache.request import ImageRequest
 from zimage_cache.service import tickets as tickets_module
 from zimage_cache.service.service import ImageService
-from zimage_cache.service.tickets import Tickets
+from zimage_cache.service.tickets import Tickets, news
 
 WARM_UP, ROUNDS = 2, 4
 
@@ -46,7 +46,7 @@ class Server:
             request = ImageRequest(prompt=prompt, seed=self.asked, width=64, height=64)
             await self.service.render(request)
             ticket = await self.tickets.open(request.model_copy(update={"seed": self.asked + 10**6}))
-            await ticket.news(60)
+            await news([ticket], 60)
         await asyncio.to_thread(self.service.idle)
         self.generator.recipes.clear()
         gc.collect()

@@ -19,13 +19,13 @@ from zimage_cache.request import CacheMode, Recipe
 from zimage_cache.service import tickets as tickets_module
 from zimage_cache.service.job import Job
 from zimage_cache.service.lookup import Shelf
-from zimage_cache.service.tickets import GRACE_SECONDS, KEPT_SECONDS, State, Ticket, Tickets
+from zimage_cache.service.tickets import GRACE_SECONDS, KEPT_SECONDS, State, Ticket, Tickets, news
 
 pytestmark = pytest.mark.anyio
 
 
 async def ended(ticket: Ticket[str]) -> State:
-    await ticket.news(60)
+    await news([ticket], 60)
     await asyncio.sleep(0)  # what the end of its task calls back has run then
     return ticket.standing().state
 
@@ -313,7 +313,7 @@ async def test_a_lost_ticket_leaves(studio, desk, clock, gate):
     tickets = desk(made, patience=60)
     ticket = await tickets.open(asked())
     await door.arrival()
-    with tickets.listening(ticket), tickets.listening(ticket):
+    with tickets.listening([ticket]), tickets.listening([ticket]):
         pass
     clock.now += GRACE_SECONDS - 0.1
     tickets.sweep()
@@ -333,7 +333,7 @@ async def test_lost_tickets_are_noticed_by_themselves(studio, desk, clock, gate,
     tasks = asyncio.all_tasks()
     ticket = await tickets.open(asked())
     await door.arrival()
-    with tickets.listening(ticket):
+    with tickets.listening([ticket]):
         pass
     clock.now += GRACE_SECONDS
     await until(lambda: made.service.queue_depth == 0)
@@ -349,11 +349,11 @@ async def test_a_client_that_returns_in_time_keeps_the_ticket(studio, desk, cloc
     tickets = desk(made, patience=60)
     ticket = await tickets.open(asked())
     await door.arrival()
-    with tickets.listening(ticket):
+    with tickets.listening([ticket]):
         pass
     clock.now += GRACE_SECONDS - 1
     if back == "listening":
-        with tickets.listening(ticket):
+        with tickets.listening([ticket]):
             clock.now += 1000
             tickets.sweep()
     else:
@@ -369,8 +369,8 @@ async def test_one_listener_of_two_is_enough(studio, desk, clock, gate):
     door = gate(evaluation=2)
     tickets = desk(studio(door), patience=60)
     ticket = await tickets.open(asked())
-    with tickets.listening(ticket):
-        with tickets.listening(ticket):
+    with tickets.listening([ticket]):
+        with tickets.listening([ticket]):
             pass
         clock.now += 1000
         tickets.sweep()
@@ -451,13 +451,32 @@ async def test_one_user_does_not_take_all_streams(studio, desk, gate, monkeypatc
     ticket = await tickets.open(asked())
     with ExitStack() as listening:
         for _ in range(2):
-            listening.enter_context(tickets.listening(ticket, "ann"))
-        with tickets.listening(ticket, "ann"), pytest.raises(QueueFull, match="3 streams"):
-            listening.enter_context(tickets.listening(ticket, "ann"))
-        with tickets.listening(ticket, "ann"), tickets.listening(ticket, "bob"):
+            listening.enter_context(tickets.listening([ticket], "ann"))
+        with tickets.listening([ticket], "ann"), pytest.raises(QueueFull, match="3 streams"):
+            listening.enter_context(tickets.listening([ticket], "ann"))
+        with tickets.listening([ticket], "ann"), tickets.listening([ticket], "bob"):
             pass
-    with tickets.listening(ticket, "ann"):
+    with tickets.listening([ticket], "ann"):
         pass
+
+
+async def test_a_listener_of_several_tickets_has_all_of_them_or_none(studio, desk, clock, gate, monkeypatch):
+    """Where there is no room for all, none has had one, and each runs on without; an ended one needs none."""
+    monkeypatch.setattr(tickets_module, "MOST_LISTENERS", 3)
+    door = gate(evaluation=2, only={1, 2, 3})
+    tickets = desk(studio(door), patience=60)
+    over = await tickets.open(asked(4))
+    tickets.drop(over.id)
+    several = [await tickets.open(asked(seed)) for seed in (1, 2, 3)]
+    with pytest.raises(QueueFull), tickets.listening(several, "ann"):
+        pass
+    assert not any(ticket.awaits_return for ticket in several)
+    with tickets.listening([*several[:2], over], "ann"), tickets.listening([over], "ann"):
+        clock.now += 1000
+        tickets.sweep()
+        assert not several[0].ended
+    assert [ticket.awaits_return for ticket in several] == [True, True, False]
+    door.open()
 
 
 async def test_previews_are_made_while_there_is_a_listener(studio, desk, gate):
@@ -473,7 +492,7 @@ async def test_previews_are_made_while_there_is_a_listener(studio, desk, gate):
     ticket = await tickets.open(asked())
     await doors[0].arrival()
     assert (generator.previews, ticket.standing().progress.preview) == (0, None)
-    with tickets.listening(ticket):
+    with tickets.listening([ticket]):
         doors[0].open()
         await doors[1].arrival()
         assert (generator.previews, ticket.standing().progress.preview) == (1, b"small")
@@ -490,7 +509,7 @@ async def test_an_early_listener_gets_previews_too(studio, desk):
     generator.preview = b"small"
     tickets = desk(studio(generator=generator), patience=0)
     ticket = await tickets.open(asked())
-    with tickets.listening(ticket):
+    with tickets.listening([ticket]):
         generator.let_go.set()
         assert await ended(ticket) is State.DONE
     assert generator.previews == 4
@@ -525,7 +544,7 @@ async def test_the_end_of_the_server_is_theirs(studio, clock, gate, caplog):
     tickets = Tickets(made.service, lambda outcome: outcome.source.value, clock=clock, patience=60)
     tasks = asyncio.all_tasks()
     drawing, waiting, lost = [await tickets.open(asked(seed)) for seed in (1, 2, 3)]
-    with tickets.listening(lost):
+    with tickets.listening([lost]):
         pass
     unanswered = asyncio.ensure_future(tickets.open(asked(4), model="slow"))
     await until(slow.asked.is_set)

@@ -138,12 +138,12 @@ class Shares:
         share = math.ceil((free + held) * _MOST) - held
         return max(0, min(free, share if self.taken else max(share, self._request)))
 
-    def take(self, user: str) -> None:
-        """Count one place more; whether there is room was asked before."""
-        self._held[user] += 1
+    def take(self, user: str, places: int = 1) -> None:
+        """Count so many places more; whether there is room was asked before."""
+        self._held[user] += places
 
-    def give_back(self, user: str) -> None:
-        """Count one place less."""
-        self._held[user] -= 1
+    def give_back(self, user: str, places: int = 1) -> None:
+        """Count so many places less."""
+        self._held[user] -= places
         if not self._held[user]:
             del self._held[user]

@@ -5,8 +5,8 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -27,7 +27,7 @@ GRACE_SECONDS: Final = 15.0
 KEPT_SECONDS: Final = 600.0
 MOST_ACTIVE: Final = 1000
 MOST_KEPT: Final = 1000
-MOST_LISTENERS: Final = 256  # each is told anew several times a second
+MOST_LISTENERS: Final = 256  # each has its job looked at several times a second
 _PATIENCE_SECONDS: Final = 1.0
 _KEEPER_SECONDS: Final = 0.5
 _log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ class Ticket(Generic[T]):
         self._admitted = False
         self._job: Job | None = None
         self._listeners = 0
+        self._watchers = 0
         self._last_seen: float | None = None
         self.task = asyncio.create_task(self._follow(lambda: service.ask(request, patient=True, **options)))
 
@@ -132,24 +133,23 @@ class Ticket(Generic[T]):
             self._standing = replace(self._standing, progress=Progress("loading", detail=phase, n=self.n))
         return self._standing
 
-    async def news(self, seconds: float) -> None:
-        """Wait *seconds*, or until its end if that comes first."""
-        await asyncio.wait({self.task}, timeout=seconds)
-
     @contextmanager
-    def listened(self) -> Iterator[None]:
-        """Count a listener while the block lasts. With none left, it must be seen again soon, or it is `lost`."""
+    def listened(self, *, watching: bool = True) -> Iterator[None]:
+        """Count a listener while the block lasts, who shows previews if *watching*.
+
+        With none left, it must be seen again soon, or it is `lost`.
+        """
         self._listeners += 1
-        if self._job is not None:
-            self._job.watch()
+        self._watchers += watching
+        self._watch()
         try:
             yield
         finally:
             self._listeners -= 1
+            self._watchers -= watching
+            self._watch()
             if not self._listeners:
                 self._last_seen = self._clock()
-                if self._job is not None:
-                    self._job.unwatch()
 
     def seen(self) -> None:
         """Note that a former listener is still there; a ticket without any listener so far needs no such sign."""
@@ -179,8 +179,7 @@ class Ticket(Generic[T]):
         try:
             self._job = await ask()
             self._admitted = True
-            if self._listeners:
-                self._job.watch()
+            self._watch()
             self._answered.set()
             await self._job.outcomes()
             self._end(None)
@@ -194,6 +193,11 @@ class Ticket(Generic[T]):
             self._end(ZImageError("unforeseen"))
         finally:
             self._answered.set()
+
+    def _watch(self) -> None:
+        """Have previews made while a listener shows them."""
+        if self._job is not None:
+            (self._job.watch if self._watchers else self._job.unwatch)()
 
     def _end(self, error: ZImageError | None) -> None:
         if self.ended:
@@ -233,6 +237,11 @@ def _end_of(error: ZImageError | None) -> State:
     if error is None:
         return State.DONE
     return State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
+
+
+async def news(tickets: Collection[Ticket[T]], seconds: float) -> None:
+    """Wait *seconds*, or until the end of one of *tickets* if that comes first."""
+    await asyncio.wait([ticket.task for ticket in tickets], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
 class Tickets(Generic[T]):
@@ -297,11 +306,15 @@ class Tickets(Generic[T]):
 
     def find(self, ticket_id: str) -> Ticket[T] | None:
         """Return the ticket, taking this for a sign of life; None = there was none, or it ended long ago."""
+        return self.find_all([ticket_id])[ticket_id]
+
+    def find_all(self, ids: Iterable[str]) -> dict[str, Ticket[T] | None]:
+        """Return the ticket of each of *ids*, as `find` does."""
         self.sweep()
-        ticket = self._known(ticket_id)
-        if ticket is not None:
+        found = {ticket_id: self._known(ticket_id) for ticket_id in ids}
+        for ticket in filter(None, found.values()):
             ticket.seen()
-        return ticket
+        return found
 
     def drop(self, ticket_id: str) -> bool:
         """End a ticket that is on its way, forget one that ended. Return whether there was one."""
@@ -316,21 +329,31 @@ class Tickets(Generic[T]):
         return True
 
     @contextmanager
-    def listening(self, ticket: Ticket[T], user: str = "") -> Iterator[None]:
-        """Count a listener of *ticket* for *user*, while the block lasts.
+    def listening(
+        self, tickets: Collection[Ticket[T]], user: str = "", *, quiet: Collection[Ticket[T]] = ()
+    ) -> Iterator[None]:
+        """Count a listener of each of *tickets* for *user*, while the block lasts.
+
+        Args:
+            tickets: All of them, or none, get the listener; those that ended need none.
+            user: Of whom the listeners are.
+            quiet: Those of *tickets* whose previews are not shown.
 
         Raises:
             QueueFull: There are too many listeners, or too many of this user's.
         """
-        if not self._listeners.room(user):
+        tickets = [ticket for ticket in tickets if not ticket.ended]
+        if len(tickets) > (self._listeners.room(user) or 0):
             raise QueueFull("too_many_streams", taken=self._listeners.taken, most=MOST_LISTENERS)
-        self._listeners.take(user)
+        self._listeners.take(user, len(tickets))
         try:
-            with ticket.listened():
+            with ExitStack() as listened:
+                for ticket in tickets:
+                    listened.enter_context(ticket.listened(watching=ticket not in quiet))
                 yield
         finally:
-            self._listeners.give_back(user)
-            if ticket.awaits_return and (self._keeper is None or self._keeper.done()):
+            self._listeners.give_back(user, len(tickets))
+            if any(ticket.awaits_return for ticket in tickets) and (self._keeper is None or self._keeper.done()):
                 self._keeper = asyncio.create_task(self._keep())
 
     def sweep(self) -> None:

@@ -2,15 +2,17 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Collection, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 
 from zimage_cache.service.service import ImageService
-from zimage_cache.service.tickets import State, Ticket, Tickets
+from zimage_cache.service.tickets import State, Ticket, Tickets, news
 from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, client_of, unless_disconnected
 from zimage_cache.web.api.routes import EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
@@ -23,6 +25,8 @@ _LOOK_SECONDS: Final = 0.3
 # Proxies close connections without traffic, the strictest ones after ten seconds.
 _HEARTBEAT_SECONDS: Final = 8.0
 _RECONNECT_MS: Final = 1000
+# Characters of a list of job ids: a hundred of them.
+_MOST_IDS: Final = 100 * 33 - 1
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "content": {
@@ -41,6 +45,7 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 _UNKEPT: Final = {"Cache-Control": "no-store"}
+_STREAMED: Final = _UNKEPT | {"X-Accel-Buffering": "no"}
 
 
 class JobError(ErrorDetail):
@@ -77,6 +82,10 @@ def add_jobs_api(app: FastAPI, service: ImageService, tickets: Tickets[Image]) -
 
     The id of a job is enough to read and to cancel it; only the client that created the job receives it.
     """
+    # First: `/jobs/{job_id}` would match its address too.
+    several = APIRouter(prefix="/jobs")
+    _add_events_of_several(several, tickets)
+    add_routes(app, several)
     router = APIRouter(prefix="/jobs")
     _add_open(router, service, tickets)
     _add_state(router, tickets)
@@ -137,7 +146,7 @@ def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
         ticket = _found(tickets, job_id)
         # In the dependency, not in the stream: a dependency ends with the answer, an interrupted generator only when it
         # is collected.
-        with tickets.listening(ticket, client_of(request)):
+        with tickets.listening([ticket], client_of(request)):
             yield ticket
 
     @router.get(
@@ -152,8 +161,48 @@ def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
         One address may have 167 such streams, all addresses together 256; further ones are refused with `queue_full`.
         `preview` is left out of a message where it is the same as in the previous message.
         """
-        headers = _UNKEPT | {"X-Accel-Buffering": "no"}
-        return EventStream(_messages(ticket), headers=headers, media_type=EventStream.TYPE)
+        return EventStream(_messages(_Followed([ticket])), headers=_STREAMED, media_type=EventStream.TYPE)
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """What a stream tells of: *jobs*, of the *quiet* ones less, and ids that are no job's."""
+
+    jobs: Collection[Ticket[Image]]
+    quiet: Collection[Ticket[Image]] = ()
+    gone: Collection[str] = ()
+
+
+def _add_events_of_several(router: APIRouter, tickets: Tickets[Image]) -> None:
+    async def listened(
+        request: Request,
+        ids: Annotated[
+            str, Query(min_length=1, max_length=_MOST_IDS, description="Jobs, at most 100, with commas between.")
+        ],
+        quiet: Annotated[
+            str, Query(max_length=_MOST_IDS, description="Those of them of which only the end is awaited.")
+        ] = "",
+    ) -> AsyncIterator[_Followed]:
+        found = tickets.find_all(filter(None, ids.split(",")))
+        jobs = [ticket for ticket in found.values() if ticket is not None]
+        still = {ticket for ticket in map(found.get, quiet.split(",")) if ticket is not None}
+        with tickets.listening(jobs, client_of(request), quiet=still):
+            yield _Followed(jobs, still, [name for name, ticket in found.items() if ticket is None])
+
+    @router.get(
+        "/events",
+        response_class=EventStream,
+        responses=_EVENTS | answers(405, 422),
+        response_description="`event: state` with the JobState of one of the jobs as its `data:`, again and again until"
+        " the last job ends; `event: gone` with `id` for each id that is no job's",
+    )
+    async def events_of_several(followed: Annotated[_Followed, Depends(listened)]) -> EventStream:
+        """Send every change of several jobs until all have ended, for a browser with several pages.
+
+        Each job counts as a stream of its own. Of the `quiet` ones, which nobody is looking at, the state is sent at
+        the beginning and at their end, and no previews are made.
+        """
+        return EventStream(_messages(followed), headers=_STREAMED, media_type=EventStream.TYPE)
 
 
 def job_state(ticket: Ticket[Image]) -> JobState:
@@ -181,21 +230,54 @@ def job_state(ticket: Ticket[Image]) -> JobState:
     )
 
 
-async def _messages(ticket: Ticket[Image]) -> AsyncIterator[bytes]:
+async def _messages(followed: _Followed) -> AsyncIterator[bytes]:
     now = asyncio.get_running_loop().time
-    sent: JobState | None = None
+    feed, sent_at = _Feed(followed), now()
+    message = b"".join(map(_gone, followed.gone))
     while True:
-        state = job_state(ticket)
-        if state != sent:
-            yield _message(state, sent)
-            sent, sent_at = state, now()
-        elif now() - sent_at >= _HEARTBEAT_SECONDS:
-            yield format_sse_event(comment="still here")
-            sent_at = now()
-        # Not `ticket.ended`: the job may have ended after `state` was read.
-        if state.duration is not None:
+        message += b"".join(feed.changes())
+        if not message and now() - sent_at >= _HEARTBEAT_SECONDS:
+            message = format_sse_event(comment="still here")
+        if message:
+            yield message
+            message, sent_at = b"", now()
+        if not feed.open:
             return
-        await ticket.news(_LOOK_SECONDS)
+        await feed.news()
+
+
+class _Feed:
+    """What one stream has sent of each job that has not ended."""
+
+    def __init__(self, followed: _Followed) -> None:
+        self._sent: dict[Ticket[Image], JobState | None] = dict.fromkeys(followed.jobs)
+        self._quiet = set(followed.quiet)
+
+    @property
+    def open(self) -> bool:
+        """Whether one of the jobs has not been seen to end."""
+        return bool(self._sent)
+
+    def changes(self) -> Iterator[bytes]:
+        """Give a message for each job that has changed; the last one of a job is its end."""
+        for ticket, sent in list(self._sent.items()):
+            if sent is not None and ticket in self._quiet and not ticket.ended:
+                continue
+            state = job_state(ticket)
+            if state != sent:
+                yield _message(state, sent)
+            self._sent[ticket] = state
+            # Not `ticket.ended`: the job may have ended after `state` was read.
+            if state.duration is not None:
+                del self._sent[ticket]
+
+    async def news(self) -> None:
+        """Wait until a job ends, or until it is time to look for changes."""
+        await news(self._sent, _HEARTBEAT_SECONDS if self._sent.keys() <= self._quiet else _LOOK_SECONDS)
+
+
+def _gone(name: str) -> bytes:
+    return format_sse_event(event="gone", data_str=json.dumps({"id": name}), retry=_RECONNECT_MS)
 
 
 def _message(state: JobState, sent: JobState | None) -> bytes:

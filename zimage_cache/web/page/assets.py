@@ -1,4 +1,4 @@
-"""The files that the page loads beside those of Gradio: one script and three style sheets, cached permanently.
+"""The files that the page loads beside those of Gradio: two scripts and three style sheets, cached permanently.
 
 Their addresses have a digest of their content, so that another version of the program has other addresses. They hold
 nothing secret: what they say of the server is the same for every user.
@@ -6,6 +6,7 @@ nothing secret: what they say of the server is the same for every user.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
@@ -43,16 +44,18 @@ class Asset:
 
 
 class Assets:
-    """Our script and style sheets, and those of Gradio as one; *facts* is what the server tells the script."""
+    """Our scripts and style sheets, and those of Gradio as one; *facts* is what the server tells the page's script."""
 
-    def __init__(self, facts: object, gradio_sheet: str) -> None:
-        told = f"globalThis.zimageFacts = {json.dumps(facts, ensure_ascii=False)};\n"
+    def __init__(self, facts: Mapping[str, object], gradio_sheet: str) -> None:
         self._files = {
-            "page.js": Asset(told + script("main.js"), "text/javascript"),
+            "worker.js": Asset(script("lib/worker.js"), "text/javascript"),
             "page.css": Asset(style_sheet("main.css"), "text/css"),
             "swatches.css": Asset(swatch_rules(), "text/css"),
             "gradio.css": Asset(gradio_sheet, "text/css"),
         }
+        told = json.dumps({**facts, "worker": self.address("worker.js")}, ensure_ascii=False)
+        page = f"globalThis.zimageFacts = {told};\n{script('main.js')}"
+        self._files["page.js"] = Asset(page, "text/javascript")
 
     def address(self, name: str) -> str:
         """Return the address of a file, relative to the page."""

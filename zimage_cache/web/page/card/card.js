@@ -1,7 +1,7 @@
 // From pressing Generate to the finished picture.
 //
-// Every request is sent first with `cache: "only"`: a stored picture arrives within milliseconds, without the queue.
-// Only a miss becomes a job, whose event stream reports progress until the picture is finished.
+// One press is one request, `POST /jobs`. Its answer has the stored pictures; when some are missing, an event stream
+// reports progress until they are finished.
 import { form } from "../lib/form.js";
 import { say } from "../lib/i18n.js";
 import { resumeJob, startJob } from "../lib/jobs.js";
@@ -14,7 +14,7 @@ import { keepAsk, keptAsk } from "../lib/session.js";
 import { isDynamic, offered, request, settings, spelled } from "../lib/settings.js";
 import { cardViews } from "./views.js";
 
-/** @import { JobState } from "../lib/api.d.ts" */
+/** @import { JobState, LookedUp } from "../lib/api.d.ts" */
 /** @import { Callbacks, Job } from "../lib/jobs.js" */
 /** @import { Opened } from "../lib/link.js" */
 /** @import { Ask, Fields, Parameters, Picture, Remembered, Result, Trouble } from "../lib/types.d.ts" */
@@ -112,21 +112,6 @@ async function expanded(ask, signal) {
 }
 
 /**
- * The stored pictures of *ask*, or null when they must be drawn. A loading model is not an error: the job waits.
- * @param {Ask} ask
- * @param {AbortSignal} [signal]
- * @returns {Promise<Result | null>}
- */
-async function stored(ask, signal) {
-  try {
-    return await server.post("/generate", { ...ask, cache: "only" }, signal ? { signal } : {});
-  } catch (error) {
-    if (error instanceof Refused && ["not_cached", "loading"].includes(error.code)) return null;
-    throw error;
-  }
-}
-
-/**
  * @param {Ask} ask
  * @param {boolean} literal
  */
@@ -142,10 +127,7 @@ async function draw(ask, literal = false) {
     const whole = literal ? ask : await expanded(ask, mine.looking.signal);
     mine.ask = whole;
     mine.literal = true;
-    const found = ask.cache === "use" ? await stored(whole, mine.looking.signal) : null;
-    if (mine !== current) return;
-    if (found) finish(whole, found);
-    else mine.job = startJob(whole, hearing(mine, whole));
+    if (mine === current) mine.job = startJob(whole, hearing(mine, whole));
   } catch (error) {
     if (mine === current) fail(refusal(error));
   }
@@ -164,7 +146,7 @@ function hearing(mine, ask) {
     const first = !mine.heard;
     mine.heard = true;
     act();
-    if (first) comeIntoView();
+    if (first && mine === current) comeIntoView();
   }
   return {
     state: (state) => ours(() => show(ask, state)),
@@ -192,7 +174,7 @@ function show(ask, job) {
  * @param {Ask} ask
  */
 async function settle(mine, ask) {
-  const found = ask.cache === "use" ? await stored(ask, mine.looking.signal).catch(() => null) : null;
+  const found = ask.cache === "use" ? await stored(ask).catch(() => null) : null;
   if (mine !== current) return;
   if (found) finish(ask, found);
   else fail({ code: "job_gone", message: say("error_job_gone_text") });
@@ -250,12 +232,32 @@ function forgotten() {
 // ---- settings from a link, a file, the history, or from before a reload ----
 
 /**
- * The stored ones of several pictures, with null for each missing one; null when all are missing.
+ * The pictures of *ask*, all of which are stored; null when one is not any more, or while the model is loading.
  * @param {Ask} ask
  * @returns {Promise<Result | null>}
  */
-async function storedSome(ask) {
-  const found = await Promise.all(seedsOf(ask.seed, ask.n).map((seed) => stored({ ...ask, seed, n: 1 })));
+async function fetched(ask) {
+  try {
+    return await server.post("/generate", { ...ask, cache: "only" });
+  } catch (error) {
+    if (error instanceof Refused && ["not_cached", "loading"].includes(error.code)) return null;
+    throw error;
+  }
+}
+
+/**
+ * The stored pictures of *ask*; null when one is missing, or where *some* are enough, when all are, with null for each
+ * missing one. Asked first by a look-up: browsers report an answer that is an error, such as "not stored".
+ * @param {Ask} ask
+ * @returns {Promise<Result | null>}
+ */
+async function stored(ask, some = false) {
+  /** @type {LookedUp} */
+  const { images: known } = await server.post("/lookup", ask);
+  if (known.every(({ cached }) => cached)) return fetched(ask);
+  if (!some) return null;
+  const each = seedsOf(ask.seed, ask.n).map((seed, i) => (known[i]?.cached ? fetched({ ...ask, seed, n: 1 }) : null));
+  const found = await Promise.all(each);
   const images = found.map((one) => one?.images[0] ?? null);
   return images.some(Boolean) ? { images, warnings: found.flatMap((one) => one?.warnings ?? []) } : null;
 }
@@ -269,7 +271,7 @@ async function storedSome(ask) {
 async function lookUp(ask, { image, before = false } = {}) {
   turn += 1;
   const mine = turn;
-  const found = (await stored(ask)) ?? (before && ask.n > 1 ? await storedSome(ask) : null);
+  const found = await stored(ask, before);
   if (mine !== turn) return;
   if (!(found || image)) {
     tell(say("not_stored"));

@@ -1,10 +1,13 @@
 // A job on the server: created once, followed by an event stream that reconnects by itself, cancelled by Stop. A page
 // that is left does not cancel its job, because it may be a reload; the server keeps the job for a while.
 import { facts } from "./facts.js";
+import { listen } from "./listen.js";
 import { refusal, server } from "./server.js";
+import { isOver } from "./stream.js";
 
 /** @import { Ask, Trouble } from "./types.d.ts" */
 /** @import { JobState } from "./api.d.ts" */
+/** @import { News } from "./stream.js" */
 
 /**
  * Called until a state is final: `state`, or `lost` while the server cannot be reached; `gone` when it has no such job;
@@ -22,7 +25,6 @@ import { refusal, server } from "./server.js";
  */
 
 const AGAIN = 1000; // ms between attempts to reach the server
-const OVER = ["done", "failed", "cancelled"];
 
 /**
  * Follows the job *id* and returns a function that stops following.
@@ -31,15 +33,16 @@ const OVER = ["done", "failed", "cancelled"];
  */
 function follow(id, callbacks) {
   let over = false;
-  /** @type {EventSource | null} */
-  let source = null;
+  /** @type {(() => void) | null} */
+  let unlisten = null;
   let timer = 0;
   /** @type {number | null} */
   let since = null; // when the connection was lost
 
   function rest() {
     clearTimeout(timer);
-    source?.close();
+    unlisten?.();
+    unlisten = null;
   }
 
   function close() {
@@ -67,19 +70,32 @@ function follow(id, callbacks) {
   function receive(state) {
     if (over) return;
     since = null;
-    if (OVER.includes(state.state)) close();
+    if (isOver(state)) close();
     callbacks.state(state);
   }
 
+  function gone() {
+    close();
+    callbacks.gone();
+  }
+
+  /** @param {News} news */
+  function hear(news) {
+    if (news === "gone") gone();
+    else if (news === "lost" || news === "refused") interrupted(news === "refused");
+    else receive(news.state);
+  }
+
+  /** @param {boolean} ended */
+  function interrupted(ended) {
+    callbacks.lost();
+    if (suspended() || !ended) return;
+    rest();
+    void poll();
+  }
+
   function open() {
-    const events = new EventSource(`/jobs/${id}/events`);
-    source = events;
-    events.addEventListener("state", (event) => receive(JSON.parse(event.data)));
-    events.addEventListener("error", () => {
-      if (over) return;
-      callbacks.lost();
-      if (!suspended() && events.readyState === EventSource.CLOSED) void poll();
-    });
+    unlisten = listen(id, hear);
   }
 
   // `EventSource` gives no reason for a refused stream, and does not reconnect after it.
@@ -94,10 +110,10 @@ function follow(id, callbacks) {
 
   /** @param {Trouble} error */
   function refused(error) {
-    if (["not_found", "unauthorized", "forbidden"].includes(error.code)) {
+    if (error.code === "not_found") gone();
+    else if (["unauthorized", "forbidden"].includes(error.code)) {
       close();
-      if (error.code === "not_found") callbacks.gone();
-      else callbacks.failed(error);
+      callbacks.failed(error);
     } else if (!suspended()) timer = setTimeout(poll, AGAIN);
   }
 
@@ -140,7 +156,7 @@ export function startJob(ask, callbacks) {
       return;
     }
     callbacks.state(state);
-    if (!(OVER.includes(state.state) || stopped)) close = follow(state.id, callbacks);
+    if (!(isOver(state) || stopped)) close = follow(state.id, callbacks);
   }
 
   server.post("/jobs", ask).then(named, (error) => void (stopped || callbacks.failed(refusal(error))));

@@ -28,6 +28,8 @@ export interface Facts {
   default_model: string;
   model: { name: string; title: string; note: string };
   limits: Limits;
+  /** The address of the worker that all tabs share. */
+  worker: string;
 }
 
 export interface Limits {
