@@ -23,7 +23,7 @@ from zimage_cache.cache.ledger import Bounds, Inventory, Ledger
 from zimage_cache.cache.locks import Generation
 from zimage_cache.cache.store import MAX_IMAGE, MAX_RECORD, Store
 from zimage_cache.cache.tier import OnProgress, Signature, Stored, ignore_progress
-from zimage_cache.cache.trouble import BELOW_MIN_FREE, DiskFull, LimitedWarnings, Tally, Trouble
+from zimage_cache.cache.trouble import BELOW_MIN_FREE, DiskFull, DiskTrouble, LimitedWarnings, Tally
 from zimage_cache.entry import Entry, Record, Source
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 from zimage_cache.faults import Faults, can_be_written
@@ -106,7 +106,7 @@ class DiskTier:
         warnings = warnings or LimitedWarnings()
         index = Index(root, tally=self.tally, warnings=warnings, clock=steady)
         self._ledger = Ledger(index, Order(policy), clock)
-        self._trouble = Trouble(root, self.tally, warnings, steady, faults=faults or Faults(), works=self._writable)
+        self._trouble = DiskTrouble(root, self.tally, warnings, steady, faults=faults or Faults(), works=self._writable)
         self._inventory = Inventory(self._store, self._ledger, clock)
         self._scanning = threading.Lock()
         self._doomed: dict[str, float] = {}

@@ -119,7 +119,7 @@ class DiskFull(CacheWriteFailed):
     """Less is free on the disk than should be left to others."""
 
 
-class Trouble:
+class DiskTrouble:
     """Meets the errors of one folder. Threads: any.
 
     Args:

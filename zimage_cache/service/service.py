@@ -32,7 +32,7 @@ _STOP_SECONDS = 20.0
 _LOAD_SECONDS = 1.0
 
 
-class Options(TypedDict, total=False):
+class AskOptions(TypedDict, total=False):
     """How a request is answered, beside what it asks for; `ImageService.ask` says what each of them is."""
 
     n: int
@@ -197,7 +197,7 @@ class ImageService:
         """Free the memory of *model*, waiting for the picture it draws; the next request wakes it."""
         await self._model(model).unload()
 
-    async def render(self, request: ImageRequest, **options: Unpack[Options]) -> list[Outcome]:
+    async def render(self, request: ImageRequest, **options: Unpack[AskOptions]) -> list[Outcome]:
         """Answer a request, waiting for it.
 
         Raises:

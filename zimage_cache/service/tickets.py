@@ -19,7 +19,7 @@ from zimage_cache.request import ImageRequest
 from zimage_cache.service.forecast import Progress
 from zimage_cache.service.job import Job, Outcome
 from zimage_cache.service.queue import Shares
-from zimage_cache.service.service import ImageService, Options
+from zimage_cache.service.service import AskOptions, ImageService
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Ticket(Generic[T]):
         self,
         service: ImageService,
         request: ImageRequest,
-        options: Options,
+        options: AskOptions,
         *,
         show: Callable[[Outcome], T],
         reference: str,
@@ -283,7 +283,7 @@ class Tickets(Generic[T]):
         """Count the tickets that can be found: those on their way, and those that ended and are kept."""
         return len(self._active) + len(self._ended)
 
-    async def open(self, request: ImageRequest, *, reference: str = "-", **options: Unpack[Options]) -> Ticket[T]:
+    async def open(self, request: ImageRequest, *, reference: str = "-", **options: Unpack[AskOptions]) -> Ticket[T]:
         """Ask the service, patiently, and give the ticket; what is stored already is on it.
 
         Cancelled while it waits, it gives the ticket up.

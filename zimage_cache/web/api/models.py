@@ -11,7 +11,7 @@ from zimage_cache.web.errors import Refused, answers
 from zimage_cache.web.language import localized
 
 
-class Model(BaseModel):
+class ModelStatus(BaseModel):
     """A model requests may name: `resident` = its weights are in memory, `share` is 0..1 of `phase` where known."""
 
     name: str
@@ -29,18 +29,18 @@ class Model(BaseModel):
 class Models(BaseModel):
     """The answer of `GET /models`, the default first."""
 
-    models: list[Model]
+    models: list[ModelStatus]
 
 
 def add_models_api(app: FastAPI, service: ImageService) -> None:
     """Add the routes to *app*, and a 405 for every other method on them; mount the page afterwards."""
     router = APIRouter()
 
-    def described(name: str) -> Model:
+    def described(name: str) -> ModelStatus:
         if name not in service.models:
             raise Refused("not_found", "no_such_model", name=name[:80], offered=tuple(service.models))
         profile, state = service.profile(name), service.state(name)
-        return Model(
+        return ModelStatus(
             name=name,
             title=str(profile.title),
             default=name == service.default_model,
@@ -59,14 +59,14 @@ def add_models_api(app: FastAPI, service: ImageService) -> None:
         return Models(models=[described(name) for name in service.models])
 
     @router.post("/models/{name}/load", status_code=202, responses=answers(404, 405, 413, 422))
-    async def load(name: str) -> Model:
+    async def load(name: str) -> ModelStatus:
         """Start loading a model, with a download where it is missing; `GET /models` shows the progress."""
         described(name)
         service.load(name)
         return described(name)
 
     @router.post("/models/{name}/unload", responses=answers(404, 405, 413, 422))
-    async def unload(name: str) -> Model:
+    async def unload(name: str) -> ModelStatus:
         """Free a model's memory after its present picture; a download that its load waits for is stopped."""
         described(name)
         await service.unload(name)

@@ -126,7 +126,7 @@ export interface LookedUp {
   eta_seconds: number | null;
 }
 
-export interface Model {
+export interface ModelStatus {
   name: string;
   title: string;
   default: boolean;
@@ -140,7 +140,7 @@ export interface Model {
 }
 
 export interface Models {
-  models: Model[];
+  models: ModelStatus[];
 }
 
 export interface Pinned {
