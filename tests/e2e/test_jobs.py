@@ -427,12 +427,12 @@ def test_one_stream_of_several_jobs(serve, gate):
     jobs = {seed: opened(house, seed=seed)["id"] for seed in doors}
     doors[1].wait()
     told: list[dict] = []
-    with together(house, *jobs.values(), over["id"], "nobody's", over["id"]) as stream:
+    with together(house, *jobs.values(), over["id"], "unknown", over["id"]) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert (stream.headers["cache-control"], stream.headers["x-accel-buffering"]) == ("no-store", "no")
         story = messages(stream)
         told += [next(story) for _ in range(4)]
-        assert told[0] == {"id": "nobody's"}
+        assert told[0] == {"id": "unknown"}
         assert [state["id"] for state in told[1:]] == [*jobs.values(), over["id"]]
         assert told[3] == over
         doors[1].open()
@@ -449,7 +449,7 @@ def test_one_stream_of_several_jobs(serve, gate):
 
 
 def test_quiet_jobs_are_kept_and_told_of_at_their_end(serve, gate):
-    """Of a job that nobody looks at: its state at the beginning and at the end, no previews, and no end before it."""
+    """Of a job that is out of sight: its state at the beginning and at the end, no previews, and no end before it."""
     first, last = gate(evaluation=1), gate(evaluation=3)
 
     def before_step(recipe: Recipe, evaluation: int) -> None:
@@ -461,7 +461,7 @@ def test_quiet_jobs_are_kept_and_told_of_at_their_end(serve, gate):
     job = opened(house)["id"]
     first.wait()
     (run,) = house.studio.service.runs
-    with together(house, job, quiet=(job, "nobody's")) as stream:
+    with together(house, job, quiet=(job, "unknown")) as stream:
         story = messages(stream)
         assert next(story)["state"] == "running"
         assert run.watchers == 0
@@ -500,7 +500,7 @@ def test_a_stream_of_several_that_closes_leaves_each_of_its_jobs(serve, gate):
 
 
 def test_a_stream_of_several_is_bounded(serve, gate, expect_error, monkeypatch):
-    """At most 100 ids, and each job counts as one stream; what is refused is followed by no one."""
+    """At most 100 ids, and each job counts as one stream; what is refused has no listener."""
     monkeypatch.setattr(tickets_module, "MOST_LISTENERS", 4)
     door = gate(evaluation=2)
     house = serve(door)

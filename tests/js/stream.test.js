@@ -61,7 +61,7 @@ it("the same again changes nothing", () => {
   assert.equal(opened.length, 2);
 });
 
-it("jobs that nobody sees are quiet, and those that are seen by one of two are not", () => {
+it("jobs out of sight are quiet, and those that one of two tabs shows are not", () => {
   const { stream, follow } = two();
   follow("A", true);
   assert.equal(last().address, "/jobs/events?ids=B,A&quiet=A");

@@ -199,7 +199,7 @@ def _add_events_of_several(router: APIRouter, tickets: Tickets[Image]) -> None:
     async def events_of_several(followed: Annotated[_Followed, Depends(listened)]) -> EventStream:
         """Send every change of several jobs until all have ended, for a browser with several pages.
 
-        Each job counts as a stream of its own. Of the `quiet` ones, which nobody is looking at, the state is sent at
+        Each job counts as a stream of its own. Of the `quiet` ones, which are out of sight, the state is sent at
         the beginning and at their end, and no previews are made.
         """
         return EventStream(_messages(followed), headers=_STREAMED, media_type=EventStream.TYPE)
