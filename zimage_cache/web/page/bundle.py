@@ -17,7 +17,7 @@ _EXPORT: Final = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w
 _OTHER: Final = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 _SHEET: Final = re.compile(r'^@import "(?P<path>[^"]+)";\n', re.MULTILINE)
 # Comments that are whole lines; those inside a line are left.
-_COMMENT: Final = re.compile(r"^[ \t]*+(?://.*+|/\*(?:[^*]|\*(?!/))*+\*/)[ \t]*+\n", re.MULTILINE)
+_COMMENT: Final = re.compile(r"^[ \t]*+(?://.*+|/\*(?:[^*]|\*(?!/))*\*/)[ \t]*+\n", re.MULTILINE)
 
 
 def source(path: str) -> str:

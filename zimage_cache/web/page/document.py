@@ -28,11 +28,10 @@ _LATE: Final = '<link rel="stylesheet" id="zi-late" disabled href="{}">'
 _THEME: Final = re.compile(r'"theme_hash": ?"(\w+)"')
 _THEME_PRELOAD: Final = '<link rel="preload" as="style" href="theme.css?v={}">'
 # What the page does not need: a manifest that this server does not have, and the script for pages inside other pages.
-_NEEDLESS: Final = re.compile(
-    r'<link rel="manifest"[^>]*+>|'
-    r"<script>(?:(?!</script>|iframeResizer\.contentWindow).)*+iframeResizer\.contentWindow(?:(?!</script>).)*+</script>",
-    re.DOTALL,
-)
+# No possessive repetition of a group here or in bundle.py: Python below 3.11.5 matches it incorrectly.
+_MANIFEST: Final = re.compile(r'<link rel="manifest"[^>]*+>')
+_SCRIPT: Final = re.compile(r"<script>(?:(?!</script>).)*</script>", re.DOTALL)
+_FRAMES: Final = "iframeResizer.contentWindow"
 _BODY: Final = re.compile(r"<body\b[^>]*>")
 
 
@@ -59,7 +58,8 @@ class Document:
 
     def written(self, html: str) -> str:
         """Return Gradio's document *html* in our form."""
-        html = _SHEET.sub(self._sheet, _NEEDLESS.sub("", html))
+        html = _SCRIPT.sub(lambda found: "" if _FRAMES in found[0] else found[0], _MANIFEST.sub("", html))
+        html = _SHEET.sub(self._sheet, html)
         theme = "".join(map(_THEME_PRELOAD.format, _THEME.findall(html)[:1]))
         html = html.replace("<head>", self._first + theme, 1).replace("</head>", self._last, 1)
         return _BODY.sub(lambda found: found[0] + self._body, html, count=1)
