@@ -298,6 +298,28 @@ def both_awake(line, **options) -> tuple[Line, FullDevice, FullDevice]:
     return made, first, second
 
 
+@pytest.mark.parametrize("trouble", [None, OutOfMemory("as_said", text="full")])
+def test_a_run_that_is_over_is_not_being_drawn(line, trouble):
+    """What its waiters are told comes after the device is free: an estimate made then does not count the run."""
+
+    def before_step(_recipe, _evaluation):
+        if trouble:
+            raise trouble
+
+    made = line(FakeGenerator(before_step=before_step))
+    seen, told = [], threading.Event()
+
+    def tell(_future):
+        seen.extend(made.model.drawing)
+        told.set()
+
+    made.encoders.submit = lambda function, *given: function(*given)  # the picture is finished before `submit` returns
+    run = made.add(1)
+    run.future.add_done_callback(tell)
+    assert told.wait(60)
+    assert seen == []
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_device_that_fails_takes_no_further_run(line, number):
     """The run it broke under is drawn by the other device, and so are all that follow."""

@@ -226,7 +226,7 @@ class Model:
 
     @property
     def drawing(self) -> list[Run]:
-        """The runs being drawn now."""
+        """The runs on a device now; one whose end its waiters were told is not among them, unless it was cancelled."""
         return [run for run in self._current if run is not None]
 
     def count_tokens(self, text: str) -> int | None:
@@ -351,16 +351,13 @@ class Model:
     def _start(self, run: Run, device: int) -> None:
         if not self._flights.start(run, time.monotonic()):
             return
-        self._current[device] = run
         with self._flights.failing(run):
             self._draw(run, device)
-        self._current[device] = None
         self.queue.wake()
 
     def _draw(self, run: Run, device: int) -> None:
         try:
-            generator = self._devices.generators[device]
-            drawing = generator.generate(run.plan.recipe, partial(self._on_step, run), run.cancelled.is_set)
+            drawing = self._generate(run, device)
         except GeneratorError as error:
             if not self._devices.broken(device):
                 raise
@@ -375,6 +372,15 @@ class Model:
         self._flights.drawn(run)
         self._places.acquire()
         self._encoders.submit(self._finish_one, run, drawing)
+
+    def _generate(self, run: Run, device: int) -> Drawing:
+        self._current[device] = run
+        try:
+            return self._devices.generators[device].generate(
+                run.plan.recipe, partial(self._on_step, run), run.cancelled.is_set
+            )
+        finally:
+            self._current[device] = None  # before its waiters are told how it ended
 
     def _discard_if_cancelled(self, run: Run) -> None:
         if run.cancelled.is_set():  # its last waiter left just before it was queued
