@@ -2,15 +2,15 @@
 
 import io
 import re
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.waiting import wait_until
 
-from .conftest import Fake, generate, http, open_advanced, seed, write
+from .conftest import Fake, generate, http, open_advanced, seed, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -197,6 +197,28 @@ def test_pin_and_unpin(fake: Fake, open_page):
     page.get_by_role("button", name="Unpin").click()
     expect(told(page)).to_contain_text("No longer pinned")
     assert entry(fake, key(page))["pinned"] is False
+
+
+def test_a_stored_picture_is_requested_before_whether_it_is_pinned(fake: Fake, open_page):
+    """The picture is on its way before the card shows it, and the question about its pin waits until it is there."""
+    page = open_page(fake.url)
+    generate(page, "first of all", "generated")
+    wait_until(lambda: entry(fake, key(page)))
+    drawn, page = seed(page), open_page(fake.url)
+    page.fill("#zi-seed input", drawn)
+    held: list[Route] = []
+    asked: list[str] = []
+    page.route("**/images/*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks the handler
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path.split("/")[1]))
+    write(page, "first of all")
+    page.click("#zi-generate")
+    expect(page.locator('.zi-badge[data-cached="true"]')).to_be_visible()
+    expect(tool(page, "pin")).to_be_visible()
+    wait_with(page, lambda: held)
+    assert [what for what in asked if what in {"jobs", "images", "cache"}] == ["jobs", "images"]
+    for route in held:
+        route.continue_()
+    wait_with(page, lambda: "cache" in asked)
 
 
 def test_delete_asks_first_and_then_it_is_gone(fake: Fake, open_page):

@@ -1,6 +1,6 @@
 // The actions of a finished picture: small labelled buttons with an icon, and values to copy.
 import { copy } from "../lib/clipboard.js";
-import { glyph, make } from "../lib/dom.js";
+import { glyph, loaded, make } from "../lib/dom.js";
 import { container } from "../lib/gradio.js";
 import { say } from "../lib/i18n.js";
 import { link } from "../lib/link.js";
@@ -130,34 +130,44 @@ const isStored = (image) => image.key !== "" && image.image_url.includes(image.k
 const fileName = (image) => `zimage_${image.key.slice(0, 8) || "picture"}_${image.seed}.png`;
 
 /**
+ * Shows whether *image* is pinned; the server is asked once its pixels in *shown* are there, so as not to delay them.
+ * @param {Picture} image
+ * @param {HTMLImageElement} shown
+ * @param {HTMLElement} button
+ */
+async function askPinned(image, shown, button) {
+  await loaded(shown);
+  try {
+    const entry = await server.get(`/cache/${image.key}`);
+    image.pinned ??= entry.pinned;
+    showPinned(image, button);
+  } catch {
+    // The button stays as it is.
+  }
+}
+
+/**
  * The buttons of a stored picture.
  * @param {Picture} image
+ * @param {HTMLImageElement} shown
  * @param {Does["remove"]} remove
  */
-function kept(image, remove) {
+function kept(image, shown, remove) {
   if (!isStored(image)) return [];
   const button = tool("pin", "pin", () => void pin(image, button));
   showPinned(image, button);
-  // A picture from the cache may be pinned already, so the server is asked.
-  if (image.cached && image.pinned === undefined) {
-    server.get(`/cache/${image.key}`).then(
-      (entry) => {
-        image.pinned ??= entry.pinned;
-        showPinned(image, button);
-      },
-      () => undefined, // the button stays as it is
-    );
-  }
+  if (image.cached && image.pinned === undefined) void askPinned(image, shown, button);
   return [button, tool("delete", "delete", () => confirm(image, remove))];
 }
 
 /**
- * The row of buttons of one picture of *ask*.
+ * The row of buttons of one picture of *ask*, whose pixels are in *shown*.
  * @param {Ask} ask
  * @param {Picture} image
+ * @param {HTMLImageElement} shown
  * @param {Does} does
  */
-export function tools(ask, image, { use, remove }) {
+export function tools(ask, image, shown, { use, remove }) {
   const save = make("a", { href: image.image_url, download: fileName(image), ...labelled("download") }, glyph("save"));
   save.classList.add("zi-download");
   save.append(make("span", { className: "zi-tool-word" }, say("save")));
@@ -169,6 +179,6 @@ export function tools(ask, image, { use, remove }) {
     tool("link", "copy_link", () => void copy(link.of(ask, image.seed), say("link"))),
     tool("use", "use_settings", () => use(ask, image.seed)),
     ...ownKey,
-    ...kept(image, remove),
+    ...kept(image, shown, remove),
   );
 }

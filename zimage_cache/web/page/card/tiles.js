@@ -53,7 +53,7 @@ function hole(state) {
 /**
  * The tiles inside *box*; *caption* makes what stands below one of several pictures.
  * @param {HTMLElement} box
- * @param {(ask: Ask, image: Picture) => Node} caption
+ * @param {(ask: Ask, image: Picture, shown: HTMLImageElement) => Node} caption
  */
 export function tilesIn(box, caption) {
   /** @type {Ask | null} */
@@ -94,7 +94,7 @@ export function tilesIn(box, caption) {
     shown.style.setProperty("--own", `${width}px`);
     const open = make("a", { href: url, target: "_blank", className: "zi-open", title: say("view") }, shown);
     open.addEventListener("click", (event) => view(event, asked, image));
-    const below = make("figcaption", {}, badge(image, asked), asked.n > 1 ? caption(asked, image) : null);
+    const below = make("figcaption", {}, badge(image, asked), asked.n > 1 ? caption(asked, image, shown) : null);
     return make("figure", { dataset: { state: "there" } }, open, below);
   }
 

@@ -229,10 +229,11 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
    * Each of several pictures has its own caption; that of a single one is on the card.
    * @param {Ask} ask
    * @param {Picture} image
+   * @param {HTMLImageElement} shown
    */
-  function caption(ask, image) {
+  function caption(ask, image, shown) {
     const seed = make("dl", { className: "zi-facts" }, fact(say("seed"), String(image.seed)));
-    return make("div", { className: "zi-own" }, seed, tools(ask, image, { use, remove }));
+    return make("div", { className: "zi-own" }, seed, tools(ask, image, shown, { use, remove }));
   }
 
   /**
@@ -245,8 +246,16 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
     find(card, ".zi-warnings").replaceChildren(...warnings.map((text) => make("li", {}, text)));
     find(card, ".zi-asked").textContent = ask.prompt;
     find(card, ".zi-facts-all").replaceChildren(...factsOf(ask, images));
-    find(card, ".zi-own-tools").replaceChildren(...(alone ? [tools(ask, alone, { use, remove })] : []));
+    find(card, ".zi-own-tools").replaceChildren(...(alone ? [toolsOf(ask, alone)] : []));
     view("result");
+  }
+
+  /**
+   * @param {Ask} ask
+   * @param {Picture} alone
+   */
+  function toolsOf(ask, alone) {
+    return tools(ask, alone, find(pictures, "img", HTMLImageElement), { use, remove });
   }
 
   /** @param {Picture} image */

@@ -42,6 +42,18 @@ export function find(root, selector, kind) {
 export const inside = (event, selector) => (event.target instanceof Element ? event.target.closest(selector) : null);
 
 /**
+ * Fulfilled once *image* is loaded, or cannot be.
+ * @param {HTMLImageElement} image
+ * @returns {Promise<void>}
+ */
+export function loaded(image) {
+  if (image.complete) return Promise.resolve();
+  return new Promise((done) => {
+    for (const end of ["load", "error"]) image.addEventListener(end, () => done(), { once: true });
+  });
+}
+
+/**
  * An icon: a mask in the colour of the text, see glyphs.css.
  * @param {string} name
  */

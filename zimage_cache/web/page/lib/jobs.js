@@ -128,6 +128,18 @@ function follow(id, callbacks) {
 const drop = (id) => void server.drop(`/jobs/${id}`, { keepalive: true }).catch(() => undefined);
 
 /**
+ * Starts to load the pictures of *state*. The browser requests them at the end of the current microtask: code that shows
+ * them runs in a later one, so they are on their way before the page is changed.
+ * @param {JobState} state
+ */
+function preload(state) {
+  for (const image of state.images ?? []) {
+    if (image) Object.assign(new Image(), { fetchPriority: "high", src: image.image_url });
+  }
+  return state;
+}
+
+/**
  * Creates a job and follows it.
  * @param {Ask} ask
  * @param {Callbacks} callbacks
@@ -159,7 +171,8 @@ export function startJob(ask, callbacks) {
     if (!(isOver(state) || stopped)) close = follow(state.id, callbacks);
   }
 
-  server.post("/jobs", ask).then(named, (error) => void (stopped || callbacks.failed(refusal(error))));
+  const asked = server.post("/jobs", ask).then(preload);
+  asked.then(named, (error) => void (stopped || callbacks.failed(refusal(error))));
   return job;
 }
 

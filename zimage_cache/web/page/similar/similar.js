@@ -32,6 +32,8 @@ export function similar(root) {
   /** @type {AbortController | null} */
   let asking = null; // aborts the running request
   let quiet = 0;
+  /** @type {WeakMap<HistoryPicture, HTMLElement>} */
+  const items = new WeakMap(); // made once, so that a change of the card loads no thumbnail again
 
   /** @param {HistoryPicture[]} pictures */
   function show(pictures) {
@@ -48,8 +50,15 @@ export function similar(root) {
 
   function draw() {
     const offered = found.filter((picture) => !isShown(picture)).slice(0, OFFERED);
-    row.replaceChildren(...offered.map(item));
+    row.replaceChildren(...offered.map(itemOf));
     strip.hidden = offered.length === 0;
+  }
+
+  /** @param {HistoryPicture} picture */
+  function itemOf(picture) {
+    const known = items.get(picture) ?? item(picture);
+    items.set(picture, known);
+    return known;
   }
 
   /** @param {HistoryPicture} picture */
@@ -62,14 +71,10 @@ export function similar(root) {
       height: picture.height,
     });
     const button = make("button", { type: "button", title: `${prompt}\n${say("seed")} ${seed ?? "–"}` }, image);
-    const listed = make("li", {}, button);
     // The picture was deleted meanwhile, so its suggestion is removed.
-    image.addEventListener("error", () => {
-      listed.remove();
-      strip.hidden = !row.children.length;
-    });
+    image.addEventListener("error", () => show(found.filter((other) => other !== picture)));
     button.addEventListener("click", () => void restore(picture.parameters, { image: picture.image_url }));
-    return listed;
+    return make("li", {}, button);
   }
 
   function drop() {

@@ -10,16 +10,23 @@ const ROWS = 2;
 export function styles(root) {
   const more = find(root, ".zi-styles-more");
   const chosen = find(root, ".zi-style-chosen");
-  const resized = new ResizeObserver(fold);
+  const resized = new ResizeObserver(measure);
   let open = false;
+  let columns = 0;
   /** @type {HTMLElement | null} */
   let tiles = null;
   /** @type {string | null} */
   let last = "";
 
+  // Only after the browser has laid out the page; at other times the question would make it do so at once.
+  function measure() {
+    if (tiles) columns = getComputedStyle(tiles).gridTemplateColumns.split(" ").length;
+    fold();
+  }
+
   function fold() {
-    if (!tiles) return;
-    const seen = ROWS * getComputedStyle(tiles).gridTemplateColumns.split(" ").length;
+    if (!tiles || !columns) return;
+    const seen = ROWS * columns;
     const hidden = tiles.children.length - seen;
     more.hidden = hidden <= 0;
     more.textContent = open ? say("styles_fewer") : say("styles_more", { n: hidden });
