@@ -258,7 +258,14 @@ def serve(settings: Settings) -> None:
         from zimage_cache.web.app import create_app  # noqa: PLC0415
         from zimage_cache.web.server import run  # noqa: PLC0415
 
-        app = create_app(service, running, allowed_hosts=settings.allowed_host, credentials=who)
+        app = create_app(
+            service,
+            running,
+            allowed_hosts=settings.allowed_host,
+            trusted_proxies=settings.trusted_proxy,
+            root_path=settings.root_path,
+            credentials=who,
+        )
         run(app, listening, open_to_all=who is None, max_connections=settings.max_connections)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from platformdirs import user_config_path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
+from zimage_cache.addresses import host_name, network, root_path
 from zimage_cache.errors import SettingsError
 from zimage_cache.units import seconds_in
 from zimage_cache.validation import broken_rule, shown
@@ -68,7 +69,9 @@ Folder = Annotated[Path, BeforeValidator(_path)]
 ByteLimit = Annotated[ByteSize, Field(ge=0)]
 Credentials = Annotated[str, AfterValidator(_user_and_password)]
 Backend = Annotated[str, AfterValidator(_backend)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+HostNames = Annotated[tuple[Annotated[str, AfterValidator(host_name)], ...], BeforeValidator(_names)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(network)], ...], BeforeValidator(_names)]
+RootPath = Annotated[str, AfterValidator(root_path)]
 
 
 class Settings(BaseModel):
@@ -125,7 +128,9 @@ class Settings(BaseModel):
     request_timeout: Seconds = Field(300.0, description="Longest wait of one HTTP request.")
     auth: Credentials | None = Field(None, description="user:password to ask for.")
     auth_file: Folder | None = Field(None, description="File whose first line is user:password.")
-    allowed_host: Names = Field((), description="Further name this server answers to; may be repeated.")
+    allowed_host: HostNames = Field((), description="Further name this server answers to; may be repeated.")
+    trusted_proxy: Networks = Field((), description="Address of a proxy whose X-Forwarded headers count; repeatable.")
+    root_path: RootPath = Field("", description="Path below which a proxy offers this server, such as /zimage.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
     log_format: Literal["text", "json"] = Field("text", description="How it is logged.")
 

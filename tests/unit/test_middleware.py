@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import socket
 
 import pytest
 from starlette.datastructures import Headers
@@ -15,7 +16,7 @@ from zimage_cache.web.middleware import (
     body_size,
     checks,
     host_rule,
-    same_origin,
+    origin_rule,
 )
 
 pytestmark = pytest.mark.anyio
@@ -283,6 +284,7 @@ def test_announced_lengths(length, fits):
 @pytest.mark.parametrize(
     ("host", "origin", "fine"),
     [
+        ("127.0.0.1:7860", "https://img.example.com", False),
         ("localhost:7860", None, True),
         ("localhost:7860", "http://localhost:7860", True),
         ("localhost:7860", "https://LOCALHOST:7860", True),
@@ -296,16 +298,86 @@ def test_announced_lengths(length, fits):
 def test_origins(host, origin, fine):
     """A write comes from our own page or from no page; reads may come from anywhere."""
     headers = Headers({"host": host} | ({} if origin is None else {"origin": origin}))
-    assert (same_origin({"method": "POST"}, headers) is None) == fine
-    assert (same_origin({"method": "DELETE"}, headers) is None) == fine
-    assert same_origin({"method": "GET"}, headers) is None
+    rule = origin_rule(())
+    assert (rule({"method": "POST"}, headers) is None) == fine
+    assert (rule({"method": "DELETE"}, headers) is None) == fine
+    assert rule({"method": "GET"}, headers) is None
 
 
-def test_hosts_are_ours_or_addresses():
-    """Names are compared whole and without regard to case."""
-    rule = host_rule(["Gallery.Example"])
-    for host, fine in {"gallery.example": True, "x.gallery.example": False, "[fe80::1]:80": True, "": False}.items():
-        assert (rule({}, Headers({"host": host})) is None) == fine
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "img.example.com", "img.example.com:8443"])
+@pytest.mark.parametrize(
+    ("origin", "fine"),
+    [
+        ("https://img.example.com", True),
+        ("https://IMG.example.com:8443", True),
+        ("http://a.b.example.org", True),
+        ("https://example.org", False),
+        ("https://ximg.example.com", False),
+        ("https://evil.example", False),
+        ("null", False),
+    ],
+)
+def test_pages_of_allowed_names(host, origin, fine):
+    """A proxy may change name and port in `Host`: the operator's names count at every port."""
+    rule = origin_rule(["img.example.com", "*.example.org"])
+    assert (rule({"method": "POST"}, Headers({"host": host, "origin": origin})) is None) == fine
+
+
+@pytest.mark.parametrize(
+    ("site", "origin", "fine"),
+    [
+        ("same-origin", "http://127.0.0.1:8131", True),
+        ("same-origin", "http://192.168.1.5:8080", True),
+        ("same-origin", "https://localhost", True),
+        ("same-origin", "https://evil.example", False),  # its name leads here
+        ("same-origin", "null", False),
+        ("same-site", "http://127.0.0.1:7860", False),
+        ("cross-site", "http://127.0.0.1:7860", False),
+        ("none", "http://127.0.0.1:8131", False),
+    ],
+)
+def test_what_browsers_say_of_the_page(site, origin, fine):
+    """Behind a proxy that changes `Host` the browser's word is enough for a name that is this server's anyway."""
+    headers = Headers({"host": "127.0.0.1:7860", "origin": origin, "sec-fetch-site": site})
+    assert (origin_rule(())({"method": "POST"}, headers) is None) == fine
+
+
+def test_every_name_is_no_leave_for_other_sites():
+    """With `*`, pages of every name that leads here may write, but only with the browser's word or the same address."""
+    rule = origin_rule(["*"])
+
+    def answers(**headers: str) -> bool:
+        return (
+            rule({"method": "POST"}, Headers({name.replace("_", "-"): text for name, text in headers.items()})) is None
+        )
+
+    assert answers(host="a.example", origin="http://a.example")
+    assert answers(host="127.0.0.1", origin="http://a.example", sec_fetch_site="same-origin")
+    assert not answers(host="127.0.0.1", origin="http://a.example")
+    assert not answers(host="127.0.0.1", origin="null", sec_fetch_site="same-origin")
+
+
+def test_refused_pages_are_told_what_was_compared():
+    """The message has both addresses and the setting that helps."""
+    refusal = origin_rule(())({"method": "POST"}, Headers({"host": "127.0.0.1", "origin": "https://img.example.com"}))
+    assert refusal is not None
+    for word in ("https://img.example.com", "127.0.0.1", "--allowed-host img.example.com", "proxy"):
+        assert word in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "hosts"),
+    [
+        ("gallery.example", {"gallery.example": True, "Gallery.Example.": True, "x.gallery.example": False}),
+        ("*.gallery.example", {"x.gallery.example": True, "a.x.gallery.example:8443": True, "gallery.example": False}),
+        ("*", {"anything": True}),
+        ("other", {"[fe80::1]:80": True, "": False, "10.0.0.1": True, socket.gethostname(): True}),
+    ],
+)
+def test_hosts_are_ours_or_addresses(allowed, hosts):
+    """Names are compared whole and without regard to case; a star stands for one or more names before the rest."""
+    rule = host_rule([allowed])
+    assert {host: rule({}, Headers({"host": host})) is None for host in hosts} == hosts
 
 
 @pytest.mark.parametrize(

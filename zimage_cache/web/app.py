@@ -37,6 +37,8 @@ def create_app(
     running: Callable[[], AbstractContextManager[None]],
     *,
     allowed_hosts: Iterable[str] = (),
+    trusted_proxies: Iterable[str] = (),
+    root_path: str = "",
     credentials: tuple[str, str] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
@@ -46,6 +48,8 @@ def create_app(
         service: Answers all requests.
         running: A context that is open while the application runs: starts and stops the service's components.
         allowed_hosts: Further names of this server, accepted in `Host`.
+        trusted_proxies: Networks of proxies whose `X-Forwarded` headers count.
+        root_path: The path below which a proxy offers this server; "" = none.
         credentials: Required user and password; None = no authentication.
         clock: Monotonic seconds, for the time limits of jobs.
     """
@@ -76,7 +80,7 @@ def create_app(
     # Gradio allows cross-origin access from every site unless its parent application has a CORS rule: this denies it.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     _write_schema_once(app)
-    app.add_middleware(Guard, checks=checks(allowed_hosts, credentials))
+    app.add_middleware(Guard, checks=checks(allowed_hosts, credentials), proxies=trusted_proxies, root_path=root_path)
     return mount_page(app, service)
 
 

@@ -6,10 +6,9 @@ Not `BaseHTTPMiddleware`: it hides a client's disconnect from the routes, which 
 import asyncio
 import base64
 import hmac
-import ipaddress
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -17,9 +16,12 @@ from urllib.parse import unquote, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from zimage_cache.addresses import EVERY_NAME, HostNames, is_address
 from zimage_cache.web import language, request_id
 from zimage_cache.web.bodies import Bodies, Body, BodyDropped
 from zimage_cache.web.errors import COMMON_HEADERS, Refused, error_response
+from zimage_cache.web.proxies import Proxies
+from zimage_cache.web.root_path import inner, outer, set_root_path, to_slash
 
 MAX_BODY_BYTES: Final = 2**20
 # Limits of all bodies together; pictures have a separate one, so that they leave room for the others.
@@ -30,6 +32,7 @@ _LARGER_BODIES: Final = MappingProxyType({"/png-info": 20 * 2**20})
 _IPV6: Final = r"[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]{1,45}(?:%[\w.~%-]{1,50})?"
 _HOST: Final = re.compile(rf"(?:\[(?P<literal>{_IPV6})\]|(?P<name>[^:@\[\]/?#\s]{{0,255}}))(?::\d{{0,5}})?", re.ASCII)
 _SHOWN: Final = 100
+_FOREIGN: Final = frozenset({"cross-site", "same-site"})
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 _OPEN: Final = frozenset({"/health", "/ready"})
@@ -54,29 +57,34 @@ class BodyTooLarge(Exception):
 
 
 class Guard:
-    """Runs *checks* in order, then the application; adds headers to every answer.
+    """Runs *checks* in order, then the application, below *root_path*; adds headers to every answer.
 
-    The headers are the request id, `nosniff`, and on pages a content security policy. WebSocket is not supported:
-    such connections are closed without a check.
+    What trusted *proxies* tell of a request is applied before. The headers are the request id, `nosniff`, and on pages
+    a content security policy. WebSocket is not supported: such connections are closed without a check.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         checks: Iterable[Check],
+        *,
+        proxies: Iterable[str] = (),
+        root_path: str = "",
         max_body_bytes: int = MAX_BODY_BYTES,
         max_arriving_bytes: int = MAX_ARRIVING_BYTES,
         max_arriving_pictures: int = MAX_ARRIVING_PICTURES,
     ) -> None:
         self._app = app
         self._checks = list(checks)
+        self._proxies = Proxies(proxies)
+        self._root_path = root_path
         self._max_body_bytes = max_body_bytes
         self.bodies = Bodies(max_arriving_bytes)
         self._pictures = Bodies(max_arriving_pictures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._answer(_origin_form(scope), receive, send)
+            await self._answer(inner(self._proxies.applied(_origin_form(scope)), self._root_path), receive, send)
         elif scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         else:
@@ -85,16 +93,20 @@ class Guard:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         language.set_language(headers.get("accept-language"))
+        set_root_path(self._root_path)
         stamped = _Stamped(send, request_id.set_request_id(headers.get(request_id.HEADER)))
         refusal = next(filter(None, (check(scope, headers) for check in self._checks)), None)
         if refusal is not None:
             await error_response(refusal)(scope, receive, stamped)
             return
+        if redirect := to_slash(scope, self._root_path):
+            await redirect(scope, receive, stamped)
+            return
         limit = max_body_bytes(scope, self._max_body_bytes)
         bodies = self._pictures if scope["path"] in _LARGER_BODIES else self.bodies
         with bodies.counted(scope) as body:
             try:
-                await self._app(scope, _bounded(receive, limit, bodies, body), stamped)
+                await self._app(outer(scope, self._root_path), _bounded(receive, limit, bodies, body), stamped)
             except BodyTooLarge:
                 await _end(_too_large(limit), scope, receive, stamped)
             except BodyDropped:
@@ -134,10 +146,12 @@ def checks(allowed_hosts: Iterable[str], credentials: tuple[str, str] | None) ->
     """Return the checks of every request.
 
     Args:
-        allowed_hosts: Names this server answers to beside loopback names, its own name and IP literals.
+        allowed_hosts: Names this server answers to beside loopback names, its own name and IP literals, in the form of
+            `addresses.host_name`.
         credentials: User and password required by all routes but `/health` and `/ready`; None = open.
     """
-    rules = [body_size, host_rule(allowed_hosts), same_origin]
+    names = frozenset(allowed_hosts)
+    rules = [body_size, host_rule(names), origin_rule(names)]
     return [*rules, auth_rule(*credentials)] if credentials else rules
 
 
@@ -152,30 +166,48 @@ def body_size(scope: Scope, headers: Headers) -> Refused | None:
     return _too_large(limit) if not length.isdecimal() or int(length) > limit else None
 
 
-def host_rule(allowed_hosts: Iterable[str]) -> Check:
+def host_rule(allowed: Collection[str]) -> Check:
     """Accept only this server's names in `Host`: another name may be a DNS rebinding attack."""
-    names = _LOOPBACK | {socket.gethostname().lower()} | {name.lower() for name in allowed_hosts}
+    names = HostNames({*_own_names(), *allowed})
 
     def check(_scope: Scope, headers: Headers) -> Refused | None:
-        # Gradio takes its own addresses from the second header.
-        given = [headers.get("host", ""), *headers.getlist("x-forwarded-host")]
-        name = next((name for name in map(_host_name, given) if name not in names and not _is_ip(name)), None)
-        if name is None:
+        name = _host_name(headers.get("host", ""))
+        if name in names or is_address(name):
             return None
         return Refused("forbidden", "wrong_host", name=name)
 
     return check
 
 
-def same_origin(scope: Scope, headers: Headers) -> Refused | None:
-    """Refuse requests of other web sites, except reads; programs send no `Origin` and are accepted."""
-    if scope["method"] in _READING:
-        return None
-    origin = headers.get("origin")
-    foreign = origin is not None and _authority(origin) != headers.get("host", "").lower()
-    if foreign or headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
-        return Refused("forbidden_origin", "other_site")
-    return None
+def origin_rule(allowed: Collection[str]) -> Check:
+    """Refuse requests of other web sites, except reads; programs send no `Origin` and are accepted.
+
+    A page is this server's where its address is that in `Host`; where *allowed* has its name, at any port, because
+    proxies change `Host`; and where the browser itself says so and the name is one of this server's. The name counts in
+    that case too: a page whose name leads here by DNS rebinding is of one origin with this server for the browser.
+    """
+    names, listed = HostNames({*_own_names(), *allowed}), HostNames(frozenset(allowed) - {EVERY_NAME})
+
+    def check(scope: Scope, headers: Headers) -> Refused | None:
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if scope["method"] in _READING or (origin is None and site not in _FOREIGN):
+            return None
+        if origin is None or site in _FOREIGN:
+            return Refused("forbidden_origin", "other_site")
+        page = _authority(origin)
+        name = _host_name(page)
+        same = site == "same-origin" and (name in names or is_address(name))
+        if page and (same or name in listed or page == headers.get("host", "").lower()):
+            return None
+        host = headers.get("host", "")[:_SHOWN]
+        return Refused("forbidden_origin", "other_origin", origin=origin[:_SHOWN], host=host, name=name)
+
+    return check
+
+
+def _own_names() -> frozenset[str]:
+    own = socket.gethostname().lower()
+    return _LOOPBACK | {own, f"{own}.local"}
 
 
 def auth_rule(user: str, password: str) -> Check:
@@ -244,16 +276,9 @@ def _host_name(host: str) -> str:
     return (found["literal"] or found["name"] or "" if found else host[:_SHOWN]).lower()
 
 
-def _authority(origin: str) -> str | None:
+def _authority(origin: str) -> str:
+    """Return name and port in `Origin`; "" where it has none."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:  # brackets without an IPv6 address
-        return None
-
-
-def _is_ip(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+        return ""

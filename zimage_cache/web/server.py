@@ -73,6 +73,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # see proxies.py
                 timeout_graceful_shutdown=grace_seconds,
                 # asyncio accepts up to this many connections in a row, and logs each failure.
                 backlog=_ACCEPTED_AT_ONCE,

@@ -17,6 +17,7 @@ from zimage_cache.validation import invalid_request
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import json_body
 from zimage_cache.web.errors import WITH_BODY, Refused, answers
+from zimage_cache.web.root_path import address
 
 MOST_LISTED: Final = 500
 MOST_SOUGHT: Final = 1000  # characters of a query: a search takes time in proportion to them and to each prompt
@@ -223,6 +224,6 @@ def _stored(listed: Listed, now: datetime) -> StoredPicture:
         gpu_seconds=listed.gpu_seconds,
         frequency=listed.frequency,
         pinned=listed.pinned,
-        image_url=f"/images/{listed.key}.png",
-        thumbnail_url=f"/images/{listed.key}/thumbnail.webp",
+        image_url=address(f"/images/{listed.key}.png"),
+        thumbnail_url=address(f"/images/{listed.key}/thumbnail.webp"),
     )

@@ -19,6 +19,7 @@ from zimage_cache.web.api.pictures import PNG, WEBP, cache_control, image_url, p
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import read_body
 from zimage_cache.web.errors import WITH_BODY, Refused, answers
+from zimage_cache.web.root_path import address
 
 MOST_LISTED: Final = 200
 _MOST_SEARCHES: Final = 2  # at the same time
@@ -165,8 +166,8 @@ def _shown(picture: Picture) -> HistoryPicture:
         key=picture.key,
         model=picture.model,
         parameters=picture.parameters or {},
-        image_url=f"/history/{picture.id}.png?v={version}",
-        thumbnail_url=f"/history/{picture.id}/thumbnail.webp?v={version}",
+        image_url=address(f"/history/{picture.id}.png?v={version}"),
+        thumbnail_url=address(f"/history/{picture.id}/thumbnail.webp?v={version}"),
     )
 
 

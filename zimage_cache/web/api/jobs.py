@@ -19,6 +19,7 @@ from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, ErrorDetail, Refused, answers, error_body
 from zimage_cache.web.language import localized
 from zimage_cache.web.request_id import current_request_id
+from zimage_cache.web.root_path import address
 
 # Seconds between checks for changes: shorter than a step on any device. Only changes are sent.
 _LOOK_SECONDS: Final = 0.3
@@ -123,7 +124,7 @@ def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image])
         )
         # When the client has disconnected by now, no client would ever know the job's id.
         ticket = await unless_disconnected(request, opening)
-        response.headers.update(_UNKEPT | {"Location": f"/jobs/{ticket.id}"})
+        response.headers.update(_UNKEPT | {"Location": address(f"/jobs/{ticket.id}")})
         return job_state(ticket)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from zimage_cache.entry import Entry
+from zimage_cache.web.root_path import address
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
@@ -23,7 +24,7 @@ _YEAR: Final = 31_536_000
 
 def image_url(name: str, entry: Entry) -> str:
     """Return the path of a picture; because of the digest in it, browsers may cache the bytes permanently."""
-    return f"/images/{name}.png?v={entry.record.digest[:8]}"
+    return address(f"/images/{name}.png?v={entry.record.digest[:8]}")
 
 
 def picture_response(

@@ -35,15 +35,23 @@ _FRAMES: Final = "iframeResizer.contentWindow"
 _BODY: Final = re.compile(r"<body\b[^>]*>")
 
 
+# A page whose address has a password in it cannot send requests: it is opened once more without, and the browser has
+# the password by then. And where a proxy changed the name or the path that Gradio takes for the page's own.
+_CLEAN: Final = """<script>
+try { new Request("."); } catch { location.replace(location.origin + location.pathname + location.search + location.hash); }
+</script>"""
+_ROOT: Final = '<script>gradio_config.root = new URL(".", location.href).href.replace(/\\/$/u, "");</script>'
+
+
 class Document:
     """ASGI application: the document of *gradio* in our form; *needed* are files of Gradio's that it announces."""
 
     def __init__(self, gradio: ASGIApp, assets: Assets, needed: Iterable[str]) -> None:
         self._gradio = gradio
         script = f'<script type="module" src="{assets.address("page.js")}"></script>'
-        self._first = f"<head><title>Z-Image</title><style>{source('skeleton.css')}</style>{script}"
+        self._first = f"<head><title>Z-Image</title><style>{source('skeleton.css')}</style>{_CLEAN}{script}"
         self._sheet = _EARLY.format(assets.address("gradio.css"))
-        self._last = "".join(map(_announced, needed)) + "</head>"
+        self._last = _ROOT + "".join(map(_announced, needed)) + "</head>"
         sheet = f'<link rel="stylesheet" href="{assets.address("page.css")}">'
         self._body = source("skeleton.html") + sheet + templates() + _LATE.format(assets.address("swatches.css"))
 

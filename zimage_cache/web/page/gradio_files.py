@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zimage_cache.web.page import compression
+from zimage_cache.web.root_path import inner_path
 
 _FRONTEND: Final = Path(gradio.__file__).parent / "templates" / "frontend"
 _ENTRY: Final = re.compile(r'src="\./assets/([\w.-]+)"')
@@ -43,11 +44,12 @@ class GradioFiles:
         self._kept: dict[tuple[str, str], tuple[Message, bytes]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "GET" or not _NAME.fullmatch(scope["path"]):
+        path = inner_path(scope)
+        if scope["method"] != "GET" or not _NAME.fullmatch(path):
             await self._gradio(scope, receive, send)
             return
         encoding = compression.preferred(Headers(scope=scope).get("accept-encoding", ""))
-        start, body = self._kept.get((scope["path"], encoding)) or await self._made(scope, receive, encoding)
+        start, body = self._kept.get((path, encoding)) or await self._made(scope, receive, encoding)
         await send(start)
         await send({"type": "http.response.body", "body": body})
 
@@ -61,7 +63,7 @@ class GradioFiles:
         response = Response(body, headers=_FOREVER | compression.headers(encoding), media_type=media_type)
         start = {**start, "headers": response.raw_headers}
         if len(self._kept) < _MOST_KEPT:
-            self._kept[scope["path"], encoding] = start, body
+            self._kept[inner_path(scope), encoding] = start, body
         return start, body
 
 

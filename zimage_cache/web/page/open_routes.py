@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from zimage_cache.web.api.routes import Refuse
+from zimage_cache.web.root_path import inner_path
 
 # The routes that a browser requests while the page is used: the page itself, and its scripts, fonts and pictures.
 OPEN: Final = frozenset({"/", "/theme.css", "/favicon.ico", "/robots.txt"})
@@ -28,7 +29,7 @@ class OpenRoutes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._gradio(scope, receive, send)
-        elif not is_open(scope["path"]):
+        elif not is_open(inner_path(scope)):
             raise HTTPException(404)
         elif scope["method"] not in _READING:
             await _refuse(scope, receive, send)
@@ -36,7 +37,7 @@ class OpenRoutes:
             # The query is removed, because Gradio reads files by it; the page's scripts read it in the browser. The
             # header from which Gradio takes its own address is removed too.
             headers = [header for header in scope["headers"] if header[0] != b"x-gradio-server"]
-            application = self._special.get(scope["path"].split("/")[1], self._gradio)
+            application = self._special.get(inner_path(scope).split("/")[1], self._gradio)
             await application({**scope, "query_string": b"", "headers": headers}, receive, send)
 
 

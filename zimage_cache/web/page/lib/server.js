@@ -1,5 +1,6 @@
 // Calls the HTTP API: returns the body of an answer, whose texts for people are in the page's language; throws the
 // server's error, or an error of the same form where no server answers.
+import { addressOf, withAddresses } from "./address.js";
 import { language, say } from "./i18n.js";
 
 /** @import { Trouble } from "./types.d.ts" */
@@ -28,7 +29,7 @@ export class Refused extends Error {
  * @param {Options & { body?: unknown }} options
  */
 async function ask(method, path, { body, ...options } = {}) {
-  const answer = await arrived(fetch(path, { method, ...options, ...written(body) }));
+  const answer = await arrived(fetch(addressOf(path), { method, ...options, ...written(body) }));
   const said = read(await arrived(answer.text()));
   if (answer.ok && (said !== null || answer.status === 204)) return said;
   const strange = { code: `http_${answer.status}`, message: say("error_strange_text", { status: answer.status }) };
@@ -53,7 +54,7 @@ function written(body) {
  */
 function read(text) {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text, withAddresses);
   } catch {
     return null;
   }

@@ -1,4 +1,6 @@
 // One event stream of the server, `GET /jobs/events`, for the jobs of several listeners.
+import { addressOf, withAddresses } from "./address.js";
+
 /** @import { JobState } from "./api.d.ts" */
 
 /**
@@ -41,9 +43,9 @@ export function jobStream() {
 
   /** @param {string} there */
   function open(there) {
-    const events = new EventSource(there);
+    const events = new EventSource(addressOf(there));
     events.addEventListener("state", ({ data }) => {
-      const state = /** @type {JobState} */ (JSON.parse(data));
+      const state = /** @type {JobState} */ (JSON.parse(data, withAddresses));
       tell(state.id, { state });
       if (isOver(state)) forget(state.id);
     });

@@ -1,0 +1,97 @@
+"""Host names, networks and paths as people write them in settings, each in one form; and sets of names."""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote
+
+import idna
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME: Final = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL}){{0,126}}")
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*+://")
+_PORT: Final = re.compile(r"(.+):\d{1,5}")
+_NOT_IN_PATHS: Final = re.compile(r'[\x00-\x20\x7f?#\\<>"]|(?:^|/)\.{1,2}(?:/|$)|//')
+EVERY_NAME: Final = "*"
+
+
+def host_name(text: str) -> str:
+    """Return the name in *text*, which may have a scheme and a port: lower case, international names as in DNS.
+
+    `*` means every name, and `*.example.com` every name that ends so. IPv6 literals may stand in brackets.
+
+    Raises:
+        ValueError: There is a path, a user, or something that is no name.
+    """
+    rest = _SCHEME.sub("", text.strip().lower(), count=1).removesuffix("/")
+    if rest == EVERY_NAME or is_address(rest):
+        return rest
+    if "/" in rest:
+        raise ValueError(f"should be a name without a path, not {text!a}; the path is set by --root-path")
+    named = _PORT.fullmatch(rest)
+    name = _in_dns((named[1] if named else rest).removesuffix("."))
+    literal = name.removeprefix("[").removesuffix("]")
+    if is_address(literal):
+        return literal
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"should be a name such as img.example.com or *.example.com, not {text!a}")
+    return name
+
+
+def _in_dns(name: str) -> str:
+    if name.isascii():
+        return name
+    star = "*." if name.startswith("*.") else ""
+    try:
+        return star + idna.encode(name.removeprefix(star), uts46=True).decode()
+    except idna.IDNAError:
+        return name
+
+
+class HostNames:
+    """A set of names in the form of `host_name`, with stars."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._exact = frozenset(names)
+        self._ends = tuple(name.removeprefix("*") for name in self._exact if name.startswith("*."))
+
+    def __contains__(self, name: str) -> bool:
+        known = name.lower().removesuffix(".")
+        return known in self._exact or known.endswith(self._ends) or EVERY_NAME in self._exact
+
+
+def is_address(text: str) -> bool:
+    """Return whether *text* is an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def network(text: str) -> str:
+    """Return the network in *text*, an address or a network such as 10.0.0.0/8.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        return str(ipaddress.ip_network(text.strip(), strict=False))
+    except ValueError:
+        raise ValueError(f"should be an address or a network such as 10.0.0.0/8, not {text!a}") from None
+
+
+def root_path(text: str) -> str:
+    """Return the path in *text*, decoded, with a slash at its start and none at its end; "" for the root itself.
+
+    Raises:
+        ValueError: It has parts that are not of a path.
+    """
+    path = unquote(text.strip()).strip("/")
+    if _SCHEME.match(path) or _NOT_IN_PATHS.search(path):
+        raise ValueError(f"should be a path such as /zimage, not {text!a}")
+    return f"/{path}" if path else ""
