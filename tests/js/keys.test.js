@@ -1,12 +1,18 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { keepKeys, pageAct, panOf, step } from "../../zimage_cache/web/page/lib/keys.js";
+import { isComposing, keepKeys, pageAct, panOf, step } from "../../zimage_cache/web/page/lib/keys.js";
 
 it("Esc stops, Ctrl+Enter and Cmd+Enter generate", () => {
   assert.equal(pageAct({ key: "Escape" }), "stop");
   assert.equal(pageAct({ key: "Enter", ctrlKey: true }), "generate");
   assert.equal(pageAct({ key: "Enter", metaKey: true }), "generate");
   assert.equal(pageAct({ key: "Enter" }), null);
+});
+
+it("keys of an input method are known, also WebKit's last one", () => {
+  assert.equal(isComposing({ isComposing: true, keyCode: 27 }), true);
+  assert.equal(isComposing({ isComposing: false, keyCode: 229 }), true);
+  assert.equal(isComposing({ isComposing: false, keyCode: 27 }), false);
 });
 
 it("a place of its own keeps the page's keys, and no others", () => {

@@ -35,10 +35,14 @@ _FRAMES: Final = "iframeResizer.contentWindow"
 _BODY: Final = re.compile(r"<body\b[^>]*>")
 
 
+# Otherwise browsers ask for the icon at the root of the server's name, which may be another server's.
+_ICON: Final = '<link rel="icon" href="favicon.ico">'
 # A page whose address has a password in it cannot send requests: it is opened once more without, and the browser has
 # the password by then. And where a proxy changed the name or the path that Gradio takes for the page's own.
 _CLEAN: Final = """<script>
-try { new Request("."); } catch { location.replace(location.origin + location.pathname + location.search + location.hash); }
+try { new Request("."); } catch {
+  location.replace(location.origin + location.pathname + location.search + location.hash);
+}
 </script>"""
 _ROOT: Final = '<script>gradio_config.root = new URL(".", location.href).href.replace(/\\/$/u, "");</script>'
 
@@ -49,7 +53,8 @@ class Document:
     def __init__(self, gradio: ASGIApp, assets: Assets, needed: Iterable[str]) -> None:
         self._gradio = gradio
         script = f'<script type="module" src="{assets.address("page.js")}"></script>'
-        self._first = f"<head><title>Z-Image</title><style>{source('skeleton.css')}</style>{_CLEAN}{script}"
+        style = f"<style>{source('skeleton.css')}</style>"
+        self._first = f"<head><title>Z-Image</title>{_ICON}{style}{_CLEAN}{script}"
         self._sheet = _EARLY.format(assets.address("gradio.css"))
         self._last = _ROOT + "".join(map(_announced, needed)) + "</head>"
         sheet = f'<link rel="stylesheet" href="{assets.address("page.css")}">'

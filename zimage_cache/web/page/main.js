@@ -7,6 +7,7 @@ import { history } from "./history/history.js";
 import { events, form, named } from "./lib/form.js";
 import { whenPartAdded } from "./lib/gradio.js";
 import { age, language, translate } from "./lib/i18n.js";
+import { isComposing } from "./lib/keys.js";
 import "./lib/model_defaults.js";
 import { server } from "./lib/server.js";
 import { prompt } from "./prompt/prompt.js";
@@ -28,6 +29,8 @@ const components = { advanced, card, drop, header, history, prompt, sides, simil
  */
 const drawForm = (names, held) => generate(named(names, held));
 
+// Before every other listener, Gradio's too: in no field does a key of an input method do anything else.
+addEventListener("keydown", (event) => isComposing(event) && event.stopImmediatePropagation(), { capture: true });
 document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
 whenPartAdded((element, name) => {
   const template = document.getElementById(`zi-template-${name}`);

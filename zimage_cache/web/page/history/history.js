@@ -242,7 +242,7 @@ export function history(root) {
     typing = setTimeout(refresh, TYPING);
   });
   views.search.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.isComposing) return;
+    if (event.key !== "Enter") return;
     clearTimeout(typing);
     void refresh();
   });

@@ -3,6 +3,13 @@
 /** @typedef {Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "altKey" | "shiftKey">} Key */
 
 /**
+ * Whether a key belongs to an input method, such as one for Chinese. WebKit reports the key that ends a composition after
+ * its end, with the code of keys that input methods have processed.
+ * @param {Pick<KeyboardEvent, "isComposing" | "keyCode">} event
+ */
+export const isComposing = ({ isComposing: now, keyCode }) => now || keyCode === 229;
+
+/**
  * What a key does on the page as a whole: Esc stops a run, Ctrl+Enter starts one.
  * @param {Pick<Key, "key" | "ctrlKey" | "metaKey">} key
  * @returns {"stop" | "generate" | null}
