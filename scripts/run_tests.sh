@@ -2,7 +2,7 @@
 # Checks everything: bash scripts/run_tests.sh [pytest arguments, paths relative to the project's folder]
 # Formatting, lint, types, import rules and all tests, in as many processes as there are cores, at most four; with a path
 # only the tests there, in one process. --full runs the long tests whole.
-# Installs system packages (a browser, a font) only with CI=true; elsewhere the browser tests need Chromium to be there.
+# Installs system packages (a browser, a font, nginx) only with CI=true; elsewhere the browser tests need Chromium to be there.
 set -euo pipefail
 
 # shellcheck source=scripts/_setup.sh
@@ -13,7 +13,7 @@ install_browser() {
   export ZIMAGE_REQUIRE_BROWSER=1
   command -v apt-get >/dev/null || return 0
   local missing='' package
-  for package in chromium fonts-noto-cjk; do
+  for package in chromium fonts-noto-cjk nginx-light; do
     [ "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null)" = 'install ok installed' ] || missing="$missing $package"
   done
   [ -n "$missing" ] || return 0

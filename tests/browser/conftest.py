@@ -195,7 +195,7 @@ def hold(fake: Fake, gate: Callable[..., Gate]) -> Iterator[Callable[..., Gate]]
 
 @contextmanager
 def serving(
-    generator: FakeGenerator, workspace: Path, port: int = 0, others: Collection[FakeGenerator] = ()
+    generator: FakeGenerator, workspace: Path, port: int = 0, others: Collection[FakeGenerator] = (), **given: str
 ) -> Iterator[str]:
     from zimage_cache.compose import listen, make_service  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
@@ -203,10 +203,17 @@ def serving(
     from zimage_cache.web.connections import ConnectionBounds  # noqa: PLC0415 - likewise
     from zimage_cache.web.server import Server  # noqa: PLC0415 - likewise
 
-    service, running = make_service(Settings.model_validate({"workspace": workspace}), generator, [*others])
+    settings = Settings.model_validate({"workspace": workspace, **given})
+    service, running = make_service(settings, generator, [*others])
 
     async def build() -> FastAPI:
-        return create_app(service, running)
+        return create_app(
+            service,
+            running,
+            allowed_hosts=settings.allowed_host,
+            trusted_proxies=settings.trusted_proxy,
+            root_path=settings.root_path,
+        )
 
     # On a loop, for Gradio leaves loops of its own behind, unclosed, where there is none; and in another thread, for
     # in this one Playwright's may be running.

@@ -136,7 +136,7 @@ def test_six_tabs_that_draw_leave_room_for_a_seventh(tabs, hold, streams: Stream
     wait_until(lambda: streams.jobs == 6)
     assert len(streams.open) == 1
     seventh.click("#zi-generate")
-    expect(seventh.locator('.zi-badge[data-source="memory"]')).to_be_visible(timeout=2000)  # a busy machine
+    expect(seventh.locator('.zi-badge[data-source="memory"]')).to_be_visible()
     door.open()
     for i, page in enumerate(drawing):
         expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
@@ -210,7 +210,7 @@ def test_the_tab_that_came_first_may_go(fake: Fake, tabs, hold, streams: Streams
     assert len(door.steps) == 3 + 8
 
 
-def test_a_worker_that_dies_is_replaced_within_a_second(chromium: Browser, tabs, hold, streams: Streams):
+def test_a_worker_that_dies_is_replaced(chromium: Browser, tabs, hold, streams: Streams):
     """It may lie in the process of a tab that crashed: the other tabs notice and begin another one."""
     pages, door = tabs(2), hold(3)
     for i, page in enumerate(pages):
@@ -221,8 +221,8 @@ def test_a_worker_that_dies_is_replaced_within_a_second(chromium: Browser, tabs,
     (worker,) = [target["targetId"] for target in targets if target["type"] == "shared_worker"]
     begun = streams.begun
     line.send("Target.closeTarget", {"targetId": worker})
-    wait_with(pages[0], lambda: streams.begun > begun, 2.0)
-    wait_with(pages[0], lambda: streams.jobs == 2, 2.0)
+    wait_with(pages[0], lambda: streams.begun > begun)
+    wait_with(pages[0], lambda: streams.jobs == 2)
     assert len(streams.open) == 1
     door.open()
     for i, page in enumerate(pages):

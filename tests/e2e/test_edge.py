@@ -12,6 +12,8 @@ import pytest
 from tests.waiting import wait_until
 from zimage_cache.generator.fake import FakeGenerator
 
+from .conftest import Raw, picture
+
 PAGE, GRADIO = "/", "/theme.css"
 ASK = json.dumps({"prompt": "edge", "seed": 1, "width": 64, "height": 64, "steps": 1}).encode()
 JSON = {"Content-Type": "application/json"}
@@ -77,10 +79,61 @@ def test_foreign_names(house, expect_error, path, host):
     assert "--allowed-host" in expect_error(house.raw("GET", path, headers={"Host": host}), 403, "forbidden")
 
 
-def test_a_foreign_name_a_proxy_passed_on(house, expect_error):
-    """Gradio would take it for its own, and tell pages to load their scripts from there."""
-    expect_error(house.raw("GET", "/", headers={"X-Forwarded-Host": "evil.example"}), 403, "forbidden")
-    assert house.raw("GET", "/", headers={"X-Forwarded-Host": "gallery.example"}).status == 200
+@pytest.mark.parametrize("header", ["X-Forwarded-Host", "X-Gradio-Server", "X-Forwarded-Prefix", "Forwarded"])
+def test_a_name_that_no_trusted_proxy_passed_on(house, header):
+    """Gradio would take it for its own, and pages would load their scripts from there: so it is not told."""
+    answer = house.raw("GET", "/", headers={header: "host=evil.example"})
+    assert answer.status == 200
+    assert b"evil.example" not in answer.body
+
+
+def test_behind_a_trusted_proxy(serve, expect_error):
+    """Name and client are those that the proxy tells: refused like others, allowed like others, each with a turn."""
+    web = {"allowed_hosts": ["gallery.example"], "trusted_proxies": ["127.0.0.1/32"]}
+    house = serve(web=web, queue_size=8)
+    forwarded = {"X-Forwarded-Host": "gallery.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7"}
+    page = house.raw("GET", "/", headers=forwarded)
+    assert page.status == 200
+    assert b'"root":"https://gallery.example"' in page.body.replace(b'": "', b'":"')
+    refused = house.raw("GET", "/", headers={**forwarded, "X-Forwarded-Host": "evil.example"})
+    expect_error(refused, 403, "forbidden")
+    own = {**forwarded, "Origin": "https://gallery.example"}
+    assert house.generate(own).status_code == 200
+    foreign = house.generate({**forwarded, "Origin": "https://evil.example"})
+    assert "https://evil.example" in expect_error(foreign, 403, "forbidden_origin")
+
+
+@pytest.mark.parametrize("before", ["", "/zimage"])
+def test_below_a_path(serve, before):
+    """The proxy may take the path off or not; every address in an answer has it, and works."""
+    house = serve(web={"root_path": "/zimage"})
+
+    def get(path: str) -> Raw:
+        return house.raw("GET", f"{before}{path.removeprefix('/zimage')}")
+
+    image = house.client.post(f"{before}/generate", json=picture()).json()["images"][0]
+    assert image["image_url"].startswith("/zimage/images/")
+    assert get(image["image_url"]).headers["content-type"] == "image/png"
+    opened = house.client.post(f"{before}/jobs", json=picture())
+    assert opened.json()["images"][0]["image_url"] == image["image_url"]
+    assert get(opened.headers["location"]).status == 200
+    wait_until(lambda: house.client.get(f"{before}/history").json()["pictures"])
+    (listed,) = house.client.get(f"{before}/history").json()["pictures"]
+    (entry,) = house.client.get(f"{before}/cache/entries").json()["entries"]
+    for address in (listed["image_url"], listed["thumbnail_url"], entry["image_url"], entry["thumbnail_url"]):
+        assert address.startswith("/zimage/")
+        assert get(address).headers["content-type"].startswith("image/")
+    assert get("/").status == get("/theme.css").status == get("/health").status == 200
+    assert b'"/zimage/openapi.json' in get("/docs").body.replace(b"'", b'"')
+    assert get("/gradio_api/info").status == get("/no/such").status == 404
+
+
+def test_the_path_itself_leads_to_its_slash(serve):
+    """The page's own addresses are relative to it."""
+    house = serve(web={"root_path": "/zimage"})
+    moved = house.raw("GET", "/zimage?x=1")
+    assert (moved.status, moved.headers["location"]) == (307, "/zimage/?x=1")
+    assert house.raw("GET", "/zimagex").status == 404
 
 
 @pytest.mark.parametrize(

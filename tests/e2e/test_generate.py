@@ -17,6 +17,8 @@ from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.i18n.messages import Message
 
+from .conftest import picture
+
 PICTURE = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4}
 
 
@@ -129,6 +131,18 @@ def test_an_idempotency_key_makes_a_retry_the_same_picture(house):
     ]
     assert images[0]["seed"] == images[1]["seed"] >= 0
     assert [image["source"] for image in images] == ["generated", "memory"]
+
+
+def test_an_idempotency_key_is_of_one_body(house, expect_error):
+    """Another body is refused, on both routes; the order of its fields does not make it another."""
+    key = {"Idempotency-Key": "order-18"}
+    assert house.generate(key, prompt="one body", seed=-1).status_code == 200
+    ordered = dict(reversed(picture(prompt="one body", seed=-1).items()))
+    assert house.client.post("/generate", json=ordered, headers=key).json()["images"][0]["source"] == "memory"
+    for path in ("/generate", "/jobs"):
+        other = picture(prompt="another body", seed=-1)
+        refused = house.client.post(path, json=other, headers=key)
+        expect_error(refused, 422, "invalid_request", "idempotency-key")
 
 
 def test_warnings_travel(serve):

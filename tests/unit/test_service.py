@@ -351,20 +351,34 @@ async def test_drawn_seeds_differ_and_are_stored(studio):
 
 
 async def test_an_idempotency_key_pins_the_drawn_seed(studio):
-    """A retry with the same key is the same picture, even after a restart; another key or user draws its own."""
+    """A retry is the same picture, also after a restart and from another address; another key or account is not."""
     first = studio()
-    (one,) = await first.service.render(asked(-1), user="ann", idempotency_key="k")
+    (one,) = await first.service.render(asked(-1), user="10.0.0.1", account="ann", idempotency_key="k")
     first.close()
     second = studio()
-    (again,) = await second.service.render(asked(-1), user="ann", idempotency_key="k")
+    (again,) = await second.service.render(asked(-1), user="::1", account="ann", idempotency_key="k")
     assert again.source is Source.DISK
     assert again.entry.record.key == one.entry.record.key
     others = [
-        (await second.service.render(asked(-1), user=user, idempotency_key=key))[0]
-        for user, key in (("ann", "l"), ("bob", "k"))
+        (await second.service.render(asked(-1), account=account, idempotency_key=key))[0]
+        for account, key in (("ann", "l"), ("bob", "k"), ("", "k"))
     ]
-    assert [o.source for o in others] == [Source.GENERATED] * 2
-    assert len({o.entry.record.request["seed"] for o in (one, *others)}) == 3
+    assert [o.source for o in others] == [Source.GENERATED] * 3
+    assert len({o.entry.record.request["seed"] for o in (one, *others)}) == 4
+
+
+async def test_an_idempotency_key_is_of_one_request(studio):
+    """The same key with anything of a request changed is refused; a request that breaks a rule does not use it up."""
+    service = studio().service
+    with pytest.raises(InvalidRequest, match="model"):
+        await service.render(asked(-1), model="other", idempotency_key="k")
+    await service.render(asked(-1), idempotency_key="k")
+    for other, options in ((asked(5), {}), (asked(-1), {"n": 2}), (asked(-1), {"cache": CacheMode.REFRESH})):
+        with pytest.raises(InvalidRequest, match="another request") as refused:
+            await service.render(other, idempotency_key="k", **options)
+        assert refused.value.field == "idempotency-key"
+    assert await sources(service, asked(-1), idempotency_key="k") == [Source.MEMORY]
+    assert await sources(service, asked(5), idempotency_key="k", account="ann") == [Source.GENERATED]
 
 
 # Cache modes

@@ -4,7 +4,7 @@ import ipaddress
 import time
 from collections.abc import Mapping
 from typing import Any, Final, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -94,7 +94,8 @@ class Client:
         Raises:
             ServerError: It cannot be fetched.
         """
-        return self._fetch("GET", image_url).content
+        # A server below a path names it in its URLs, and the base URL of this client has it too.
+        return self._fetch("GET", image_url.removeprefix(urlsplit(self._url).path)).content
 
     def order(self, model: str, what: str) -> dict[str, Any]:
         """Make the server "load" or "unload" *model*; returns the model's state after that.

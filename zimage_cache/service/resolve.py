@@ -1,6 +1,5 @@
 """From an `ImageRequest` to recipes and plans: defaults filled, limits checked, style applied, seeds fixed."""
 
-import hashlib
 import secrets
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -56,12 +55,6 @@ class Plan:
 def make_random_seed() -> int:
     """Return a random seed in 0..2^32-1."""
     return secrets.randbelow(MAX_SEED + 1)
-
-
-def pinned_seed(user: str, idempotency_key: str) -> int:
-    """Derive a seed from what a caller chose: the same retry gets the same picture, even after a restart."""
-    digest = hashlib.sha256(f"{user}\0{idempotency_key}".encode(errors="surrogatepass")).digest()
-    return int.from_bytes(digest[:4], "big") & MAX_SEED
 
 
 def resolve(request: ImageRequest, profile: ModelProfile, *, n: int = 1, random_seed: int = 0) -> list[Resolved]:

@@ -24,7 +24,8 @@ from zimage_cache.service.launch import Claims, Launcher
 from zimage_cache.service.lookup import Finder, Known
 from zimage_cache.service.model import Model
 from zimage_cache.service.prompts import Prompts
-from zimage_cache.service.resolve import RANDOM_SEED, Plan, Resolved, make_random_seed, pinned_seed, resolve
+from zimage_cache.service.resolve import RANDOM_SEED, Plan, Resolved, make_random_seed, resolve
+from zimage_cache.service.retries import Retries, pinned_seed
 from zimage_cache.service.statistics import Lifetime, Statistics
 
 _ENCODERS = 2
@@ -39,6 +40,7 @@ class AskOptions(TypedDict, total=False):
     cache: CacheMode
     model: str | None
     user: str
+    account: str
     idempotency_key: str | None
 
 
@@ -93,6 +95,7 @@ class ImageService:
         lifetime = None if database is None else Lifetime(database)
         self.statistics = Statistics(lifetime, cache.counts, beside=self._forecast.flush, faults=self.faults)
         self._finder = Finder(cache)
+        self._retries = Retries()
         self._claims = Claims(cache.generation)
         self._flights = Flights(queue_size, self._claims.over)
         self._launcher = Launcher(self._flights, self._claims, self._finder)
@@ -224,6 +227,7 @@ class ImageService:
         cache: CacheMode = CacheMode.USE,
         model: str | None = None,
         user: str = "",
+        account: str = "",
         idempotency_key: str | None = None,
         patient: bool = False,
     ) -> Job:
@@ -235,11 +239,12 @@ class ImageService:
             cache: How to use the cache.
             model: Which generator; None = the default.
             user: Whose turn it is in the queue.
+            account: Whose idempotency key it is; all callers without an account are one.
             idempotency_key: Fixes the random seed, so that a retry is the same picture.
             patient: Wait in the queue during the first load instead of being refused.
 
         Raises:
-            InvalidRequest: The request breaks a rule.
+            InvalidRequest: The request breaks a rule, or its idempotency key was used for another one.
             NotCached: `cache` is `only` and not all of it is stored.
             GeneratorLoading, ModelMissing, ModelCorrupt, QueueFull: Nothing can be drawn now.
         """
@@ -247,8 +252,11 @@ class ImageService:
         drawer = self._model(model)
         bypassed = cache is CacheMode.BYPASS or not self.caching
         random = request.seed == RANDOM_SEED and idempotency_key is None
-        seed = make_random_seed() if idempotency_key is None else pinned_seed(user, idempotency_key)
+        seed = make_random_seed() if idempotency_key is None else pinned_seed(account, idempotency_key)
         pictures = resolve(request, drawer.profile, n=n, random_seed=seed)
+        if idempotency_key is not None:
+            asked = f"{request.model_dump_json()} n={n} cache={cache} model={drawer.name}"
+            self._retries.require_same(account, idempotency_key, asked)
         identity = await drawer.identity(patient=patient)
         fresh = random or bypassed or cache == CacheMode.REFRESH
         keep = cache is not CacheMode.BYPASS

@@ -220,6 +220,8 @@ def auth_rule(user: str, password: str) -> Check:
         # Compared even when the scheme is unknown, so that the time taken reveals nothing.
         expected = accepted.get(scheme.lower(), b"")
         scope["authorized"] = hmac.compare_digest(given.strip().encode("latin-1"), expected) and bool(expected)
+        if scope["authorized"]:
+            scope["account"] = user
         if scope["authorized"] or scope["path"] in _OPEN:
             return None
         challenge = {"WWW-Authenticate": 'Basic realm="Z-Image", charset="UTF-8"'}

@@ -165,6 +165,7 @@ def _add_generate(router: APIRouter, service: ImageService) -> None:
             cache=body.cache,
             model=body.model,
             user=client_of(request),
+            account=account_of(request),
             idempotency_key=idempotency_key,
         )
         waiting = service.wait(job)
@@ -246,6 +247,12 @@ def client_of(request: Request) -> str:
     except ValueError:
         return host
     return host if address.ipv4_mapped else str(ipaddress.IPv6Network((address, 64), strict=False))
+
+
+def account_of(request: Request) -> str:
+    """Return the name of the account that sent the request; "" where none is needed."""
+    account: str = request.scope.get("account", "")
+    return account
 
 
 async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets, news
-from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, client_of, unless_disconnected
+from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, account_of, client_of, unless_disconnected
 from zimage_cache.web.api.routes import EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, ErrorDetail, Refused, answers, error_body
@@ -119,6 +119,7 @@ def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image])
             cache=body.cache,
             model=body.model,
             user=client_of(request),
+            account=account_of(request),
             idempotency_key=idempotency_key,
             reference=current_request_id(),
         )

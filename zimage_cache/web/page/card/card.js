@@ -17,6 +17,7 @@ import { cardViews } from "./views.js";
 /** @import { JobState, LookedUp } from "../lib/api.d.ts" */
 /** @import { Callbacks, Job } from "../lib/jobs.js" */
 /** @import { Opened } from "../lib/link.js" */
+/** @import { Progress } from "./views.js" */
 /** @import { Ask, Fields, Parameters, Picture, Remembered, Result, Trouble } from "../lib/types.d.ts" */
 
 /**
@@ -56,8 +57,17 @@ function begin(ask) {
   turn += 1;
   shown = null;
   current = { ask, looking: new AbortController(), literal: false, heard: false, job: null };
-  document.body.classList.add("zi-busy");
   return current;
+}
+
+/**
+ * Shows the running request. Not before it is known to take a while: stored pictures appear without a change between.
+ * @param {Ask} ask
+ * @param {Progress} progress
+ */
+function showRunning(ask, progress) {
+  document.body.classList.add("zi-busy");
+  views.running(ask, progress);
 }
 
 /** @param {() => void} showEnd */
@@ -120,7 +130,7 @@ async function draw(ask, literal = false) {
   form.mark(null);
   setTimeout(() => {
     if (mine !== current || mine.heard) return;
-    views.running(mine.ask ?? ask, { phase: "asking", preview: null });
+    showRunning(mine.ask ?? ask, { phase: "asking", preview: null });
     comeIntoView();
   }, PATIENCE);
   try {
@@ -165,7 +175,7 @@ function show(ask, job) {
   if (job.state === "done") finish(ask, job);
   else if (job.state === "failed" && job.error) fail(job.error);
   else if (job.state === "cancelled") fail(job.error ?? { code: "cancelled", message: say("cancelled_text") });
-  else views.running(ask, job);
+  else showRunning(ask, job);
 }
 
 /**
@@ -332,7 +342,7 @@ function resume({ ask, literal, id, shown: was }) {
   if (was) void attempt(() => lookUp(ask, { before: true }));
   else if (id) {
     const mine = begin(ask);
-    views.running(ask, { phase: "asking", preview: null });
+    showRunning(ask, { phase: "asking", preview: null });
     mine.job = resumeJob(id, hearing(mine, ask));
   } else void draw(ask, literal);
 }

@@ -1,5 +1,6 @@
 // A job on the server: created once, followed by an event stream that reconnects by itself, cancelled by Stop. A page
 // that is left does not cancel its job, because it may be a reload; the server keeps the job for a while.
+import { loaded } from "./dom.js";
 import { facts } from "./facts.js";
 import { listen } from "./listen.js";
 import { refusal, server } from "./server.js";
@@ -25,6 +26,7 @@ import { isOver } from "./stream.js";
  */
 
 const AGAIN = 1000; // ms between attempts to reach the server
+const SOON = 50; // ms that a result waits for its pictures
 
 /**
  * Follows the job *id* and returns a function that stops following.
@@ -128,14 +130,15 @@ function follow(id, callbacks) {
 const drop = (id) => void server.drop(`/jobs/${id}`, { keepalive: true }).catch(() => undefined);
 
 /**
- * Starts to load the pictures of *state*. The browser requests them at the end of the current microtask: code that shows
- * them runs in a later one, so they are on their way before the page is changed.
+ * Loads the pictures of a *state* that is final, for a short while: where they are near, the card changes once, with
+ * them, and the browser need not lay out the page twice.
  * @param {JobState} state
  */
-function preload(state) {
-  for (const image of state.images ?? []) {
-    if (image) Object.assign(new Image(), { fetchPriority: "high", src: image.image_url });
-  }
+async function withPictures(state) {
+  if (!isOver(state)) return state;
+  const pictures = (state.images ?? []).flatMap((image) => (image ? [image.image_url] : []));
+  const images = pictures.map((src) => Object.assign(new Image(), { fetchPriority: "high", src }));
+  await Promise.race([Promise.all(images.map(loaded)), new Promise((done) => setTimeout(done, SOON))]);
   return state;
 }
 
@@ -171,7 +174,7 @@ export function startJob(ask, callbacks) {
     if (!(isOver(state) || stopped)) close = follow(state.id, callbacks);
   }
 
-  const asked = server.post("/jobs", ask).then(preload);
+  const asked = server.post("/jobs", ask).then(withPictures);
   asked.then(named, (error) => void (stopped || callbacks.failed(refusal(error))));
   return job;
 }
