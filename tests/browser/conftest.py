@@ -131,14 +131,22 @@ class Demo:
         self.start()
 
 
+def installed(program: str, package: str) -> str:
+    """Return the path of *program*; without it the test is skipped, or fails where it must run."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin")
+    if found is not None:
+        return found
+    reason = f"no {program} on this machine: install the package `{package}` to run these tests"
+    if os.environ.get("ZIMAGE_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 # One browser for the tests of this folder. Not for the session: while Playwright's synchronous API is open, this thread
 # counts as running an event loop.
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        reason = "no chromium on this machine: install the package `chromium` to run the browser tests"
-        pytest.fail(reason) if os.environ.get("ZIMAGE_REQUIRE_BROWSER") == "1" else pytest.skip(reason)
+    executable = installed("chromium", "chromium")
     with sync_playwright() as playwright:
         # Without a user data directory, Playwright makes a fresh one and removes it.
         browser = playwright.chromium.launch(executable_path=executable, headless=True, args=list(FLAGS))
@@ -195,7 +203,7 @@ def hold(fake: Fake, gate: Callable[..., Gate]) -> Iterator[Callable[..., Gate]]
 
 @contextmanager
 def serving(
-    generator: FakeGenerator, workspace: Path, port: int = 0, others: Collection[FakeGenerator] = (), **given: str
+    generator: FakeGenerator, workspace: Path, port: int = 0, others: Collection[FakeGenerator] = (), **given: Any
 ) -> Iterator[str]:
     from zimage_cache.compose import listen, make_service  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise

@@ -2,11 +2,11 @@
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 from zimage_cache.compose import listen
 from zimage_cache.generator.fake import FakeGenerator
 
-from .conftest import ROOT, generate, http, seed, serving, write
+from .conftest import ROOT, generate, http, installed, seed, serving, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -39,27 +39,18 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="module")
-def nginx() -> str:
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if found is None:
-        reason = "no nginx on this machine: install the package `nginx-light` to run these tests"
-        pytest.fail(reason) if os.environ.get("ZIMAGE_REQUIRE_BROWSER") == "1" else pytest.skip(reason)
-    return found
-
-
 @pytest.fixture
 def through(
     chromium: Browser,  # noqa: ARG001 - see `fake`
-    nginx: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., tuple[str, FakeGenerator]]]:
     """Return a function that starts a server and nginx with one location before it; it returns the outer address."""
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    nginx = installed("nginx", "nginx-light")
     with ExitStack() as stack:
 
-        def start(location: str, **settings: str) -> tuple[str, FakeGenerator]:
+        def start(location: str, **settings: Any) -> tuple[str, FakeGenerator]:
             generator, outer = FakeGenerator(), free_port()
             inner = stack.enter_context(serving(generator, tmp_path / "workspace", **settings)).rpartition(":")[2]
             user = "user root;" if os.geteuid() == 0 else ""
