@@ -103,6 +103,17 @@ def test_the_snapshot_of_the_branch_comes_first(tmp_path):
     assert find_model(REPO, [tmp_path]) == snapshots["ccc"]
 
 
+def test_what_lies_beside_the_snapshots_hides_no_copy(tmp_path):
+    """Links to nothing, links in a circle, hidden folders and files among the snapshots are passed over."""
+    snapshots = tmp_path / HF / "snapshots"
+    whole = copy_to(snapshots / "0123abcd")
+    (snapshots / "gone").symlink_to("nowhere")
+    (snapshots / "circle").symlink_to("circle")
+    (snapshots / "Thumbs.db").touch()
+    (snapshots / ".ipynb_checkpoints").mkdir()
+    assert list(copies(REPO, [tmp_path])) == [whole]
+
+
 def test_a_symlinked_root_of_symlinked_files_is_used_where_it_lies(tmp_path):
     """A team's shared cache behind a link, with Hugging Face's links to blobs inside, needs no copy."""
     snapshot = copy_to(tmp_path / "shared" / HF / "snapshots" / "0123abcd")
@@ -156,6 +167,14 @@ def test_a_sharded_model_is_whole(model):
     shard(model / "transformer", "diffusion_pytorch_model")
     shard(model / "text_encoder", "model")
     check_folder(model)
+
+
+def test_of_a_single_file_and_an_index_the_one_that_is_loaded_counts(model):
+    """With both in one folder, transformers reads the single file, and diffusers the files that the index names."""
+    for part, stem in (("text_encoder", "model"), ("transformer", "diffusion_pytorch_model")):
+        index = {"weight_map": {"a": "lost.safetensors"}}
+        (model / part / f"{stem}.safetensors.index.json").write_text(json.dumps(index))
+    assert [problem.file for problem in file_problems(model)] == [model / "transformer" / "lost.safetensors"]
 
 
 def test_a_vocabulary_in_two_files_is_whole(model):

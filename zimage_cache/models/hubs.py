@@ -27,9 +27,9 @@ from filelock import FileLock, Timeout
 
 from zimage_cache.errors import ZImageError
 from zimage_cache.i18n.messages import Message
+from zimage_cache.models.store import READ_SUFFIXES
 
-# Settings, vocabularies and weights; no pickles, no code, no sample pictures.
-PATTERNS: Final = ("*.safetensors", "*.json", "*.txt", "*.jinja")
+PATTERNS: Final = tuple(f"*{suffix}" for suffix in READ_SUFFIXES)
 SPARE_BYTES: Final = 2**28
 _GIB: Final = 2**30
 _DEEP: Final = 10

@@ -37,6 +37,9 @@ _WEIGHTS: Final = MappingProxyType(
     }
 )
 _LIBRARIES: Final = frozenset({"diffusers", "transformers"})
+# The kinds of files that the libraries read: settings, vocabularies, templates and weights; no pickles, no code.
+READ_SUFFIXES: Final = (".safetensors", ".json", ".txt", ".model", ".jinja")
+_TEMPLATES: Final = "additional_chat_templates"  # the one subfolder of a component that transformers looks into
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _HEADER_BYTES: Final = 8
 
@@ -199,6 +202,39 @@ def components(folder: Path) -> list[str]:
     return list(_SETTINGS)
 
 
+def content_files(folder: Path) -> list[Path]:
+    """List the files that make up the model: its index, and what a loader can read of its components.
+
+    Programs leave other files beside them: hidden ones, names with `:` (streams of Windows), lock files with a leading
+    `~`, other kinds, subfolders. Of a subfolder only the weights that an index names and chat templates are read.
+
+    Raises:
+        ModelCorrupt: The folder's index, or that of a component's weights, is missing or unusable.
+        OSError: A component's folder cannot be read.
+    """
+    files = {folder / INDEX}
+    for name in components(folder):
+        files.update(readable_files(folder / name))
+        files.update(path for path in (folder / name / _TEMPLATES).glob("*.jinja") if _can_be_read(path))
+        if stem := _WEIGHTS.get(name):
+            files.update(path for path in _weights(folder / name, stem) if path.is_file())
+    return sorted(files)
+
+
+def readable_files(folder: Path) -> list[Path]:
+    """List the files of one component's folder, without subfolders, that a loader can read.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    return sorted(filter(_can_be_read, folder.iterdir()))
+
+
+def _can_be_read(path: Path) -> bool:
+    foreign = path.name.startswith((".", "~")) or ":" in path.name
+    return path.suffix.lower() in READ_SUFFIXES and not foreign and path.is_file()
+
+
 def newer_than_here(folder: Path, installed: str) -> Message | None:
     """Return a message if *folder* was made with a later diffusers than the *installed* one, else None."""
     try:
@@ -236,7 +272,8 @@ def _newest_first(root: Path, pattern: str) -> Iterable[Path]:
         return [root / pattern]
     snapshots = root / pattern[:-2]
     try:
-        found = sorted(snapshots.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        folders = [path for path in snapshots.iterdir() if not path.name.startswith(".") and _is_folder(path)]
+        found = sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
     except OSError:
         return []
     branch = _text(snapshots.parent / "refs" / "main") or "master"
@@ -269,10 +306,13 @@ def _check_vocabulary(folder: Path) -> None:
 
 
 def _weights(folder: Path, stem: str) -> list[Path]:
-    """Return the weight files: those listed by the index if there is one, else the single file."""
-    index = folder / f"{stem}.safetensors.index.json"
-    if not index.exists():
-        return [folder / f"{stem}.safetensors"]
+    """Return the weight files that are loaded: those listed by the index if there is one, else the single file.
+
+    Where a folder has both, transformers (stem "model") loads the single file, and diffusers what the index lists.
+    """
+    single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    if not index.exists() or (stem == "model" and single.is_file()):
+        return [single]
     shards = _json(index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise damaged(index, Problem.CORRUPT, "file_without_weights")
