@@ -5,7 +5,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,9 +24,10 @@ from zimage_cache.generator.zimage import Fetch, ZImageGenerator
 from zimage_cache.history import History
 from zimage_cache.log_lines import JsonLines, LimitedHandler, TextLines, limit_standard_error
 from zimage_cache.models.download import Downloader
+from zimage_cache.models.places import search_roots
 from zimage_cache.models.profiles import KNOWN, ModelChoice, model_choice
 from zimage_cache.models.progress import OnProgress
-from zimage_cache.models.store import SLIM, search_roots
+from zimage_cache.models.store import SLIM
 from zimage_cache.service.service import ImageService
 from zimage_cache.settings import Settings
 from zimage_cache.web.request_id import RequestIdFilter
@@ -36,7 +37,7 @@ _BACKLOG: Final = 2048
 _RECORDED: Final = ("diffusers", "torch", "transformers", "pillow")
 
 
-def make_generator(settings: Settings, environ: Mapping[str, str] = os.environ) -> ImageGenerator:
+def make_generator(settings: Settings) -> ImageGenerator:
     """Choose the model and the device it draws on; loads nothing.
 
     Raises:
@@ -50,7 +51,7 @@ def make_generator(settings: Settings, environ: Mapping[str, str] = os.environ) 
         raise SettingsError(
             f"model: {name} needs a CUDA device and there is none; use --model demo, or insist with --device cpu"
         )
-    roots = model_roots(settings, environ)
+    roots = model_roots(settings)
     if choice.folder:
         _require_model(choice)
     if settings.model is None and device == CPU:
@@ -58,7 +59,7 @@ def make_generator(settings: Settings, environ: Mapping[str, str] = os.environ) 
     return _make(choice, device, roots, settings)
 
 
-def make_peers(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[ImageGenerator]:
+def make_peers(settings: Settings) -> list[ImageGenerator]:
     """Make the generators of the model for the further devices, beside the one of `make_generator`; loads nothing.
 
     Raises:
@@ -66,7 +67,7 @@ def make_peers(settings: Settings, environ: Mapping[str, str] = os.environ) -> l
     """
     first = find_device(settings.device)
     choice = model_choice(settings.model or "turbo")
-    roots = model_roots(settings, environ)
+    roots = model_roots(settings)
     # None of these downloads: they load after the first generator, which has downloaded the model.
     peers = find_peers(first, settings.device)
     return [_make(choice, device.numbered(), roots, settings, fetches=False) for device in peers]
@@ -78,12 +79,10 @@ def _first_device(settings: Settings) -> Device:
     return device.numbered() if find_peers(device, settings.device) else device
 
 
-def make_others(
-    settings: Settings, first: ImageGenerator, environ: Mapping[str, str] = os.environ
-) -> list[ZImageGenerator]:
+def make_others(settings: Settings, first: ImageGenerator) -> list[ZImageGenerator]:
     """Make generators, beside the *first*, for every other known model that is complete on disk and runs here."""
     device = _first_device(settings)
-    roots = model_roots(settings, environ)
+    roots = model_roots(settings)
     others = []
     for choice in KNOWN.values():
         drawable = choice.repo_id is None or device != CPU or settings.device == "cpu"
@@ -120,9 +119,9 @@ def _make(
     )
 
 
-def model_roots(settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+def model_roots(settings: Settings) -> tuple[Path, ...]:
     """List the folders models are searched in, first to last."""
-    return search_roots(settings.model_cache, settings.workspace, environ, Path.home())
+    return search_roots(settings.model_cache, settings.workspace)
 
 
 def _fetch(choice: ModelChoice, settings: Settings) -> Fetch | None:

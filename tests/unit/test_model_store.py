@@ -15,7 +15,6 @@ from zimage_cache.models.store import (
     demo_folder,
     file_problems,
     find_model,
-    search_roots,
 )
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
@@ -46,23 +45,6 @@ def shard(folder: Path, stem: str) -> Path:
     return index
 
 
-def test_the_roots_come_in_the_contracts_order():
-    """--model-cache, MODELSCOPE_CACHE, HF_HOME, the workspace, then the hubs' own places; each once."""
-    environ = {"MODELSCOPE_CACHE": "/ms", "HF_HOME": "/hf"}
-    home, workspace = Path("/home/me"), Path("/home/me/workspace")
-    expected = ["/mc", "/ms", "/hf", "/home/me/workspace/model_cache", "/home/me/.cache/modelscope"]
-    expected.append("/home/me/.cache/huggingface")
-    assert [str(root) for root in search_roots(Path("/mc"), workspace, environ, home)] == expected
-    assert [str(root) for root in search_roots(None, workspace, {}, home)] == expected[3:]
-    assert [str(root) for root in search_roots(Path("/ms"), workspace, environ, home)][:2] == ["/ms", "/hf"]
-
-
-def test_a_root_below_an_unknown_users_home_is_a_missing_folder():
-    """A variable of the hubs that names a user this machine does not have stops no start."""
-    roots = search_roots(None, Path("/w"), {"HF_HOME": "~nobody-of-that-name/hf"}, Path("/home/me"))
-    assert roots[0] == Path("~nobody-of-that-name/hf")
-
-
 @pytest.mark.parametrize(
     ("repo_id", "place"),
     [
@@ -74,11 +56,14 @@ def test_a_root_below_an_unknown_users_home_is_a_missing_folder():
         (REPO, f"hub/{HF}/snapshots/0123abcd"),
         (REPO, f"{HF}/snapshots/0123abcd"),
         (DOTTED, "models/some-one--Z-Image.v1.5/snapshots/master"),
+        (DOTTED, "hub/models/some-one--Z-Image.v1.5/snapshots/master"),
         (DOTTED, "hub/models/some-one/Z-Image___v1___5"),
+        (DOTTED, "hub/some-one/Z-Image.v1.5"),
+        (DOTTED, "some-one/Z-Image.v1.5"),
     ],
 )
 def test_every_layout_of_both_hubs_is_found(tmp_path, repo_id, place):
-    """ModelScope's new and old layouts (dots written as underscores) and Hugging Face's."""
+    """ModelScope's new and old layouts (with and without dots written as underscores) and Hugging Face's."""
     folder = copy_to(tmp_path / place)
     assert find_model(repo_id, [tmp_path / "nothing here", tmp_path]) == folder
 
@@ -196,6 +181,45 @@ NEEDED = [
     "vae/config.json",
     "vae/diffusion_pytorch_model.safetensors",
 ]
+
+
+SPLIT = [
+    "z_image_turbo_bf16.safetensors",
+    "diffusion_models/z_image_turbo_bf16.safetensors",
+    "unet/z_image_turbo-Q4_K_M.gguf",
+    "models/text_encoders/qwen_3_4b.safetensors",
+    "split_files/vae/ae.safetensors",
+    "vae/ae.safetensors",
+    "checkpoints/old.ckpt",
+]
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_a_folder_of_single_files_is_called_one(tmp_path, name):
+    """ComfyUI's folders, and a hub's repository for them: the line names a file, and what a whole model is."""
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(ModelCorrupt, match=r"single files such as .*model_index\.json beside transformer") as caught:
+        check_folder(tmp_path)
+    assert name in str(caught.value)
+    assert "zimage model download" not in str(caught.value)
+
+
+def test_a_folder_above_or_below_the_model_s_is_answered_with_it(tmp_path):
+    """One component, a folder of models, and a repository in Hugging Face's layout."""
+    model = copy_to(tmp_path / HF / "snapshots" / "0123abcd")
+    for named in (model / "vae", model.parent, model.parents[1]):
+        with pytest.raises(ModelCorrupt, match=f"--model {model}$"):
+            check_folder(named)
+
+
+def test_a_copy_without_its_index_is_incomplete(tmp_path):
+    """A download that stopped before the index came is fetched again, and not taken for single files."""
+    for name in ("text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(ModelCorrupt, match=r"model_index\.json is missing; fetch"):
+        check_folder(tmp_path)
 
 
 @pytest.mark.parametrize("name", NEEDED)

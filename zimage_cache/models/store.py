@@ -41,6 +41,10 @@ _LIBRARIES: Final = frozenset({"diffusers", "transformers"})
 READ_SUFFIXES: Final = (".safetensors", ".json", ".txt", ".model", ".jinja")
 _TEMPLATES: Final = "additional_chat_templates"  # the one subfolder of a component that transformers looks into
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+# Where programs that load single files, such as ComfyUI, keep them: one kind of weights a folder.
+_SPLIT: Final = tuple(
+    f"{place}*.{kind}" for place in ("", "*/", "models/*/", "split_files/*/") for kind in ("safetensors", "gguf", "ckpt")
+)
 _HEADER_BYTES: Final = 8
 
 
@@ -82,29 +86,6 @@ class Damaged(ModelCorrupt):
 def damaged(path: Path, problem: Problem, rule: str, /, **params: object) -> Damaged:
     """Return the error for one file: the template *rule* says what is wrong with it, the remedy is added."""
     return Damaged(path, problem, "model_damaged", what=Message(rule, file=path, **params))
-
-
-def search_roots(model_cache: Path | None, workspace: Path, environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    """List the folders models are searched in, first to last; some may not exist.
-
-    The order is the contract's: `--model-cache`, MODELSCOPE_CACHE and HF_HOME, the workspace, the hubs' defaults.
-    """
-    named = [environ.get(name) for name in ("MODELSCOPE_CACHE", "HF_HOME")]
-    roots = [
-        model_cache,
-        *(_expanded(text) for text in named if text),
-        workspace / "model_cache",
-        home / ".cache" / "modelscope",
-        home / ".cache" / "huggingface",
-    ]
-    return tuple(dict.fromkeys(root for root in roots if root is not None))
-
-
-def _expanded(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # ~name of a user unknown to this machine: a folder that does not exist
-        return Path(text)
 
 
 def find_model(repo_id: str, roots: Iterable[Path]) -> Path:
@@ -187,6 +168,8 @@ def components(folder: Path) -> list[str]:
     Raises:
         ModelCorrupt: The index is missing or unreadable, describes another kind of pipeline, or names code of its own.
     """
+    if not (folder / INDEX).exists():
+        raise _without_index(folder)
     index = _json(folder / INDEX)
     made_for = index.get("_class_name")
     if made_for != PIPELINE:
@@ -200,6 +183,18 @@ def components(folder: Path) -> list[str]:
                 folder / INDEX, Problem.REFUSED, "foreign_component", part=name, source=repr(source), libraries=known
             )
     return list(_SETTINGS)
+
+
+def _without_index(folder: Path) -> Damaged:
+    """Return the error for a folder without an index: what it is instead of a model, or that the index is missing."""
+    near = (folder.parent / INDEX, *folder.glob(f"*/{INDEX}"), *folder.glob(f"snapshots/*/{INDEX}"))
+    if model := next((path.parent for path in near if path.is_file()), None):
+        return Damaged(folder / INDEX, Problem.REFUSED, "model_beside", folder=folder, model=model)
+    begun = any((folder / name).is_dir() for name in _SETTINGS if name != "vae")  # other programs too have a `vae`
+    single = None if begun else next((path for place in _SPLIT for path in folder.glob(place)), None)
+    if single:
+        return Damaged(folder / INDEX, Problem.REFUSED, "single_files", folder=folder, file=single.relative_to(folder))
+    return damaged(folder / INDEX, Problem.MISSING, "file_missing")
 
 
 def content_files(folder: Path) -> list[Path]:
@@ -251,18 +246,17 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _layouts(repo_id: str) -> tuple[str, ...]:
-    """Return the places of a model below a root: ModelScope's layouts, newest first, then Hugging Face's."""
+    """Return the places of a model below a root: ModelScope's layouts, newest first, then Hugging Face's.
+
+    The default root of ModelScope's client was the folder `hub` below today's. Dots in names became `___` at some time.
+    """
     owner, _, name = repo_id.partition("/")
-    old = f"{owner}/{name.replace('.', '___')}"
+    olds = dict.fromkeys((f"{owner}/{name.replace('.', '___')}", repo_id))
     flat = f"{owner}--{name}"
     return (
-        f"models/{flat}/snapshots/*",
-        f"models/{old}",
-        f"hub/models/{old}",
-        f"hub/{old}",
-        old,
-        f"hub/models--{flat}/snapshots/*",
-        f"models--{flat}/snapshots/*",
+        *(f"{base}models/{flat}/snapshots/*" for base in ("", "hub/")),
+        *(f"{base}{old}" for base in ("models/", "hub/models/", "hub/", "") for old in olds),
+        *(f"{base}models--{flat}/snapshots/*" for base in ("hub/", "")),
     )
 
 
