@@ -15,6 +15,7 @@ import zimage_cache
 from zimage_cache.cache.cache import AnyCache, NoCache, ResultCache
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
+from zimage_cache.environment import hidden, loading_libraries, of_connections
 from zimage_cache.errors import GeneratorError, SettingsError
 from zimage_cache.faults import Faults
 from zimage_cache.generator.device import CPU, Device, find_device, find_peers
@@ -150,7 +151,7 @@ def make_downloader(
 
 def hash_memo(settings: Settings) -> Path:
     """Return the file that keeps the hashes of weights between starts."""
-    return settings.workspace / "model_hashes.json"
+    return settings.below("model_hashes.json")
 
 
 def make_service(
@@ -175,14 +176,14 @@ def make_service(
     service = ImageService(
         {each.profile.name: each for each in residents},
         cache,
-        History(settings.output_folder, settings.workspace, faults),
+        History(settings.output_folder, settings.below(), faults),
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
         versions=versions(),
         preload=settings.preload,
         peers={first.profile.name: [residency.add(peer, beside=first) for peer in peers]},
         database=settings.database,
-        wildcards=settings.workspace / "wildcards",
+        wildcards=settings.below("wildcards"),
         faults=faults,
     )
     return service, lambda: _running(service, cache, residency, (generator, *others, *peers))
@@ -253,11 +254,14 @@ def serve(settings: Settings) -> None:
         _require_folders(settings)
         generator = make_generator(settings)
         service, running = make_service(settings, generator, make_others(settings, generator), make_peers(settings))
-        # Imported after every check that can fail early: Gradio alone takes two seconds to import.
-        from zimage_cache.web.app import create_app  # noqa: PLC0415
-        from zimage_cache.web.server import run  # noqa: PLC0415
+        # Gradio makes HTTP clients when it is imported, which cannot be made with some values of these variables. The
+        # server sends no requests; the clients that download models run in processes of their own.
+        with loading_libraries(), hidden(of_connections(os.environ)):
+            # Imported after every check that can fail early: Gradio alone takes two seconds to import.
+            from zimage_cache.web.app import create_app  # noqa: PLC0415
+            from zimage_cache.web.server import run  # noqa: PLC0415
 
-        app = create_app(service, running, allowed_hosts=settings.allowed_host, credentials=who)
+            app = create_app(service, running, allowed_hosts=settings.allowed_host, credentials=who)
         run(app, listening, open_to_all=who is None, max_connections=settings.max_connections)
 
 
@@ -281,7 +285,7 @@ def _running(
 
 
 def _require_folders(settings: Settings) -> None:
-    _require_writable(settings.workspace, "--workspace")
+    _require_writable(settings.below(), "--workspace")
     _require_writable(settings.output_folder, "--output-dir")
 
 

@@ -107,7 +107,9 @@ SINGLE_FILES = [
 def test_a_single_file_is_called_one(name, tmp_path, monkeypatch):
     """Whether it is there or not, and however it is written: what it is, and what to name instead."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingsError, match=r"^model: .* is a single file, .*model_index\.json.*repository id") as caught:
+    with pytest.raises(
+        SettingsError, match=r"^model: .* is a single file, .*model_index\.json.*repository id"
+    ) as caught:
         model_choice(name)
     assert name.strip()[-10:] in str(caught.value)
 

@@ -89,7 +89,7 @@ def _of_file(name: str) -> str:
 
 
 def _of_windows(name: str) -> str:
-    """Name the same folder as WSL does: drives are below /mnt, and `\\\\wsl$\\NAME` is its own root."""
+    """Name the same folder as WSL does: drives are below /mnt, and the share `wsl$` has its own root."""
     path = PureWindowsPath(name)
     below = "/".join(part for part in path.parts if part != path.anchor)
     drive = path.drive.rstrip(":").lower()

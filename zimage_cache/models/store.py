@@ -1,7 +1,7 @@
 """Models on disk: where a copy is, and whether it is complete. Writes nothing, and never uses the network."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,7 +43,9 @@ _TEMPLATES: Final = "additional_chat_templates"  # the one subfolder of a compon
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 # Where programs that load single files, such as ComfyUI, keep them: one kind of weights a folder.
 _SPLIT: Final = tuple(
-    f"{place}*.{kind}" for place in ("", "*/", "models/*/", "split_files/*/") for kind in ("safetensors", "gguf", "ckpt")
+    f"{place}*{suffix}"
+    for place in ("", "*/", "models/*/", "split_files/*/")
+    for suffix in (".safetensors", ".gguf", ".ckpt")
 )
 _HEADER_BYTES: Final = 8
 
