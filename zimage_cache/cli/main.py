@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -343,7 +344,7 @@ def _prepare_environment(settings: Settings) -> None:
             del os.environ[name]
     for name in ("HF_HOME", "MODELSCOPE_CACHE"):
         os.environ.setdefault(name, str(settings.model_cache or settings.workspace / "model_cache"))
-    _complete_user(settings)
+    _complete_environment(settings)
     # OpenMP threads that wait by spinning would take CPU time from the server's threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -352,13 +353,17 @@ def _prepare_environment(settings: Settings) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def _complete_user(settings: Settings) -> None:
-    """Give a user without a home or a name what libraries need: in containers, users often are numbers alone."""
-    try:
-        Path.home()
-    except RuntimeError:
-        if settings.workspace.is_absolute():
+def _complete_environment(settings: Settings) -> None:
+    """Give libraries a home, a temporary folder and a user's name where there is none, as in many containers."""
+    if settings.workspace.is_absolute():
+        try:
+            Path.home()
+        except RuntimeError:
             os.environ["HOME"] = str(settings.workspace)
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError:
+            os.environ["TMPDIR"] = str(settings.workspace)
     try:
         getpass.getuser()
     except (KeyError, OSError):
