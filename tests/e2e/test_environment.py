@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.factories import present
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +72,7 @@ def test_it_starts_and_draws_whatever_is_set(tmp_path):
         text=True,
     ) as server:
         try:
-            url = server.stdout.readline().removeprefix("Running on local URL: ").strip()
+            url = present(server.stdout).readline().removeprefix("Running on local URL: ").strip()
             assert url.startswith("http://127.0.0.1:"), server.communicate()
             with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
                 wait_until(lambda: client.get("/health").json()["status"] == "healthy")

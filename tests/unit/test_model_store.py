@@ -322,3 +322,11 @@ def test_a_copy_that_may_not_be_read_is_reported(model, monkeypatch, way):
     with pytest.raises(ModelCorrupt, match=r"vae.* cannot be read \(Permission denied\); check its permissions"):
         check_folder(model)
     assert {str(finding.problem) for finding in file_problems(model)} == {"unreadable"}
+
+
+def test_a_folder_whose_index_may_not_be_looked_at_is_reported(model, monkeypatch):
+    """Both checks name it, and neither takes the index for missing."""
+    refuse(monkeypatch, "exists", model / "model_index.json")
+    with pytest.raises(ModelCorrupt, match=r"model_index\.json cannot be read \(Permission denied\)"):
+        check_folder(model)
+    assert [str(finding.problem) for finding in file_problems(model)] == ["unreadable"]

@@ -153,6 +153,8 @@ def file_problems(folder: Path) -> list[FileProblem]:
         names = components(folder)
     except Damaged as error:
         return [error.file_problem]
+    except OSError as error:
+        return [unreadable(Path(error.filename or folder), error).file_problem]
     found = []
     for check in [check for name in names for check in _checks(folder / name, name)]:
         try:
