@@ -548,6 +548,15 @@ def test_what_needs_a_home_says_what_to_set(arguments):
     refused(zimage(*arguments), 2, r"^zimage: --workspace: should be set \(or ZIMAGE_WORKSPACE\).*HOME is not set")
 
 
+def test_an_empty_home_is_none(monkeypatch):
+    """It would make the root folder the home, and /workspace the workspace."""
+    monkeypatch.delenv("ZIMAGE_WORKSPACE")
+    monkeypatch.setenv("HOME", "")
+    rows = json.loads(zimage("config", "show", "--json").stdout)
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    assert rows["workspace"]["value"] == f"{home}/workspace"
+
+
 @pytest.mark.usefixtures("homeless", "fake")
 def test_libraries_get_a_home_a_name_and_a_temporary_folder(tmp_path):
     """Where the system has none, the workspace is both folders."""

@@ -38,9 +38,11 @@ _CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_c
 
 
 class _Program(click.Command):
-    """Can print any text: what the encoding of the output lacks is written as an escape."""
+    """Can print any text: what the encoding of the output lacks is written as an escape. An empty HOME is none."""
 
     def main(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's own signature
+        if os.environ.get("HOME") == "":
+            del os.environ["HOME"]
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
