@@ -22,6 +22,7 @@ from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.entry import Entry
+from zimage_cache.environment import of_connections
 from zimage_cache.faults import Faults
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.history import History
@@ -31,6 +32,9 @@ from zimage_cache.service.service import ImageService
 # Read when torch and gradio are imported, which is later: as `zimage_cache.cli.main` sets them for the server.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# Tests send requests to this machine alone, by clients that would follow a proxy.
+for _name in of_connections(os.environ):
+    del os.environ[_name]
 
 # Of the files outside `browser/`, those that take ten seconds and more: they come early, for one that came last would
 # keep one process busy while the others have ended.

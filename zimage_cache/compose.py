@@ -5,7 +5,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +15,7 @@ import zimage_cache
 from zimage_cache.cache.cache import AnyCache, NoCache, ResultCache
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
+from zimage_cache.environment import hidden, loading_libraries, of_connections
 from zimage_cache.errors import GeneratorError, SettingsError
 from zimage_cache.faults import Faults
 from zimage_cache.generator.device import CPU, Device, find_device, find_peers
@@ -24,9 +25,10 @@ from zimage_cache.generator.zimage import Fetch, ZImageGenerator
 from zimage_cache.history import History
 from zimage_cache.log_lines import JsonLines, LimitedHandler, TextLines, limit_standard_error
 from zimage_cache.models.download import Downloader
+from zimage_cache.models.places import search_roots
 from zimage_cache.models.profiles import KNOWN, ModelChoice, model_choice
 from zimage_cache.models.progress import OnProgress
-from zimage_cache.models.store import SLIM, search_roots
+from zimage_cache.models.store import SLIM
 from zimage_cache.service.service import ImageService
 from zimage_cache.settings import Settings
 from zimage_cache.web.request_id import RequestIdFilter
@@ -36,7 +38,7 @@ _BACKLOG: Final = 2048
 _RECORDED: Final = ("diffusers", "torch", "transformers", "pillow")
 
 
-def make_generator(settings: Settings, environ: Mapping[str, str] = os.environ) -> ImageGenerator:
+def make_generator(settings: Settings) -> ImageGenerator:
     """Choose the model and the device it draws on; loads nothing.
 
     Raises:
@@ -50,7 +52,7 @@ def make_generator(settings: Settings, environ: Mapping[str, str] = os.environ) 
         raise SettingsError(
             f"model: {name} needs a CUDA device and there is none; use --model demo, or insist with --device cpu"
         )
-    roots = model_roots(settings, environ)
+    roots = model_roots(settings)
     if choice.folder:
         _require_model(choice)
     if settings.model is None and device == CPU:
@@ -58,7 +60,7 @@ def make_generator(settings: Settings, environ: Mapping[str, str] = os.environ) 
     return _make(choice, device, roots, settings)
 
 
-def make_peers(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[ImageGenerator]:
+def make_peers(settings: Settings) -> list[ImageGenerator]:
     """Make the generators of the model for the further devices, beside the one of `make_generator`; loads nothing.
 
     Raises:
@@ -66,7 +68,7 @@ def make_peers(settings: Settings, environ: Mapping[str, str] = os.environ) -> l
     """
     first = find_device(settings.device)
     choice = model_choice(settings.model or "turbo")
-    roots = model_roots(settings, environ)
+    roots = model_roots(settings)
     # None of these downloads: they load after the first generator, which has downloaded the model.
     peers = find_peers(first, settings.device)
     return [_make(choice, device.numbered(), roots, settings, fetches=False) for device in peers]
@@ -78,12 +80,10 @@ def _first_device(settings: Settings) -> Device:
     return device.numbered() if find_peers(device, settings.device) else device
 
 
-def make_others(
-    settings: Settings, first: ImageGenerator, environ: Mapping[str, str] = os.environ
-) -> list[ZImageGenerator]:
+def make_others(settings: Settings, first: ImageGenerator) -> list[ZImageGenerator]:
     """Make generators, beside the *first*, for every other known model that is complete on disk and runs here."""
     device = _first_device(settings)
-    roots = model_roots(settings, environ)
+    roots = model_roots(settings)
     others = []
     for choice in KNOWN.values():
         drawable = choice.repo_id is None or device != CPU or settings.device == "cpu"
@@ -120,9 +120,9 @@ def _make(
     )
 
 
-def model_roots(settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+def model_roots(settings: Settings) -> tuple[Path, ...]:
     """List the folders models are searched in, first to last."""
-    return search_roots(settings.model_cache, settings.workspace, environ, Path.home())
+    return search_roots(settings.model_cache, settings.workspace)
 
 
 def _fetch(choice: ModelChoice, settings: Settings) -> Fetch | None:
@@ -151,7 +151,7 @@ def make_downloader(
 
 def hash_memo(settings: Settings) -> Path:
     """Return the file that keeps the hashes of weights between starts."""
-    return settings.workspace / "model_hashes.json"
+    return settings.below("model_hashes.json")
 
 
 def make_service(
@@ -176,14 +176,14 @@ def make_service(
     service = ImageService(
         {each.profile.name: each for each in residents},
         cache,
-        History(settings.output_folder, settings.workspace, faults),
+        History(settings.output_folder, settings.below(), faults),
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
         versions=versions(),
         preload=settings.preload,
         peers={first.profile.name: [residency.add(peer, beside=first) for peer in peers]},
         database=settings.database,
-        wildcards=settings.workspace / "wildcards",
+        wildcards=settings.below("wildcards"),
         faults=faults,
     )
     return service, lambda: _running(service, cache, residency, (generator, *others, *peers))
@@ -254,18 +254,21 @@ def serve(settings: Settings) -> None:
         _require_folders(settings)
         generator = make_generator(settings)
         service, running = make_service(settings, generator, make_others(settings, generator), make_peers(settings))
-        # Imported after every check that can fail early: Gradio alone takes two seconds to import.
-        from zimage_cache.web.app import create_app  # noqa: PLC0415
-        from zimage_cache.web.server import run  # noqa: PLC0415
+        # Gradio makes HTTP clients when it is imported, which cannot be made with some values of these variables. The
+        # server sends no requests; the clients that download models run in processes of their own.
+        with loading_libraries(), hidden(of_connections(os.environ)):
+            # Imported after every check that can fail early: Gradio alone takes two seconds to import.
+            from zimage_cache.web.app import create_app  # noqa: PLC0415
+            from zimage_cache.web.server import run  # noqa: PLC0415
 
-        app = create_app(
-            service,
-            running,
-            allowed_hosts=settings.allowed_host,
-            trusted_proxies=settings.trusted_proxy,
-            root_path=settings.root_path,
-            credentials=who,
-        )
+            app = create_app(
+                service,
+                running,
+                allowed_hosts=settings.allowed_host,
+                trusted_proxies=settings.trusted_proxy,
+                root_path=settings.root_path,
+                credentials=who,
+            )
         run(app, listening, open_to_all=who is None, max_connections=settings.max_connections)
 
 
@@ -289,7 +292,7 @@ def _running(
 
 
 def _require_folders(settings: Settings) -> None:
-    _require_writable(settings.workspace, "--workspace")
+    _require_writable(settings.below(), "--workspace")
     _require_writable(settings.output_folder, "--output-dir")
 
 

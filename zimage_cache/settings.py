@@ -3,7 +3,8 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -18,6 +19,7 @@ from zimage_cache.validation import broken_rule, shown
 ENV_PREFIX: Final = "ZIMAGE_"
 CONFIG_NAME: Final = "zimage.toml"
 SECRETS: Final = frozenset({"auth"})
+_WORKSPACE: Final = Path("~/workspace")
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
 # Names that documentation elsewhere and other tools use for these settings.
 _FOREIGN_ENV: Final = {"no_cache": "DISABLE_CACHE"}
@@ -39,8 +41,16 @@ def _path(value: object) -> Path:
         raise ValueError("should name a file or folder")
     try:
         return Path(value).expanduser().absolute()
-    except RuntimeError:  # ~name of a user unknown to this machine
-        raise ValueError("should name a user of this machine after its ~") from None
+    except RuntimeError:  # no home folder, or ~name of a user unknown to this machine
+        if value == _WORKSPACE:  # the default: `below` refuses it where it is needed
+            return _WORKSPACE
+        raise ValueError(
+            "should be written without ~, because HOME is not set and this user has no home folder"
+            if str(value).startswith("~/") or value == "~"
+            else "should name a user of this machine after its ~"
+        ) from None
+    except FileNotFoundError:
+        raise ValueError("should be an absolute path, because the current folder does not exist any more") from None
 
 
 def _user_and_password(value: str) -> str:
@@ -81,7 +91,7 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for other machines too.")
     port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    workspace: Folder = Field(Path("~/workspace"), validate_default=True, description="Where everything is kept.")
+    workspace: Folder = Field(_WORKSPACE, validate_default=True, description="Where everything is kept.")
     cache_dir: Folder | None = Field(None, description="Result cache; default: <workspace>/cache.")
     output_dir: Folder | None = Field(None, description="Pictures people made; default: <workspace>/output_image.")
     model_cache: Folder | None = Field(None, description="Downloaded models; default: <workspace>/model_cache.")
@@ -134,25 +144,38 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
     log_format: Literal["text", "json"] = Field("text", description="How it is logged.")
 
+    def below(self, name: str = "") -> Path:
+        """Return the path of *name* in the workspace, or the workspace itself.
+
+        Raises:
+            SettingsError: None is set, and there is no home folder for the default one.
+        """
+        if self.workspace == _WORKSPACE:
+            raise SettingsError(
+                f"--workspace: should be set (or ZIMAGE_WORKSPACE), because the default {_WORKSPACE} needs a home "
+                "folder: HOME is not set, and this user has none"
+            )
+        return self.workspace / name
+
     @property
     def cache_folder(self) -> Path:
         """The folder of the result cache."""
-        return self.cache_dir or self.workspace / "cache"
+        return self.cache_dir or self.below("cache")
 
     @property
     def output_folder(self) -> Path:
         """The folder of the pictures that users made."""
-        return self.output_dir or self.workspace / "output_image"
+        return self.output_dir or self.below("output_image")
 
     @property
     def model_folder(self) -> Path:
         """The folder of the downloaded models."""
-        return self.model_cache or self.workspace / "model_cache"
+        return self.model_cache or self.below("model_cache")
 
     @property
     def database(self) -> Path:
         """The database of the lifetime statistics, which is never deleted."""
-        return self.workspace / "zimage.sqlite3"
+        return self.below("zimage.sqlite3")
 
     @property
     def caching(self) -> bool:
@@ -222,8 +245,7 @@ def _environment() -> dict[str, tuple[Any, str]]:
 
 def _toml(config: Path | None) -> dict[str, tuple[Any, str]]:
     if config is None:
-        folders = (Path.cwd(), user_config_path("zimage"))
-        config = next((folder / CONFIG_NAME for folder in folders if (folder / CONFIG_NAME).is_file()), None)
+        config = next(filter(_is_file, (folder / CONFIG_NAME for folder in _config_folders())), None)
         if config is None:
             return {}
     try:
@@ -234,3 +256,18 @@ def _toml(config: Path | None) -> dict[str, tuple[Any, str]]:
     if unknown:
         raise SettingsError(f"{config}: unknown setting {unknown[0]!r}; `zimage config show` lists them all")
     return {name: (value, f"{config}: {name}") for name, value in keys.items()}
+
+
+def _config_folders() -> Iterator[Path]:
+    """Yield the current folder and the user's folder for this program's configuration, as far as they exist."""
+    with suppress(FileNotFoundError):  # the current folder was deleted
+        yield Path.cwd()
+    with suppress(RuntimeError):  # the user has no home folder
+        yield user_config_path("zimage")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # below a folder that this user may not enter, such as the home of another one
+        return False

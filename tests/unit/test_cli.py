@@ -2,12 +2,15 @@
 
 import errno
 import functools
+import getpass
 import json
 import logging
 import os
+import pwd
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -483,6 +486,109 @@ def test_no_proxy_stands_between(stub, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "")
 
     assert zimage("generate", "--url", stub.url).exit_code == 0
+
+
+def test_no_variable_of_connections_stops_a_client(stub, monkeypatch):
+    """SOCKS, values that are no addresses, and files of certificates and keys that are not there."""
+    variables = {
+        "ALL_PROXY": "socks5://127.0.0.1:7890",
+        "https_proxy": "http://127.0.0.1:not-a-port",
+        "no_proxy": "[::1],fe80::/10",
+        "SSL_CERT_FILE": "/nowhere/ca.pem",
+        "SSL_CERT_DIR": "/nowhere",
+        "SSLKEYLOGFILE": "/nowhere/keys.log",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert zimage("generate", "--url", stub.url).exit_code == 0
+    assert zimage("warmup", "--url", stub.url).exit_code == 0
+
+
+@pytest.fixture
+def homeless(monkeypatch) -> None:
+    """A user who is a number alone, without a workspace, a temporary folder and a name."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    def nowhere() -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    for name in ("HOME", "ZIMAGE_WORKSPACE", "XDG_CONFIG_HOME", "LOGNAME", "USER", "LNAME", "USERNAME", "TMPDIR"):
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+
+
+@pytest.mark.usefixtures("homeless")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("config", "show"),
+        ("model", "list"),
+        ("model", "path", "demo"),
+        ("generate", "--url"),
+        ("warmup", "--url"),
+        ("cache", "stats", "--workspace", "w"),
+    ],
+)
+def test_what_needs_no_home_asks_for_none(stub, arguments):
+    """Help, settings, models and a server elsewhere; and everything, where a workspace is named."""
+    result = zimage(*arguments, *([stub.url] if arguments[-1] == "--url" else []))
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.usefixtures("homeless")
+@pytest.mark.parametrize("arguments", [("serve", "--port", "0"), ("cache", "list"), ("history", "list"), ("generate",)])
+def test_what_needs_a_home_says_what_to_set(arguments):
+    """One line, status 2."""
+    refused(zimage(*arguments), 2, r"^zimage: --workspace: should be set \(or ZIMAGE_WORKSPACE\).*HOME is not set")
+
+
+def test_an_empty_home_is_none(monkeypatch):
+    """It would make the root folder the home, and /workspace the workspace."""
+    monkeypatch.delenv("ZIMAGE_WORKSPACE")
+    monkeypatch.setenv("HOME", "")
+    rows = json.loads(zimage("config", "show", "--json").stdout)
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    assert rows["workspace"]["value"] == f"{home}/workspace"
+
+
+@pytest.mark.usefixtures("homeless", "fake")
+def test_libraries_get_a_home_a_name_and_a_temporary_folder(tmp_path):
+    """Where the system has none, the workspace is both folders."""
+    zimage("generate", "--workspace", str(tmp_path))
+    assert Path.home() == Path(os.environ["TMPDIR"]) == tmp_path
+    assert getpass.getuser() == str(os.getuid())
+
+
+@pytest.mark.usefixtures("fake")
+def test_variables_of_gradio_and_empty_ones_are_dropped(monkeypatch):
+    """Gradio reads some when it is imported, and the hubs' clients would use the current folder."""
+    given = ("GRADIO_SERVER_PORT", "GRADIO_ALLOWED_PATHS", "GRADIO_TEMP_DIR", "HF_HUB_CACHE", "HF_ENDPOINT")
+    for name in given:
+        monkeypatch.setenv(name, "/x" if name.startswith("GRADIO_") else "")
+    monkeypatch.setenv("HF_TOKEN", "mine")
+    monkeypatch.setenv("HF_HOME", "")
+    zimage("generate")
+    assert not set(given) & os.environ.keys()
+    assert os.environ["HF_TOKEN"] == "mine"
+    assert os.environ["HF_HOME"] == os.environ["MODELSCOPE_CACHE"].replace("none", "w/model_cache")
+
+
+def test_any_text_can_be_printed(tmp_path):
+    """Where the output's encoding has no Chinese, or a variable is no valid text, escapes are printed."""
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1:strict"}
+    command = [sys.executable, "-c", "from zimage_cache.cli.main import main; main()", "config", "show"]
+    workspace = os.fsencode(tmp_path) + "/图片".encode() + b"\xff"
+    told = subprocess.run(
+        [*command, "--workspace", workspace], capture_output=True, text=True, check=False, env=environ
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "\\u56fe\\u7247\\udcff" in told.stdout
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "localhost:1", "http://[::1"])

@@ -41,6 +41,13 @@ def device(monkeypatch):
     return choose
 
 
+@pytest.fixture(autouse=True)
+def no_models(monkeypatch):
+    """Remove the variables that name folders with models."""
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "MODELSCOPE_CACHE", "MS_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def logging_as_before():
     """Give the loggers back as they were."""
@@ -57,7 +64,7 @@ def make_settings(tmp_path, **settings) -> Settings:
 
 
 def make_generator(tmp_path, **settings):
-    return compose.make_generator(make_settings(tmp_path, **settings), {})
+    return compose.make_generator(make_settings(tmp_path, **settings))
 
 
 def test_without_cuda_the_demo_draws(tmp_path, caplog):
@@ -95,9 +102,9 @@ def test_every_card_of_the_same_make_draws(tmp_path, device, monkeypatch):
     peers = [replace(CUDA, torch_name=f"cuda:{number}") for number in (1, 2)]
     device(CUDA)
     monkeypatch.setattr(compose, "find_peers", lambda first, asked: peers if (first, asked) == (CUDA, "auto") else [])
-    made = compose.make_peers(make_settings(tmp_path, model="demo"), {})
+    made = compose.make_peers(make_settings(tmp_path, model="demo"))
     assert [peer.identity() for peer in made] == [make_generator(tmp_path, model="demo").identity()] * 2
-    assert compose.make_peers(make_settings(tmp_path, model="demo", device="cuda:0"), {}) == []
+    assert compose.make_peers(make_settings(tmp_path, model="demo", device="cuda:0")) == []
     service, _ = compose.make_service(make_settings(tmp_path), make_generator(tmp_path, model="demo"), peers=made)
     assert [state.device for state in service.devices()] == [f"NVIDIA H200 (cuda:{number})" for number in (0, 1, 2)]
     service.close()
@@ -166,9 +173,9 @@ def test_portable_identity_hides_versions(tmp_path):
 
 def others(tmp_path, *, name="demo", **options):
     settings = make_settings(tmp_path, **options)
-    first = compose.make_generator(settings, {})
+    first = compose.make_generator(settings)
     assert first.profile.name == name
-    return [other.profile.name for other in compose.make_others(settings, first, {})]
+    return [other.profile.name for other in compose.make_others(settings, first)]
 
 
 def test_models_that_lie_here_are_offered_too(tmp_path, device, monkeypatch):

@@ -173,6 +173,42 @@ def test_without_a_network_every_reason_is_reported(site, repo):
         assert part in message
 
 
+NOWHERE = "http://127.0.0.1:1"
+
+
+@both
+def test_a_good_proxy_is_used(site, repo, source):
+    """A hub that only the proxy reaches is fetched from, though a SOCKS proxy is set for all else, as many do."""
+    there = {"HF_ENDPOINT": "http://hub.invalid", "MODELSCOPE_ENDPOINT": "http://hub.invalid"}
+    proxies = {"http_proxy": site.hub.url, "https_proxy": NOWHERE, "all_proxy": "socks5://127.0.0.1:1"}
+    check_folder(site.downloader(source, environ=there | proxies).download(repo))
+
+
+@both
+def test_a_hub_on_this_machine_is_reached_without_a_proxy(site, repo, source):
+    """A mirror on this machine is never asked for through a proxy, whatever the user excludes."""
+    proxies = {"HTTP_PROXY": NOWHERE, "ALL_PROXY": NOWHERE, "NO_PROXY": "", "no_proxy": "example.com,fe80::/10"}
+    check_folder(site.downloader(source, environ=proxies).download(repo))
+
+
+@both
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ({"http_proxy": NOWHERE}, "the proxy that http_proxy names: check it"),
+        ({"HTTP_PROXY": "http://127.0.0.1:99999"}, "the proxy that HTTP_PROXY names: check it"),
+        ({"ALL_PROXY": "socks5://127.0.0.1:1"}, "ALL_PROXY names a SOCKS proxy"),
+        ({"all_proxy": "socks://127.0.0.1:1/"}, "all_proxy names a SOCKS proxy"),
+    ],
+)
+def test_a_bad_proxy_is_named(site, repo, source, proxy, words):
+    """The error names the variable, in one line."""
+    there = {"HF_ENDPOINT": "http://hub.invalid", "MODELSCOPE_ENDPOINT": "http://hub.invalid"}
+    with pytest.raises(ModelMissing, match=words) as caught:
+        site.downloader(source, environ=there | proxy).download(repo)
+    assert "\n" not in str(caught.value)
+
+
 @both
 def test_a_disk_that_is_too_small_is_reported_before_the_first_byte(site, repo, source):
     """The listing's sizes against what is free: nothing is fetched that cannot fit."""

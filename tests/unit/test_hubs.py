@@ -3,6 +3,7 @@
 import errno
 import re
 import ssl
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +52,70 @@ def test_any_other_cause_is_reported_by_its_first_line():
     assert str(reason(RuntimeError("first\nsecond"))) == "first"
     assert str(reason(RuntimeError())) == "RuntimeError"
     assert str(reason(SeveralFailed(ValueError("bad size")))) == "vae/x.safetensors: bad size"
+
+
+class Answered(Exception):
+    """As both clients raise it: the answer is kept."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.response = SimpleNamespace(status_code=status)
+
+
+PROXY = {"https_proxy": "http://me:secret@proxy.example:3128"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError(111, "Connection refused"),
+        wrapped(TimeoutError("timed out")),
+        SeveralFailed(OSError("Tunnel connection failed: 407 Proxy Authentication Required")),
+        ValueError("Failed to parse: http://me:secret@proxy.example:3128"),
+        certificate("self-signed certificate in certificate chain"),
+        Answered(407),
+        Answered(403),
+        wrapped(Answered(502)),
+    ],
+)
+def test_a_failure_behind_a_proxy_names_the_variable(error):
+    """Whatever the client says: its value may have a password, so the name alone is told."""
+    told = str(reason(error, PROXY | {"ALL_PROXY": "", "no_proxy": "x"}))
+    assert re.search(r"the proxy that https_proxy names: check it, or unset", told)
+    assert "secret" not in told
+    assert "\n" not in told
+    assert "https_proxy names" not in str(reason(error, {"no_proxy": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("socks5://127.0.0.1:7890", ImportError("Using SOCKS proxy, but the 'socksio' package is not installed.")),
+        ("SOCKS5h://127.0.0.1:7890", RuntimeError("Missing dependencies for SOCKS support.")),
+        ("socks://127.0.0.1:7890/", wrapped(ValueError("Unknown scheme for proxy URL URL('socks://127.0.0.1:7890/')"))),
+        ("socks4a://127.0.0.1:7890", ValueError("Unknown scheme for proxy URL URL('socks4a://127.0.0.1:7890')")),
+    ],
+)
+def test_a_socks_proxy_is_told_to_be_the_reason(value, error):
+    """The remedy is another kind of proxy, not the installation of a package."""
+    told = str(reason(error, {"ALL_PROXY": value}))
+    assert told.startswith("ALL_PROXY names a SOCKS proxy, which cannot be used here; name an HTTP proxy")
+    assert "install" not in told
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Answered(404),
+        wrapped(Answered(401)),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EROFS, "Read-only file system", "/models"),
+        NotFetched("as_said", text="the disk of /x is too full"),
+    ],
+)
+def test_a_proxy_is_not_named_where_it_has_no_part(error):
+    """What the hub itself answers, and the disk of this machine."""
+    assert str(reason(error, PROXY)) == str(reason(error, {}))
 
 
 def test_a_circle_of_causes_ends():

@@ -15,7 +15,6 @@ from zimage_cache.models.store import (
     demo_folder,
     file_problems,
     find_model,
-    search_roots,
 )
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
@@ -46,23 +45,6 @@ def shard(folder: Path, stem: str) -> Path:
     return index
 
 
-def test_the_roots_come_in_the_contracts_order():
-    """--model-cache, MODELSCOPE_CACHE, HF_HOME, the workspace, then the hubs' own places; each once."""
-    environ = {"MODELSCOPE_CACHE": "/ms", "HF_HOME": "/hf"}
-    home, workspace = Path("/home/me"), Path("/home/me/workspace")
-    expected = ["/mc", "/ms", "/hf", "/home/me/workspace/model_cache", "/home/me/.cache/modelscope"]
-    expected.append("/home/me/.cache/huggingface")
-    assert [str(root) for root in search_roots(Path("/mc"), workspace, environ, home)] == expected
-    assert [str(root) for root in search_roots(None, workspace, {}, home)] == expected[3:]
-    assert [str(root) for root in search_roots(Path("/ms"), workspace, environ, home)][:2] == ["/ms", "/hf"]
-
-
-def test_a_root_below_an_unknown_users_home_is_a_missing_folder():
-    """A variable of the hubs that names a user this machine does not have stops no start."""
-    roots = search_roots(None, Path("/w"), {"HF_HOME": "~nobody-of-that-name/hf"}, Path("/home/me"))
-    assert roots[0] == Path("~nobody-of-that-name/hf")
-
-
 @pytest.mark.parametrize(
     ("repo_id", "place"),
     [
@@ -74,11 +56,14 @@ def test_a_root_below_an_unknown_users_home_is_a_missing_folder():
         (REPO, f"hub/{HF}/snapshots/0123abcd"),
         (REPO, f"{HF}/snapshots/0123abcd"),
         (DOTTED, "models/some-one--Z-Image.v1.5/snapshots/master"),
+        (DOTTED, "hub/models/some-one--Z-Image.v1.5/snapshots/master"),
         (DOTTED, "hub/models/some-one/Z-Image___v1___5"),
+        (DOTTED, "hub/some-one/Z-Image.v1.5"),
+        (DOTTED, "some-one/Z-Image.v1.5"),
     ],
 )
 def test_every_layout_of_both_hubs_is_found(tmp_path, repo_id, place):
-    """ModelScope's new and old layouts (dots written as underscores) and Hugging Face's."""
+    """ModelScope's new and old layouts (with and without dots written as underscores) and Hugging Face's."""
     folder = copy_to(tmp_path / place)
     assert find_model(repo_id, [tmp_path / "nothing here", tmp_path]) == folder
 
@@ -101,6 +86,17 @@ def test_the_snapshot_of_the_branch_comes_first(tmp_path):
     (tmp_path / HF / "refs").mkdir()
     (tmp_path / HF / "refs" / "main").write_text("ccc\n")
     assert find_model(REPO, [tmp_path]) == snapshots["ccc"]
+
+
+def test_what_lies_beside_the_snapshots_hides_no_copy(tmp_path):
+    """Links to nothing, links in a circle, hidden folders and files among the snapshots are passed over."""
+    snapshots = tmp_path / HF / "snapshots"
+    whole = copy_to(snapshots / "0123abcd")
+    (snapshots / "gone").symlink_to("nowhere")
+    (snapshots / "circle").symlink_to("circle")
+    (snapshots / "Thumbs.db").touch()
+    (snapshots / ".ipynb_checkpoints").mkdir()
+    assert list(copies(REPO, [tmp_path])) == [whole]
 
 
 def test_a_symlinked_root_of_symlinked_files_is_used_where_it_lies(tmp_path):
@@ -158,6 +154,14 @@ def test_a_sharded_model_is_whole(model):
     check_folder(model)
 
 
+def test_of_a_single_file_and_an_index_the_one_that_is_loaded_counts(model):
+    """With both in one folder, transformers reads the single file, and diffusers the files that the index names."""
+    for part, stem in (("text_encoder", "model"), ("transformer", "diffusion_pytorch_model")):
+        index = {"weight_map": {"a": "lost.safetensors"}}
+        (model / part / f"{stem}.safetensors.index.json").write_text(json.dumps(index))
+    assert [problem.file for problem in file_problems(model)] == [model / "transformer" / "lost.safetensors"]
+
+
 def test_a_vocabulary_in_two_files_is_whole(model):
     """The older form of the tokenizer is accepted."""
     (model / "tokenizer" / "tokenizer.json").rename(model / "tokenizer" / "vocab.json")
@@ -177,6 +181,45 @@ NEEDED = [
     "vae/config.json",
     "vae/diffusion_pytorch_model.safetensors",
 ]
+
+
+SPLIT = [
+    "z_image_turbo_bf16.safetensors",
+    "diffusion_models/z_image_turbo_bf16.safetensors",
+    "unet/z_image_turbo-Q4_K_M.gguf",
+    "models/text_encoders/qwen_3_4b.safetensors",
+    "split_files/vae/ae.safetensors",
+    "vae/ae.safetensors",
+    "checkpoints/old.ckpt",
+]
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_a_folder_of_single_files_is_called_one(tmp_path, name):
+    """ComfyUI's folders, and a hub's repository for them: the line names a file, and what a whole model is."""
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(ModelCorrupt, match=r"single files such as .*model_index\.json beside transformer") as caught:
+        check_folder(tmp_path)
+    assert name in str(caught.value)
+    assert "zimage model download" not in str(caught.value)
+
+
+def test_a_folder_above_or_below_the_model_s_is_answered_with_it(tmp_path):
+    """One component, a folder of models, and a repository in Hugging Face's layout."""
+    model = copy_to(tmp_path / HF / "snapshots" / "0123abcd")
+    for named in (model / "vae", model.parent, model.parents[1]):
+        with pytest.raises(ModelCorrupt, match=f"--model {model}$"):
+            check_folder(named)
+
+
+def test_a_copy_without_its_index_is_incomplete(tmp_path):
+    """A download that stopped before the index came is fetched again, and not taken for single files."""
+    for name in ("text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(ModelCorrupt, match=r"model_index\.json is missing; fetch"):
+        check_folder(tmp_path)
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -279,3 +322,11 @@ def test_a_copy_that_may_not_be_read_is_reported(model, monkeypatch, way):
     with pytest.raises(ModelCorrupt, match=r"vae.* cannot be read \(Permission denied\); check its permissions"):
         check_folder(model)
     assert {str(finding.problem) for finding in file_problems(model)} == {"unreadable"}
+
+
+def test_a_folder_whose_index_may_not_be_looked_at_is_reported(model, monkeypatch):
+    """Both checks name it, and neither takes the index for missing."""
+    refuse(monkeypatch, "exists", model / "model_index.json")
+    with pytest.raises(ModelCorrupt, match=r"model_index\.json cannot be read \(Permission denied\)"):
+        check_folder(model)
+    assert [str(finding.problem) for finding in file_problems(model)] == ["unreadable"]

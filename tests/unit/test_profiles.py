@@ -88,3 +88,106 @@ def test_a_folder_that_cannot_be_looked_at_is_said_to_be(tmp_path):
     """A path longer than this system allows: our error, quoting the system's."""
     with pytest.raises(ModelCorrupt, match="File name too long"):
         model_choice(f"{tmp_path}/{'x' * 5000}").locate(())
+
+
+SINGLE_FILES = [
+    "z_image_turbo_bf16.safetensors",
+    "./models/z_image_turbo_bf16.safetensors",
+    "models/z_image_turbo_bf16.safetensors",
+    "/models/Z.SafeTensors",
+    "~/models/z-image-turbo-Q4_K_M.gguf",
+    "C:\\ComfyUI\\models\\z_image_turbo_bf16.safetensors",
+    "D:/models/old.ckpt",
+    "../pytorch_model.bin ",
+    "qwen_3_4b.sft",
+]
+
+
+@pytest.mark.parametrize("name", SINGLE_FILES)
+def test_a_single_file_is_called_one(name, tmp_path, monkeypatch):
+    """Whether it is there or not, and however it is written: what it is, and what to name instead."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        SettingsError, match=r"^model: .* is a single file, .*model_index\.json.*repository id"
+    ) as caught:
+        model_choice(name)
+    assert name.strip()[-10:] in str(caught.value)
+
+
+def test_a_file_of_any_other_kind_is_a_single_file(tmp_path):
+    """What is there and is no folder needs no known suffix."""
+    (tmp_path / "z-image").touch()
+    with pytest.raises(SettingsError, match="is a single file"):
+        model_choice(str(tmp_path / "z-image"))
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "vae/diffusion_pytorch_model.safetensors", "vae/not-here.gguf"])
+def test_of_a_file_inside_a_model_the_folder_is_told(name):
+    """The folder to name stands in the line."""
+    with pytest.raises(SettingsError, match=f"is a single file of a model; .*--model {demo_folder()}$"):
+        model_choice(str(demo_folder() / name))
+
+
+ADDRESSES = [
+    "https://huggingface.co/Tongyi-MAI/Z-Image-Turbo",
+    "https://huggingface.co/Tongyi-MAI/Z-Image-Turbo/tree/main/transformer?x=1#y",
+    "HTTPS://hf-mirror.com/Tongyi-MAI/Z-Image-Turbo/",
+    "huggingface.co/Tongyi-MAI/Z-Image-Turbo",
+    "https://modelscope.cn/models/Tongyi-MAI/Z-Image-Turbo/summary",
+    "https://www.modelscope.cn/api/v1/models/Tongyi-MAI/Z-Image-Turbo/repo/files",
+    "www.modelscope.cn/models/Tongyi-MAI/Z-Image-Turbo",
+    "https://user:secret@huggingface.co/Tongyi-MAI/Z-Image-Turbo.git",
+    "git@hf.co:Tongyi-MAI/Z-Image-Turbo",
+    "hf://Tongyi-MAI/Z-Image-Turbo",
+]
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_an_address_is_answered_with_the_repository_id(name):
+    """Of a hub's page, of git, of an interface, with and without a scheme; passwords are not shown."""
+    with pytest.raises(SettingsError, match=r"is an address; .*: --model Tongyi-MAI/Z-Image-Turbo$") as caught:
+        model_choice(name)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("https://huggingface.co/spaces/Tongyi-MAI/Z-Image-Turbo", "name a repository id such as"),
+        ("https://huggingface.co", "name a repository id such as"),
+        ("https://[bad/x", "name a repository id such as"),
+        ("file:///models/z-image", "name the path: /models/z-image"),
+        ("https://huggingface.co/a/b/resolve/main/split_files/x.safetensors", "a single file of a/b, which cannot"),
+    ],
+)
+def test_an_address_of_something_else_is_called_an_address(name, words):
+    """Without a repository of a model in it, the line says what an id looks like."""
+    with pytest.raises(SettingsError, match="address") as caught:
+        model_choice(name)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("C:\\models\\Z-Image-Turbo", "in WSL the same folder is /mnt/c/models/Z-Image-Turbo"),
+        ("d:/models/Z-Image-Turbo", "in WSL the same folder is /mnt/d/models/Z-Image-Turbo"),
+        ("\\\\wsl$\\Ubuntu\\home\\me\\z", "in WSL the same folder is /home/me/z"),
+        ("\\\\wsl.localhost\\Ubuntu\\home\\me\\z", "in WSL the same folder is /home/me/z"),
+        ("models\\z-image", "in WSL the same folder is models/z-image"),
+        ("\\\\server\\share\\z", "mount that share"),
+    ],
+)
+def test_a_path_of_windows_is_translated(name, words):
+    """Drives, shares of WSL and backslashes: the same folder, as it is written here."""
+    with pytest.raises(SettingsError, match="is a path of Windows") as caught:
+        model_choice(name)
+    assert str(caught.value).endswith(words) or words in str(caught.value)
+
+
+def test_a_folder_with_such_a_name_is_a_folder(tmp_path, monkeypatch):
+    """What is there decides before what the name looks like."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("z.safetensors", "C:\\models", "hf.co"):
+        (tmp_path / name).mkdir()
+        assert model_choice(name).folder == tmp_path / name

@@ -68,6 +68,108 @@ def test_two_copies_share_a_revision(model, memo, tmp_path):
     assert content_revision(other, memo) == content_revision(model, memo)
 
 
+def test_the_demo_s_revision_stays(memo):
+    """Keys of pictures that are stored today begin with this revision."""
+    expected = "0b306bb61ff058f2a59fc69b099a5adedb919a7d889ac29c0ea574eca91cff89"
+    assert content_revision(demo_folder(), memo) == expected
+
+
+LEFT_BEHIND = [
+    "transformer/Thumbs.db",
+    "text_encoder/desktop.ini",
+    "transformer/config.json:Zone.Identifier",
+    "transformer/diffusion_pytorch_model.safetensors:com.apple.quarantine:$DATA.json",
+    "vae/.DS_Store",
+    "vae/._config.json",
+    "transformer/._diffusion_pytorch_model.safetensors",
+    "transformer/README.md",
+    "transformer/.gitattributes",
+    "tokenizer/.lock",
+    "tokenizer/.~lock.tokenizer.json",
+    "tokenizer/~$config.json",
+    "tokenizer/tokenizer.json~",
+    "tokenizer/#tokenizer.json#",
+    "transformer/config.json.lock",
+    "transformer/config.json.metadata",
+    "transformer/diffusion_pytorch_model.safetensors.incomplete",
+    "transformer/diffusion_pytorch_model.safetensors.aria2",
+    "transformer/diffusion_pytorch_model.safetensors.crdownload",
+    "transformer/diffusion_pytorch_model.bin",
+    "scheduler/.ipynb_checkpoints/scheduler_config-checkpoint.json",
+    "scheduler/.cache/huggingface/download/scheduler_config.json",
+    "transformer/@eaDir/config.json@SynoEAStream",
+    "transformer/backup/config.json",
+    "transformer/backup/diffusion_pytorch_model.safetensors",
+    "tokenizer/additional_chat_templates/~$rag.jinja",
+    ".mdl",
+    ".msc",
+    ".mv",
+    "._____temp/transformer/config.json",
+    "configuration.json",
+    "assets/notes.txt",
+    "__MACOSX/transformer/config.json",
+]
+
+
+@pytest.mark.parametrize("name", LEFT_BEHIND)
+def test_what_other_programs_leave_changes_nothing(model, memo, name):
+    """File managers, editors, archivers, synchronisers and the hubs' clients put files beside the weights."""
+    before = content_revision(model, memo)
+    path = model / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("left here")
+    assert content_revision(model, memo) == before
+
+
+@pytest.mark.parametrize("target", ["self", ".", "..", "nowhere"])
+def test_links_that_lead_nowhere_or_around_change_nothing(model, memo, target):
+    """A link to itself, to its own folder, to the one above, and to nothing, under a name that would be read."""
+    before = content_revision(model, memo)
+    link = model / "transformer" / "extra.json"
+    link.symlink_to(link if target == "self" else target)
+    assert content_revision(model, memo) == before
+
+
+READ = [
+    "transformer/diffusion_pytorch_model.fp16.safetensors",
+    "transformer/DIFFUSION_PYTORCH_MODEL.SAFETENSORS",
+    "text_encoder/generation_config.json",
+    "tokenizer/merges.txt",
+    "tokenizer/vocab.model",
+    "tokenizer/additional_chat_templates/rag.jinja",
+]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_a_loader_can_read_changes_the_revision(model, memo, name):
+    """Variants, upper case (the same file on some file systems), vocabularies, and templates of the tokenizer."""
+    before = content_revision(model, memo)
+    path = model / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("read")
+    assert content_revision(model, memo) != before
+
+
+@pytest.mark.parametrize(("part", "stem"), [("transformer", "diffusion_pytorch_model"), ("text_encoder", "model")])
+def test_weights_below_a_subfolder_belong_to_the_content(model, memo, part, stem):
+    """An index may name weights in a subfolder: a swap of one is another model."""
+    single = model / part / f"{stem}.safetensors"
+    (model / part / "parts").mkdir()
+    shard = single.rename(model / part / "parts" / ".first.safetensors")
+    index = {"weight_map": {"a": "parts/.first.safetensors"}}
+    (model / part / f"{stem}.safetensors.index.json").write_text(json.dumps(index))
+    before = content_revision(model, memo)
+    flip_a_bit(shard)
+    assert content_revision(model, memo) != before
+
+
+def test_a_component_that_is_gone_is_named(model, memo):
+    """A folder removed under a running server is a model error, not another exception."""
+    shutil.rmtree(model / "scheduler")
+    with pytest.raises(ModelCorrupt, match="scheduler"):
+        content_revision(model, memo)
+
+
 def test_linked_files_have_their_content_s_revision(model, memo, tmp_path):
     """Hugging Face's links to blobs are followed; the names are those in the folder."""
     linked = tmp_path / "linked"

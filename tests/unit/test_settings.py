@@ -1,6 +1,7 @@
 """Settings: where each value comes from, and in which words a wrong one is refused."""
 
 import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +367,61 @@ def test_settings_are_frozen_and_explained():
     with pytest.raises(ValidationError, match="frozen"):
         Settings.model_validate({}).port = 1
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.fixture
+def homeless(monkeypatch, tmp_path):
+    """A user who is a number alone: no HOME, and no entry in the system's list of users."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "ZIMAGE_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_settings_are_read():
+    """What is set needs no home; the default workspace is refused where it is needed, with what to set."""
+    assert load({})[0].workspace == Path("~/workspace")
+    settings, _ = load({"cache_dir": "/c", "model_cache": "/m"})
+    assert (settings.cache_folder, settings.model_folder) == (Path("/c"), Path("/m"))
+    for name in ("output_folder", "database"):
+        with pytest.raises(
+            SettingsError, match=r"^--workspace: should be set \(or ZIMAGE_WORKSPACE\).*HOME is not set"
+        ):
+            getattr(settings, name)
+    settings, _ = load({"workspace": "/w"})
+    assert (settings.cache_folder, settings.below("x")) == (Path("/w/cache"), Path("/w/x"))
+
+
+@pytest.mark.usefixtures("homeless")
+@pytest.mark.parametrize("value", ["~", "~/w"])
+def test_without_a_home_a_tilde_is_refused(value):
+    """It is no other user's name that is wrong."""
+    with pytest.raises(SettingsError, match=r"^--workspace: should be written without ~, because HOME is not set"):
+        load({"workspace": value})
+
+
+def test_a_configuration_folder_that_may_not_be_entered_has_no_file(monkeypatch, tmp_path):
+    """HOME or XDG_CONFIG_HOME of another user: there are defaults and flags."""
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert load({"workspace": "/w"})[1]["workspace"] == "--workspace"
+
+
+def test_a_current_folder_that_was_deleted_stops_only_relative_paths(monkeypatch, tmp_path):
+    """Absolute paths need none; a relative one is refused with the reason."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert load({"workspace": "/w"})[0].workspace == Path("/w")
+    with pytest.raises(SettingsError, match=r"^--workspace: should be an absolute path, because the current folder"):
+        load({"workspace": "w"})

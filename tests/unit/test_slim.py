@@ -96,6 +96,17 @@ def test_a_copy_of_something_else_is_made_anew(source, tmp_path, change):
     assert (place / WEIGHTS).read_bytes() == whole
 
 
+def test_what_other_programs_left_is_not_copied(source, tmp_path):
+    """Their files have names like weights and settings, and other content."""
+    left = source / "transformer"
+    for name in ("._diffusion_pytorch_model.safetensors", "~$config.json", "config.json:Zone.json"):
+        (left / name).write_bytes(b"left here")
+    (left / "old.json").mkdir()
+    place = slim_copy(source, tmp_path / "slim", "r1", "bfloat16")
+    assert place == tmp_path / "slim"
+    assert sorted(path.name for path in (place / "transformer").iterdir()) == ["config.json", WEIGHTS.name]
+
+
 def test_a_transformer_that_is_small_already_is_left_alone(source, tmp_path):
     """A model that ships in 16 bits needs no copy."""
     small = slim_copy(source, tmp_path / "slim", "r1", "bfloat16")

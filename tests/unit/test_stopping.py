@@ -39,7 +39,7 @@ from zimage_cache.settings import Settings
 from zimage_cache.request import ImageRequest
 
 settings = Settings(workspace=root, device="cpu", preload=PRELOAD)
-generator = compose.make_generator(settings, {})
+generator = compose.make_generator(settings)
 service, running = compose.make_service(settings, generator)
 
 async def ask():

@@ -267,6 +267,23 @@ def test_a_failed_picture_leaves_a_healthy_generator(make):
     assert generator.state.status is Status.HEALTHY
 
 
+class Unusable:
+    """Stands for a module whose import fails because of the value of a variable."""
+
+    def __getattr__(self, name: str) -> None:
+        raise ValueError("invalid literal for int() with base 10: 'soon'")
+
+
+def test_a_library_that_does_not_load_names_the_variable(make, monkeypatch):
+    """The state has one line: the variable, what the library said of its value, what to do."""
+    monkeypatch.setenv("DIFFUSERS_TIMEOUT_REMOTE_CODE", "soon")
+    monkeypatch.setitem(sys.modules, "zimage_cache.generator.pipeline", Unusable())
+    generator = make()
+    with pytest.raises(GenerationFailed):
+        generator.load()
+    assert "(DIFFUSERS_TIMEOUT_REMOTE_CODE: a library that is needed cannot use" in str(generator.state.detail)
+
+
 def test_a_long_prompt_is_drawn_with_a_warning(make):
     """The warning travels with the drawing, so that it is stored and shown with every hit."""
     drawing = draw(make(), replace(QUICK, prompt="red " * 300, max_sequence_length=64))

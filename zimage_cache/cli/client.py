@@ -1,6 +1,7 @@
 """A client of this program's HTTP API, for the command line."""
 
 import ipaddress
+import os
 import time
 from collections.abc import Mapping
 from typing import Any, Final, Self
@@ -8,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from zimage_cache.environment import hidden, of_connections
 from zimage_cache.errors import ServerError
 
 _CONNECT_SECONDS: Final = 2.0
@@ -40,10 +42,12 @@ class Client:
         if not url.startswith(("http://", "https://")):
             raise ServerError(f"{url}: should be the address of a server, such as http://127.0.0.1:7860")
         try:
-            # Proxies of the environment are ignored: the server is this machine or one in its network.
-            self._http = httpx.Client(
-                base_url=url, auth=credentials, timeout=limit, transport=transport, trust_env=False
-            )
+            # Proxies of the environment are ignored: the server is this machine or one in its network. Some variables
+            # are read in spite of `trust_env`.
+            with hidden(of_connections(os.environ)):
+                self._http = httpx.Client(
+                    base_url=url, auth=credentials, timeout=limit, transport=transport, trust_env=False
+                )
         except httpx.InvalidURL as error:
             raise ServerError(f"{url}: is no address: {error}") from None
 

@@ -86,7 +86,7 @@ def _history(settings: Settings) -> "History":
     """Return the history, with its index brought up to date with the files."""
     from zimage_cache.history import History  # noqa: PLC0415 - brings numpy, which `--help` can do without
 
-    history = History(settings.output_folder, settings.workspace)
+    history = History(settings.output_folder, settings.below())
     history.reconcile()
     return history
 

@@ -2,8 +2,12 @@
 
 import asyncio
 import functools
+import getpass
+import io
 import json
 import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,10 +32,24 @@ if TYPE_CHECKING:
     from zimage_cache.service.service import ImageService
 
 _WARMUP: Final = {"prompt": "warm-up", "width": 256, "height": 256, "seed": 1, "cache": "bypass"}
+# Prefixes of variables that the hubs' clients read, where an empty one would name the current folder.
+_EMPTY_IS_UNSET: Final = ("HF_", "HUGGINGFACE_", "MODELSCOPE_", "XDG_")
 _CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-class _Command(click.Command):
+class _Program(click.Command):
+    """Can print any text: what the encoding of the output lacks is written as an escape. An empty HOME is none."""
+
+    def main(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's own signature
+        if os.environ.get("HOME") == "":
+            del os.environ["HOME"]
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **options)
+
+
+class _Command(_Program):
     """Prints every expected error in one line, and the help of its options in sections."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
@@ -53,7 +71,7 @@ class _Command(click.Command):
                     formatter.write_dl(rows)
 
 
-class _Commands(click.Group):
+class _Commands(_Program, click.Group):
     command_class = _Command
     group_class = type
 
@@ -318,16 +336,37 @@ def _write_whole(file: Path, png: bytes) -> None:
 
 
 def _prepare_environment(settings: Settings) -> None:
-    """Set environment variables that libraries read on import: folders of models, and no telemetry.
+    """Set environment variables that libraries read on import: folders of models, a home, and no telemetry.
 
     Variables set by the user stay, even with `--model-cache`: models are searched there too. Downloads use an explicit
-    folder.
+    folder. Gradio's own variables are for other programs; the page needs none.
     """
+    for name, value in list(os.environ.items()):
+        if name.startswith("GRADIO_") or (not value and name.startswith(_EMPTY_IS_UNSET)):
+            del os.environ[name]
     for name in ("HF_HOME", "MODELSCOPE_CACHE"):
-        os.environ.setdefault(name, str(settings.model_folder))
+        os.environ.setdefault(name, str(settings.model_cache or settings.workspace / "model_cache"))
+    _complete_environment(settings)
     # OpenMP threads that wait by spinning would take CPU time from the server's threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _complete_environment(settings: Settings) -> None:
+    """Give libraries a home, a temporary folder and a user's name where there is none, as in many containers."""
+    if settings.workspace.is_absolute():
+        try:
+            Path.home()
+        except RuntimeError:
+            os.environ["HOME"] = str(settings.workspace)
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError:
+            os.environ["TMPDIR"] = str(settings.workspace)
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = str(os.getuid())

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from zimage_cache.environment import loading_libraries
 from zimage_cache.errors import (
     Cancelled,
     DeviceFailed,
@@ -23,6 +24,7 @@ from zimage_cache.errors import (
     GeneratorError,
     ModelCorrupt,
     ModelMissing,
+    ZImageError,
 )
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.device import CPU, Device
@@ -213,7 +215,8 @@ class ZImageGenerator:
                 raise
             except Exception as error:
                 # Any exception of a library: without this the state would stay "loading", and clients would wait.
-                failure = GenerationFailed("load_failed", error=f"{type(error).__name__}: {error}")
+                told = error if isinstance(error, ZImageError) else f"{type(error).__name__}: {error}"
+                failure = GenerationFailed("load_failed", error=told)
                 self._state = GeneratorState(Status.ERROR, detail=failure.message, device=self._device.name)
                 raise failure from error
             self._state = GeneratorState(Status.HEALTHY, device=self._device.name)
@@ -227,7 +230,7 @@ class ZImageGenerator:
             at_end.callback(over.set)
             naming = beside.submit(self._find, folder, partial(_either, over.is_set, self._stopped.is_set))
             self._on_progress(ByteProgress(Message("importing")))
-            with IMPORTING:
+            with IMPORTING, loading_libraries():
                 from zimage_cache.generator.embeddings import Embeddings  # noqa: PLC0415 - see this module's head
                 from zimage_cache.generator.pipeline import Engine, LoadedPipeline  # noqa: PLC0415 - likewise
 

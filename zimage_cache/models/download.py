@@ -21,6 +21,7 @@ from typing import IO, Any, Final
 from filelock import FileLock, Timeout
 
 import zimage_cache
+from zimage_cache.environment import for_clients
 from zimage_cache.errors import Cancelled, ModelCorrupt, ModelMissing, SettingsError
 from zimage_cache.i18n.messages import Message, message_of
 from zimage_cache.models.hubs import SOURCES, FetchOrder, HubFile, NotFetched, bytes_below
@@ -188,7 +189,7 @@ class Downloader:
         home = str(Path(zimage_cache.__file__).parents[1])
         path = os.pathsep.join(filter(None, (home, given.get("PYTHONPATH"))))
         places = {"MODELSCOPE_CACHE": str(self.model_cache), "HF_HOME": str(self.model_cache), "PYTHONPATH": path}
-        return _CHILD | given | places
+        return _CHILD | for_clients(given) | places
 
     @contextmanager
     def _alone(self, repo_id: str) -> Iterator[None]:

@@ -16,7 +16,7 @@ import shutil
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,14 +25,16 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
+from zimage_cache.environment import proxies
 from zimage_cache.errors import ZImageError
 from zimage_cache.i18n.messages import Message
+from zimage_cache.models.store import READ_SUFFIXES
 
-# Settings, vocabularies and weights; no pickles, no code, no sample pictures.
-PATTERNS: Final = ("*.safetensors", "*.json", "*.txt", "*.jinja")
+PATTERNS: Final = tuple(f"*{suffix}" for suffix in READ_SUFFIXES)
 SPARE_BYTES: Final = 2**28
 _GIB: Final = 2**30
 _DEEP: Final = 10
+_OF_THE_HUB: Final = frozenset({401, 404})  # answers that no proxy makes up
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +179,25 @@ def _require_space(arriving: Path, wanted: list[HubFile]) -> None:
         raise NotFetched("model_disk_too_full", folder=arriving, missing=missing / _GIB, free=free / _GIB)
 
 
-def reason(error: BaseException) -> Message:
-    """Return why a client failed: the innermost cause that has a remedy, else the error's first line."""
+def reason(error: BaseException, environ: Mapping[str, str] = os.environ) -> Message:
+    """Return why a client failed: the innermost cause that has a remedy, else the error's first line.
+
+    Names the variables of proxies in *environ* where requests went through one; passwords in their values are not told.
+    """
     causes = list(_causes(error))
+    if here := _of_this_machine(causes):
+        return here
+    through = proxies(environ)
+    told = _of_the_network(error, causes, through)
+    if not through or any(_status(cause) in _OF_THE_HUB for cause in causes):
+        return told
+    socks = tuple(name for name, value in through.items() if value.lower().startswith("socks"))
+    if socks and any("socks" in str(cause).lower() for cause in causes):
+        return Message("socks_proxy", variables=socks)
+    return Message("through_proxy", reason=told, variables=tuple(through))
+
+
+def _of_this_machine(causes: Iterable[BaseException]) -> Message | None:
     for cause in causes:
         if isinstance(cause, NotFetched):
             return cause.message
@@ -187,14 +205,28 @@ def reason(error: BaseException) -> Message:
             return Message("model_disk_full")
         if isinstance(cause, OSError) and cause.errno in {errno.EACCES, errno.EROFS}:
             return Message("model_file_unwritable", file=cause.filename)
+    return None
+
+
+def _of_the_network(error: BaseException, causes: list[BaseException], through: Mapping[str, str]) -> Message:
+    for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Message("certificate_refused", error=cause.verify_message)
-    told = [line.strip() for cause in causes[:1] for line in str(cause).splitlines() if line.strip()]
-    failed = getattr(error, "failed_files", None)
-    if failed:
+    text = _first_line(error)
+    if failed := getattr(error, "failed_files", None):
         name, cause = next(iter(failed.items()))
-        told = [f"{name}: {next(iter(str(cause).splitlines()), type(cause).__name__)}"]
-    return Message("as_said", text=told[0] if told else type(error).__name__)
+        text = f"{name}: {_first_line(cause)}"
+    for name, value in through.items():
+        text = text.replace(value, name)
+    return Message("as_said", text=text)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+
+
+def _status(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,6 +1,5 @@
 """The built-in models, and the other values that `--model` accepts."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Final
 
 from zimage_cache.errors import SettingsError
 from zimage_cache.i18n.messages import Message
+from zimage_cache.models.misnamed import REPO_ID, what_it_is
 from zimage_cache.models.store import check_folder, demo_folder, find_model
 from zimage_cache.request import ModelProfile
 
@@ -92,8 +92,6 @@ KNOWN: Final[Mapping[str, ModelChoice]] = MappingProxyType(
         "demo": ModelChoice(profile=DEMO, identity="zimage-demo", folder=demo_folder()),
     }
 )
-# Both hubs' rule for ids; a path has a leading dot, slash or tilde, or exists.
-_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*+/[\w.-]*\w", re.ASCII)
 
 
 def model_choice(name: str) -> ModelChoice:
@@ -105,9 +103,12 @@ def model_choice(name: str) -> ModelChoice:
     if name in KNOWN:
         return KNOWN[name]
     folder = _folder(name)
-    if name.startswith((".", "/", "~")) or (name and _is_folder(folder)):
+    there = bool(name) and _is_folder(folder)
+    if not there and (other := what_it_is(name)):
+        raise SettingsError(f"model: {other}")
+    if there or name.startswith((".", "/", "~")):  # a path, not an id
         return ModelChoice(profile=_like_turbo(folder.name), identity=folder.name, folder=folder)
-    if _REPO_ID.fullmatch(name):
+    if REPO_ID.fullmatch(name):
         return ModelChoice(profile=_like_turbo(name), identity=name)
     raise SettingsError(
         f"model: should be one of {', '.join(KNOWN)}, a folder, or a repository id like org/name, got {name!r}"

@@ -16,7 +16,7 @@ from zimage_cache.atomic import write_atomically
 from zimage_cache.errors import Cancelled, ModelCorrupt
 from zimage_cache.i18n.messages import Message
 from zimage_cache.models.progress import Meter, OnProgress, ignore_progress
-from zimage_cache.models.store import INDEX, components
+from zimage_cache.models.store import content_files
 
 HASHING: Final = Message("hashing")
 _HASHERS: Final = 4
@@ -58,33 +58,23 @@ def content_revision(
 ) -> str:
     """Return the revision of the folder's content: the SHA-256 of its manifest, one "<sha256>  <path>" line per file.
 
-    The manifest lists `model_index.json` and every visible file of the components it names, sorted by relative
-    path, so that the same weights from either hub have the same revision, independent of other files. Files are
-    hashed on a few threads; their hashes are kept in *memo* by path, size, modification time and inode. With a damaged
-    or unwritable memo they are computed again. Blocks for minutes the first time (32 GB), for milliseconds later;
-    *on_progress* reports the bytes hashed, and *stopped* is called after each block.
+    The manifest lists the files of `content_files`, sorted by relative path, so that the same weights from either hub
+    have the same revision, independent of other files. Files are hashed on a few threads; their hashes are kept in
+    *memo* by path, size, modification time and inode. With a damaged or unwritable memo they are computed again.
+    Blocks for minutes the first time (32 GB), for milliseconds later; *on_progress* reports the bytes hashed, and
+    *stopped* is called after each block.
 
     Raises:
         ModelCorrupt: A file is missing or cannot be read.
         Cancelled: *stopped* returned true; files hashed until then are kept in *memo*.
     """
-    names = sorted(path.relative_to(folder).as_posix() for path in _content(folder))
     try:
+        names = sorted(path.relative_to(folder).as_posix() for path in content_files(folder))
         digests = digests_of([folder / name for name in names], memo, hash_file, on_progress, stopped)
     except OSError as error:
         raise ModelCorrupt("cannot_hash", file=error.filename, error=error.strerror) from error
     manifest = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True))
     return hashlib.sha256(manifest.encode()).hexdigest()
-
-
-def _content(folder: Path) -> Iterator[Path]:
-    """Yield the files that make up the content; hidden ones belong to the hubs' clients and are left out."""
-    yield folder / INDEX
-    for component in components(folder):
-        for path in (folder / component).rglob("*"):
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if path.is_file() and not hidden:
-                yield path
 
 
 def digests_of(

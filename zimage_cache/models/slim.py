@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from zimage_cache.atomic import flush
 from zimage_cache.i18n.messages import Message
 from zimage_cache.models.progress import Meter, OnProgress, ignore_progress
-from zimage_cache.models.store import INDEX, components
+from zimage_cache.models.store import INDEX, components, readable_files
 
 _log = logging.getLogger(__name__)
 _PART: Final = "transformer"
@@ -48,11 +48,11 @@ def slim_copy(
     seal = {"revision": revision, "precision": precision}
     if _is_sealed(place, seal):
         return place
-    shards = _shards(source)
-    size = sum(path.stat().st_size for path in shards)
-    if not shards or not _is_float32(shards[0]):
-        return source
     try:
+        shards = _shards(source)
+        size = sum(path.stat().st_size for path in shards)
+        if not shards or not _is_float32(shards[0]):
+            return source
         place.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(place.parent).free < size // 2 + _SPARE:
             _log.warning("no %s copy of %s: the disk of %s is too full", precision, source, place)
@@ -65,7 +65,7 @@ def slim_copy(
 
 
 def _shards(folder: Path) -> list[Path]:
-    return sorted((folder / _PART).glob("*.safetensors"))
+    return [path for path in readable_files(folder / _PART) if path.suffix == ".safetensors"]
 
 
 def _is_float32(path: Path) -> bool:
@@ -79,7 +79,7 @@ def _is_sealed(place: Path, seal: Mapping[str, str]) -> bool:
         sealed = json.loads((place / _SEAL).read_bytes())
     except (OSError, ValueError):
         return False
-    whole = all((place / name).exists() for name in (INDEX, "text_encoder", "vae"))  # the links' targets exist
+    whole = all((place / name).exists() for name in (INDEX, _PART, "text_encoder", "vae"))  # the links' targets exist
     return whole and sealed == {**seal, "files": _stamps(place)}
 
 
@@ -103,7 +103,7 @@ def _make(source: Path, place: Path, shards: list[Path], seal: Mapping[str, str]
         for name in components(source):
             if name != _PART:
                 (building / name).symlink_to((source / name).resolve())
-        for path in (source / _PART).iterdir():
+        for path in readable_files(source / _PART):
             if path.suffix == ".json":
                 shutil.copyfile(path, building / _PART / path.name)
         for path in shards:

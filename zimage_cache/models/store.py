@@ -1,7 +1,7 @@
 """Models on disk: where a copy is, and whether it is complete. Writes nothing, and never uses the network."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,7 +37,16 @@ _WEIGHTS: Final = MappingProxyType(
     }
 )
 _LIBRARIES: Final = frozenset({"diffusers", "transformers"})
+# The kinds of files that the libraries read: settings, vocabularies, templates and weights; no pickles, no code.
+READ_SUFFIXES: Final = (".safetensors", ".json", ".txt", ".model", ".jinja")
+_TEMPLATES: Final = "additional_chat_templates"  # the one subfolder of a component that transformers looks into
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+# Where programs that load single files, such as ComfyUI, keep them: one kind of weights a folder.
+_SPLIT: Final = tuple(
+    f"{place}*{suffix}"
+    for place in ("", "*/", "models/*/", "split_files/*/")
+    for suffix in (".safetensors", ".gguf", ".ckpt")
+)
 _HEADER_BYTES: Final = 8
 
 
@@ -79,29 +88,6 @@ class Damaged(ModelCorrupt):
 def damaged(path: Path, problem: Problem, rule: str, /, **params: object) -> Damaged:
     """Return the error for one file: the template *rule* says what is wrong with it, the remedy is added."""
     return Damaged(path, problem, "model_damaged", what=Message(rule, file=path, **params))
-
-
-def search_roots(model_cache: Path | None, workspace: Path, environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    """List the folders models are searched in, first to last; some may not exist.
-
-    The order is the contract's: `--model-cache`, MODELSCOPE_CACHE and HF_HOME, the workspace, the hubs' defaults.
-    """
-    named = [environ.get(name) for name in ("MODELSCOPE_CACHE", "HF_HOME")]
-    roots = [
-        model_cache,
-        *(_expanded(text) for text in named if text),
-        workspace / "model_cache",
-        home / ".cache" / "modelscope",
-        home / ".cache" / "huggingface",
-    ]
-    return tuple(dict.fromkeys(root for root in roots if root is not None))
-
-
-def _expanded(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # ~name of a user unknown to this machine: a folder that does not exist
-        return Path(text)
 
 
 def find_model(repo_id: str, roots: Iterable[Path]) -> Path:
@@ -167,6 +153,8 @@ def file_problems(folder: Path) -> list[FileProblem]:
         names = components(folder)
     except Damaged as error:
         return [error.file_problem]
+    except OSError as error:
+        return [unreadable(Path(error.filename or folder), error).file_problem]
     found = []
     for check in [check for name in names for check in _checks(folder / name, name)]:
         try:
@@ -184,6 +172,8 @@ def components(folder: Path) -> list[str]:
     Raises:
         ModelCorrupt: The index is missing or unreadable, describes another kind of pipeline, or names code of its own.
     """
+    if not (folder / INDEX).exists():
+        raise _without_index(folder)
     index = _json(folder / INDEX)
     made_for = index.get("_class_name")
     if made_for != PIPELINE:
@@ -197,6 +187,51 @@ def components(folder: Path) -> list[str]:
                 folder / INDEX, Problem.REFUSED, "foreign_component", part=name, source=repr(source), libraries=known
             )
     return list(_SETTINGS)
+
+
+def _without_index(folder: Path) -> Damaged:
+    """Return the error for a folder without an index: what it is instead of a model, or that the index is missing."""
+    near = (folder.parent / INDEX, *folder.glob(f"*/{INDEX}"), *folder.glob(f"snapshots/*/{INDEX}"))
+    if model := next((path.parent for path in near if path.is_file()), None):
+        return Damaged(folder / INDEX, Problem.REFUSED, "model_beside", folder=folder, model=model)
+    begun = any((folder / name).is_dir() for name in _SETTINGS if name != "vae")  # other programs too have a `vae`
+    single = None if begun else next((path for place in _SPLIT for path in folder.glob(place)), None)
+    if single:
+        return Damaged(folder / INDEX, Problem.REFUSED, "single_files", folder=folder, file=single.relative_to(folder))
+    return damaged(folder / INDEX, Problem.MISSING, "file_missing")
+
+
+def content_files(folder: Path) -> list[Path]:
+    """List the files that make up the model: its index, and what a loader can read of its components.
+
+    Programs leave other files beside them: hidden ones, names with `:` (streams of Windows), lock files with a leading
+    `~`, other kinds, subfolders. Of a subfolder only the weights that an index names and chat templates are read.
+
+    Raises:
+        ModelCorrupt: The folder's index, or that of a component's weights, is missing or unusable.
+        OSError: A component's folder cannot be read.
+    """
+    files = {folder / INDEX}
+    for name in components(folder):
+        files.update(readable_files(folder / name))
+        files.update(path for path in (folder / name / _TEMPLATES).glob("*.jinja") if _can_be_read(path))
+        if stem := _WEIGHTS.get(name):
+            files.update(path for path in _weights(folder / name, stem) if path.is_file())
+    return sorted(files)
+
+
+def readable_files(folder: Path) -> list[Path]:
+    """List the files of one component's folder, without subfolders, that a loader can read.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    return sorted(filter(_can_be_read, folder.iterdir()))
+
+
+def _can_be_read(path: Path) -> bool:
+    foreign = path.name.startswith((".", "~")) or ":" in path.name
+    return path.suffix.lower() in READ_SUFFIXES and not foreign and path.is_file()
 
 
 def newer_than_here(folder: Path, installed: str) -> Message | None:
@@ -215,18 +250,17 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _layouts(repo_id: str) -> tuple[str, ...]:
-    """Return the places of a model below a root: ModelScope's layouts, newest first, then Hugging Face's."""
+    """Return the places of a model below a root: ModelScope's layouts, newest first, then Hugging Face's.
+
+    The default root of ModelScope's client was the folder `hub` below today's. Dots in names became `___` at some time.
+    """
     owner, _, name = repo_id.partition("/")
-    old = f"{owner}/{name.replace('.', '___')}"
+    olds = dict.fromkeys((f"{owner}/{name.replace('.', '___')}", repo_id))
     flat = f"{owner}--{name}"
     return (
-        f"models/{flat}/snapshots/*",
-        f"models/{old}",
-        f"hub/models/{old}",
-        f"hub/{old}",
-        old,
-        f"hub/models--{flat}/snapshots/*",
-        f"models--{flat}/snapshots/*",
+        *(f"{base}models/{flat}/snapshots/*" for base in ("", "hub/")),
+        *(f"{base}{old}" for base in ("models/", "hub/models/", "hub/", "") for old in olds),
+        *(f"{base}models--{flat}/snapshots/*" for base in ("hub/", "")),
     )
 
 
@@ -236,7 +270,8 @@ def _newest_first(root: Path, pattern: str) -> Iterable[Path]:
         return [root / pattern]
     snapshots = root / pattern[:-2]
     try:
-        found = sorted(snapshots.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        folders = [path for path in snapshots.iterdir() if not path.name.startswith(".") and _is_folder(path)]
+        found = sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
     except OSError:
         return []
     branch = _text(snapshots.parent / "refs" / "main") or "master"
@@ -269,10 +304,13 @@ def _check_vocabulary(folder: Path) -> None:
 
 
 def _weights(folder: Path, stem: str) -> list[Path]:
-    """Return the weight files: those listed by the index if there is one, else the single file."""
-    index = folder / f"{stem}.safetensors.index.json"
-    if not index.exists():
-        return [folder / f"{stem}.safetensors"]
+    """Return the weight files that are loaded: those listed by the index if there is one, else the single file.
+
+    Where a folder has both, transformers (stem "model") loads the single file, and diffusers what the index lists.
+    """
+    single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    if not index.exists() or (stem == "model" and single.is_file()):
+        return [single]
     shards = _json(index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise damaged(index, Problem.CORRUPT, "file_without_weights")

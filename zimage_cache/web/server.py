@@ -75,6 +75,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,  # see proxies.py
                 timeout_graceful_shutdown=grace_seconds,
+                workers=1,  # else the variable WEB_CONCURRENCY is read, which a value other than a number ends
                 # asyncio accepts up to this many connections in a row, and logs each failure.
                 backlog=_ACCEPTED_AT_ONCE,
             )
