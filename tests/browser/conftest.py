@@ -221,6 +221,7 @@ def serving(
             allowed_hosts=settings.allowed_host,
             trusted_proxies=settings.trusted_proxy,
             root_path=settings.root_path,
+            credentials=settings.credentials(),
         )
 
     # On a loop, for Gradio leaves loops of its own behind, unclosed, where there is none; and in another thread, for
