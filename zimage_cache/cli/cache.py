@@ -23,8 +23,10 @@ from zimage_cache.cache.index import Listed
 from zimage_cache.cache.layout import Layout, key_in
 from zimage_cache.cache.tier import OnProgress
 from zimage_cache.cli.client import Client, local_url
+from zimage_cache.cli.options import IntegerRange
 from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, print_json, print_table, shortened
 from zimage_cache.errors import CommandError, UsageError
+from zimage_cache.full_width import half_width
 from zimage_cache.service.statistics import Lifetime, Statistics, overview
 from zimage_cache.settings import Settings
 from zimage_cache.units import bytes_in, seconds_in, shown_bytes, shown_seconds
@@ -77,7 +79,7 @@ def stats(settings: Settings, *, as_json: bool) -> None:
 
 @as_json_option
 @click.option("--query", default="", metavar="TEXT", help="Only prompts that have this in them.")
-@click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="Most to list; 0 = all.")
+@click.option("--limit", type=IntegerRange(0), default=50, show_default=True, help="Most to list; 0 = all.")
 def list_entries(settings: Settings, *, query: str, limit: int, as_json: bool) -> None:
     """List stored pictures, newest first."""
     with _opened(settings) as cache:
@@ -137,7 +139,7 @@ def check_files(settings: Settings, *, repair: bool, as_json: bool) -> None:
 )
 @click.option("--to-bytes", type=_Quantity("SIZE", bytes_in), help="Then remove what goes first, down to this size.")
 @click.option(
-    "--max-entries", type=click.IntRange(0), metavar="N", help="And what goes first, until so many pictures are left."
+    "--max-entries", type=IntegerRange(0), metavar="N", help="And what goes first, until so many pictures are left."
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would go.")
 def prune(
@@ -211,7 +213,7 @@ def unpin(settings: Settings, key: str, *, as_json: bool) -> None:
 
 
 @as_json_option
-@click.option("--sample", type=click.IntRange(0), default=_SAMPLE, show_default=True, help="Pictures; 0 = all.")
+@click.option("--sample", type=IntegerRange(0), default=_SAMPLE, show_default=True, help="Pictures; 0 = all.")
 def audit(settings: Settings, *, sample: int, as_json: bool) -> None:
     """Draw stored pictures again and compare the pixels; status 1 when one has drifted.
 
@@ -292,7 +294,7 @@ def _whole(settings: Settings, prefix: str) -> str:
         UsageError: The prefix is too short, no part of a key, or that of several keys.
         CommandError: No stored key has this prefix.
     """
-    digits = prefix.lower()
+    digits = half_width(prefix).lower()
     if not _SHORTEST_PREFIX <= len(digits) <= _KEY_DIGITS or not _HEX.issuperset(digits):
         raise UsageError(f"KEY: should be 8 to 64 hex digits, got {ascii(prefix)[:80]}")
     found = [key for key in _keys(settings) if key.startswith(digits)]
