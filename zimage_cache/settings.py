@@ -176,6 +176,11 @@ class Settings(BaseModel):
         return self.workspace / "zimage.sqlite3"
 
     @property
+    def servers_folder(self) -> Path:
+        """The folder of the addresses of running servers."""
+        return self.workspace / "servers"
+
+    @property
     def caching(self) -> bool:
         """Whether results are looked up and stored."""
         return not (self.no_cache or self.debug)

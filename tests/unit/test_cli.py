@@ -25,6 +25,7 @@ from zimage_cache import compose
 from zimage_cache.cache.check import check
 from zimage_cache.cli import client
 from zimage_cache.cli import main as cli
+from zimage_cache.cli import reached as reached_module
 from zimage_cache.errors import ModelMissing, ServerError
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
@@ -559,10 +560,10 @@ def test_the_server_of_this_machine(monkeypatch, host, reached):
         seen.append((url, options))
         raise ServerError("recorded")
 
-    monkeypatch.setattr(cli, "Client", record)
+    monkeypatch.setattr(reached_module, "Client", record)
     zimage("warmup", "--wait", "0", "--host", host, "--port", "1", "--auth", "ann:x", "--request-timeout", "0")
 
-    assert seen == [(f"http://{reached}:1", {"credentials": ("ann", "x"), "seconds": None})]
+    assert seen == [(f"http://{reached}:1", {"credentials": ("ann", "x"), "seconds": None, "verify": True})]
 
 
 @pytest.mark.usefixtures("fake")

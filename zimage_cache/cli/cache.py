@@ -22,12 +22,12 @@ from zimage_cache.cache.check import check
 from zimage_cache.cache.index import Listed
 from zimage_cache.cache.layout import Layout, key_in
 from zimage_cache.cache.tier import OnProgress
-from zimage_cache.cli.client import Client, local_url
 from zimage_cache.cli.options import IntegerRange
 from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, print_json, print_table, shortened
-from zimage_cache.errors import CommandError, UsageError
+from zimage_cache.cli.reached import places, tell
+from zimage_cache.errors import CommandError, ServerError, UsageError
 from zimage_cache.full_width import half_width
-from zimage_cache.service.statistics import Lifetime, Statistics, overview
+from zimage_cache.service.statistics import Lifetime, Statistics, overview, together
 from zimage_cache.settings import Settings
 from zimage_cache.units import bytes_in, seconds_in, shown_bytes, shown_seconds
 
@@ -63,18 +63,25 @@ _key = click.argument("key", metavar="KEY", help="At least the first 8 digits of
 
 @as_json_option
 def stats(settings: Settings, *, as_json: bool) -> None:
-    """Tell what the cache holds, and what it did: over its lifetime, and in the running server."""
+    """Tell what the cache holds, and what it did: over its lifetime, and in the servers that run on the workspace."""
     answer = _overview(settings)
     if as_json:
         print_json(answer)
         return
-    now, lifetime, process = answer["now"], answer["lifetime"], answer["this_process"]
+    now, lifetime = answer["now"], answer["lifetime"]
     click.echo(f"on disk    {now['disk_entries']} pictures, {shown_bytes(now['disk_bytes'])}, {now['pinned']} pinned")
     click.echo(f"in memory  {now['memory_entries']} pictures, {shown_bytes(now['memory_bytes'])}")
     click.echo()
-    rows = [("", "lifetime", "this process")]
-    rows += [(name.replace("_", " "), _shown(name, lifetime[name]), _shown(name, process[name])) for name in lifetime]
-    print_table(rows, right=(1, 2))
+    servers = answer["servers"]
+    heads = (
+        [each["url"].partition("//")[2] for each in servers] if len(servers) > 1 else ["this process"] * len(servers)
+    )
+    columns = [lifetime, *(each["this_process"] for each in servers)]
+    rows = [("", "lifetime", *heads)]
+    rows += [(name.replace("_", " "), *(_shown(name, each.get(name)) for each in columns)) for name in lifetime]
+    print_table(rows, right=range(1, len(rows[0])))
+    if not servers:
+        click.echo("\nno server runs on this workspace")
 
 
 @as_json_option
@@ -318,15 +325,39 @@ def _require(key: str, *, there: bool) -> None:
 
 
 def _overview(settings: Settings) -> dict[str, Any]:
-    """Return the statistics from the running server of this workspace, else from the files."""
+    """Return the statistics from the servers that run on this workspace, else from the files."""
     statistics = Statistics(Lifetime(settings.database))
-    with Client(local_url(settings.host, settings.port), credentials=settings.credentials()) as client:
-        answer = client.overview()
-    if answer is not None and answer["database"] == statistics.database_id is not None:
-        return answer
-    with _opened(settings) as cache, _busy("looking at the cache"):
-        cache.prune(dry_run=True)  # which looks at every file
-        return overview(cache.held(), statistics)
+    told = dict(_told(settings, statistics))
+    if not told:
+        with _opened(settings) as cache, _busy("looking at the cache"):
+            cache.prune(dry_run=True)  # which looks at every file
+            return {**overview(cache.held(), statistics), "servers": []}
+    answers = list(told.values())
+    in_memory = {name: sum(each["now"][name] for each in answers) for name in ("memory_entries", "memory_bytes")}
+    return {
+        **answers[-1],  # its lifetime has what those that were asked before have counted
+        "now": answers[-1]["now"] | in_memory,
+        "this_process": together([each["this_process"] for each in answers]),
+        "servers": [
+            {"url": url, "now": each["now"], "this_process": each["this_process"]} for url, each in told.items()
+        ],
+    }
+
+
+def _told(settings: Settings, statistics: Statistics) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the addresses and answers of the servers of this workspace; one that gives none is told in one line."""
+    for place in places(settings):
+        with place.client(settings) as client:
+            try:
+                answer = client.overview()
+            except ServerError as error:
+                if place.of_workspace:
+                    reason = str(error).removeprefix(f"{place.url}: ")
+                    tell(f"{place.url}: {reason}; without its memory and its last seconds")
+                continue
+        known = statistics.database_id is not None or place.of_workspace
+        if known and answer["database"] == statistics.database_id:
+            yield place.url, answer
 
 
 # What they print

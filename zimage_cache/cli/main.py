@@ -14,10 +14,11 @@ import click
 import zimage_cache
 from zimage_cache import settings as settings_module
 from zimage_cache.cli import cache, history, models
-from zimage_cache.cli.client import Client, local_url
+from zimage_cache.cli.client import Client
 from zimage_cache.cli.options import Choice, DecimalRange, IntegerRange, Loaded, with_request, with_settings
 from zimage_cache.cli.output import as_json_option
 from zimage_cache.cli.pictures import OutputFile, Target
+from zimage_cache.cli.reached import answering, awaited
 from zimage_cache.cli.streams import make_streams_safe
 from zimage_cache.errors import InvalidRequest, ModelMissing, SettingsError, UsageError, ZImageError
 from zimage_cache.full_width import full_width_signs, half_width
@@ -149,12 +150,13 @@ def generate(
     output.require(n)
     if not settings.caching and cache == CacheMode.USE:
         cache = CacheMode.BYPASS.value
-    with _client(settings, url) as client:
-        health = client.health()
-        if health is None and url is None:
-            answer, pictures = _draw_here(settings, fields, n, CacheMode(cache))
-        else:
-            ask = _with_prompt(fields, str((health or {}).get("model"))) | {"n": n, "cache": cache}
+    found = answering(settings, url, seconds=_answer_seconds(settings))
+    if found is None:
+        answer, pictures = _draw_here(settings, fields, n, CacheMode(cache))
+    else:
+        client, health = found
+        with client:
+            ask = _with_prompt(fields, str(health.get("model"))) | {"n": n, "cache": cache}
             if origins["model"] == flag_of("model"):
                 ask["model"] = settings.model
             answer, pictures = _draw_there(client, ask)
@@ -184,8 +186,8 @@ def warmup(loaded: Loaded, url: str | None, wait: float, *, as_json: bool) -> No
     """Wait until the server is ready, then draw one small picture that leaves no trace."""
     settings, _ = loaded
     started = time.monotonic()
-    with _client(settings, url) as client:
-        client.wait_until_ready(wait)
+    with awaited(settings, url, wait=wait, seconds=_answer_seconds(settings)) as client:
+        client.wait_until_ready(wait, waited=time.monotonic() - started)
         ready = time.monotonic() - started
         drawing = float(client.generate(_WARMUP)["duration"])
     if as_json:
@@ -251,12 +253,9 @@ def _prepared(command: Callable[..., None]) -> Callable[..., None]:
 _add_commands()
 
 
-def _client(settings: Settings, url: str | None) -> Client:
-    return Client(
-        url or local_url(settings.host, settings.port),
-        credentials=settings.credentials(),
-        seconds=settings.request_timeout + 30 if settings.request_timeout else None,
-    )
+def _answer_seconds(settings: Settings) -> float | None:
+    """Return the longest wait for a picture of a server: a little more than the server's own."""
+    return settings.request_timeout + 30 if settings.request_timeout else None
 
 
 def _draw_there(client: Client, ask: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
