@@ -37,6 +37,7 @@ class Started:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         self.url = line.partition("URL: ")[2].strip()
         assert self.url, line
@@ -186,7 +187,7 @@ def test_a_folder_that_cannot_be_written(start, tmp_path):
 
 def test_a_server_is_waited_for_on_any_port(start, monkeypatch):
     """`warmup` may start before the server, and need not know its port."""
-    sleep, started = time.sleep, []
+    sleep, started = time.sleep, list[Started]()
 
     def start_first(seconds: float) -> None:
         if started:

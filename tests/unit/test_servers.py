@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,7 @@ def child(folder):
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
     )
+    assert process.stdout is not None
     assert process.stdout.readline() == "there\n"
     yield process
     process.kill()
@@ -78,7 +80,7 @@ def test_no_folder_is_no_server(folder):
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_a_file_of_a_process_that_ended(folder, child, end):
-    """However a server ends, it is not found any more, and its file is removed by the one who looks."""
+    """However a server ends, it is not found any more, and its file is removed when it is looked for."""
     [address] = running(folder)
     assert (address.pid, address.port, address.url) == (child.pid, 7001, "http://127.0.0.1:7001")
     child.send_signal(end)
@@ -122,7 +124,8 @@ def test_a_file_that_is_no_address(folder, content):
 
 def test_a_file_with_nonsense_in_it(folder):
     """Values of the wrong kind are no address either."""
-    for number, change in enumerate(({"url": 5}, {"pid": "x"}, {"started": "yesterday"}, {"started": None})):
+    changes: list[dict[str, Any]] = [{"url": 5}, {"pid": "x"}, {"started": "yesterday"}, {"started": None}]
+    for number, change in enumerate(changes):
         write(folder, here(**change), f"{number}.json")
     assert running(folder) == []
 
@@ -187,7 +190,7 @@ def test_a_file_system_without_locks(folder, monkeypatch, number):
 
 
 def test_a_file_system_whose_locks_do_nothing(folder, monkeypatch):
-    """A lock that everybody gets does not make a running server stale."""
+    """A lock that is always granted does not make a running server stale."""
     monkeypatch.setattr(fcntl, "flock", lambda *_arguments: None)
     with announced(folder, here()):
         assert running(folder) == [here()]
