@@ -64,15 +64,14 @@ _key = click.argument("key", metavar="KEY", help="At least the first 8 digits of
 @as_json_option
 def stats(settings: Settings, *, as_json: bool) -> None:
     """Tell what the cache holds, and what it did: over its lifetime, and in the servers that run on the workspace."""
-    answer = _overview(settings)
+    answer, servers = _overview(settings)
     if as_json:
-        print_json(answer)
+        print_json(answer | ({"servers": servers} if len(servers) > 1 else {}))
         return
     now, lifetime = answer["now"], answer["lifetime"]
     click.echo(f"on disk    {now['disk_entries']} pictures, {shown_bytes(now['disk_bytes'])}, {now['pinned']} pinned")
     click.echo(f"in memory  {now['memory_entries']} pictures, {shown_bytes(now['memory_bytes'])}")
     click.echo()
-    servers = answer["servers"]
     heads = (
         [each["url"].partition("//")[2] for each in servers] if len(servers) > 1 else ["this process"] * len(servers)
     )
@@ -324,24 +323,23 @@ def _require(key: str, *, there: bool) -> None:
         raise CommandError(f"{key}: no such picture is stored; `zimage cache list` tells which are")
 
 
-def _overview(settings: Settings) -> dict[str, Any]:
-    """Return the statistics from the servers that run on this workspace, else from the files."""
+def _overview(settings: Settings) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the statistics of all servers that run on this workspace, and of each; without any, those of the files."""
     statistics = Statistics(Lifetime(settings.database))
     told = dict(_told(settings, statistics))
     if not told:
         with _opened(settings) as cache, _busy("looking at the cache"):
             cache.prune(dry_run=True)  # which looks at every file
-            return {**overview(cache.held(), statistics), "servers": []}
+            return overview(cache.held(), statistics), []
     answers = list(told.values())
     in_memory = {name: sum(each["now"][name] for each in answers) for name in ("memory_entries", "memory_bytes")}
-    return {
+    whole = {
         **answers[-1],  # its lifetime has what those that were asked before have counted
         "now": answers[-1]["now"] | in_memory,
         "this_process": together([each["this_process"] for each in answers]),
-        "servers": [
-            {"url": url, "now": each["now"], "this_process": each["this_process"]} for url, each in told.items()
-        ],
     }
+    servers = [{"url": url, "now": each["now"], "this_process": each["this_process"]} for url, each in told.items()]
+    return whole if len(servers) > 1 else answers[0], servers
 
 
 def _told(settings: Settings, statistics: Statistics) -> Iterator[tuple[str, dict[str, Any]]]:

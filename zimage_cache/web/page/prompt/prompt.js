@@ -62,8 +62,8 @@ export function prompt(root) {
     showCount(info);
     expanded.hidden = info.prompt === sent.prompt;
     find(expanded, ".zi-expanded-text").textContent = info.prompt;
-    notices.hidden = info.notices.length === 0;
-    notices.textContent = info.notices.join("\n");
+    notices.textContent = (info.notices ?? []).join("\n");
+    notices.hidden = !notices.textContent;
     trouble.hidden = true;
   }
 
