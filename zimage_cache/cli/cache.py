@@ -344,7 +344,9 @@ def _overview(settings: Settings) -> tuple[dict[str, Any], list[dict[str, Any]]]
 
 def _told(settings: Settings, statistics: Statistics) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the addresses and answers of the servers of this workspace; one that gives none is told in one line."""
-    for place in places(settings):
+    asked = places(settings)
+    # A server of another workspace has nothing to tell, and may hang.
+    for place in [each for each in asked if each.of_workspace] or asked:
         with place.client(settings) as client:
             try:
                 answer = client.overview()
