@@ -692,6 +692,16 @@ def test_an_output_that_cannot_be_is_refused_before_the_work(fake, bare, flags, 
 
 
 @pytest.mark.usefixtures("fake")
+def test_a_name_of_an_open_file_is_written_into(bare):
+    """`/dev/stdout` and the like may be links to regular files; replacing the link would harm the system."""
+    with (bare / "x").open("wb") as file:
+        result = zimage("generate", "--output", f"/dev/fd/{file.fileno()}")
+    assert result.exit_code == 0, result.output
+    assert (bare / "x").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in bare.iterdir()] == ["x"]
+
+
+@pytest.mark.usefixtures("fake")
 def test_a_picture_for_a_program(bare):
     """`-` sends the PNG alone to standard output, and what is told to standard error."""
     result = zimage("generate", "--output", "-")

@@ -117,7 +117,9 @@ def _unwritable(file: Path, error: OSError) -> SettingsError:
 
 
 def _is_special(file: Path) -> bool:
-    """Whether it is a pipe, a device or a socket."""
+    """Whether it is a pipe, a device, a socket, or a name of an open file such as /dev/stdout."""
+    if str(file.absolute()).startswith(("/dev/std", "/dev/fd/", "/proc/")):
+        return True
     try:
         mode = file.stat().st_mode
     except OSError:
