@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks a running server: bash scripts/health_check.sh [URL]      (default http://127.0.0.1:7860)
+# Checks a running server: bash scripts/health_check.sh [URL]
+# Default: one that runs on the workspace (ZIMAGE_WORKSPACE, else ~/workspace), else http://127.0.0.1:7860.
 # Prints its health, then the time of one small picture newly drawn (cold) and from the cache.
 # Exits 1, with the reason, when the server is unhealthy, loading or cannot be reached. Needs curl and a Python 3.
 # ZIMAGE_AUTH=user:password where the server requires it.
@@ -8,8 +9,6 @@ set -euo pipefail
 # shellcheck source=scripts/_setup.sh
 . "$(dirname -- "$(readlink -f -- "$0")")/_setup.sh"
 
-URL=${1:-http://127.0.0.1:7860}
-URL=${URL%/}
 LINE_END=$'\n' # bash 3.2 does not read $'...' inside a quoted expansion
 
 find_reader() {
@@ -31,6 +30,16 @@ try:
 except (ValueError, LookupError, TypeError):
     value = None
 print("" if value is None else value)' "$1"
+}
+
+# find_server: sets URL to the first address in the workspace at which a server answers, else to the usual one.
+find_server() {
+  local file
+  for file in "${ZIMAGE_WORKSPACE:-${HOME:-}/workspace}"/servers/*.json; do
+    URL=$(field url <"$file" 2>/dev/null) || continue
+    if curl --silent --max-time 2 --noproxy '*' --output /dev/null "$URL/health"; then return; fi
+  done
+  URL=http://127.0.0.1:7860
 }
 
 # call SECONDS PATH [BODY]: sets STATUS, TAKEN (seconds) and ANSWER. The password is never in an argument list, and
@@ -87,5 +96,6 @@ measure() {
 
 command -v curl >/dev/null || die 2 "curl is needed and not here. Install it and start again."
 find_reader
+if [ $# -gt 0 ]; then URL=${1%/}; else find_server; fi
 check_health
 measure

@@ -29,6 +29,7 @@ from zimage_cache.models.places import search_roots
 from zimage_cache.models.profiles import KNOWN, ModelChoice, model_choice
 from zimage_cache.models.progress import OnProgress
 from zimage_cache.models.store import SLIM
+from zimage_cache.servers import address_of_this_process, announced
 from zimage_cache.service.service import ImageService
 from zimage_cache.settings import Settings
 from zimage_cache.web.request_id import RequestIdFilter
@@ -269,7 +270,15 @@ def serve(settings: Settings) -> None:
                 root_path=settings.root_path,
                 credentials=who,
             )
-        run(app, listening, open_to_all=who is None, max_connections=settings.max_connections)
+        host, port = listening.getsockname()[:2]
+        address = address_of_this_process(host, port, root_path=settings.root_path, version=zimage_cache.__version__)
+        run(
+            app,
+            listening,
+            open_to_all=who is None,
+            max_connections=settings.max_connections,
+            announced=announced(settings.servers_folder, address),
+        )
 
 
 @contextlib.contextmanager

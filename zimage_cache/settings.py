@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from platformdirs import user_config_path
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from zimage_cache.addresses import host_name, network, root_path
 from zimage_cache.errors import SettingsError
+from zimage_cache.full_width import as_typed, full_width_signs, half_width
+from zimage_cache.text_files import read_text
 from zimage_cache.units import seconds_in
 from zimage_cache.validation import broken_rule, shown
 
@@ -54,6 +65,9 @@ def _path(value: object) -> Path:
 
 
 def _user_and_password(value: str) -> str:
+    """Return `user:password` with the colon of ASCII; both keep their signs."""
+    if ":" not in value:
+        value = re.sub(f"[{as_typed(':')}]", ":", value, count=1)
     if not all(value.partition(":")):
         raise ValueError("should be user:password")
     return value
@@ -70,7 +84,13 @@ def _names(value: object) -> object:
         return tuple(value)
     if not isinstance(value, str):
         raise ValueError("should be a list of names")  # noqa: TRY004 - pydantic turns ValueError into its own
-    return tuple(filter(None, re.split(r"[,\s]+", value)))
+    return tuple(filter(None, re.split(r"[,;\s]+", value)))
+
+
+def _in_ascii(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return tuple(map(_in_ascii, value))
+    return half_width(value) if isinstance(value, str) else value
 
 
 Switch = Annotated[bool, BeforeValidator(_switch)]
@@ -157,6 +177,12 @@ class Settings(BaseModel):
             )
         return self.workspace / name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_half_width_signs(cls, values: Any) -> Any:  # noqa: ANN401 - pydantic's own
+        """Take full-width signs for those of ASCII, but in names of files and models, and in secrets."""
+        return {name: value if name in _VERBATIM else _in_ascii(value) for name, value in dict(values).items()}
+
     @property
     def cache_folder(self) -> Path:
         """The folder of the result cache."""
@@ -178,6 +204,11 @@ class Settings(BaseModel):
         return self.below("zimage.sqlite3")
 
     @property
+    def servers_folder(self) -> Path:
+        """The folder of the addresses of running servers."""
+        return self.workspace / "servers"
+
+    @property
     def caching(self) -> bool:
         """Whether results are looked up and stored."""
         return not (self.no_cache or self.debug)
@@ -193,13 +224,23 @@ class Settings(BaseModel):
         text = self.auth
         if self.auth_file is not None:
             try:
-                text = self.auth_file.read_text("utf-8").partition("\n")[0].strip()
+                first_line = read_text(self.auth_file).partition("\n")[0].strip()
             except (OSError, ValueError) as error:
-                raise SettingsError(f"--auth-file: should be a readable text file: {error}") from None
-            if not all(text.partition(":")):
-                raise SettingsError(f"--auth-file: the first line of {self.auth_file} should be user:password")
+                raise SettingsError(
+                    f"--auth-file: {self.auth_file} should be a readable text file: {_reason(error)}"
+                ) from None
+            try:
+                text = _user_and_password(first_line)
+            except ValueError:
+                raise SettingsError(
+                    f"--auth-file: the first line of {self.auth_file} should be user:password"
+                ) from None
         user, _, password = (text or "").partition(":")
         return (user, password) if user else None
+
+
+# Settings whose signs mean themselves.
+_VERBATIM: Final = SECRETS | {"model", "workspace", "cache_dir", "output_dir", "model_cache", "auth_file"}
 
 
 def load(flags: Mapping[str, Any], config: Path | None = None) -> tuple[Settings, dict[str, str]]:
@@ -238,6 +279,8 @@ def _environment() -> dict[str, tuple[Any, str]]:
     for name, field in Settings.model_fields.items():
         for variable in filter(None, (_FOREIGN_ENV.get(name), ENV_PREFIX + name.upper())):
             value = os.environ.get(variable)
+            if value is not None:
+                value = value.rstrip("\r")  # a file of variables with CRLF leaves it behind
             if value or (value == "" and field.annotation is bool):
                 found[name] = (value, variable)
     return found
@@ -249,9 +292,13 @@ def _toml(config: Path | None) -> dict[str, tuple[Any, str]]:
         if config is None:
             return {}
     try:
-        keys = tomllib.loads(config.read_text("utf-8"))
+        text = read_text(config)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{config}: should be a readable TOML file: {error}") from None
+        raise SettingsError(f"{config}: should be a readable TOML file: {_reason(error)}") from None
+    try:
+        keys = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config}: should be a readable TOML file: {error}{_odd_signs(text, error)}") from None
     unknown = sorted(keys.keys() - Settings.model_fields.keys())
     if unknown:
         raise SettingsError(f"{config}: unknown setting {unknown[0]!r}; `zimage config show` lists them all")
@@ -271,3 +318,15 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # below a folder that this user may not enter, such as the home of another one
         return False
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _odd_signs(text: str, error: tomllib.TOMLDecodeError) -> str:
+    """Say which full-width signs stand in the line that is no TOML: they look like its syntax."""
+    place = re.search(r"at line (\d+)", str(error))
+    lines = text.split("\n")
+    signs = full_width_signs(lines[int(place[1]) - 1]) if place else []
+    return f"; use the half-width signs instead of {' '.join(signs)}" if signs else ""

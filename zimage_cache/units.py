@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.full_width import half_width
 
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES: Final = {"": 1, "b": 1} | {
@@ -23,7 +24,7 @@ def seconds_in(text: str) -> float:
     Raises:
         InvalidRequest: The text is none.
     """
-    match = _DURATION.fullmatch(text.strip())
+    match = _DURATION.fullmatch(half_width(text).strip())
     if match is None:
         raise InvalidRequest("duration")
     return float(match[1]) * _SECONDS[match[2]]
@@ -35,7 +36,7 @@ def bytes_in(text: str) -> int:
     Raises:
         InvalidRequest: The text is none.
     """
-    match = _SIZE.fullmatch(text.strip())
+    match = _SIZE.fullmatch(half_width(text).strip())
     if match is None:
         raise InvalidRequest("size")
     return int(float(match[1]) * _BYTES[match[2].lower()])

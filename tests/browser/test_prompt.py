@@ -63,6 +63,19 @@ def test_alternatives_are_picked_from_the_seed_and_repeated_from_the_cache(fake:
     expect(page.locator(".zi-expanded")).to_be_hidden()
 
 
+def test_full_width_braces_are_pointed_out_and_drawn_as_they_stand(fake: Fake, open_page):
+    """The line under the prompt says that they are text; what is drawn has every sign."""
+    page = open_page(fake.url)
+    write(page, "｛红｜蓝｝的猫")
+    expect(page.locator(".zi-notices")).to_contain_text("｛ ｜ ｝ look like syntax")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-badge")).to_be_visible()
+    assert fake.generator.recipes[-1].prompt == "｛红｜蓝｝的猫"
+    write(page, "{红|红}的猫")
+    expect(page.locator(".zi-expanded-text")).to_have_text("红的猫")
+    expect(page.locator(".zi-notices")).to_be_hidden()
+
+
 def test_another_seed_may_pick_otherwise(fake: Fake, open_page):
     """The picks follow the seed: among many seeds there are several."""
     page, picked = open_page(fake.url), set()

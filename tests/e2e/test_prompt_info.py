@@ -29,7 +29,16 @@ def test_a_prompt_is_expanded_and_counted(asked):
         "tokens": 4,
         "limit": 64,
         "wildcards": ["color", "me", "scene/天气"],
+        "notices": [],
     }
+
+
+def test_full_width_syntax_stays_text_and_is_pointed_out(asked):
+    """A prompt keeps every character, since each is part of its key; the answer says what may have been meant."""
+    found = asked(prompt="｛红｜蓝｝的猫", negative_prompt="＿＿color＿＿").json()
+    assert (found["prompt"], found["negative_prompt"], found["expanded"]) == ("｛红｜蓝｝的猫", "＿＿color＿＿", False)
+    assert [notice.partition(" look")[0] for notice in found["notices"]] == ["｛ ｜ ｝", "＿"]
+    assert asked(prompt="a｜b：（c），“d”").json()["notices"] == []
 
 
 def test_a_plain_prompt_comes_back_as_it_is(asked):

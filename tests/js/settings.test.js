@@ -27,6 +27,7 @@ it("prompts are escaped only where characters have a meaning", () => {
   assert.equal(escaped("{2$$a}"), "\\{2$$a\\}");
   assert.equal(escaped("__animal__"), "\\__animal\\__");
   assert.equal(escaped("a\n__b\nc__"), "a\n\\__b\nc\\__");
+  assert.equal(escaped("\\_\\_a"), "\\_{|}\\_a");
   assert.deepEqual(spelled({ prompt: "{a|b}", negative_prompt: "x", n: 1 }), {
     prompt: "\\{a|b\\}",
     negative_prompt: "x",
@@ -37,7 +38,8 @@ it("prompts are escaped only where characters have a meaning", () => {
 it("only braces and double underscores need the server", () => {
   assert.ok(isDynamic({ prompt: "{a|b}", negative_prompt: "" }));
   assert.ok(isDynamic({ prompt: "", negative_prompt: "__x__" }));
-  assert.ok(!isDynamic({ prompt: "a_b", negative_prompt: null }));
+  assert.ok(isDynamic({ prompt: "\\_\\_x", negative_prompt: "" }));
+  assert.ok(!isDynamic({ prompt: "a_b \\_", negative_prompt: null }));
 });
 
 it("a request has both sides, and no style instead of an empty one", () => {

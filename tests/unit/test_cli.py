@@ -3,6 +3,7 @@
 import errno
 import functools
 import getpass
+import io
 import json
 import logging
 import os
@@ -17,17 +18,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from tests.factories import another, recipe
 from zimage_cache import compose
 from zimage_cache.cache.check import check
 from zimage_cache.cli import client
 from zimage_cache.cli import main as cli
+from zimage_cache.cli import reached as reached_module
 from zimage_cache.errors import ModelMissing, ServerError
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
+from zimage_cache.metadata import png
 from zimage_cache.models.profiles import DEMO, TURBO
 from zimage_cache.request import PARAMETERS, ImageRequest
 from zimage_cache.settings import Settings, flag_of
@@ -352,6 +357,50 @@ def test_every_field_of_a_picture_is_a_flag(fake):
     assert asked.keys() | {"style"} == ImageRequest.model_fields.keys()
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "field", "read"),
+    [
+        ("--seed", "４２", "seed", 42),
+        ("--width", "２５６", "width", 256),
+        ("--guidance-scale", "１．５", "guidance_scale", 1.5),
+        ("--shift", "2。5", "shift", 2.5),
+        ("--sampler", "ｈｅｕｎ", "sampler", "heun"),
+        ("--steps", "　４ ", "steps", 4),
+    ],
+)
+def test_numbers_and_words_in_full_width(fake, flag, value, field, read):
+    """Values of flags that are no text of a picture are read in either width."""
+    assert zimage("generate", flag, value).exit_code == 0
+    assert getattr(fake.recipes[0], field) == read
+
+
+def test_the_texts_of_a_picture_keep_their_signs(fake):
+    """A prompt is drawn with every sign as it was typed: full-width ones are its own, and part of its key."""
+    prompt = "｛红｜蓝｝：（“１０２４×７６８”），＃＿＿"
+    assert zimage("generate", "--prompt", prompt, "--negative-prompt", prompt, "--guidance-scale", "1").exit_code == 0
+    assert (fake.recipes[0].prompt, fake.recipes[0].negative_prompt) == (prompt, prompt)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["——seed", "4"],
+        ["—seed", "4"],
+        ["－－ｓｅｅｄ", "4"],
+        ["–-seed=4"],
+        ["--seed＝4"],
+        ["-—seed", "4"],
+        ["−−seed", "4"],
+    ],
+)
+def test_a_flag_with_other_dashes_is_pointed_out(fake, arguments):
+    """Word processors and Chinese keyboards write other dashes; the message says which flag was meant."""
+    result = zimage("generate", *arguments)
+    assert result.exit_code == 2
+    assert "Write --seed in half-width signs." in result.stderr
+    assert fake.recipes == []
+
+
 def test_a_style_from_the_terminal(fake):
     """Presets are offered by name."""
     assert zimage("generate", "--prompt", "a fox", "--style", "pixel").exit_code == 0
@@ -617,10 +666,10 @@ def test_the_server_of_this_machine(monkeypatch, host, reached):
         seen.append((url, options))
         raise ServerError("recorded")
 
-    monkeypatch.setattr(cli, "Client", record)
+    monkeypatch.setattr(reached_module, "Client", record)
     zimage("warmup", "--wait", "0", "--host", host, "--port", "1", "--auth", "ann:x", "--request-timeout", "0")
 
-    assert seen == [(f"http://{reached}:1", {"credentials": ("ann", "x"), "seconds": None})]
+    assert seen == [(f"http://{reached}:1", {"credentials": ("ann", "x"), "seconds": None, "verify": True})]
 
 
 @pytest.mark.usefixtures("fake")
@@ -674,6 +723,107 @@ def test_a_pipe_is_written_into(bare):
     assert (bare / "pipe").is_fifo()  # before the wait: who replaced it left the reader alone for ever
     reader.join()
     assert got[0].startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("star.jpg", "JPEG"),
+        ("star.jpeg", "JPEG"),
+        ("STAR.JPG", "JPEG"),
+        ("星.WebP", "WEBP"),
+        ("a.b.png", "PNG"),
+        ("star.PNG", "PNG"),
+        ("star", "PNG"),
+        (".png", "PNG"),
+        ("星。jpg", "JPEG"),
+    ],
+)
+def test_the_extension_decides_the_format(bare, name, kind):
+    """Each file is what its name says, with the settings in it; without an extension it is the PNG."""
+    answer = json.loads(zimage("generate", "--prompt", "红 fox 🦊", "--output", name, "--json").stdout)
+
+    assert answer["files"] == [str(bare / name)]
+    with Image.open(bare / name) as picture:
+        assert picture.format == kind
+        assert picture.size == (128, 128)
+        comment = picture.getexif().get_ifd(0x8769).get(0x9286, b"")
+        text = picture.info["parameters"] if kind == "PNG" else comment.removeprefix(b"UNICODE\0").decode("utf-16-be")
+    assert text.startswith("红 fox 🦊\nSteps: ")
+
+
+@pytest.mark.usefixtures("fake")
+def test_several_pictures_in_another_format(bare):
+    """Numbers stand before the extension; files that were there are replaced."""
+    (bare / "x_1.webp").write_bytes(b"old")
+    assert zimage("generate", "--n", "2", "--output", "x.webp").exit_code == 0
+    assert sorted(path.name for path in bare.iterdir()) == ["x_1.webp", "x_2.webp"]
+    assert {path.read_bytes()[8:12] for path in bare.iterdir()} == {b"WEBP"}
+
+
+def test_every_format_is_made_of_the_one_picture(fake, bare):
+    """The format is no part of the key: one picture is drawn and stored, as a PNG, and encoded for each file."""
+    for name in ("a.png", "a.jpg", "a.webp", "b.png"):
+        assert zimage("generate", "--output", name).exit_code == 0
+    assert len(fake.recipes) == 1
+    assert (bare / "a.png").read_bytes() == (bare / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--output", "star.gif"], r"ends in \.gif; pictures are written as \.png, \.jpg, \.jpeg, \.webp"),
+        (["--output", "star.jxl"], "ends in .jxl"),
+        (["--output", "star.png.txt"], "ends in .txt"),
+        (["--output", "star.v2"], "ends in .v2"),
+        (["--output", "folder"], "is a folder; name a file in it, such as folder/result.png"),
+        (["--output", "new/"], "is a folder"),
+        (["--output", "."], "is a folder"),
+        (["--output", "none/star.jpg"], "none/star.jpg cannot be written: No such file or directory"),
+        (["--output", "x.png", "--n", "2"], "x_2.png cannot be written: it is a folder"),
+        (["--output", "-", "--n", "2"], "room for one picture"),
+        (["--output", "-", "--json"], "no room for --json"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_the_work(fake, bare, flags, words):
+    """Status 2 and the reason, before a model is loaded; nothing is left behind."""
+    (bare / "folder").mkdir()
+    (bare / "x_2.png").mkdir()
+    result = zimage("generate", *flags)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert re.search(words, result.stderr), result.stderr
+    assert (fake.loads, sorted(path.name for path in bare.iterdir())) == (0, ["folder", "x_2.png"])
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_name_of_an_open_file_is_written_into(bare):
+    """`/dev/stdout` and the like may be links to regular files; replacing the link would harm the system."""
+    with (bare / "x").open("wb") as file:
+        result = zimage("generate", "--output", f"/dev/fd/{file.fileno()}")
+    assert result.exit_code == 0, result.output
+    assert (bare / "x").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in bare.iterdir()] == ["x"]
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_picture_for_a_program(bare):
+    """`-` sends the PNG alone to standard output, and what is told to standard error."""
+    result = zimage("generate", "--output", "-")
+
+    assert result.exit_code == 0
+    assert Image.open(io.BytesIO(result.stdout_bytes)).format == "PNG"
+    assert re.search(r"^-  seed 42  generated", result.stderr, re.MULTILINE)
+    assert list(bare.iterdir()) == []
+
+
+def test_a_picture_of_the_server_in_another_format(stub, bare, monkeypatch):
+    """What a server sends is encoded here, as what is drawn here."""
+    monkeypatch.setattr(sys.modules[__name__], "PNG", png.encode(np.zeros((64, 64, 3), np.uint8), {"parameters": "x"}))
+    monkeypatch.setattr(stub, "pictures", lambda body: Stub.pictures(stub, body))
+    assert zimage("generate", "--url", stub.url, "--output", "a.jpg").exit_code == 0
+    assert (bare / "a.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
 def test_warmup_waits_and_draws_once(stub, monkeypatch):

@@ -24,6 +24,7 @@ from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
 from zimage_cache.cli import cache as cli_cache
 from zimage_cache.cli import main as cli
+from zimage_cache.cli import reached
 from zimage_cache.cli.client import Client
 from zimage_cache.entry import Entry, Source
 from zimage_cache.generator.fake import FakeGenerator
@@ -334,10 +335,12 @@ def test_stats_without_a_server_are_those_of_the_files(stored, workspace, cache)
     assert (lifetime["hits_disk"], lifetime["misses"], lifetime["gpu_seconds"]) == (3, 1, 2.5)
     assert (lifetime["hit_ratio"], lifetime["since"]) == (0.75, "1970-01-01T00:00:00+00:00")
     assert not any(answer["this_process"][name] for name in lifetime if name not in {"since", "hit_ratio"})
+    assert "servers" not in answer
     words = zimage("stats").stdout
     assert re.search(r"^on disk +1 pictures?, \d+\.\d KiB, 1 pinned$", words, re.MULTILINE)
-    assert re.search(r"^hits disk +3 +0$", words, re.MULTILINE)
-    assert re.search(r"^hit ratio +75\.0% +-$", words, re.MULTILINE)
+    assert re.search(r"^hits disk +3$", words, re.MULTILINE)
+    assert re.search(r"^hit ratio +75\.0%$", words, re.MULTILINE)
+    assert words.endswith("\nno server runs on this workspace\n")
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -354,7 +357,7 @@ def test_stats_ask_the_server_of_this_workspace_only(workspace, monkeypatch, sam
         "this_process": {"since": None, "misses": 98},
     }
     transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=document))
-    monkeypatch.setattr(cli_cache, "Client", lambda url, **options: Client(url, transport=transport, **options))
+    monkeypatch.setattr(reached, "Client", lambda url, **options: Client(url, transport=transport, **options))
     answer = told("stats")
     assert answer["lifetime"]["misses"] == (99 if same else 5)
     assert answer["now"]["disk_entries"] == (77 if same else 0)

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zimage_cache.cli import models as cli_model
+from zimage_cache.cli import reached
 from zimage_cache.cli.client import Client
 from zimage_cache.cli.main import main
 from zimage_cache.models.store import demo_folder
@@ -173,7 +174,7 @@ def server(monkeypatch):
     server = Server()
     monkeypatch.setattr(cli_model, "_POLL_SECONDS", 0)
     transport = httpx.MockTransport(server)
-    monkeypatch.setattr(cli_model, "Client", lambda url, **options: Client(url, transport=transport, **options))
+    monkeypatch.setattr(reached, "Client", lambda url, **options: Client(url, transport=transport, **options))
     return server
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from zimage_cache.cli.client import Client, local_url
+from zimage_cache.cli.client import Client
 from zimage_cache.errors import ServerError
+from zimage_cache.servers import local_url
 
 URL = "http://127.0.0.1:7860"
 ANSWER = {"images": [{"image_url": "/images/x.png?v=1"}], "duration": 0.5, "warnings": []}
@@ -53,7 +54,7 @@ def test_generate_sends_the_body_and_returns_the_answer():
     assert json.loads(request.content) == {"prompt": "红 🦊", "n": 2}
 
 
-@pytest.mark.parametrize("status", [401, 404, 422, 503, 507])
+@pytest.mark.parametrize("status", [404, 422, 503, 507])
 def test_a_refusal_is_reported_in_the_servers_words(status):
     """The server knows best what to do."""
     with pytest.raises(ServerError, match=r"^the queue is full; ask again$"):
@@ -85,6 +86,12 @@ def test_anything_else_is_one_line_with_the_address(answer):
     assert str(raised.value).startswith(URL)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) > len(URL) + 5
+
+
+def test_a_password_that_is_missing():
+    """The server's words, and the flags that help."""
+    with pytest.raises(ServerError, match=r"^the queue is full; ask again; sign in with --auth user:password or"):
+        make_client(Server(httpx.Response(401, json=REFUSAL))).generate({})
 
 
 def test_a_picture_is_its_bytes():
@@ -194,14 +201,15 @@ def test_what_is_no_address(url):
 
 
 def test_the_overview_is_that_of_our_own_servers():
-    """The answer of `/cache/stats` is returned; refusals, other programs and no answer give None."""
+    """The answer of `/cache/stats` is returned; refusals, other programs and no answer are errors."""
     overview = {"this_process": {"misses": 1}}
     server = Server(httpx.Response(200, json=overview))
 
     assert make_client(server).overview() == overview
     assert server.requests[0].url.path == "/cache/stats"
     for answer in (httpx.Response(401, json=REFUSAL), httpx.Response(200, text="hi"), httpx.ConnectError("refused")):
-        assert make_client(Server(answer)).overview() is None
+        with pytest.raises(ServerError):
+            make_client(Server(answer)).overview()
 
 
 @pytest.mark.parametrize(

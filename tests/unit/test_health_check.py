@@ -64,10 +64,10 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def check(url: str, **variables: str) -> tuple[int, str]:
+def check(url: str | None, **variables: str) -> tuple[int, str]:
     """Exit status of the script and everything that it printed."""
     done = subprocess.run(
-        ["bash", SCRIPT, url],
+        ["bash", SCRIPT, *([] if url is None else [url])],
         check=False,
         env={"PATH": os.environ["PATH"], "ZIMAGE_VENV": sys.prefix, **variables},
         text=True,
@@ -88,6 +88,25 @@ def test_healthy(server: Server) -> None:
     assert len({json.dumps({**request, "cache": ""}, sort_keys=True) for request in server.requests}) == 1
     assert {(request["width"], request["height"]) for request in server.requests} == {(256, 256)}
     assert server.requests[0]["seed"] >= 0
+
+
+def test_the_server_of_the_workspace(server: Server, tmp_path: Path) -> None:
+    """Without an address it checks a server whose file is in the workspace, past files of servers that are gone."""
+    folder = tmp_path / "servers"
+    folder.mkdir()
+    (folder / "1.json").write_text('{"url": "http://127.0.0.1:1"}')
+    (folder / "2.json").write_text("no JSON")
+    (folder / "3.json").write_text(json.dumps({"url": server.url}))
+
+    status, output = check(None, ZIMAGE_WORKSPACE=str(tmp_path))
+    assert (status, output.splitlines()[0]) == (0, f"{server.url} is healthy")
+
+
+def test_no_server_of_the_workspace(tmp_path: Path) -> None:
+    """Without any, the usual port is named."""
+    status, output = check(None, ZIMAGE_WORKSPACE=str(tmp_path))
+    assert status in {0, 1}
+    assert "http://127.0.0.1:7860" in output
 
 
 @pytest.mark.parametrize(

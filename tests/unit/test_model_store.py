@@ -242,6 +242,17 @@ def test_a_cut_off_file_is_named(model, name, keep):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("name", [name for name in NEEDED if name.endswith(".json")])
+def test_a_file_saved_by_an_editor_of_windows_is_named(model, name, encoding):
+    """The libraries read plain UTF-8 alone, and would fail while loading: the message says how to save the file."""
+    path = model / name
+    path.write_bytes(path.read_text("utf-8").encode(encoding))
+    with pytest.raises(ModelCorrupt, match="save it as UTF-8 without a byte-order mark") as caught:
+        check_folder(model)
+    assert str(path) in str(caught.value)
+
+
 def test_a_weight_file_one_byte_short_is_named(model):
     """The header accounts for every byte."""
     path = model / "vae" / "diffusion_pytorch_model.safetensors"

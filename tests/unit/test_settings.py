@@ -48,6 +48,13 @@ SAMPLES: dict[str, tuple[str, str, Any, list[Any]]] = {
     "auth": ('"a:1"', "b:2", "c:3:4", ["a:1", "b:2", "c:3:4"]),
     "auth_file": ('"/a"', "/b", "/c", [Path("/a"), Path("/b"), Path("/c")]),
     "allowed_host": ('["a", "b"]', "c, d e", "f", [("a", "b"), ("c", "d", "e"), ("f",)]),
+    "trusted_proxy": (
+        '["::1"]',
+        "127.0.0.1, 10.1.2.3/8",
+        "fd00::1/8",
+        [("::1/128",), ("127.0.0.1/32", "10.0.0.0/8"), ("fd00::/8",)],
+    ),
+    "root_path": ('"/a/"', "b/c", "/", ["/a", "/b/c", ""]),
     "log_level": ('"debug"', "warning", "error", ["debug", "warning", "error"]),
     "log_format": ('"json"', "text", "json", ["json", "text", "json"]),
 }
@@ -88,6 +95,9 @@ REFUSED: list[tuple[str, object, str]] = [
     ("request_timeout", float("inf"), "should be a finite number, got Infinity"),
     ("allowed_host", 5, "should be a list of names, got 5"),
     ("allowed_host", ["a", 5], "should be a string, got 5"),
+    ("allowed_host", "https://a.example/zimage", "should be a name without a path; the path is set by --root-path"),
+    ("trusted_proxy", "nginx", 'should be an address or a network such as 10.0.0.0/8, got "nginx"'),
+    ("root_path", "https://a.example/b", 'should be a path such as /zimage, got "https://a.example/b"'),
 ]
 
 
@@ -286,7 +296,7 @@ def test_an_unknown_key_of_the_file(bare):
         load({})
 
 
-@pytest.mark.parametrize("content", [b"port = ", b"\xff\xfe", b"port 7860", b"port = 1\nport = 2"])
+@pytest.mark.parametrize("content", [b"port = ", b"\xff", b"port 7860", b"port = 1\nport = 2"])
 def test_a_file_that_is_no_toml(bare, content):
     """One line that names the file."""
     (bare / "zimage.toml").write_bytes(content)
@@ -295,6 +305,82 @@ def test_a_file_that_is_no_toml(bare, content):
         load({})
 
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeff# 端口\r\nport = 5\r\nmodel_cache = '/模型'\r\n".encode(),
+        "\ufeffport = 5\r\nmodel_cache = '/模型'\r\n".encode("utf-16-le"),
+        "port = 5\r\nmodel_cache = '/模型'".encode("utf-16"),
+        "\ufeffport = 5\nmodel_cache = '/模型'\n".encode("utf-16-be"),
+        "port = 5\rmodel_cache = '/模型'\r".encode(),
+        "port = 5\r\nmodel_cache = '/模型'\r\n\x1a".encode(),
+    ],
+    ids=["mark", "UTF-16LE", "UTF-16", "UTF-16BE", "CR", "Ctrl-Z"],
+)
+def test_the_file_of_any_editor(bare, content):
+    """Marks, ends of lines and the end of the file are the editor's matter; the settings are the same."""
+    (bare / "zimage.toml").write_bytes(content)
+
+    settings, _ = load({})
+    assert (settings.port, settings.model_cache) == (5, Path("/模型"))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [("# 端口\n".encode("gbk"), 1), ("port = 5\r\n# café".encode("cp1252"), 2), ("a = 1".encode("utf-16-le"), 1)],
+)
+def test_a_file_in_another_encoding(bare, content, line):
+    """The file and the line are named, and what to do."""
+    (bare / "zimage.toml").write_bytes(content)
+
+    with pytest.raises(SettingsError, match=rf"zimage\.toml: .* line {line} is not UTF-8; save the file as UTF-8$"):
+        load({})
+
+
+@pytest.mark.parametrize(
+    ("content", "signs"),
+    [
+        ("port ＝ 7860", "＝"),
+        ("host = “::1”", "“ ”"),
+        ("＃ 端口\nport = 1", "＃"),
+        ("port = 1\nallowed_host = ['a'，'b']", "，"),
+        ("［x］", "［ ］"),
+        ("port = １", "１"),
+    ],
+)
+def test_full_width_signs_of_the_file_are_named(bare, content, signs):
+    """TOML has its own syntax, which is not widened; the message says which signs are to be replaced."""
+    (bare / "zimage.toml").write_text(content, "utf-8")
+
+    with pytest.raises(SettingsError, match=rf"; use the half-width signs instead of {signs}$"):
+        load({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("port", "７８６０", 7860),
+        ("cache_ttl", "３０ｄ", 30 * 86400),
+        ("cache_max_bytes", "１０ＧｉＢ", 10 * 2**30),
+        ("cache_min_free", "1。5GiB", 3 * 2**29),
+        ("host", "１２７．０．０．１", "127.0.0.1"),
+        ("device", "ｃｕｄａ：０", "cuda:0"),
+        ("offline", "ｔｒｕｅ", True),
+        ("log_level", "ｄｅｂｕｇ", "debug"),
+        ("allowed_host", "a.example，ｂ。example、c；d", ("a.example", "b.example", "c", "d")),
+        ("auth", "ann：a：b　c", "ann:a：b　c"),
+        ("auth", "ann：x:a：b", "ann：x:a：b"),
+        ("model", "／模型：１", "／模型：１"),
+        ("workspace", "/图，１", Path("/图，１")),
+    ],
+)
+def test_full_width_values(name, value, read, monkeypatch):
+    """Values of our syntax are read in either width; names of files, models and people, and passwords stay."""
+    monkeypatch.setenv("ZIMAGE_" + name.upper(), value + "\r")
+    for settings, _ in (load({name: value}), load({})):
+        assert getattr(settings, name) == read
 
 
 def test_a_named_file(bare):
@@ -346,6 +432,23 @@ def test_credentials_from_a_file(bare):
 
     assert settings.credentials() == ("ann", "pass word")
     assert "pass word" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeffann:密码\r\n".encode(),
+        "ann:密码\r\n".encode("utf-16"),
+        "ann:密码\rmore".encode(),
+        "ann:密码\x1a".encode(),
+        "\ufeffann：密码".encode(),
+    ],
+)
+def test_a_file_of_credentials_of_any_editor(bare, content):
+    """A mark is no part of the user, an end of a line none of the password."""
+    (bare / "secret").write_bytes(content)
+
+    assert load({"auth_file": "secret"})[0].credentials() == ("ann", "密码")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"hunter2\n", b"ann:\n", b":hunter2\n", b"\xff\xfeann:hunter2"])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.prompts.template import Alternatives, Option, PickBounds, Wildcard, parse
+from zimage_cache.prompts.template import Alternatives, Option, PickBounds, Wildcard, parse, unread_signs
 
 MILLION = 10**6
 SIGNS = st.lists(st.sampled_from(["{", "}", "|", "_", "__", "\\", "$$", "2", "-", "::", "a", "*", "/", " "])).map(
@@ -74,7 +74,16 @@ def test_no_text_breaks_it(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"), [(r"\{a|b\}", "{a|b}"), (r"\__init__", "__init__"), (r"\{", "{"), (r"{a \}", "{a }")]
+    ("text", "meant"),
+    [
+        (r"\{a|b\}", "{a|b}"),
+        (r"\__init__", "__init__"),
+        (r"\_\_init\_\_", "__init__"),
+        (r"__a\_\_ \_\_b__", "__a__ __b__"),
+        (r"\{", "{"),
+        (r"{a \}", "{a }"),
+        (r"snake\_case \_ \#", r"snake\_case \_ \#"),
+    ],
 )
 def test_escaped_signs_are_text(text, meant):
     """A backslash before a brace or a double underscore makes it itself, and is gone."""
@@ -106,6 +115,13 @@ def test_a_bar_can_be_an_option():
         ("{a::red|x}", MILLION, ("a::red",)),
         ("{1234567::red|x}", MILLION, ("1234567::red",)),
         ("{²::red|x}", MILLION, ("²::red",)),
+        ("{３：：red|x}", 3 * MILLION, ("red",)),
+        ("{0．5::red|x}", MILLION // 2, ("red",)),
+        ("{　2：:red|x}", 2 * MILLION, ("red",)),
+        ("{٣::red|x}", MILLION, ("٣::red",)),
+        (r"{3\::red|x}", MILLION, ("3::red",)),
+        (r"{3\：：red|x}", MILLION, ("3：：red",)),
+        (r"{a\::red|x}", MILLION, (r"a\::red",)),
     ],
 )
 def test_weights(text, weight, rest):
@@ -126,6 +142,11 @@ def test_weights(text, weight, rest):
         ("{2$$ and $$a|b}", PickBounds(2, 2, " and ")),
         ("{2$$$$a|b}", PickBounds(2, 2, "")),
         (r"{2$$\|$$a|b}", PickBounds(2, 2, "|")),
+        ("{２$$a|b}", PickBounds(2, 2)),
+        ("{1－2＄＄a|b}", PickBounds(1, 2)),
+        ("{1–２￥￥ 和 ￥￥a|b}", PickBounds(1, 2, " 和 ")),
+        ("{2—$$a|b}", PickBounds(2, None)),
+        (r"{x\$$a|b}", None),
         ("{$$a|b}", None),
         ("{x$$a|b}", None),
         ("{12345$$a|b}", None),
@@ -157,6 +178,37 @@ def test_how_many(text, bounds):
 def test_wildcards(text, names):
     """A wildcard is a name between double underscores: no space at its ends, nothing of the other signs."""
     assert [part.name for part in parse(text) if isinstance(part, Wildcard)] == names
+
+
+def test_a_number_of_options_can_be_text():
+    r"""`\$$` after numbers is no number of options, and stands without its backslash."""
+    (first, _) = alternatives(r"{2\$$a|b}").options
+    assert first.parts == ("2$$a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "signs"),
+    [
+        ("｛红｜蓝｝", "｛｜｝"),
+        ("{红｜蓝}", "｜"),
+        ("{红|蓝｝", "｝"),
+        ("{a|b｜c}", "｜"),
+        ("＿＿颜色＿＿", "＿"),
+        ("_＿颜色__", "＿"),
+        ("{a|b} {2$$＿＿c＿＿}", "＿"),
+        ("a｜b", ""),
+        ("｛a｝", ""),
+        ("＿＿", ""),
+        (r"\{a｜b\}", ""),
+        ("{a|b} 标题｜副标题", ""),
+        ("｛a｜" * 30 + "｝" * 30, ""),
+    ],
+)
+def test_full_width_signs_are_text_but_known(text, signs):
+    """Full-width signs are never read as syntax; those that would be in ASCII are named, and no others."""
+    assert "".join(unread_signs(text)) == signs
+    if not any(sign in text for sign in "{}_"):
+        assert written(parse(text)) == text
 
 
 def test_depth_is_bounded():

@@ -260,10 +260,14 @@ def test_growth_is_bounded(shelf):
     ("content", "told"),
     [
         (b"ok\n" + b"x" * MAX_FILE_BYTES, "at most 1048576 bytes"),
-        (b"ok\n\xff\xfe", "not UTF-8 from byte 3 on"),
+        (b"ok\n\xff\xfe", "line 2 is not UTF-8"),
+        ("红\r\n蓝".encode("gbk"), "line 1 is not UTF-8"),
+        ("ok\r\ncafé".encode("cp1252"), "line 2 is not UTF-8"),
+        ("ok\nred".encode("utf-16-le"), "line 1 is not UTF-8"),
+        ("ok\nred".encode("utf-16")[:-1], "line 2 is not UTF-8"),
         (b"ok\n" + b"x" * 8001, "line 2 has more than 8000 characters"),
     ],
-    ids=["large", "not text", "long line"],
+    ids=["large", "not text", "GBK", "Windows-1252", "UTF-16 without a mark", "UTF-16 cut off", "long line"],
 )
 def test_a_bad_file_is_named(shelf, tmp_path, content, told):
     """What cannot be used says which file, what is wrong, and where; other files are not concerned."""
@@ -272,6 +276,45 @@ def test_a_bad_file_is_named(shelf, tmp_path, content, told):
         expand("__bad__", 0, wildcards)
     assert str(tmp_path / "bad.txt") in str(caught.value)
     assert expand("__good__", 0, wildcards) == "x"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeff红\r\n蓝\r\n".encode(),
+        "红\r\n蓝\r\n".encode("utf-16"),
+        "\ufeff红\r\n蓝".encode("utf-16-be"),
+        "红\r蓝\r".encode(),
+        "红\r\n蓝\r\n\x1a".encode(),
+        "\ufeff红\r\n\ufeff蓝".encode(),
+        "\ufeff＃ 注释\r\n红\r\n# 注释\r\n蓝".encode(),
+    ],
+    ids=["UTF-8 with a mark", "UTF-16", "UTF-16 big-endian", "CR", "Ctrl-Z", "joined files", "comments"],
+)
+def test_files_of_other_editors(shelf, content):
+    """Whatever editor wrote the file, its options are its lines: no mark, no carriage return, no comment."""
+    assert outcomes("__color__", shelf({"color": content})) == {"红", "蓝"}
+
+
+def test_signs_of_files_that_mean_themselves(shelf):
+    """A backslash makes a comment's sign the first sign of an option, and a weight its text."""
+    wildcards = shelf({"a": "\\#1\n#no\n\\＃2\n＃no\n3\\::x\n３：：y\n0::no"})
+    assert outcomes("__a__", wildcards) == {"#1", "＃2", "3::x", "y"}
+
+
+def test_names_and_stars_in_full_width(shelf):
+    """A name that no file has is looked for in ASCII; a file with full-width signs in its name is found first."""
+    assert outcomes("__ｃｏｌｏｒ__ __x／＊__", shelf({"color": "red", "x/a": "1"})) == {"red 1"}
+    assert outcomes("__ｃｏｌｏｒ__", shelf({"color": "red", "ｃｏｌｏｒ": "blue"})) == {"blue"}
+
+
+def test_full_width_signs_of_files_are_pointed_out(shelf):
+    """Full-width braces and bars in a file stay text; its first line that has them is named, comments aside."""
+    wildcards = shelf({"a": "＃ ｛x｜y｝\nred\n{红｜蓝}", "b": "a｜b"})
+    assert outcomes("__a__", wildcards) == {"red", "{红｜蓝}"}
+    assert outcomes("__b__", wildcards) == {"a｜b"}
+    [notice] = map(str, wildcards.notices)
+    assert re.search(r"a\.txt, line 3: ｜ look", notice)
 
 
 def test_a_file_that_goes_away_is_named(shelf, tmp_path):

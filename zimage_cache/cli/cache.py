@@ -22,10 +22,12 @@ from zimage_cache.cache.check import check
 from zimage_cache.cache.index import Listed
 from zimage_cache.cache.layout import Layout, key_in
 from zimage_cache.cache.tier import OnProgress
-from zimage_cache.cli.client import Client, local_url
+from zimage_cache.cli.options import IntegerRange
 from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, print_json, print_table, shortened
-from zimage_cache.errors import CommandError, UsageError
-from zimage_cache.service.statistics import Lifetime, Statistics, overview
+from zimage_cache.cli.reached import places, tell
+from zimage_cache.errors import CommandError, ServerError, UsageError
+from zimage_cache.full_width import half_width
+from zimage_cache.service.statistics import Lifetime, Statistics, overview, together
 from zimage_cache.settings import Settings
 from zimage_cache.units import bytes_in, seconds_in, shown_bytes, shown_seconds
 
@@ -61,23 +63,29 @@ _key = click.argument("key", metavar="KEY", help="At least the first 8 digits of
 
 @as_json_option
 def stats(settings: Settings, *, as_json: bool) -> None:
-    """Tell what the cache holds, and what it did: over its lifetime, and in the running server."""
-    answer = _overview(settings)
+    """Tell what the cache holds, and what it did: over its lifetime, and in the servers that run on the workspace."""
+    answer, servers = _overview(settings)
     if as_json:
-        print_json(answer)
+        print_json(answer | ({"servers": servers} if len(servers) > 1 else {}))
         return
-    now, lifetime, process = answer["now"], answer["lifetime"], answer["this_process"]
+    now, lifetime = answer["now"], answer["lifetime"]
     click.echo(f"on disk    {now['disk_entries']} pictures, {shown_bytes(now['disk_bytes'])}, {now['pinned']} pinned")
     click.echo(f"in memory  {now['memory_entries']} pictures, {shown_bytes(now['memory_bytes'])}")
     click.echo()
-    rows = [("", "lifetime", "this process")]
-    rows += [(name.replace("_", " "), _shown(name, lifetime[name]), _shown(name, process[name])) for name in lifetime]
-    print_table(rows, right=(1, 2))
+    heads = (
+        [each["url"].partition("//")[2] for each in servers] if len(servers) > 1 else ["this process"] * len(servers)
+    )
+    columns = [lifetime, *(each["this_process"] for each in servers)]
+    rows = [("", "lifetime", *heads)]
+    rows += [(name.replace("_", " "), *(_shown(name, each.get(name)) for each in columns)) for name in lifetime]
+    print_table(rows, right=range(1, len(rows[0])))
+    if not servers:
+        click.echo("\nno server runs on this workspace")
 
 
 @as_json_option
 @click.option("--query", default="", metavar="TEXT", help="Only prompts that have this in them.")
-@click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="Most to list; 0 = all.")
+@click.option("--limit", type=IntegerRange(0), default=50, show_default=True, help="Most to list; 0 = all.")
 def list_entries(settings: Settings, *, query: str, limit: int, as_json: bool) -> None:
     """List stored pictures, newest first."""
     with _opened(settings) as cache:
@@ -137,7 +145,7 @@ def check_files(settings: Settings, *, repair: bool, as_json: bool) -> None:
 )
 @click.option("--to-bytes", type=_Quantity("SIZE", bytes_in), help="Then remove what goes first, down to this size.")
 @click.option(
-    "--max-entries", type=click.IntRange(0), metavar="N", help="And what goes first, until so many pictures are left."
+    "--max-entries", type=IntegerRange(0), metavar="N", help="And what goes first, until so many pictures are left."
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would go.")
 def prune(
@@ -211,7 +219,7 @@ def unpin(settings: Settings, key: str, *, as_json: bool) -> None:
 
 
 @as_json_option
-@click.option("--sample", type=click.IntRange(0), default=_SAMPLE, show_default=True, help="Pictures; 0 = all.")
+@click.option("--sample", type=IntegerRange(0), default=_SAMPLE, show_default=True, help="Pictures; 0 = all.")
 def audit(settings: Settings, *, sample: int, as_json: bool) -> None:
     """Draw stored pictures again and compare the pixels; status 1 when one has drifted.
 
@@ -292,7 +300,7 @@ def _whole(settings: Settings, prefix: str) -> str:
         UsageError: The prefix is too short, no part of a key, or that of several keys.
         CommandError: No stored key has this prefix.
     """
-    digits = prefix.lower()
+    digits = half_width(prefix).lower()
     if not _SHORTEST_PREFIX <= len(digits) <= _KEY_DIGITS or not _HEX.issuperset(digits):
         raise UsageError(f"KEY: should be 8 to 64 hex digits, got {ascii(prefix)[:80]}")
     found = [key for key in _keys(settings) if key.startswith(digits)]
@@ -315,16 +323,41 @@ def _require(key: str, *, there: bool) -> None:
         raise CommandError(f"{key}: no such picture is stored; `zimage cache list` tells which are")
 
 
-def _overview(settings: Settings) -> dict[str, Any]:
-    """Return the statistics from the running server of this workspace, else from the files."""
+def _overview(settings: Settings) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the statistics of all servers that run on this workspace, and of each; without any, those of the files."""
     statistics = Statistics(Lifetime(settings.database))
-    with Client(local_url(settings.host, settings.port), credentials=settings.credentials()) as client:
-        answer = client.overview()
-    if answer is not None and answer["database"] == statistics.database_id is not None:
-        return answer
-    with _opened(settings) as cache, _busy("looking at the cache"):
-        cache.prune(dry_run=True)  # which looks at every file
-        return overview(cache.held(), statistics)
+    told = dict(_told(settings, statistics))
+    if not told:
+        with _opened(settings) as cache, _busy("looking at the cache"):
+            cache.prune(dry_run=True)  # which looks at every file
+            return overview(cache.held(), statistics), []
+    answers = list(told.values())
+    in_memory = {name: sum(each["now"][name] for each in answers) for name in ("memory_entries", "memory_bytes")}
+    whole = {
+        **answers[-1],  # its lifetime has what those that were asked before have counted
+        "now": answers[-1]["now"] | in_memory,
+        "this_process": together([each["this_process"] for each in answers]),
+    }
+    servers = [{"url": url, "now": each["now"], "this_process": each["this_process"]} for url, each in told.items()]
+    return whole if len(servers) > 1 else answers[0], servers
+
+
+def _told(settings: Settings, statistics: Statistics) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the addresses and answers of the servers of this workspace; one that gives none is told in one line."""
+    asked = places(settings)
+    # A server of another workspace has nothing to tell, and may hang.
+    for place in [each for each in asked if each.of_workspace] or asked:
+        with place.client(settings) as client:
+            try:
+                answer = client.overview()
+            except ServerError as error:
+                if place.of_workspace:
+                    reason = str(error).removeprefix(f"{place.url}: ")
+                    tell(f"{place.url}: {reason}; without its memory and its last seconds")
+                continue
+        known = statistics.database_id is not None or place.of_workspace
+        if known and answer["database"] == statistics.database_id:
+            yield place.url, answer
 
 
 # What they print

@@ -1,6 +1,5 @@
 """A client of this program's HTTP API, for the command line."""
 
-import ipaddress
 import os
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from zimage_cache.environment import hidden, of_connections
 from zimage_cache.errors import ServerError
 
 _CONNECT_SECONDS: Final = 2.0
+_OVERVIEW_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 1.0
 
 
@@ -20,9 +20,10 @@ class Client:
     """A client of one server, used as a context manager. Every call blocks; for one thread.
 
     Args:
-        url: Such as http://127.0.0.1:7860.
+        url: Such as http://127.0.0.1:7860; also the attribute `url`, without a slash at its end.
         credentials: User and password, where the server requires them.
         seconds: Longest wait for one answer; None = no limit.
+        verify: Whether its certificate must be valid, where it has one.
         transport: For tests: replaces the network.
 
     Raises:
@@ -35,10 +36,11 @@ class Client:
         *,
         credentials: tuple[str, str] | None = None,
         seconds: float | None = 600.0,
+        verify: bool = True,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         limit = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         if not url.startswith(("http://", "https://")):
             raise ServerError(f"{url}: should be the address of a server, such as http://127.0.0.1:7860")
         try:
@@ -46,7 +48,7 @@ class Client:
             # are read in spite of `trust_env`.
             with hidden(of_connections(os.environ)):
                 self._http = httpx.Client(
-                    base_url=url, auth=credentials, timeout=limit, transport=transport, trust_env=False
+                    base_url=url, auth=credentials, timeout=limit, verify=verify, transport=transport, trust_env=False
                 )
         except httpx.InvalidURL as error:
             raise ServerError(f"{url}: is no address: {error}") from None
@@ -55,6 +57,10 @@ class Client:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def health(self) -> dict[str, Any] | None:
@@ -65,20 +71,20 @@ class Client:
             return None
         return body if "status" in body else None
 
-    def wait_until_ready(self, seconds: float) -> None:
-        """Wait for `/ready`, also for a server that has not started yet.
+    def wait_until_ready(self, seconds: float, *, waited: float = 0.0) -> None:
+        """Wait for `/ready`, also for a server that has not started yet; so many of the *seconds* are over.
 
         Raises:
             ServerError: The server was not ready after *seconds*, or cannot become ready; the message has its state.
         """
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds - waited
         while True:
             ready, state, hopeless = self._readiness()
             if ready:
                 return
             if hopeless or time.monotonic() >= deadline:
-                waited = "" if hopeless else f" after {seconds:g} s"
-                raise ServerError(f"{self._url} is not ready{waited}: {state}")
+                after = "" if hopeless else f" after {seconds:g} s"
+                raise ServerError(f"{self.url} is not ready{after}: {state}")
             time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
     def generate(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,7 +95,7 @@ class Client:
         """
         answer = _document(self._fetch("POST", "/generate", json=dict(body)))
         if "images" not in answer:
-            raise ServerError(f"{self._url} is a server, but not one of this program; name another with --url")
+            raise ServerError(f"{self.url} is a server, but not one of this program; name another with --url")
         return answer
 
     def picture(self, image_url: str) -> bytes:
@@ -99,7 +105,7 @@ class Client:
             ServerError: It cannot be fetched.
         """
         # A server below a path names it in its URLs, and the base URL of this client has it too.
-        return self._fetch("GET", image_url.removeprefix(urlsplit(self._url).path)).content
+        return self._fetch("GET", image_url.removeprefix(urlsplit(self.url).path)).content
 
     def order(self, model: str, what: str) -> dict[str, Any]:
         """Make the server "load" or "unload" *model*; returns the model's state after that.
@@ -118,25 +124,28 @@ class Client:
         try:
             return list(_document(self._fetch("GET", "/models"))["models"])
         except KeyError:
-            raise ServerError(
-                f"{self._url} is a server, but not one of this program; name another with --url"
-            ) from None
+            raise ServerError(f"{self.url} is a server, but not one of this program; name another with --url") from None
 
-    def overview(self) -> dict[str, Any] | None:
-        """Return the answer of `/cache/stats`; None without an answer, or when another program answers."""
-        try:
-            body = _document(self._http.get("/cache/stats", timeout=_CONNECT_SECONDS))
-        except httpx.HTTPError:
-            return None
-        return body if "this_process" in body else None
+    def overview(self) -> dict[str, Any]:
+        """Return the answer of `/cache/stats`.
+
+        Raises:
+            ServerError: No server answers soon, it refuses, or another program answers.
+        """
+        body = _document(self._fetch("GET", "/cache/stats", timeout=_OVERVIEW_SECONDS))
+        if "this_process" not in body:
+            raise ServerError(f"{self.url} is a server, but not one of this program; name another with --url")
+        return body
 
     def _fetch(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise ServerError(f"{self._url}: {_reason(error)}") from None
+            raise ServerError(f"{self.url}: {_reason(error)}") from None
         if not answer.is_success:
-            raise ServerError(_words(answer) or f"{self._url}{path} answers HTTP {answer.status_code}")
+            words = _words(answer) or f"{self.url}{path} answers HTTP {answer.status_code}"
+            sign_in = answer.status_code == httpx.codes.UNAUTHORIZED
+            raise ServerError(f"{words}; sign in with --auth user:password or --auth-file" if sign_in else words)
         return answer
 
     def _readiness(self) -> tuple[bool, str, bool]:
@@ -149,22 +158,6 @@ class Client:
         known = [str(body[name]) for name in ("status", "phase", "detail") if body.get(name)]
         words = _words(answer) or ", ".join(known) or f"HTTP {answer.status_code}"
         return answer.is_success, words, body.get("status") == "error"
-
-
-def local_url(host: str, port: int) -> str:
-    """Return the address at which this machine reaches a server that listens on *host* and *port*."""
-    return f"http://{_reachable(host)}:{port}"
-
-
-def _reachable(host: str) -> str:
-    """Return the address at which this machine reaches a server listening on *host*, as written in URLs."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.is_unspecified:
-        return "127.0.0.1" if address.version == 4 else "[::1]"  # noqa: PLR2004 - the 4 of IPv4
-    return f"[{address}]" if address.version == 6 else host  # noqa: PLR2004 - the 6 of IPv6
 
 
 def _document(answer: httpx.Response) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.progress import track
 
+from zimage_cache.cli.options import IntegerRange, Moment
 from zimage_cache.cli.output import as_json_option, counted, legible, print_answer, shortened
 from zimage_cache.errors import UsageError
 from zimage_cache.settings import Settings
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from zimage_cache.history import History, Picture
 
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
-_limit = click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most pictures to print.")
+_limit = click.option("--limit", type=IntegerRange(1), default=50, show_default=True, help="Most pictures to print.")
 
 
 @as_json_option
@@ -37,7 +38,7 @@ def search(settings: Settings, text: Sequence[str], *, limit: int, as_json: bool
 
 
 @as_json_option
-@click.option("--before", type=click.DateTime(), required=True, help="Move pictures made before; local time.")
+@click.option("--before", type=Moment(), required=True, help="Move pictures made before; local time.")
 @click.option(
     "--to",
     type=click.Path(file_okay=False, path_type=Path),
@@ -57,7 +58,7 @@ def archive(settings: Settings, *, before: datetime, to: Path, as_json: bool) ->
 @as_json_option
 @_yes
 @click.argument(
-    "ids", metavar="ID...", nargs=-1, required=True, type=click.IntRange(1, 2**63 - 1), help="Numbers of pictures."
+    "ids", metavar="ID...", nargs=-1, required=True, type=IntegerRange(1, 2**63 - 1), help="Numbers of pictures."
 )
 def delete(settings: Settings, ids: Sequence[int], *, yes: bool, as_json: bool) -> None:
     """Delete pictures by the numbers that `list` prints: their files, too. The cache is not touched."""

@@ -3,13 +3,12 @@
 import asyncio
 import functools
 import getpass
-import io
 import json
 import os
-import sys
+import re
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,12 +16,15 @@ import click
 
 import zimage_cache
 from zimage_cache import settings as settings_module
-from zimage_cache.atomic import write_atomically
 from zimage_cache.cli import cache, history, models
-from zimage_cache.cli.client import Client, local_url
-from zimage_cache.cli.options import Loaded, with_request, with_settings
+from zimage_cache.cli.client import Client
+from zimage_cache.cli.options import Choice, DecimalRange, IntegerRange, Loaded, with_request, with_settings
 from zimage_cache.cli.output import as_json_option
+from zimage_cache.cli.pictures import OutputFile, Target
+from zimage_cache.cli.reached import answering, awaited
+from zimage_cache.cli.streams import make_streams_safe
 from zimage_cache.errors import InvalidRequest, ModelMissing, SettingsError, UsageError, ZImageError
+from zimage_cache.full_width import full_width_signs, half_width
 from zimage_cache.request import MAX_PICTURES, CacheMode, ImageRequest
 from zimage_cache.settings import Settings, flag_of
 
@@ -38,19 +40,29 @@ _CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_c
 
 
 class _Program(click.Command):
-    """Can print any text: what the encoding of the output lacks is written as an escape. An empty HOME is none."""
+    """A command whose output no character breaks. An empty HOME is none."""
 
     def main(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's own signature
+        """Run the command as a program."""
         if os.environ.get("HOME") == "":
             del os.environ["HOME"]
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
+        make_streams_safe()
         return super().main(*args, **options)
 
 
 class _Command(_Program):
     """Prints every expected error in one line, and the help of its options in sections."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; of a flag with full-width signs, say how it is written."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            odd = next(filter(None, map(_odd_flag, given)), None)
+            if odd is None:
+                raise
+            raise click.UsageError(f"{error.format_message()} Write --{odd} in half-width signs.", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         """Run the command; exit status 2 for wrong flags and settings, 1 for other errors."""
@@ -74,6 +86,12 @@ class _Command(_Program):
 class _Commands(_Program, click.Group):
     command_class = _Command
     group_class = type
+
+
+def _odd_flag(argument: str) -> str | None:
+    """Return the name of a flag as a word processor or a Chinese keyboard writes it; None for other arguments."""
+    flag = re.match(r"--?([a-z][a-z-]*)(?:=|$)", half_width(argument))
+    return flag[1] if flag and full_width_signs(argument[: flag.end()]) else None
 
 
 def _section(name: str | None) -> str:
@@ -108,17 +126,15 @@ def serve() -> None:
 @main.command()
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("result.png"),
+    type=OutputFile(),
+    default="result.png",
     show_default=True,
-    help="PNG file to write.",
+    help="File to write: .png, .jpg, .jpeg or .webp; - sends a PNG to standard output.",
 )
-@click.option(
-    "--n", type=click.IntRange(1, MAX_PICTURES), default=1, show_default=True, help="How many, seeds count up."
-)
+@click.option("--n", type=IntegerRange(1, MAX_PICTURES), default=1, show_default=True, help="How many, seeds count up.")
 @click.option(
     "--cache",
-    type=click.Choice([str(mode) for mode in CacheMode]),
+    type=Choice([str(mode) for mode in CacheMode]),
     default="use",
     show_default=True,
     help="Look up and store; generate and replace; leave no trace; never generate.",
@@ -128,33 +144,40 @@ def serve() -> None:
 @with_request
 @with_settings
 def generate(
-    *, loaded: Loaded, fields: dict[str, Any], output: Path, n: int, cache: str, url: str | None, as_json: bool
+    *, loaded: Loaded, fields: dict[str, Any], output: Target, n: int, cache: str, url: str | None, as_json: bool
 ) -> None:
     """Draw from the terminal, through the same cache as the page.
 
-    Without --prompt it draws an example of the model. Several pictures are written as NAME_1, NAME_2 and so on.
+    Without --prompt it draws an example of the model. Several pictures are written as NAME_1, NAME_2 and so on; files
+    of these names are replaced.
     """
     settings, origins = loaded
+    if as_json and output.path is None:
+        raise UsageError("--output -: standard output has the picture, and no room for --json; name a file")
+    output.require(n)
     if not settings.caching and cache == CacheMode.USE:
         cache = CacheMode.BYPASS.value
-    with _client(settings, url) as client:
-        health = client.health()
-        if health is None and url is None:
-            answer, pictures = _draw_here(settings, fields, n, CacheMode(cache))
-        else:
-            ask = _with_prompt(fields, str((health or {}).get("model"))) | {"n": n, "cache": cache}
+    found = answering(settings, url, seconds=_answer_seconds(settings))
+    if found is None:
+        answer, pictures = _draw_here(settings, fields, n, CacheMode(cache))
+    else:
+        client, health = found
+        with client:
+            ask = _with_prompt(fields, str(health.get("model"))) | {"n": n, "cache": cache}
             if origins["model"] == flag_of("model"):
                 ask["model"] = settings.model
             answer, pictures = _draw_there(client, ask)
-    _tell({**answer, "files": _write(pictures, output)}, as_json=as_json)
+    _tell({**answer, "files": output.write(pictures)}, as_json=as_json)
 
 
 def _tell(answer: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
-    for image, file in zip(answer["images"], answer["files"], strict=True):
-        click.echo(f"{file}  seed {image['seed']}  {image['source']}  {image['seconds']:.2f} s")
+    files = answer["files"] or ["-"]
+    for image, file in zip(answer["images"], files, strict=True):
+        words = f"{file}  seed {image['seed']}  {image['source']}  {image['seconds']:.2f} s"
+        click.echo(words, err=file == "-")
     for warning in answer["warnings"]:
         click.echo(f"warning: {warning}", err=True)
 
@@ -162,7 +185,7 @@ def _tell(answer: Mapping[str, Any], *, as_json: bool) -> None:
 @main.command(context_settings=_CONTEXT)
 @click.option("--url", help="Server to warm up; default: this machine's.")
 @click.option(
-    "--wait", type=click.FloatRange(0), default=1800.0, show_default=True, help="Seconds to wait until it is ready."
+    "--wait", type=DecimalRange(0), default=1800.0, show_default=True, help="Seconds to wait until it is ready."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the times as JSON.")
 @with_settings
@@ -170,8 +193,8 @@ def warmup(loaded: Loaded, url: str | None, wait: float, *, as_json: bool) -> No
     """Wait until the server is ready, then draw one small picture that leaves no trace."""
     settings, _ = loaded
     started = time.monotonic()
-    with _client(settings, url) as client:
-        client.wait_until_ready(wait)
+    with awaited(settings, url, wait=wait, seconds=_answer_seconds(settings)) as client:
+        client.wait_until_ready(wait, waited=time.monotonic() - started)
         ready = time.monotonic() - started
         drawing = float(client.generate(_WARMUP)["duration"])
     if as_json:
@@ -237,12 +260,9 @@ def _prepared(command: Callable[..., None]) -> Callable[..., None]:
 _add_commands()
 
 
-def _client(settings: Settings, url: str | None) -> Client:
-    return Client(
-        url or local_url(settings.host, settings.port),
-        credentials=settings.credentials(),
-        seconds=settings.request_timeout + 30 if settings.request_timeout else None,
-    )
+def _answer_seconds(settings: Settings) -> float | None:
+    """Return the longest wait for a picture of a server: a little more than the server's own."""
+    return settings.request_timeout + 30 if settings.request_timeout else None
 
 
 def _draw_there(client: Client, ask: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
@@ -311,28 +331,6 @@ def _with_prompt(fields: Mapping[str, Any], model: str) -> dict[str, Any]:
     complete = {"prompt": example, **fields}
     ImageRequest.parse(complete)
     return complete
-
-
-def _write(pictures: Sequence[bytes], output: Path) -> list[str]:
-    """Write one picture as *output*, several as *output*_1, *output*_2 and so on."""
-    several = len(pictures) > 1
-    files = []
-    for number, png in enumerate(pictures, 1):
-        file = output.with_stem(f"{output.stem}_{number}") if several else output
-        try:
-            _write_whole(file, png)
-        except OSError as error:
-            raise SettingsError(f"--output: {file} cannot be written: {error.strerror}; choose another") from None
-        files.append(str(file.absolute()))
-    return files
-
-
-def _write_whole(file: Path, png: bytes) -> None:
-    """Write a picture by an atomic rename; a pipe or a device, which cannot be replaced, is written into."""
-    if file.exists() and not file.is_file():
-        file.write_bytes(png)
-        return
-    write_atomically(file, png)
 
 
 def _prepare_environment(settings: Settings) -> None:

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
-from zimage_cache.cli.client import Client, local_url
+from zimage_cache.cli.client import Client
 from zimage_cache.cli.output import as_json_option, print_answer, print_json
+from zimage_cache.cli.reached import answering, places, tell
 from zimage_cache.errors import CommandError, GeneratorError, ModelCorrupt, ModelMissing, ServerError, SettingsError
 from zimage_cache.i18n.messages import Message
 from zimage_cache.models.download import Downloader
@@ -215,7 +216,14 @@ def _choice(name: str | None, settings: Settings) -> "ModelChoice":
 
 
 def _client(settings: Settings, url: str | None) -> Client:
-    return Client(url or local_url(settings.host, settings.port), credentials=settings.credentials(), seconds=None)
+    """Return a client of the server to tell; where several run on the workspace, say which."""
+    offered = places(settings, url)
+    found = answering(settings, url) if len(offered) > 1 else None
+    if found is None:
+        return offered[0].client(settings)
+    if sum(place.of_workspace for place in offered) > 1:
+        tell(f"several servers run on this workspace; telling the one at {found[0].url}, others are named with --url")
+    return found[0]
 
 
 def _roots(settings: Settings) -> tuple[Path, ...]:

@@ -12,6 +12,7 @@ from pydantic import ByteSize
 from pydantic.fields import FieldInfo
 
 from zimage_cache import settings as settings_module
+from zimage_cache.full_width import half_width
 from zimage_cache.prompts.styles import styles
 from zimage_cache.request import ImageRequest
 from zimage_cache.settings import Settings, flag_of
@@ -24,6 +25,38 @@ _DEFAULT_SEED: Final = 42
 _METAVARS: Final = MappingProxyType(
     {Path: "PATH", ByteSize: "SIZE", float: "DURATION", int: "INTEGER", tuple[str, ...]: "NAME"}
 )
+
+
+class _HalfWidth(click.ParamType[Any, Any]):
+    """Takes full-width signs of a value for those of ASCII."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Convert the value, or fail with click's own error."""
+        return super().convert(half_width(value) if isinstance(value, str) else value, param, ctx)
+
+
+class Integer(_HalfWidth, click.types.IntParamType):
+    """An integer."""
+
+
+class IntegerRange(_HalfWidth, click.IntRange):
+    """An integer within bounds."""
+
+
+class Decimal(_HalfWidth, click.types.FloatParamType):
+    """A number."""
+
+
+class DecimalRange(_HalfWidth, click.FloatRange):
+    """A number within bounds."""
+
+
+class Choice(_HalfWidth, click.Choice[str]):
+    """One of several words."""
+
+
+class Moment(_HalfWidth, click.DateTime):
+    """A date, or a date and a time."""
 
 
 def with_settings(command: _F) -> _F:
@@ -80,12 +113,10 @@ def _picture_option(name: str, field: FieldInfo) -> Callable[[Any], Any]:
             return click.option(flag, help="What to draw; default: an example of the model.")
         case "seed":
             words = field.description
-            return click.option(flag, type=click.INT, default=_DEFAULT_SEED, show_default=True, help=words)
+            return click.option(flag, type=Integer(), default=_DEFAULT_SEED, show_default=True, help=words)
         case "style":
             offered = list(styles())
-            return click.option(
-                flag, metavar="NAME", type=click.Choice(offered), help=f"Style preset: {', '.join(offered)}."
-            )
+            return click.option(flag, metavar="NAME", type=Choice(offered), help=f"Style preset: {', '.join(offered)}.")
     return click.option(flag, name, type=_kind(_bare(field.annotation)), help=_help(field))
 
 
@@ -98,10 +129,10 @@ def _bare(annotation: Any) -> Any:  # noqa: ANN401 - a type
 
 def _kind(kind: type) -> click.ParamType[Any, Any]:
     if issubclass(kind, Enum):
-        return click.Choice([str(member) for member in kind])
+        return Choice([str(member) for member in kind])
     if kind is int:
-        return click.INT
-    return click.FLOAT if kind is float else click.STRING
+        return Integer()
+    return Decimal() if kind is float else click.STRING
 
 
 def _help(field: FieldInfo) -> str:

@@ -62,7 +62,7 @@ class TokenCounter:
 
 def _read(folder: Path) -> Any:  # noqa: ANN401 - see above
     """Read the tokenizer as the pipeline does: with the class named in the model's index."""
-    _, name = json.loads((folder / "model_index.json").read_text("utf-8"))["tokenizer"]
+    _, name = json.loads((folder / "model_index.json").read_bytes())["tokenizer"]
     with IMPORTING:
         import transformers  # noqa: PLC0415 - see the head of this module
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.full_width import half_width
 from zimage_cache.normal_form import nfc
 
 MAX_QUERY: Final = 1000
@@ -14,7 +15,7 @@ _MOST_PIECES: Final = 100  # SQLite limits the size of expressions
 _TRIGRAM: Final = 3
 _TERM = re.compile(r'(?:(seed|size|model):)?(?:"([^"]*)"|(\S+))', re.IGNORECASE)
 _SEED = re.compile(r"\d{1,18}")
-_SIZE = re.compile(r"(\d{1,6})[x×*](\d{1,6})", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,6})[x*](\d{1,6})", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 
 
@@ -29,6 +30,8 @@ class Condition:
 def conditions(query: str, *, full_text: bool) -> list[Condition]:
     """Translate a query; all conditions must hold.
 
+    Full-width signs of the syntax count as their like in ASCII. A word is found as it is written and in ASCII.
+
     Args:
         query: The user's text; a blank one matches every picture.
         full_text: Whether there is a trigram index; without one every word is searched for in every row.
@@ -38,10 +41,11 @@ def conditions(query: str, *, full_text: bool) -> list[Condition]:
     """
     if len(query) > MAX_QUERY:
         raise InvalidRequest("query_too_long", field="query", most=MAX_QUERY, got=len(query))
-    terms = [match.groups() for match in _TERM.finditer(normal(query))]
+    written = normal(query)
+    terms = list(_TERM.finditer(half_width(written)))  # of the same length as `written`
     if len(terms) > _MOST_TERMS:
         raise InvalidRequest("query_too_many_words", field="query", most=_MOST_TERMS, got=len(terms))
-    return [_condition(kind, quoted or bare or "", full_text=full_text) for kind, quoted, bare in terms]
+    return [_either(term, written, full_text=full_text) for term in terms]
 
 
 def normal(text: str) -> str:
@@ -63,6 +67,16 @@ def resembling(found: frozenset[str], *, most: int) -> Condition | None:
     query = f"prompt : ({' OR '.join(map(_phrase, long_enough))})"
     match = "SELECT rowid FROM history_words WHERE history_words MATCH ? ORDER BY rank LIMIT ?"
     return Condition(f"id IN ({match})", (query, most))
+
+
+def _either(term: re.Match[str], written: str, *, full_text: bool) -> Condition:
+    """Return the condition of a term, for its value as it is *written* and for the value in ASCII."""
+    group = 3 if term[2] is None else 2
+    start, end = term.span(group)
+    forms = dict.fromkeys((written[start:end], str(term[group])))
+    found = [_condition(term[1], form, full_text=full_text) for form in forms]
+    values = tuple(value for condition in found for value in condition.values)
+    return Condition(f"({' OR '.join(condition.sql for condition in found)})", values)
 
 
 def _condition(kind: str | None, value: str, *, full_text: bool) -> Condition:

@@ -224,7 +224,13 @@ def _child(order: FetchOrder, environ: Mapping[str, str]) -> Iterator["queue.Que
     command = [sys.executable, "-m", "zimage_cache.models.hubs", json.dumps(asdict(order))]
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
     with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
-        command, env=dict(environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=dict(environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
     ) as child:
         readers = [
             threading.Thread(target=_read, args=(child.stdout, answers), daemon=True),

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from zimage_cache.errors import ModelCorrupt, ModelMissing
 from zimage_cache.i18n.messages import Message
+from zimage_cache.text_files import read_text
 
 INDEX: Final = "model_index.json"
 SLIM: Final = ".zimage/slim"  # folder of the 16-bit copies, below the folder models are downloaded into
@@ -280,8 +281,8 @@ def _newest_first(root: Path, pattern: str) -> Iterable[Path]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeError):
+        return read_text(path).strip()
+    except (OSError, ValueError):
         return ""
 
 
@@ -357,7 +358,8 @@ def unreadable(path: Path, error: OSError) -> Damaged:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        document = json.loads(content)
     except FileNotFoundError:
         raise damaged(path, Problem.MISSING, "file_missing") from None
     except OSError as error:
@@ -366,4 +368,6 @@ def _json(path: Path) -> dict[str, Any]:
         raise damaged(path, Problem.CORRUPT, "file_unreadable", error=error) from error
     if not isinstance(document, dict):
         raise damaged(path, Problem.CORRUPT, "file_not_object")
+    if json.detect_encoding(content) != "utf-8":
+        raise damaged(path, Problem.CORRUPT, "file_not_plain_utf8")  # the libraries that load it read nothing else
     return document

@@ -6,6 +6,7 @@ from functools import cache
 from importlib.resources import files
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.text_files import decoded
 
 _PROMPT = "{prompt}"
 
@@ -38,7 +39,8 @@ class Style:
 @cache
 def styles() -> dict[str, Style]:
     """Return all presets by name, in the order of the data file."""
-    text = files("zimage_cache.prompts").joinpath("styles.toml").read_text("utf-8")
+    # Users edit this file, too.
+    text = decoded(files("zimage_cache.prompts").joinpath("styles.toml").read_bytes())
     return {name: Style(name=name, **fields) for name, fields in tomllib.loads(text).items()}
 
 

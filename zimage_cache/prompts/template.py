@@ -6,9 +6,11 @@ r"""Parser for alternatives and wildcards in the syntax of the Dynamic Prompts e
     {1-2$$ and $$a|b|c}     one or two of them, joined by " and "; -2 is 1-2, and 2- has no upper end
     {2$$__name__}           two different options of a wildcard
     __name__, __folder/*__  one option of a wildcard, or of all that match: * within a folder, ** across folders
-    \{ \} \| \__            these characters literally
+    \{ \} \| \__ \_\_       these characters literally
+    3\:: 2\$$               a number that is no weight, or no number of options
 
-Unmatched braces, and braces without `|` or `$$` (such as JSON), are literal text.
+Unmatched braces, and braces without `|` or `$$` (such as JSON), are literal text. So are full-width signs, which may be
+meant as text; only in numbers of options and weights, which nothing else looks like, are they the signs they look like.
 """
 
 import re
@@ -19,15 +21,27 @@ from itertools import groupby, pairwise
 from typing import Final, cast
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.full_width import as_typed, half_width
 
 MAX_DEPTH: Final = 20
 _EVEN: Final = 10**6  # the weight of an option without one: weights have six decimal places
 _NAME: Final = r"(?!_)(?:(?!__)[^{}|\\\n\r]){1,200}"
-_TOKEN: Final = re.compile(rf"\\[{{}}|]|\\__|__(?=\S)(?P<name>{_NAME})(?<!\s)__|[{{}}|]")
-_WEIGHT: Final = re.compile(r"\s*+(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})::", re.ASCII)
-_NUMBERS: Final = r"\s*+(?:(?P<exact>\d{1,4})|(?P<low>\d{1,4})?-(?P<high>\d{1,4})|(?P<least>\d{1,4})-)\$\$"
-_SEVERAL: Final = re.compile(_NUMBERS, re.ASCII)
-_BOUNDS: Final = re.compile(rf"{_NUMBERS}(?:(?P<separator>[^$]*+)\$\$)?", re.ASCII)
+_TOKEN: Final = re.compile(rf"\\[{{}}|]|\\_\\?_|__(?=\S)(?P<name>{_NAME})(?<!\s)__|[{{}}|]")
+_DIGIT, _DOT, _COLON = "[0-9０-９]", f"[{as_typed('.')}]", f"[{as_typed(':')}]"
+_HYPHEN, _DOLLAR = f"[{as_typed('-')}]", f"[{as_typed('$')}]"
+_WEIGHT: Final = re.compile(
+    rf"\s*+(?P<weight>{_DIGIT}{{1,6}}(?:{_DOT}{_DIGIT}{{1,6}})?|{_DOT}{_DIGIT}{{1,6}})(?P<escape>\\?){_COLON}{{2}}"
+)
+_NUMBER: Final = f"{_DIGIT}{{1,4}}"
+_NUMBERS: Final = (
+    rf"\s*+(?:(?P<exact>{_NUMBER})|(?P<low>{_NUMBER})?{_HYPHEN}(?P<high>{_NUMBER})|(?P<least>{_NUMBER}){_HYPHEN})"
+)
+_SEVERAL: Final = re.compile(rf"{_NUMBERS}{_DOLLAR}{{2}}")
+_BOUNDS: Final = re.compile(rf"{_SEVERAL.pattern}(?:(?P<separator>[^{_DOLLAR[1:]}*+){_DOLLAR}{{2}})?")
+_NO_BOUNDS: Final = re.compile(rf"{_NUMBERS}\\(?={_DOLLAR}{{2}})")
+# Full-width signs that would be syntax in ASCII.
+_SYNTAX: Final = str.maketrans("｛｜｝＿", "{|}_")
+_FULL_WIDTH: Final = re.compile("[｛｜｝＿]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +102,28 @@ def parse(text: str) -> Parts:
 
 
 def weighted(text: str) -> tuple[int, str]:
-    """Split an option's weight, in millionths, from its content: "3::red" weighs three times "red"."""
-    found = _WEIGHT.match(text) if "::" in text else None
-    return (int(Decimal(found[1]).scaleb(6)), text[found.end() :]) if found else (_EVEN, text)
+    r"""Split an option's weight, in millionths, from its content: "3::red" weighs three times "red"; "3\::" is text."""
+    found = _WEIGHT.match(text)
+    if found is None:
+        return _EVEN, text
+    if found["escape"]:
+        return _EVEN, text.replace("\\", "", 1)
+    return int(Decimal(half_width(found["weight"])).scaleb(6)), text[found.end() :]
+
+
+def unread_signs(text: str) -> tuple[str, ...]:
+    """Return the full-width signs of *text* that would make alternatives or wildcards in ASCII."""
+    signs = tuple(dict.fromkeys(_FULL_WIDTH.findall(text)))
+    try:
+        return signs if signs and _picks(parse(text.translate(_SYNTAX))) > _picks(parse(text)) else ()
+    except InvalidRequest:
+        return ()
+
+
+def _picks(parts: Iterable[Part]) -> int:
+    """Count wildcards and options, those within options too."""
+    inner = (option.parts for part in parts if isinstance(part, Alternatives) for option in part.options)
+    return sum(not isinstance(part, str) for part in parts) + sum(1 + _picks(each) for each in inner)
 
 
 @dataclass(slots=True)
@@ -118,7 +151,7 @@ def _read(token: re.Match[str], found: list[Part], open_: list[_Braces]) -> None
         _close(found, open_.pop())
         return
     # An escaped bar is an escape only inside alternatives, which is not known before the braces are closed.
-    found.append(sign if sign == r"\|" else sign.removeprefix("\\"))
+    found.append(sign if sign == r"\|" else sign.replace("\\", ""))
 
 
 def _close(found: list[Part], braces: _Braces) -> None:
@@ -150,9 +183,12 @@ def _joined(parts: Iterable[Part]) -> Parts:
 def _bounds(first: Parts) -> tuple[PickBounds | None, Parts]:
     """Split the number of options to pick from the first option."""
     head = first[0] if first else ""
-    found = _BOUNDS.match(head) if isinstance(head, str) else None
-    if found is None or not isinstance(head, str):
+    if not isinstance(head, str):
         return None, first
+    found = _BOUNDS.match(head)
+    if found is None:
+        escaped = _NO_BOUNDS.match(head)
+        return None, (head.replace("\\", "", 1), *first[1:]) if escaped else first
     rest = head[found.end() :]
     numbers = {name: int(number) for name, number in found.groupdict().items() if number and name != "separator"}
     low = numbers.get("exact", numbers.get("least", numbers.get("low", 1)))

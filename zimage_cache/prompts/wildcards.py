@@ -19,8 +19,19 @@ from pathlib import Path
 from typing import Final, Self
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.full_width import as_typed, half_width
 from zimage_cache.i18n.messages import Message
-from zimage_cache.prompts.template import MAX_DEPTH, Alternatives, Parts, PickBounds, Wildcard, parse, weighted
+from zimage_cache.prompts.template import (
+    MAX_DEPTH,
+    Alternatives,
+    Parts,
+    PickBounds,
+    Wildcard,
+    parse,
+    unread_signs,
+    weighted,
+)
+from zimage_cache.text_files import NotText, decoded
 
 MAX_EXPANDED: Final = 8000  # characters
 MAX_PICKS: Final = 1000
@@ -33,6 +44,8 @@ _COMPARED: Final = 200
 _DIGEST_BITS: Final = 256
 _STAR: Final = re.compile(r"\*")
 _STARS: Final = re.compile(r"\*\*+")
+_COMMENT: Final = tuple(as_typed("#"))
+_NO_COMMENT: Final = tuple(f"\\{sign}" for sign in _COMMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,9 @@ class Wildcards:
 
     Args:
         folder: Need not exist; None = there are no wildcards.
+
+    `notices` are of the files that were read: each names the first line with full-width signs that may be meant as
+    syntax, and stay text.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -73,6 +89,7 @@ class Wildcards:
         self._matches: dict[str, list[str]] = {}
         self._read: dict[str, Options] = {}
         self._bytes = 0
+        self.notices: list[Message] = []
 
     @property
     def names(self) -> list[str]:
@@ -86,7 +103,8 @@ class Wildcards:
             InvalidRequest: No wildcard matches, or a file is too large, not UTF-8, or cannot be read.
         """
         if name not in self._matches:
-            self._matches[name] = self._matching(unicodedata.normalize("NFC", name))
+            written = unicodedata.normalize("NFC", name)
+            self._matches[name] = self._matching(written) or self._matching(half_width(written))
         if not self._matches[name]:
             raise self._unknown(name)
         return [self._options_of(each) for each in self._matches[name] if each not in without]
@@ -108,17 +126,16 @@ class Wildcards:
     def _options_of(self, name: str) -> Options:
         if name not in self._read:
             # A repeated line counts as one option, because several are picked without repetition.
-            lines = dict.fromkeys(_lines(self._text(self._files[name]), self._files[name]))
-            self._read[name] = Options.of(map(weighted, lines), name)
+            path = self._files[name]
+            text = self._text(path)
+            self.notices += _notices(text, path)
+            self._read[name] = Options.of(map(weighted, dict.fromkeys(_lines(text, path))), name)
         return self._read[name]
 
     def _text(self, path: Path) -> str:
         try:
             with path.open("rb") as file:
                 content = file.read(MAX_FILE_BYTES + 1)
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise InvalidRequest("wildcard_not_utf8", file=path, start=error.start) from None
         except OSError as error:
             raise InvalidRequest("wildcard_unreadable", file=path, error=error.strerror) from None
         self._bytes += len(content)
@@ -126,7 +143,10 @@ class Wildcards:
             raise InvalidRequest("wildcard_too_large", file=path, most=MAX_FILE_BYTES)
         if self._bytes > MAX_READ_BYTES:
             raise InvalidRequest("wildcards_too_large", most=MAX_READ_BYTES)
-        return text
+        try:
+            return decoded(content)
+        except NotText as error:
+            raise InvalidRequest("wildcard_not_utf8", file=path, line=error.line) from None
 
     def _unknown(self, name: str) -> InvalidRequest:
         # difflib is slow for many names: of many files, only those with the same beginning are compared.
@@ -272,8 +292,21 @@ def _lines(text: str, path: Path) -> Iterator[str]:
         line = raw.strip()
         if len(line) > MAX_EXPANDED:
             raise InvalidRequest("wildcard_line_too_long", file=path, line=number, most=MAX_EXPANDED)
-        if line and not line.startswith("#"):
-            yield line
+        if line and not line.startswith(_COMMENT):
+            yield line.removeprefix("\\") if line.startswith(_NO_COMMENT) else line
+
+
+def _notices(text: str, path: Path) -> list[Message]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.lstrip().startswith(_COMMENT) and (reason := notice(line)):
+            return [Message("wildcard_notice", file=path, line=number, reason=reason)]
+    return []
+
+
+def notice(text: str) -> Message | None:
+    """Return what is to be told about full-width signs of *text* that may be meant as syntax, and stay text."""
+    signs = unread_signs(text)
+    return Message("full_width_text", signs=signs, alternatives="{a|b}", wildcard="__name__") if signs else None
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.i18n.messages import Message
 from zimage_cache.normal_form import nfc
 from zimage_cache.pool import Pool
-from zimage_cache.prompts.wildcards import Wildcards, expand
+from zimage_cache.prompts.wildcards import Wildcards, expand, notice
 from zimage_cache.service.model import Model
 from zimage_cache.service.resolve import styled
 
@@ -21,13 +22,15 @@ COUNT_SECONDS: Final = 1.0
 class Described:
     """Both prompts with chance's picks and without a style, the tokens of the styled prompt, all wildcards' names.
 
-    `tokens` include the model's template, and are 0 for a blank prompt, None while they cannot be told.
+    `tokens` include the model's template, and are 0 for a blank prompt, None while they cannot be told. `notices` point
+    out what may be meant in another way than it is taken.
     """
 
     prompt: str
     negative_prompt: str
     tokens: int | None
     wildcards: list[str]
+    notices: list[Message] = field(default_factory=list)
 
 
 class Prompts:
@@ -73,12 +76,12 @@ class Prompts:
                 or model; names the field.
         """
         counted_by = self._model(model)
-        prompt, negative_prompt, names = await asyncio.get_running_loop().run_in_executor(
+        expanded = await asyncio.get_running_loop().run_in_executor(
             self._expanding, _expanded, self._folder, seed, prompt, negative_prompt
         )
-        final, _ = styled(style, prompt, negative_prompt)
-        tokens = await self._count(counted_by, final) if prompt.strip() else 0
-        return Described(prompt, negative_prompt, tokens, names)
+        final, _ = styled(style, expanded.prompt, expanded.negative_prompt)
+        tokens = await self._count(counted_by, final) if expanded.prompt.strip() else 0
+        return replace(expanded, tokens=tokens)
 
     async def _count(self, model: Model, text: str) -> int | None:
         # As a recipe has it.
@@ -89,13 +92,14 @@ class Prompts:
         return None
 
 
-def _expanded(folder: Path | None, seed: int, prompt: str, negative_prompt: str) -> tuple[str, str, list[str]]:
+def _expanded(folder: Path | None, seed: int, prompt: str, negative_prompt: str) -> Described:
+    """Expand both prompts; nothing is counted yet."""
     wildcards = Wildcards(folder)
-    return (
-        _expanded_part("prompt", prompt, seed, wildcards),
-        _expanded_part("negative_prompt", negative_prompt, seed, wildcards),
-        wildcards.names,
-    )
+    final = _expanded_part("prompt", prompt, seed, wildcards)
+    final_negative = _expanded_part("negative_prompt", negative_prompt, seed, wildcards)
+    of_texts = filter(None, map(notice, (prompt, negative_prompt)))
+    notices = list(dict.fromkeys([*of_texts, *wildcards.notices]))
+    return Described(final, final_negative, None, wildcards.names, notices)
 
 
 def _expanded_part(part: str, text: str, seed: int, wildcards: Wildcards) -> str:

@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from datetime import UTC, datetime
@@ -345,6 +345,13 @@ def overview(held: Held, statistics: Statistics) -> dict[str, Any]:
         "lifetime": lifetime,
         "this_process": _described(statistics.this_process()),
     }
+
+
+def together(described: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Add up what `overview` describes of several processes, of other versions too; since when is the earliest."""
+    counts = _counts({name: sum(each.get(name) or 0 for each in described) for name in _NAMES})
+    since = min((each["since"] for each in described if each["since"]), default=None)
+    return {**_described(Period(None, counts)), "since": since}
 
 
 def _described(period: Period) -> Mapping[str, Any]:

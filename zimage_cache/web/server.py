@@ -6,6 +6,7 @@ import resource
 import socket
 from asyncio import Protocol
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Final, cast
 
 import uvicorn
@@ -24,7 +25,14 @@ _ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, n
 _THIS_MACHINE: Final = ("127.", "::1")
 
 
-def run(app: FastAPI, listening: socket.socket, *, open_to_all: bool, max_connections: int = 0) -> None:
+def run(
+    app: FastAPI,
+    listening: socket.socket,
+    *,
+    open_to_all: bool,
+    max_connections: int = 0,
+    announced: AbstractContextManager[None] | None = None,
+) -> None:
     """Serve *app* until SIGINT or SIGTERM; then jobs are cancelled, and other requests have a few seconds to finish.
 
     Args:
@@ -32,12 +40,14 @@ def run(app: FastAPI, listening: socket.socket, *, open_to_all: bool, max_connec
         listening: Where.
         open_to_all: Whether it requires no password.
         max_connections: Maximum number; 0 = as many as the system's limit on open files allows.
+        announced: Is entered when the server listens, and left when it stops.
     """
     room = raise_open_files()
     most = min(max_connections or room, room)
     # uvicorn stops cleanly on Ctrl+C and then raises KeyboardInterrupt again.
     with contextlib.suppress(KeyboardInterrupt):
-        Server(app, listening, ConnectionBounds(connections=most), open_to_all=open_to_all).run(sockets=[listening])
+        bounds = ConnectionBounds(connections=most)
+        Server(app, listening, bounds, open_to_all=open_to_all, announced=announced).run(sockets=[listening])
 
 
 class Server(uvicorn.Server):
@@ -49,6 +59,7 @@ class Server(uvicorn.Server):
         bounds: Limits of the connections.
         open_to_all: Whether it requires no password.
         grace_seconds: Time limit of running requests when it stops.
+        announced: Is entered when the server listens, and left when it stops.
     """
 
     connections: Connections
@@ -61,6 +72,7 @@ class Server(uvicorn.Server):
         *,
         open_to_all: bool,
         grace_seconds: int = _GRACE_SECONDS,
+        announced: AbstractContextManager[None] | None = None,
     ) -> None:
         self.connections = Connections(bounds)
         super().__init__(
@@ -83,6 +95,8 @@ class Server(uvicorn.Server):
         self._end_jobs: Callable[[], Awaitable[None]] = app.state.end_jobs
         self._host, self._port = listening.getsockname()[:2]
         self._open_to_all = open_to_all
+        self._announced = announced or contextlib.nullcontext()
+        self._at_end = contextlib.ExitStack()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -90,6 +104,7 @@ class Server(uvicorn.Server):
             return
         for listening in sockets or []:
             listening.listen(_BACKLOG)  # asyncio would set the smaller number of connections it accepts in a row
+        self._at_end.enter_context(self._announced)
         anywhere = self._host in _ANYWHERE
         _say(f"Running on local URL: http://{_bracketed('127.0.0.1' if anywhere else self._host)}:{self._port}")
         if anywhere:
@@ -104,8 +119,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # First, because every open page has a stream that ends with its job, and uvicorn waits for open streams.
-        await self._end_jobs()
-        await super().shutdown(sockets)
+        with self._at_end:
+            await self._end_jobs()
+            await super().shutdown(sockets)
 
 
 def raise_open_files() -> int:

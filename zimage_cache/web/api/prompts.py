@@ -18,6 +18,7 @@ from zimage_cache.validation import invalid_request
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import body_schema, json_body
 from zimage_cache.web.errors import WITH_BODY, answers
+from zimage_cache.web.language import localized
 
 MOST_WILDCARDS: Final = 500
 
@@ -58,6 +59,7 @@ class PromptInfo(BaseModel):
     tokens: int | None
     limit: int
     wildcards: Annotated[list[str], Field(description="The first 500 names, sorted.")]
+    notices: Annotated[list[str], Field(description="What may be meant in another way than it is taken.")]
 
 
 def add_prompt_api(app: FastAPI, service: ImageService) -> None:
@@ -78,6 +80,7 @@ def add_prompt_api(app: FastAPI, service: ImageService) -> None:
             tokens=found.tokens,
             limit=body.max_sequence_length,
             wildcards=found.wildcards[:MOST_WILDCARDS],
+            notices=list(map(localized, found.notices)),
         )
 
     add_routes(app, router)

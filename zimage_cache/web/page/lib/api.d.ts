@@ -162,6 +162,7 @@ export interface PromptInfo {
   tokens: number | null;
   limit: number;
   wildcards: string[];
+  notices: string[];
 }
 
 export interface PrunedAnswer {

@@ -6,8 +6,8 @@ import { Refused } from "./server.js";
 
 /** @import { Ask, Fields, Parameters } from "./types.d.ts" */
 
-// A prompt with these may have {red|blue} or __wildcards__, which only the server can decide.
-const DYNAMIC = /\{|__/u;
+// A prompt with these may have {red|blue}, __wildcards__ or the escape \_\_, which only the server can decide.
+const DYNAMIC = /\{|__|\\_\\_/u;
 
 /** @param {{ prompt: string | null, negative_prompt: string | null }} fields */
 export const isDynamic = ({ prompt, negative_prompt }) => DYNAMIC.test(`${prompt} ${negative_prompt}`);
@@ -48,12 +48,14 @@ export function spelled(fields) {
 }
 
 /**
- * Only where these characters have a meaning: braces without | or $$ are text, as are two underscores alone.
+ * Only where these characters have a meaning: braces without | or $$ are text, as are two underscores alone. The escape
+ * \_\_ is parted by an alternative between nothing and nothing, for a backslash has no escape of its own.
  * @param {string} text
  */
 export function escaped(text) {
   const braces = /\||\$\$|\\[{}]/u.test(text) ? text.replace(/[{}]/gu, "\\$&") : text;
-  return /__.*__|\\__/su.test(text) ? braces.replace(/__/gu, "\\__") : braces;
+  const signs = /__.*__|\\__/su.test(text) ? braces.replace(/__/gu, "\\__") : braces;
+  return signs.replace(/\\_(?=\\_)/gu, "\\_{|}");
 }
 
 /**

@@ -35,6 +35,7 @@ export function prompt(root) {
   const count = find(root, ".zi-count");
   const raise = find(root, ".zi-raise");
   const expanded = find(root, ".zi-expanded");
+  const notices = find(root, ".zi-notices");
   const trouble = find(root, ".zi-prompt-trouble");
   let asked = ""; // the last request, as JSON
   let timer = 0;
@@ -61,6 +62,8 @@ export function prompt(root) {
     showCount(info);
     expanded.hidden = info.prompt === sent.prompt;
     find(expanded, ".zi-expanded-text").textContent = info.prompt;
+    notices.textContent = (info.notices ?? []).join("\n");
+    notices.hidden = !notices.textContent;
     trouble.hidden = true;
   }
 
@@ -71,6 +74,7 @@ export function prompt(root) {
   function failed({ code, message, field, reason }) {
     count.hidden = true;
     expanded.hidden = true;
+    notices.hidden = true;
     trouble.hidden = code !== "invalid_request";
     // Without the field's name, because it is shown below the field.
     trouble.textContent = (field === "prompt" && reason) || message;
