@@ -1,10 +1,12 @@
 """`a1111`: what this program writes comes back, and what A1111 and its relatives write is read."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.pictures import png_with
 from zimage_cache.metadata import a1111
@@ -292,3 +294,17 @@ def test_a_text_from_a_whole_file():
     """The reader says whose text it is."""
     found = describe(png_with({"parameters": "a\nSteps: 1, Seed: 2, Size: 64x64"}))
     assert (found.parameters["seed"], found.tool, found.kind) == (2, "a1111", "image/png")
+
+
+OLD = sorted((Path(__file__).parents[1] / "data" / "workspace_0.1" / "output_image").glob("*.png"))
+
+
+@pytest.mark.parametrize("file", OLD, ids=[file.stem for file in OLD])
+def test_pictures_of_the_first_version(file):
+    """Their text has this program's own number as `CFG scale`: with and without their other chunk it is the same."""
+    whole = describe(file.read_bytes())
+    with Image.open(file) as picture:
+        alone = describe(png_with({"parameters": picture.info["parameters"]}))
+    assert (whole.tool, alone.tool) == ("zimage", "a1111")
+    for name in ("guidance_scale", "seed", "steps", "width", "height", "sampler"):
+        assert alone.parameters[name] == whole.parameters[name]
