@@ -138,6 +138,20 @@ def test_a_sampler_without_guidance_and_name():
     assert fields(SIMPLE | {"3": sampler}) == expected
 
 
+def test_several_guidances():
+    """A guider with two numbers of its own has none that counts here: they are named."""
+    inputs = {
+        "model": ["11", 0],
+        "positive": ["6", 0],
+        "negative": ["7", 0],
+        "cfg_conds": 5.0,
+        "cfg_cond2_negative": 4.0,
+    }
+    graph = CUSTOM | {"22": node("DualCFGGuider", **inputs)}
+    assert "guidance_scale" not in fields(graph)
+    assert notes(graph).endswith("settings here: cfg_conds: 5.0; cfg_cond2_negative: 4.0")
+
+
 def test_everything_in_one_node():
     """A node that wraps a whole pipeline has texts and size itself; its guidance may count in either way."""
     sampler = node("ZImageGenerate", seed=42, steps=9, prompt="a fox", negative_prompt="", width=512, height=768)
@@ -250,6 +264,7 @@ UNKNOWN: dict[str, Graph] = {
     "a choice without its number": {"a": node("ImpactSwitch", select=["gone", 0], input1="a", input2="b")},
     "a file": {"a": node("LoadTextFile", path="x.txt", line=3)},
     "a caption of a picture": {"a": node("Florence2Run", image=["9", 0], task="caption", max_new_tokens=1024)},
+    "two texts for two outputs": {"a": node("Two Prompts", prompt_1="a fox", prompt_2="bad")},
     "a part that is unknown": {"a": node("StringConcatenate", string_a=["b", 0], string_b="x", delimiter="")}
     | {"b": node("OllamaGenerate", prompt="x", temperature=1)},
     "a circle": {"a": node("Reroute", x=["b", 0]), "b": node("Reroute", x=["a", 0])},
@@ -302,6 +317,7 @@ def test_combined_conditionings(combining):
         node("ReferenceLatent", conditioning=["6", 0], latent=["5", 0]),
         node("unCLIPConditioning", conditioning=["6", 0], strength=1, clip_vision_output=["9", 0]),
         node("CLIPTextEncodeSDXL", text_g="a fox 红", text_l="fox", width=1024, height=1024, clip=["4", 1]),
+        node("CLIPTextEncodeSD3", clip_l="a fox 红", clip_g="", t5xxl="", clip=["4", 1]),
         node("CLIPTextEncodeFlux", clip_l="fox", t5xxl="a fox 红", guidance=3.5, clip=["4", 1]),
         node("BNK_CLIPTextEncodeAdvanced", text="a fox 红", token_normalization="none", clip=["4", 1]),
         node("TextEncodeZImageOmni", prompt="a fox 红", clip=["4", 1], vae=["4", 2], image1=["9", 0]),
@@ -490,3 +506,13 @@ def test_only_the_editors_graph():
     """Its widgets have no names: it is recognised, and nothing is guessed from it."""
     found = describe(png_with({"workflow": '{"nodes": [{"id": 1, "widgets_values": [42]}], "links": []}'}))
     assert (found.parameters, found.tool, len(found.notes)) == ({}, Tool.COMFYUI, 1)
+
+
+def test_a_graph_of_thousands_of_nodes():
+    """Large graphs are read; one that is too large is named, and its size is not the fault of the file."""
+    more = {f"n{at}": node("CLIPTextEncode", text="x", clip=["4", 1]) for at in range(3000)}
+    assert describe(png_with({"prompt": json.dumps(SIMPLE | more), "workflow": "{" * 9000})).parameters == FOUND
+    more = {f"n{at}": node("CLIPTextEncode", text="x", clip=["4", 1]) for at in range(50_000)}
+    found = describe(png_with({"prompt": json.dumps(SIMPLE | more)}))
+    assert found.parameters == {}
+    assert "The text “prompt” cannot be read: it holds more than 200000" in str(found.notes[0])

@@ -323,6 +323,7 @@ def test_guidance_of_mflux(model, guidance, expected):
     document = MFLUX | {"model": model, "guidance": guidance}
     found = describe(jpeg_with(exif_with({0x9286: user_comment(json.dumps(document), "utf-8")})))
     assert found.parameters.get("guidance_scale") == expected
+    assert any("guidance: 3.5" in str(note) for note in found.notes) == (expected is None)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ def test_other_objects_say_nothing(document):
     "text",
     [
         '{"prompt": ' + "[" * 100_000,
-        '{"prompt": "x"' + ', "a": [1]' * 30_000 + "}",
+        '{"prompt": "x"' + ', "a": [1]' * 200_000 + "}",
         '{"prompt": "x", "seed": ' + "1" * 10_000 + "}",
         '{"prompt": "x", ',
         '{"prompt": NaN, "seed": Infinity, "steps": 8}',

@@ -16,7 +16,7 @@ from zimage_cache.metadata.png import A1111
 from zimage_cache.request import PARAMETERS, Parameter
 
 _NEGATIVE: Final = "Negative prompt:"
-_BEGINS: Final = re.compile(r"^Steps: ", re.MULTILINE)
+_BEGINS: Final = re.compile(r"^[ \t]*+Steps: ", re.MULTILINE)
 _SD_NEXT: Final = "SD.Next"
 _TEMPLATES: Final = ("template: ", "negative template: ")
 # Always written, in A1111's order: other tools find the line of settings by its beginning. Other parameters are written

@@ -19,6 +19,7 @@ _ONLY_SIDE: Final = ("conditioning", "prompt", "text", "text_embeds", "cond")  #
 _TEXTS: Final = (*SIDES["positive"], *_ONLY_SIDE, "guider")
 _LATENTS: Final = ("latent_image", "latent", "latent_input", "samples", "latents", "optional_latent")
 _PIXELS: Final = ("pixels", "image", "images")
+_GUIDING: Final = re.compile("cfg|guidance")
 _RESIZED: Final = re.compile("scale")
 _SIZES: Final = ("dimensions", "resolution", "size", "aspect_ratio")
 _SIZE: Final = re.compile(r"(\d{2,5}) ?[x×] ?(\d{2,5})\b.{0,40}")
@@ -76,7 +77,7 @@ class _Reading:
             **_known("schedule", (self._graph.name(each.inputs.get("scheduler")) for each in (plan, sampler) if each)),
             **_known("model", (each.first(_MODELS) for each in models)),
         }
-        return Claims(Tool.COMFYUI, fields, dict(_others(sampler, plan, models)), tuple(self._notes))
+        return Claims(Tool.COMFYUI, fields, dict(_others(sampler, guider, plan, models)), tuple(self._notes))
 
     def _samplers(self) -> list[Node]:
         """List the samplers, those first that work on nothing that another one made.
@@ -184,7 +185,10 @@ def _known(field: str, values: Iterable[object]) -> dict[str, str]:
     return {} if name is None else {field: name}
 
 
-def _others(sampler: Node, plan: Node | None, models: Iterable[Node]) -> Iterator[tuple[str, Any]]:
+def _others(sampler: Node, guider: Node, plan: Node | None, models: Iterable[Node]) -> Iterator[tuple[str, Any]]:
+    for name, value in [*sampler.inputs.items(), *guider.inputs.items()]:
+        if _GUIDING.search(name) and name not in SAME["cfg"] and isinstance(value, int | float):
+            yield name, value
     for node in (sampler, plan):
         strength = node.inputs.get("denoise") if node else None
         if isinstance(strength, int | float) and strength < _WHOLE:

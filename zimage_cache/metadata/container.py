@@ -18,11 +18,12 @@ from zimage_cache.metadata.png import ZIMAGE
 from zimage_cache.metadata.texts import Texts, decoded
 
 # Parts of a file: chunks or segments. A PNG of 20 MiB with pixels in chunks of 8 KiB has 2,600.
-MAX_PARTS: Final = 20_000
+MAX_PARTS: Final = 50_000
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
 _HEADER: Final = 13  # bytes of IHDR
 _TEXTS_OF_PNG: Final = frozenset({b"tEXt", b"zTXt", b"iTXt", b"eXIf"})
+_LONGEST_KEYWORD: Final = 79
 _XMP_OF_PNG: Final = "XML:com.adobe.xmp"
 _PROFILE: Final = "Raw profile type "  # older versions of ImageMagick and exiftool keep EXIF and XMP in hexadecimal
 _EXIF_OF_JPEG: Final = b"Exif\0\0"
@@ -103,7 +104,8 @@ def _png(opened: IO[bytes], texts: Texts) -> tuple[int, int] | None:
             width, height = struct.unpack_from(">LL", _checked(opened, name, length))
             size = width, height
         elif name in _TEXTS_OF_PNG and length > texts.room:
-            texts.refuse(name.decode())
+            keyword = opened.read(_LONGEST_KEYWORD).partition(b"\0")[0]
+            texts.refuse((name if name == b"eXIf" else keyword).decode("latin-1"))
         elif name in _TEXTS_OF_PNG:
             _add_chunk(texts, name, _checked(opened, name, length))
         pixels = pixels or name in {b"IDAT", b"IEND"}

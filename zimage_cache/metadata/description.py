@@ -23,6 +23,7 @@ _NESTED: Final = frozenset(
 _DEEPEST: Final = 3
 _LOOKED_AT: Final = 20  # characters
 _LONGEST_NAME: Final = 40
+_MOST_SIGNS: Final = 200_000  # of JSON: a graph of 5,000 nodes
 _MOST_DOCUMENTS: Final = 100
 _MOST_NOTES: Final = 20
 _BY_NODE: Final = "ComfyUI"
@@ -67,13 +68,15 @@ def describe(file: bytes | IO[bytes]) -> Description:
     every = list(_every_claim(found.texts, objects))
     claims = next((each for each in every if each.fields), every[0] if every else None)
     parameters, notes = taken(claims) if claims else ({}, ())
+    if not parameters:
+        notes = (*notes, *trouble, *_about_long_texts(found))
     own = objects.get(ZIMAGE, {}) if claims and claims.tool is Tool.ZIMAGE else {}
     key, generator = own.get("key"), own.get("generator")
     model = generator.get("model") if isinstance(generator, Mapping) else parameters.get("model")
     return Description(
         parameters,
         claims.tool if claims else None,
-        (*notes, *trouble, *_about_long_texts(found))[:_MOST_NOTES],
+        notes[:_MOST_NOTES],
         key if isinstance(key, str) and _KEY.fullmatch(key) else None,
         encodable(model) if isinstance(model, str) else None,
         found.kind,
@@ -110,7 +113,9 @@ def _objects(texts: Mapping[str, str]) -> tuple[dict[str, documents.Document], l
     objects: dict[str, documents.Document] = {}
     trouble: list[Message] = []
     waiting: deque[tuple[str, object, int]] = deque(
-        (name, text, 1) for name, text in texts.items() if text.lstrip()[:1] == "{"
+        (name, text, 1)
+        for name, text in texts.items()
+        if text.lstrip()[:1] == "{" and not (name == "workflow" and "prompt" in texts)  # the same graph, for the editor
     )
     while waiting and len(objects) < _MOST_DOCUMENTS:
         name, value, depth = waiting.popleft()
@@ -125,7 +130,7 @@ def _objects(texts: Mapping[str, str]) -> tuple[dict[str, documents.Document], l
 
 def _parsed(name: str, text: str, trouble: list[Message]) -> object:
     try:
-        return foreign_json.parse(text.strip("\0 \t\r\n"))
+        return foreign_json.parse(text.strip("\0 \t\r\n"), most=_MOST_SIGNS)
     except InvalidRequest as error:
         if '"' in text[:_LOOKED_AT]:  # {red|blue} is a prompt
             trouble.append(Message("note_unreadable", name=encodable(name)[:_LONGEST_NAME], reason=error.reason))

@@ -33,7 +33,7 @@ _NAMES: Final = MappingProxyType(
 )
 _SIZES: Final = ("size", "resolution", "dimensions")
 _SIZE: Final = re.compile(r"\(?(\d{1,6})[^\d]{1,4}(\d{1,6})\)?")
-_READ: Final = frozenset(name for names in _NAMES.values() for name in names) | {*_SIZES, "mfluxversion", "guidance"}
+_READ: Final = frozenset(name for names in _NAMES.values() for name in names) | {*_SIZES, "mfluxversion"}
 # A setting that may hold what an unknown object is recognised by.
 _NUMBERS: Final = (_NAMES["seed"], _NAMES["steps"], _NAMES["cfg"])
 _MODEL_NAMES: Final = ("name", "modelFileName", "model_name")
@@ -93,7 +93,8 @@ def _claims(tool: Tool, squeezed: Document, document: Document, documents: Mappi
     adapted = _ADAPTED.get(tool)
     if adapted:
         adapted(fields, squeezed, documents)
-    others = {name: value for name, value in document.items() if _squeezed(name) not in _READ}
+    read = _READ | {"guidance"} if "guidance_scale" in fields else _READ
+    others = {name: value for name, value in document.items() if _squeezed(name) not in read}
     return Claims(tool, {name: value for name, value in fields.items() if value is not None}, others)
 
 

@@ -35,6 +35,7 @@ _NUMBERED: Final = re.compile(r"(.*?)[ _]?(\d{1,3}|[a-h])")
 _JOINED: Final = frozenset({"text", "string", "prompt", "str", "part", "line", "conditioning"})
 _FIRST_OF: Final = frozenset({"any", "input", "value"})
 _CHOOSING: Final = ("select", "index", "selected", "switch_index", "input", "which")
+_JOINING: Final = re.compile(r"concat|join|combin|append|merg|compos|function")  # in a class
 _DELIMITERS: Final = ("delimiter", "separator", "sep")
 _SWITCHES: Final = ("switch", "boolean", "condition")
 # Inputs of nodes that make another text of the one they are given.
@@ -216,13 +217,16 @@ class Graph:
 
     def _text_of_one(self, node: Node, side: str, hops: int) -> str | None:
         """Follow the input that holds or leads to the text, by its name or because it is the only one."""
-        for name in _TEXT_INPUTS:
-            if name in node.inputs and (text := self._text(node.inputs[name], side, hops)) is not None:
+        empty = None
+        for name in filter(node.inputs.__contains__, _TEXT_INPUTS):
+            text = self._text(node.inputs[name], side, hops)
+            if text:
                 return text
+            empty = empty if text is None else ""
         others = [value for name, value in node.inputs.items() if name not in _NO_TEXT and self.linked(value)]
-        text = self._text(others[0], side, hops) if len(others) == 1 else None
+        text = self._text(others[0], side, hops) if len(others) == 1 and empty is None else None
         alone = next(iter(node.inputs.values())) if len(node.inputs) == 1 else None
-        return text or _as_text(node.inputs.get("text_0")) or _as_text(alone)
+        return text or _as_text(node.inputs.get("text_0")) or _as_text(alone) or empty
 
     def _text_of_group(self, node: Node, stem: str, side: str, hops: int) -> str | None:
         """Join the texts of numbered inputs, or take the one that another input chooses."""
@@ -232,8 +236,8 @@ class Graph:
         texts = [self._text(value, side, hops) for value in list(group.values())[:MAX_HOPS]]
         if stem in _FIRST_OF:
             return next((text for text in texts if text is not None), None)
-        if None in texts:
-            return None
+        if None in texts or not (stem == "conditioning" or _JOINING.search(node.kind.lower()) or node.has(_DELIMITERS)):
+            return None  # a node with several texts may have several outputs, too
         between = node.first(_DELIMITERS)
         if stem == "conditioning":
             self.combined, between = len(texts), "\n"
