@@ -422,6 +422,14 @@ def test_steps_of_changed_noise_levels(sigmas):
     assert "steps: made by the node" in notes(graph)
 
 
+def test_noise_levels_count_before_steps():
+    """A sampler with both takes the noise levels it is given; it may run a part of them only."""
+    sampler = SIMPLE["3"]["inputs"] | {"steps": 30, "steps_to_run": 4, "sigmas": ["17", 0]}
+    graph = SIMPLE | {"3": node("ClownsharKSampler_Beta", **sampler), "17": CUSTOM["17"]}
+    assert fields(graph) == FOUND
+    assert notes(graph).endswith("settings here: steps_to_run: 4")
+
+
 def test_samplers_that_name_themselves():
     """A node for one sampler is not offered here by its class; a linked name is followed."""
     own = CUSTOM | {"16": node("SamplerEulerAncestral", eta=1.0, s_noise=1.0)}

@@ -90,8 +90,10 @@ class _Reading:
         return [samplers[name] for name in sorted(samplers, key=later.__contains__)]
 
     def _plan(self, sampler: Node) -> Node | None:
-        """Find the node with the number of steps: the sampler, or the scheduler that gives it its noise levels."""
-        node: Node | None = sampler if "steps" in sampler.inputs else self._graph.linked(sampler.inputs.get("sigmas"))
+        """Find the node with the number of steps: the scheduler that gives the sampler its noise levels, or itself."""
+        node: Node | None = self._graph.linked(sampler.inputs.get("sigmas"))
+        if node is None:
+            return sampler if "steps" in sampler.inputs else None
         for _ in range(MAX_HOPS):
             if node is None or "steps" in node.inputs:
                 return node
@@ -193,7 +195,7 @@ def _others(sampler: Node, guider: Node, plan: Node | None, models: Iterable[Nod
         strength = node.inputs.get("denoise") if node else None
         if isinstance(strength, int | float) and strength < _WHOLE:
             yield "denoise", strength
-    for name, unset in (("start_at_step", 0), ("end_at_step", 10_000)):
+    for name, unset in (("start_at_step", 0), ("end_at_step", 10_000), ("steps_to_run", -1)):
         step = sampler.inputs.get(name, unset)
         if isinstance(step, int) and step not in (unset, sampler.inputs.get("steps")):
             yield name, step
