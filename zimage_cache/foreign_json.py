@@ -16,14 +16,16 @@ MAX_DIGITS: Final = 500  # of an integer; the largest float has 309
 _SIGNS: Final = "[{,"
 
 
-def parse(text: str, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> object:
-    """Parse *text*; *object_pairs_hook* as in `json.loads`.
+def parse(
+    text: str, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None, *, most: int = MAX_SIGNS
+) -> object:
+    """Parse *text*; *object_pairs_hook* as in `json.loads`, *most* bounds its signs.
 
     Raises:
         InvalidRequest: The text is no valid JSON, or exceeds these limits.
     """
-    if sum(map(text.count, _SIGNS)) > MAX_SIGNS:
-        raise InvalidRequest("too_many_signs", place="body", most=MAX_SIGNS, signs=_SIGNS)
+    if sum(map(text.count, _SIGNS)) > most:
+        raise InvalidRequest("too_many_signs", place="body", most=most, signs=_SIGNS)
     try:
         return json.loads(text, object_pairs_hook=object_pairs_hook, parse_int=_integer)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Settings out of a PNG: dropped, chosen or pasted."""
+"""Settings out of a picture: dropped, chosen or pasted."""
 
 import base64
 import io
@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Locator, Page, Route, expect
 
+from tests.pictures import exif_with, jpeg_with, user_comment, webp_with
 from tests.waiting import wait_until
 
 from .conftest import Fake, Watch, holding, http
@@ -48,7 +49,7 @@ def panel(page: Page) -> Locator:
 
 def choose(page: Page, file: Path) -> None:
     with page.expect_file_chooser() as chooser:
-        page.locator(".zi-form").get_by_role("button", name="Read settings from a PNG").click()
+        page.locator(".zi-form").get_by_role("button", name="Read settings from a picture").click()
     chooser.value.set_files(file)
 
 
@@ -101,6 +102,7 @@ def test_our_own_picture_brings_everything_back_at_once(fake: Fake, open_page, s
     expect(panel(page)).to_contain_text("Z-Image, this program")
     expect(panel(page)).to_contain_text("Still in the cache")
     expect(panel(page)).to_contain_text("stored nowhere")
+    expect(panel(page).locator(".zi-drop-about")).to_be_hidden()
     for name, value in [("Prompt", "kept in its file"), ("Seed", "99"), ("Style", "Watercolour"), ("Width", "192")]:
         expect(panel(page).locator("dl > div").filter(has_text=name).first).to_contain_text(value)
     expect(panel(page).get_by_role("button", name="Use these settings")).to_be_focused()
@@ -115,17 +117,19 @@ def test_our_own_picture_brings_everything_back_at_once(fake: Fake, open_page, s
 
 
 def test_another_tools_picture_dropped_anywhere(fake: Fake, open_page):
-    """A drop on the page is read too, from any tab; what the file does not say is the model's default."""
+    """A drop on the page is read too, from any tab; what the file does not say stays as it is."""
     page = open_page(fake.url)
     page.get_by_role("tab", name="History").click()
     assert not fire(page, "dragover", ("castle.png", b""))
-    expect(page.locator(".zi-drop-over")).to_contain_text("Drop a PNG")
+    expect(page.locator(".zi-drop-over")).to_contain_text("Drop a picture")
     fire(page, "drop", ("castle.png", png(A1111)), ("second.png", b""))
     expect(page.locator(".zi-drop-over")).to_be_hidden()
     expect(panel(page)).to_contain_text("A1111")
     expect(panel(page)).to_contain_text("One file at a time: 1 more")
-    for value in ("a castle in the clouds", "fog", "28", "unipc", "6.5", "1234567", "512", "768", "somebody's"):
+    for value in ("a castle in the clouds", "fog", "28", "unipc", "5.5", "1234567", "512", "768"):
         expect(panel(page).locator("dl")).to_contain_text(value)
+    expect(panel(page).locator(".zi-drop-notes")).to_contain_text("somebody's")
+    expect(panel(page).locator(".zi-drop-notes")).to_contain_text("CFG scale 6.5 of other tools is guidance 5.5 here")
     expect(panel(page)).not_to_contain_text("Still in the cache")
     panel(page).get_by_role("button", name="Use these settings").click()
     expect(page.get_by_role("tab", name="Create")).to_have_attribute("aria-selected", "true")
@@ -134,7 +138,7 @@ def test_another_tools_picture_dropped_anywhere(fake: Fake, open_page):
     wanted = {
         "negative_prompt": "fog",
         "steps": 28,
-        "guidance_scale": 6.5,
+        "guidance_scale": 5.5,
         "seed": 1234567,
         "width": 512,
         "height": 768,
@@ -144,7 +148,7 @@ def test_another_tools_picture_dropped_anywhere(fake: Fake, open_page):
 
 
 def test_pasting_a_file(fake: Fake, open_page):
-    """A PNG pasted into the page is read; words pasted along with a picture stay words."""
+    """A picture pasted into the page is read; words pasted along with a picture stay words."""
     page = open_page(fake.url)
     assert fire(page, "paste", ("word.png", png(A1111)), target="#zi-prompt textarea", types={"text/plain": "words"})
     expect(panel(page)).to_be_hidden()
@@ -180,16 +184,20 @@ def test_a_file_right_after_the_panel_was_closed(fake: Fake, open_page):
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        (("renamed.png", other("JPEG")), "This is a JPEG file. Only PNG files carry their settings"),
-        (("renamed.png", other("WEBP")), "This is a WebP file"),
-        (("moving.gif", other("GIF")), "This is a GIF file"),
-        (("notes.png", b"no picture at all"), "This is not a PNG file"),
-        (("empty.png", b""), "This is not a PNG file"),
-        (("cut.png", png()[:20]), "This PNG is damaged"),
-        (("bare.png", png()), "This PNG carries no settings"),
+        (("renamed.png", other("JPEG")), "This picture carries no settings"),
+        (("renamed.png", other("WEBP")), "This picture carries no settings"),
+        (("moving.gif", other("GIF")), "This is a GIF file. Settings are read from PNG, JPEG and WebP"),
+        (("notes.png", b"no picture at all"), "This is not a PNG, JPEG or WebP file"),
+        (("empty.png", b""), "This is not a PNG, JPEG or WebP file"),
+        (("cut.png", png()[:20]), "This picture cannot be read: it must be a picture that is whole"),
+        (("bare.png", png()), "This picture carries no settings"),
+        (
+            ("editor.png", png({"workflow": '{"nodes": [], "links": []}'})),
+            "Written by ComfyUI. Nothing of it can be used",
+        ),
         (("huge.png", png().ljust(20 * 2**20 + 1, b"\0")), "This file is too large: 20.0 MiB. Up to 20 MiB"),
     ],
-    ids=["jpeg", "webp", "gif", "text", "empty", "damaged", "silent", "too large"],
+    ids=["jpeg", "webp", "gif", "text", "empty", "damaged", "silent", "editor", "too large"],
 )
 def test_files_that_bring_nothing(fake: Fake, open_page, saved, file, words):
     """Each reason is said in clear words, offers no settings to use, and another file can be chosen at once."""
@@ -240,6 +248,54 @@ HOSTILE = (
 )
 
 
+def test_what_was_typed_stays(fake: Fake, open_page):
+    """Only what the file says is replaced; what does not exist here is named, with all its digits."""
+    page = open_page(fake.url)
+    page.fill("#zi-prompt textarea", "my own {red|blue} prompt")
+    page.evaluate("zimage.form.fill({ negative_prompt: 'typed', steps: 5, seed: 77, n: 3, style: 'ink', width: 192 })")
+    page.wait_for_function("zimage.form.values.seed === 77")
+    joined = {"class_type": "TextGenerate", "inputs": {"prompt": "Write a prompt", "temperature": 1}}
+    sampler = {
+        "seed": 2**64 - 1,
+        "steps": 99,
+        "cfg": 1,
+        "sampler_name": "heun",
+        "positive": ["2", 0],
+        "negative": ["3", 0],
+    }
+    graph = {
+        "1": {"class_type": "KSampler", "inputs": sampler},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": ["4", 0]}},
+        "3": {"class_type": "ConditioningZeroOut", "inputs": {"conditioning": ["2", 0]}},
+        "4": joined,
+    }
+    fire(page, "drop", ("made.png", png({"prompt": json.dumps(graph)})))
+    for words in ("prompt: made by the node “TextGenerate”", "got 18446744073709551615", "steps: not taken over"):
+        expect(panel(page).locator(".zi-drop-notes")).to_contain_text(words)
+    panel(page).get_by_role("button", name="Use these settings").click()
+    page.wait_for_function("zimage.form.values.sampler === 'heun'")
+    held = page.evaluate("zimage.form.values")
+    typed = {"prompt": "my own {red|blue} prompt", "negative_prompt": "typed", "steps": 5, "seed": 77, "n": 3}
+    typed |= {"style": "ink", "width": 192}
+    assert {name: held[name] for name in typed} == typed
+    assert held["guidance_scale"] == 0
+    expect(page.locator(".zi-card .zi-error-text")).to_be_hidden()
+
+
+@pytest.mark.parametrize("make", [jpeg_with, webp_with])
+def test_jpeg_and_webp(fake: Fake, open_page, saved, make):
+    """Pictures of other kinds carry settings, too; a size that the model does not draw is left as it was."""
+    page = open_page(fake.url)
+    size = page.evaluate("[zimage.form.values.width, zimage.form.values.height]")
+    text = A1111["parameters"].replace("512x768", "64x4096")
+    choose(page, saved(make(exif_with({0x9286: user_comment(text)})), "download.jpg"))
+    expect(panel(page).locator("dl")).to_contain_text("a castle in the clouds")
+    expect(panel(page).locator(".zi-drop-notes")).to_contain_text("4096")
+    panel(page).get_by_role("button", name="Use these settings").click()
+    expect(page.locator("#zi-prompt textarea")).to_have_value("a castle in the clouds")
+    assert page.evaluate("[zimage.form.values.width, zimage.form.values.height]") == size
+
+
 def test_hostile_files_are_text(fake: Fake, open_page):
     """Whatever a file claims or is called is shown as it is, goes into the form as it is, and never runs."""
     page = open_page(fake.url)
@@ -262,7 +318,7 @@ def test_the_later_of_two_files_counts(fake: Fake, open_page):
     wait_until(lambda: page.evaluate("1") and held)
     fire(page, "drop", ("second.png", png(COMFYUI)))
     expect(panel(page)).to_contain_text("ComfyUI")
-    late = {"parameters": {"prompt": "late"}, "source": "a1111", "cached": False, "image_url": None}
+    late = {"parameters": {"prompt": "late"}, "source": "a1111", "notes": [], "cached": False, "image_url": None}
     held[0].fulfill(json=late)
     expect(page.locator("#zi-drop-title")).to_have_text("second.png")
     expect(panel(page)).not_to_contain_text("late")

@@ -9,7 +9,7 @@ import pytest
 from zimage_cache.entry import Source
 from zimage_cache.generator.protocol import Status
 from zimage_cache.i18n.messages import LANGUAGES, page_words
-from zimage_cache.metadata.png import Tool
+from zimage_cache.metadata.claims import Tool
 from zimage_cache.models.profiles import KNOWN
 from zimage_cache.prompts.styles import styles
 from zimage_cache.request import CacheMode

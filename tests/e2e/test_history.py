@@ -193,7 +193,7 @@ def test_the_schema_tells_the_routes(house):
     } <= paths.keys()
     assert {each["name"] for each in paths["/history"]["get"]["parameters"]} == {"query", "similar", "limit", "cursor"}
     assert paths["/history/{id}"]["delete"]["parameters"][0]["name"] == "id"
-    assert list(paths["/png-info"]["post"]["requestBody"]["content"]) == ["image/png"]
+    assert list(paths["/png-info"]["post"]["requestBody"]["content"]) == ["image/png", "image/jpeg", "image/webp"]
 
 
 def test_two_searches_run_at_a_time(serve, monkeypatch):

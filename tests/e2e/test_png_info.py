@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.pictures import A_FOX, exif_with, jpeg_with, png_of, text_chunk, user_comment, webp_with
 from zimage_cache.metadata import png
 
 PIXELS = np.zeros((16, 16, 3), np.uint8)
@@ -12,8 +13,8 @@ HEADERS = {"Content-Type": "image/png"}
 LIMIT = 20 * 2**20
 
 
-def info(house, content):
-    answer = house.client.post("/png-info", content=content, headers=HEADERS)
+def info(house, content, kind="image/png", **headers):
+    answer = house.client.post("/png-info", content=content, headers={"Content-Type": kind} | headers)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -38,6 +39,7 @@ def test_our_own_picture_that_is_no_longer_stored(house):
     assert found == {
         "parameters": {"prompt": "gone", "seed": 1},
         "source": "zimage",
+        "notes": [],
         "cached": False,
         "image_url": None,
     }
@@ -54,7 +56,7 @@ def test_our_own_picture_that_is_no_longer_stored(house):
         (
             {"prompt": json.dumps({"1": {"class_type": "KSampler", "inputs": {"seed": 4, "steps": 9, "cfg": 1.5}}})},
             "comfyui",
-            {"prompt": "", "negative_prompt": "", "seed": 4, "steps": 9, "guidance_scale": 1.5},
+            {"seed": 4, "steps": 9, "guidance_scale": 0.5},
         ),
         ({}, None, {}),
         ({"zimage": '{"request": {"prompt": "x", "evil": "<b>", "seed": 1}}'}, "zimage", {"prompt": "x", "seed": 1}),
@@ -63,6 +65,7 @@ def test_our_own_picture_that_is_no_longer_stored(house):
 def test_pictures_of_others(house, text, source, parameters):
     """A1111's and ComfyUI's parameters under our names, nothing where a file is silent, no field that we have not."""
     found = info(house, png.encode(PIXELS, text))
+    del found["notes"]
     assert found == {"parameters": parameters, "source": source, "cached": False, "image_url": None}
 
 
@@ -73,9 +76,37 @@ def test_what_is_no_png(house, expect_error, content):
     expect_error(answer, 422, "invalid_request", "file")
 
 
-@pytest.mark.parametrize("kind", [None, "application/json", "image/jpeg", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [("image/png", png_of), ("image/jpeg", jpeg_with), ("image/webp", webp_with), ("image/png", webp_with)],
+)
+def test_kinds_of_files(house, kind, make):
+    """PNG, JPEG and WebP are read by their bytes, whichever of the three the request says."""
+    exif = exif_with({0x9286: user_comment(A_FOX)})
+    content = png_of(behind=[text_chunk("parameters", A_FOX)]) if make is png_of else make(exif)
+    found = info(house, content, kind)
+    assert (found["source"], found["parameters"]["seed"], found["parameters"]["guidance_scale"]) == ("a1111", 42, 0)
+    assert found["notes"] == ["Drawn by the model “x”, which this server does not offer"]
+
+
+@pytest.mark.parametrize("seed", [986230221987112, 2**64 - 1, 42])
+def test_what_is_told_is_accepted(house, seed):
+    """The parameters of another tool's picture are a request: what would be refused is in the notes, in words."""
+    line = f"a told fox\nSteps: 99, Sampler: Euler a, CFG scale: 1, Seed: {seed}, Size: 1000x1000, Model: other"
+    found = info(house, png.encode(PIXELS, {"parameters": line}), **{"Accept-Language": "zh"})
+    answer = house.client.post("/lookup", json=found["parameters"])
+    assert answer.status_code == 200, answer.text
+    assert found["parameters"].get("seed") == (seed if seed == 42 else None)
+    words = "\n".join(found["notes"])
+    assert "未采用" in words
+    assert (str(seed) in words) == (seed != 42)
+    for refused in ("99", "Euler a", "1000", "other"):
+        assert refused in words
+
+
+@pytest.mark.parametrize("kind", [None, "application/json", "image/gif", "multipart/form-data; boundary=x"])
 def test_other_types(house, expect_error, kind):
-    """Only what says that it is a PNG is read."""
+    """Only what says that it is a picture of these kinds is read."""
     answer = house.raw("POST", "/png-info", png.encode(PIXELS, {}), {"Content-Type": kind} if kind else {})
     expect_error(answer, 415, "unsupported_media_type")
 

@@ -1,7 +1,15 @@
 import "./facts.js";
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { escaped, isDynamic, offered, request, settings, spelled } from "../../zimage_cache/web/page/lib/settings.js";
+import {
+  escaped,
+  givenFields,
+  isDynamic,
+  offered,
+  request,
+  settings,
+  spelled,
+} from "../../zimage_cache/web/page/lib/settings.js";
 
 it("missing parameters are the defaults of the model that is named", () => {
   const { seed, ...rest } = settings({ prompt: "a fox", model: "base", steps: 30 });
@@ -20,6 +28,19 @@ it("parameters that are no fields are left out", () => {
   assert.ok(!("unknown" in settings({ unknown: 1 })));
 });
 
+it("only what the parameters name is given, and nothing for a model that is not offered", () => {
+  assert.deepEqual(givenFields({ prompt: "a fox", steps: 30, model: "gone", unknown: 1 }), {
+    prompt: "a fox",
+    steps: 30,
+  });
+  assert.deepEqual(givenFields({ style: null, negative_prompt: "", model: "base" }), {
+    style: "",
+    negative_prompt: "",
+    model: "base",
+  });
+  assert.deepEqual(givenFields({}), {});
+});
+
 it("prompts are escaped only where characters have a meaning", () => {
   const kept = ["", "{a}", "snake_case", "a __ b", '{"json": 1}', "a\\b"];
   assert.deepEqual(kept.map(escaped), kept);
@@ -33,6 +54,7 @@ it("prompts are escaped only where characters have a meaning", () => {
     negative_prompt: "x",
     n: 1,
   });
+  assert.deepEqual(spelled({ negative_prompt: "__a__" }), { negative_prompt: "\\__a\\__" });
 });
 
 it("only braces and double underscores need the server", () => {

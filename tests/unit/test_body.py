@@ -61,7 +61,7 @@ async def test_a_client_that_hangs_up():
 async def test_only_small_json_is_parsed_on_the_event_loop(options, size, on_the_loop):
     """The rest has a thread, and so has every PNG: 15 KB of one may unpack to 14 MB of text."""
     body = request(b"x" * size, media_type="image/png")
-    thread = await read_body(body, "image/png", lambda _body: threading.current_thread(), **options)
+    thread = await read_body(body, ("image/png",), lambda _body: threading.current_thread(), **options)
     assert (thread is threading.current_thread()) == on_the_loop
 
 

@@ -456,6 +456,25 @@ def test_tables_of_others_are_left_alone(history, put, tmp_path):
         assert database.execute("SELECT x FROM others").fetchall() == [(7,)]
 
 
+def test_files_of_other_tools_are_read_again_after_the_former_version(history, folder, put, tmp_path):
+    """The former version read their guidance in another way; ids stay, and this program's own files are not read."""
+    put("own.png")
+    text = "a fox\nSteps: 8, Sampler: Euler, CFG scale: 7, Seed: 3, Size: 64x64"
+    (folder / "other.png").write_bytes(png.encode(np.zeros((16, 16, 3), np.uint8), {"parameters": text}))
+    history.reconcile()
+    before = {picture.name: picture.id for picture in history.page().pictures}
+    with closing(sqlite3.connect(tmp_path / "zimage.sqlite3")) as database, database:
+        database.execute("UPDATE history_version SET version = 1")
+        database.execute("UPDATE history_pictures SET parameters = '{\"guidance_scale\": 7.0}'")
+
+    history.reconcile()
+
+    found = {picture.name: picture for picture in history.page().pictures}
+    assert {name: picture.id for name, picture in found.items()} == before
+    assert found["other.png"].parameters["guidance_scale"] == 6.0
+    assert found["own.png"].parameters == {"guidance_scale": 7.0}
+
+
 def test_threads_and_folders_share_one_database(tmp_path, entry):
     """Writers at once lose nothing, and another folder's pictures are not among this one's."""
     one, other = History(tmp_path / "one", tmp_path), History(tmp_path / "other", tmp_path)

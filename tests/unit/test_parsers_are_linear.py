@@ -21,8 +21,7 @@ import pytest
 import zimage_cache
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.history.search import conditions, pieces
-from zimage_cache.metadata import png
-from zimage_cache.metadata.comfyui import read_workflow
+from zimage_cache.metadata.description import describe
 from zimage_cache.normal_form import nfc
 from zimage_cache.prompts.template import parse, weighted
 from zimage_cache.prompts.wildcards import Wildcards, _pattern, expand
@@ -60,7 +59,7 @@ def an_object(*pairs: str) -> bytes:
 
 
 def described(content: bytes) -> None:
-    png.describe(content)
+    describe(content)
 
 
 def names(number: int) -> list[str]:
@@ -68,7 +67,11 @@ def names(number: int) -> list[str]:
 
 
 def node(**inputs: Any) -> dict[str, Any]:
-    return {"class_type": "KSampler", "inputs": inputs}
+    return {"class_type": "KSampler", "inputs": {"seed": 1, "steps": 1} | inputs}
+
+
+def workflow(text: str) -> bytes:
+    return file((b"tEXt", b"prompt\0" + text.encode()))
 
 
 def chain(number: int) -> str:
@@ -79,6 +82,33 @@ def chain(number: int) -> str:
 def broad(number: int) -> str:
     links = {name: ["0", 0] for name in ("text", "prompt", "string", "value", "conditioning", "positive")}
     return json.dumps({str(n): node(**links) for n in range(number)})
+
+
+def joined(number: int) -> str:
+    """A text joined of so many nodes, each of which joins the next one with itself."""
+    texts = {f"n{at}": node(text_a=[f"n{at + 1}", 0], text_b=[f"n{at + 1}", 0]) for at in range(number)}
+    return json.dumps({"1": node(positive=["n0", 0]), **texts, f"n{number}": node(text="x" * 100)})
+
+
+def numbered(number: int) -> dict[str, Any]:
+    return {f"text_{at}": "x" for at in range(number)}
+
+
+def models(number: int) -> str:
+    return json.dumps({str(at): node(positive="x", model=[str(at + 1), 0]) for at in range(number)})
+
+
+def a_text(text: str) -> bytes:
+    return file((b"tEXt", b"parameters\0" + text.encode()))
+
+
+XMP = b"XML:com.adobe.xmp\0\0\0\0\0"
+
+
+def entries(number: int) -> bytes:
+    """An EXIF block whose entries all point at the whole block."""
+    size = 10 + 12 * number
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", number) + struct.pack("<HHLL", 0x10E, 2, size, 0) * number
 
 
 def generate(body: bytes) -> None:
@@ -125,10 +155,34 @@ CASES: dict[str, tuple[Callable[[Any], object], Callable[[int], Any], int]] = {
     "settings: a very long line": (described, lambda n: a1111("Steps: 1, " * n), 1500),
     "settings: lines": (described, lambda n: a1111("Negative prompt:\n" * n), 900),
     "settings: settings": (described, lambda n: a1111("Steps: 1, " * n), 200),
-    "workflow: a circle": (read_workflow, chain, 100),
-    "workflow: breadth": (read_workflow, broad, 60),
-    "workflow: depth": (read_workflow, lambda n: '{"1":{"class_type":"KSampler","inputs":{"seed":' + "[" * n, 1000),
-    "workflow: size": (read_workflow, lambda n: json.dumps({"1": node(text="x" * n)}), 50_000),
+    "workflow: a circle": (described, lambda n: workflow(chain(n)), 100),
+    "workflow: breadth": (described, lambda n: workflow(broad(n)), 60),
+    "workflow: depth": (described, lambda n: workflow('{"1":{"class_type":"X","inputs":{"seed":' + "[" * n), 1000),
+    "workflow: size": (described, lambda n: workflow(json.dumps({"1": node(text="x" * n)})), 50_000),
+    "workflow: joined texts": (described, lambda n: workflow(joined(n)), 60),
+    "workflow: many inputs": (described, lambda n: workflow(json.dumps({"1": node(**numbered(n))})), 300),
+    "workflow: models in a row": (described, lambda n: workflow(models(n)), 60),
+    "JSON: objects within objects": (described, lambda n: a_text('{"prompt":' * n), 1000),
+    "JSON: texts within texts": (
+        described,
+        lambda n: a_text(json.dumps({"prompt": json.dumps({"meta": "x" * n})})),
+        9000,
+    ),
+    "EXIF: entries": (described, lambda n: file((b"eXIf", entries(n))), 30),
+    "XMP: elements": (described, lambda n: file((b"iTXt", XMP + b"<a>x" * n)), 2000),
+    "XMP: text": (described, lambda n: file((b"iTXt", XMP + b"<a>" + b"x" * n)), 50_000),
+    "a profile in hexadecimal": (
+        described,
+        lambda n: file((b"tEXt", b"Raw profile type exif\0\nexif\n1\n" + b"00 " * n)),
+        20_000,
+    ),
+    "JPEG: segments": (described, lambda n: b"\xff\xd8" + b"\xff\xe1\0\x0aExif\0\0xx" * n, 500),
+    "JPEG: filling": (described, lambda n: b"\xff\xd8" + b"\xff" * n, 500),
+    "WebP: chunks": (described, lambda n: b"RIFF\0\0\0\0WEBP" + b"abcd\0\0\0\0" * n, 500),
+    "settings: JSON": (described, lambda n: a1111("a:[1]," * n), 500),
+    "settings: open JSON": (described, lambda n: a1111("a:[" * n), 1000),
+    "settings: open JSON in many lines": (described, lambda n: a1111('Steps: ["\n' * n), 300),
+    "settings: open quotations in many lines": (described, lambda n: a1111('Steps: "\\"\n' * n), 300),
     "template: braces": (parse, lambda n: "{" * n, 500),
     "template: braces with wildcards": (parse, lambda n: "{__a__" * n, 80),
     "template: nested text": (parse, lambda n: "{" * n + "__a__" * n + "}" * n, 70),

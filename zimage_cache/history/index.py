@@ -17,7 +17,8 @@ from zimage_cache.history.search import Condition, normal
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_VERSION: Final = 1
+_VERSION: Final = 2
+_FORMER: Final = 1  # the same tables, but files of other tools were read in another way
 _PATIENCE_SECONDS: Final = 5.0
 _SEEDS: Final = range(2**63)
 _TABLES: Final = """
@@ -233,10 +234,16 @@ def _version(database: sqlite3.Connection) -> int | None:
 
 
 def _make(database: sqlite3.Connection) -> None:
-    """Make the tables; those of another version are dropped first and rebuilt from the files."""
+    """Make the tables; those of another version are dropped first and rebuilt from the files.
+
+    Of the former version the rows stay, with their ids and owners, and files without a key are read again.
+    """
     database.execute("BEGIN IMMEDIATE")  # of two processes that start together, only one makes the tables
     try:
-        if _version(database) not in {None, _VERSION}:
+        if _version(database) == _FORMER:
+            database.execute("UPDATE history_pictures SET changed = -1 WHERE key IS NULL")
+            database.execute("UPDATE history_version SET version = ?", (_VERSION,))
+        elif _version(database) not in {None, _VERSION}:
             for name in _OURS:
                 database.execute(f"DROP TABLE IF EXISTS {name}")
         _run(database, _TABLES)

@@ -6,10 +6,8 @@ from typing import Any, Self
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.history.files import Stamp, moment_of, open_plain
-from zimage_cache.metadata import png
-from zimage_cache.request import ImageRequest
-
-_FIELDS = frozenset(ImageRequest.model_fields) | {"model"}
+from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.description import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +33,14 @@ class Picture:
 
     @classmethod
     def read(cls, folder: Path, name: str, stamp: Stamp, owner: str = "") -> Self:
-        """Read only the head of a file; a file that is no PNG, or cannot be read, gives an unreadable picture."""
+        """Read the texts of a file; a file that is no PNG, or cannot be read, gives an unreadable picture."""
         unread = cls(name, stamp, moment_of(name, stamp), owner)
         try:
             with open_plain(folder / name) as opened:
-                found = png.describe(opened)
+                found = describe(opened)
         except (OSError, InvalidRequest):
+            return unread
+        if found.kind is not Kind.PNG:
             return unread
         return replace(
             unread,
@@ -48,11 +48,6 @@ class Picture:
             height=found.height,
             key=found.key,
             model=found.model,
-            parameters=known_fields(found.parameters),
+            parameters=found.parameters,
             readable=True,
         )
-
-
-def known_fields(claims: dict[str, Any]) -> dict[str, Any]:
-    """Return the items that are request fields."""
-    return {name: value for name, value in claims.items() if name in _FIELDS}

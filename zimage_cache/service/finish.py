@@ -10,7 +10,7 @@ from zimage_cache.entry import Entry
 from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.generator.protocol import Drawing
 from zimage_cache.history import History
-from zimage_cache.metadata import png
+from zimage_cache.metadata import a1111, png
 from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.forecast import Forecast
 from zimage_cache.service.lookup import Shelf
@@ -79,6 +79,6 @@ class Finisher:
         }
         version = self.versions.get("zimage", "")
         return {
-            png.A1111: png.parameters_text(asdict(recipe), model=identity.model, version=version),
+            png.A1111: a1111.parameters_text(asdict(recipe), model=identity.model, version=version),
             png.ZIMAGE: json.dumps(described, ensure_ascii=False, sort_keys=True),
         }

@@ -113,25 +113,27 @@ async def json_body(request: Request) -> object:
         Cancelled: The client hung up before all of it had arrived.
         InvalidRequest: It is not valid JSON, names a field twice, or exceeds the limits on size and depth.
     """
-    return await read_body(request, "application/json", parse_json, at_once=_SMALL)
+    return await read_body(request, ("application/json",), parse_json, at_once=_SMALL)
 
 
-async def read_body(request: Request, media_type: str, parse: Callable[[bytes], _T], *, at_once: int = 0) -> _T:
+async def read_body(
+    request: Request, media_types: tuple[str, ...], parse: Callable[[bytes], _T], *, at_once: int = 0
+) -> _T:
     """Read a request's body, and parse it in a thread.
 
     Args:
         request: Its body is not kept.
-        media_type: The required `Content-Type`.
+        media_types: The `Content-Type` is one of these.
         parse: Converts the bytes.
         at_once: Bodies of at most so many bytes are parsed on the event loop, without a thread.
 
     Raises:
-        Refused: Its `Content-Type` is not *media_type*.
+        Refused: Its `Content-Type` is none of *media_types*.
         Cancelled: The client disconnected before the whole body had arrived.
     """
     got = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if got != media_type:
-        raise Refused("unsupported_media_type", "wrong_content_type", wanted=media_type, got=got or "none")
+    if got not in media_types:
+        raise Refused("unsupported_media_type", "wrong_content_type", wanted=media_types, got=got or "none")
     try:
         body = b"".join([piece async for piece in request.stream()])
     except ClientDisconnect:

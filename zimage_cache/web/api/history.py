@@ -1,4 +1,4 @@
-"""The routes of `output_image/`: list, search, fetch and delete pictures; and `/png-info`, the metadata of a PNG."""
+"""The routes of `output_image/`: list, search, fetch and delete pictures; and `/png-info`, the metadata of a file."""
 
 import asyncio
 import re
@@ -10,23 +10,28 @@ from fastapi import APIRouter, FastAPI, Path, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from zimage_cache.history import History, Picture, known_fields
+from zimage_cache.history import History, Picture
 from zimage_cache.history.search import MAX_QUERY
-from zimage_cache.metadata import png
+from zimage_cache.i18n.messages import Message
+from zimage_cache.metadata.claims import Tool
+from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.description import Description, describe
 from zimage_cache.request import MAX_TEXT
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.pictures import PNG, WEBP, cache_control, image_url, png_response
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import read_body
 from zimage_cache.web.errors import WITH_BODY, Refused, answers
+from zimage_cache.web.language import localized
 from zimage_cache.web.root_path import address
 
 MOST_LISTED: Final = 200
+_LONGEST_NAME: Final = 120  # of a model
 _MOST_SEARCHES: Final = 2  # at the same time
 _ID = re.compile(r"[1-9]\d{0,17}")
 # There are no user accounts yet, so all pictures belong to one anonymous user.
 _OWNER: Final = ""
-_PNG_BODY: Final = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+_PICTURE_BODY: Final = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in Kind}
 
 
 class HistoryPicture(BaseModel):
@@ -53,10 +58,14 @@ class HistoryPage(BaseModel):
 
 
 class PngInfo(BaseModel):
-    """The parameters in a PNG, and whether the cache still has the picture named in a file of this program."""
+    """The parameters in a picture, and whether the cache still has the picture named in a file of this program.
+
+    `source` is the tool that wrote them; `notes` name what of the file is not in `parameters`, and why.
+    """
 
     parameters: dict[str, Any]
-    source: png.Tool | None
+    source: Tool | None
+    notes: list[str]
     cached: bool
     image_url: str | None
 
@@ -129,18 +138,29 @@ def _add_png_info(router: APIRouter, service: ImageService) -> None:
     @router.post(
         "/png-info",
         responses=answers(*WITH_BODY),
-        openapi_extra={"requestBody": {"required": True, "content": _PNG_BODY}},
+        openapi_extra={"requestBody": {"required": True, "content": _PICTURE_BODY}},
     )
     async def png_info(request: Request) -> PngInfo:
-        """Read the parameters of a PNG: those of this program, A1111 or ComfyUI. At most 20 MiB, not stored."""
-        found = await read_body(request, "image/png", png.describe)
+        """Read the parameters of a PNG, JPEG or WebP of this program or another one. At most 20 MiB, not stored."""
+        found = await read_body(request, tuple(Kind), describe)
         entry = await service.picture(found.key) if found.key else None
+        parameters, notes = _offered(found, service)
         return PngInfo(
-            parameters=known_fields(found.parameters),
+            parameters=parameters,
             source=found.tool,
+            notes=list(map(localized, notes)),
             cached=entry is not None,
             image_url=image_url(entry.record.key, entry) if entry else None,
         )
+
+
+def _offered(found: Description, service: ImageService) -> tuple[dict[str, Any], tuple[Message, ...]]:
+    """Leave out the model of another program's file if this server does not offer it: a request would be refused."""
+    model = found.parameters.get("model")
+    if found.tool is Tool.ZIMAGE or model is None or model in service.models:
+        return found.parameters, found.notes
+    parameters = {name: value for name, value in found.parameters.items() if name != "model"}
+    return parameters, (Message("note_model", model=model[:_LONGEST_NAME]), *found.notes)
 
 
 async def _found(history: History, id_: str) -> Picture:

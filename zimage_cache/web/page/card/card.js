@@ -11,7 +11,7 @@ import { tell } from "../lib/notice.js";
 import { drawSeed, isRandom, seedsOf } from "../lib/seeds.js";
 import { Refused, refusal, server } from "../lib/server.js";
 import { keepAsk, keptAsk } from "../lib/session.js";
-import { isDynamic, offered, request, settings, spelled } from "../lib/settings.js";
+import { givenFields, isDynamic, offered, request, settings, spelled } from "../lib/settings.js";
 import { cardViews } from "./views.js";
 
 /** @import { JobState, LookedUp } from "../lib/api.d.ts" */
@@ -293,16 +293,22 @@ async function lookUp(ask, { image, before = false } = {}) {
 }
 
 /**
- * Puts *parameters* into the form and shows their picture, where there is one; *image* is the URL of a copy.
+ * Puts *parameters* into the form and shows their picture, where there is one.
+ *
+ * *image* is the URL of a copy. *keep*: fields that the parameters do not name stay as they are, instead of becoming
+ * the model's defaults; without a prompt no picture is looked up.
  * @param {Parameters} parameters
- * @param {{ image?: string }} options
+ * @param {{ image?: string, keep?: boolean }} options
  * @returns {Promise<void>}
  */
-export function restore(parameters, { image } = {}) {
-  const fields = { ...settings(parameters), n: 1 };
+export function restore(parameters, { image, keep = false } = {}) {
+  const fields = keep ? givenFields(parameters) : { ...settings(parameters), n: 1 };
   mention(parameters.model);
   return new Promise((done) => {
-    form.fill(spelled(fields), () => done(attempt(() => lookUp(request(fields), { image }))));
+    form.fill(spelled(fields), (whole) => {
+      const ask = () => request({ ...whole, ...fields, n: 1, cache: "use" });
+      done(keep && !fields.prompt ? undefined : attempt(() => lookUp(ask(), { image })));
+    });
   });
 }
 

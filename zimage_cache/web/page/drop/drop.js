@@ -1,10 +1,12 @@
-// Reads the settings of a PNG that is dropped on the page, chosen or pasted, and offers to use them.
+// Reads the settings of a picture that is dropped on the page, chosen or pasted, and offers to use them.
 import { restore } from "../card/card.js";
 import { find, inside, make } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
+import { form } from "../lib/form.js";
 import { has, say, styleTitle } from "../lib/i18n.js";
 import { keepKeys } from "../lib/keys.js";
 import { Refused, server, why } from "../lib/server.js";
+import { offered } from "../lib/settings.js";
 import { openTab } from "../lib/tabs.js";
 import { kindOf } from "./kinds.js";
 
@@ -12,20 +14,23 @@ import { kindOf } from "./kinds.js";
 /** @import { Parameters } from "../lib/types.d.ts" */
 
 const LONG = ["prompt", "negative_prompt"];
+/** @type {Record<string, string>} Media types of the kinds of files that carry settings. */
+const TYPES = { PNG: "image/png", JPEG: "image/jpeg", WebP: "image/webp" };
 
 /** @param {number} bytes */
 const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 /**
- * The reason why *file* is not sent; null: it may be a PNG.
+ * *file* under the type that its first bytes say, or the reason why it is not sent.
  * @param {File} file
  */
-async function refusalOf(file) {
+async function readable(file) {
   const most = facts.limits.png_bytes;
   if (file.size > most) return say("drop_too_large", { size: megabytes(file.size), most: `${most / 2 ** 20} MiB` });
   const kind = await kindOf(file);
-  if (kind === "PNG") return null;
-  return kind ? say("drop_other_kind", { kind }) : say("drop_no_png");
+  const type = kind && TYPES[kind];
+  if (type) return file.slice(0, file.size, type);
+  return kind ? say("drop_other_kind", { kind }) : say("drop_no_picture");
 }
 
 /**
@@ -34,12 +39,30 @@ async function refusalOf(file) {
  */
 function trouble(error) {
   if (!(error instanceof Refused)) return say("drop_unreadable");
-  return error.code === "invalid_request" ? say("drop_damaged") : why(error);
+  return error.code === "invalid_request" ? say("drop_damaged", { reason: error.reason ?? "" }) : why(error);
+}
+
+/**
+ * What of *info* goes into the form, and what else there is to say about the file.
+ * @param {PngInfo} info
+ */
+function usable({ parameters, notes }) {
+  const { negative_prompt, width, height, ...rest } = parameters;
+  const sides = [width, height].filter((side) => typeof side === "number");
+  const model = offered(parameters.model) ? parameters.model : form.values.model;
+  const { min_side: least = 0, max_side: most = Number.POSITIVE_INFINITY } = facts.models[model] ?? {};
+  const fits = sides.every((side) => side >= least && side <= most);
+  // Without guidance a negative prompt has no effect: then an empty one is no reason to remove what was typed.
+  const avoided = negative_prompt || Number(parameters.guidance_scale) > 0;
+  return {
+    taken: { ...rest, ...(avoided ? { negative_prompt } : {}), ...(fits && sides.length ? { width, height } : {}) },
+    about: fits ? notes : [...notes, say("drop_size", { width: `${width}`, height: `${height}`, least, most })],
+  };
 }
 
 /** @param {Parameters} parameters */
 function ordered(parameters) {
-  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== "");
+  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined);
   const place = (/** @type {string} */ name) =>
     facts.fields.includes(name) ? facts.fields.indexOf(name) : facts.fields.length;
   return given.sort(([one], [other]) => place(one) - place(other));
@@ -47,7 +70,7 @@ function ordered(parameters) {
 
 /** @param {[string, unknown]} setting */
 function setting([name, value]) {
-  const written = (name === "style" && styleTitle(String(value))) || String(value);
+  const written = (name === "style" && styleTitle(String(value))) || String(value) || say("drop_empty");
   const className = LONG.includes(name) ? "zi-drop-long" : "";
   return make("div", { className }, make("dt", {}, has(name) ? say(name) : name), make("dd", {}, written));
 }
@@ -68,7 +91,7 @@ export function drop(root) {
   const frame = find(panel, "figure");
   /** @type {AbortController | null} */
   let reading = null; // aborts the running upload
-  /** @type {PngInfo | null} */
+  /** @type {{ parameters: Parameters, image: string | null } | null} */
   let found = null; // the settings offered
   let ours = false; // the dragged object comes from this page
 
@@ -90,13 +113,13 @@ export function drop(root) {
     over(false);
     show("reading", file, say("drop_reading"));
     try {
-      const refused = await refusalOf(file);
+      const checked = await readable(file);
       if (mine.signal.aborted) return;
-      if (refused) {
-        show("refused", file, refused);
+      if (typeof checked === "string") {
+        show("refused", file, checked);
         return;
       }
-      const info = await server.post("/png-info", file, { signal: mine.signal });
+      const info = await server.post("/png-info", checked, { signal: mine.signal });
       if (!mine.signal.aborted) tell(file, info, how);
     } catch (error) {
       if (!mine.signal.aborted) show("refused", file, trouble(error));
@@ -109,14 +132,19 @@ export function drop(root) {
    * @param {How} how
    */
   function tell(file, info, { fromClipboard = false, others = 0 }) {
-    if (!info.source) {
+    const { taken, about } = usable(info);
+    if (Object.keys(taken).length) {
+      found = { parameters: taken, image: info.image_url };
+      const tool = say("drop_from", { tool: say(`tool_${info.source}`) });
+      show("found", file, others ? `${tool} ${say("drop_others", { n: others })}` : tool);
+    } else if (info.source) {
+      show("silent", file, say("drop_nothing", { tool: say(`tool_${info.source}`) }));
+    } else {
       show("silent", file, say(fromClipboard ? "drop_silent_pasted" : "drop_silent"));
-      return;
     }
-    found = info;
-    const tool = say("drop_from", { tool: say(`tool_${info.source}`) });
-    show("found", file, others ? `${tool} ${say("drop_others", { n: others })}` : tool);
-    part("settings").replaceChildren(...ordered(info.parameters).map(setting));
+    note(about);
+    if (!found) return;
+    part("settings").replaceChildren(...ordered(taken).map(setting));
     part("cached").textContent = info.cached ? say("drop_cached") : "";
     if (info.image_url) look(info.image_url);
     part("use").focus();
@@ -136,7 +164,14 @@ export function drop(root) {
     part("title").textContent = file.name || say("drop_pasted");
     part("text").textContent = text;
     if (view === "reading") look(URL.createObjectURL(file));
+    note([]);
     if (!panel.open) panel.showModal();
+  }
+
+  /** @param {string[]} about */
+  function note(about) {
+    part("about").hidden = about.length === 0;
+    part("notes").replaceChildren(...about.map((text) => make("li", {}, text)));
   }
 
   /** @param {string} address */
@@ -152,10 +187,10 @@ export function drop(root) {
 
   function use() {
     if (!found) return;
-    const { parameters, image_url: image } = found;
+    const { parameters, image } = found;
     panel.close();
     openTab("create");
-    void restore(parameters, image ? { image } : {});
+    void restore(parameters, { keep: true, ...(image ? { image } : {}) });
   }
 
   // The `close` event is delayed: by then the panel may be open again, with another file.

@@ -151,6 +151,7 @@ export interface Pinned {
 export interface PngInfo {
   parameters: Record<string, unknown>;
   source: Tool | null;
+  notes: string[];
   cached: boolean;
   image_url: string | null;
 }
@@ -231,7 +232,7 @@ export interface StoredPictures {
   cursor: string | null;
 }
 
-export type Tool = "zimage" | "a1111" | "comfyui";
+export type Tool = "zimage" | "a1111" | "comfyui" | "swarmui" | "fooocus" | "invokeai" | "novelai" | "drawthings" | "easydiffusion" | "mflux" | "tensorart" | "civitai" | "other";
 
 export interface Trouble {
   code: string;

@@ -37,14 +37,14 @@ async function ask(method, path, { body, ...options } = {}) {
 }
 
 /**
- * Headers and body: a file is sent unchanged, every other body as JSON.
+ * Headers and body: a file is sent unchanged, under its type, every other body as JSON.
  * @param {unknown} body
  * @returns {RequestInit}
  */
 function written(body) {
   const headers = { "Accept-Language": language };
   if (body === undefined) return { headers };
-  if (body instanceof Blob) return { headers: { ...headers, "Content-Type": "image/png" }, body };
+  if (body instanceof Blob) return { headers: { ...headers, "Content-Type": body.type }, body };
   return { headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) };
 }
 

@@ -37,14 +37,26 @@ export function settings(parameters) {
 }
 
 /**
+ * The values of the fields that *parameters* name; null is a field's default. A model that is not offered is left out.
+ * @param {Parameters} parameters
+ * @returns {Partial<Fields>}
+ */
+export function givenFields(parameters) {
+  const named = Object.entries(settings(parameters)).filter(([name]) => name in parameters);
+  return Object.fromEntries(named.filter(([name]) => name !== "model" || offered(parameters.model)));
+}
+
+/**
  * *fields* with prompts escaped for the form, where {red|blue} and __wildcards__ would be expanded.
- * @template {{ prompt: string, negative_prompt: string }} Spelled
+ * @template {Partial<Pick<Fields, "prompt" | "negative_prompt">>} Spelled
  * @param {Spelled} fields
  * @returns {Spelled}
  */
 export function spelled(fields) {
-  const { prompt, negative_prompt } = fields;
-  return { ...fields, prompt: escaped(prompt), negative_prompt: escaped(negative_prompt) };
+  const written = { ...fields };
+  if (fields.prompt) written.prompt = escaped(fields.prompt);
+  if (fields.negative_prompt) written.negative_prompt = escaped(fields.negative_prompt);
+  return written;
 }
 
 /**
