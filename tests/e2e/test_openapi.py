@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
 from zimage_cache.web.errors import STATUS
 
+ROOT = Path(__file__).resolve().parents[2]
 ERROR = {"$ref": "#/components/schemas/ErrorAnswer"}
 
 
@@ -27,7 +29,8 @@ def test_it_says_what_is_answered(serve, request, tmp_path):
             *("--checks=all", "--continue-on-failure", "--no-shrink", "--no-color", *how),
         ],
         cwd=tmp_path,  # it keeps what it tried beside it
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        env=os.environ
+        | {"PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis_hooks"},
         capture_output=True,
         text=True,
         check=False,

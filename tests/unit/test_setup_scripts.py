@@ -336,7 +336,11 @@ class TestRunTests:
     @pytest.mark.parametrize(
         ("variables", "called", "last"),
         [
-            ({"CI": "true", "THERE": "chromium nginx-light"}, ["update", "fonts-noto-cjk", "pytest"], "browser required: 1"),
+            (
+                {"CI": "true", "THERE": "chromium nginx-light"},
+                ["update", "fonts-noto-cjk", "pytest"],
+                "browser required: 1",
+            ),
             ({"CI": "true", "THERE": "chromium fonts-noto-cjk nginx-light"}, ["pytest"], "browser required: 1"),
             ({"CI": "true", "APT_STATUS": "1"}, ["update"], "could not install chromium fonts-noto-cjk nginx-light;"),
             ({}, ["pytest"], "browser required: no"),

@@ -16,7 +16,7 @@ _WHOLE: Final = (
     "the folder of a whole model as diffusers saves it (model_index.json beside transformer, text_encoder, tokenizer, "
     "vae and scheduler), a repository id such as Tongyi-MAI/Z-Image-Turbo, or turbo"
 )
-_HOST: Final = re.compile(r"[\w-]+(?:\.[\w-]+)+/[^/]+/", re.ASCII)
+_HOST: Final = re.compile(r"[\w-]++\.[\w.-]++/[^/]++/", re.ASCII)
 _PARTS_OF_APIS: Final = frozenset({"api", "v1", "models"})
 _OTHER_PAGES: Final = frozenset({"spaces", "studios", "datasets", "collections"})
 _WINDOWS: Final = re.compile(r"[A-Za-z]:[\\/]|.*\\", re.ASCII | re.DOTALL)
