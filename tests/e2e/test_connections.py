@@ -244,6 +244,7 @@ def test_few_open_files(tmp_path, limit):
     finally:
         server.send_signal(signal.SIGTERM)
         _, err = server.communicate(timeout=60)
+    assert "out of system resource" not in err
     assert err.count("\n") < 20, err
 
 

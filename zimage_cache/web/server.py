@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 _GRACE_SECONDS: Final = 5
 _TICKS_A_SECOND: Final = 10  # uvicorn's
 _BACKLOG: Final = 2048
-_ACCEPTED_AT_ONCE: Final = 64
+_MOST_ACCEPTED_AT_ONCE: Final = 64
 _MOST_CONNECTIONS: Final = 10_000
 _OTHER_FILES: Final = 256
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
@@ -88,8 +88,9 @@ class Server(uvicorn.Server):
                 proxy_headers=False,  # see proxies.py
                 timeout_graceful_shutdown=grace_seconds,
                 workers=1,  # else the variable WEB_CONCURRENCY is read, which a value other than a number ends
-                # asyncio accepts up to this many connections in a row, and logs each failure.
-                backlog=_ACCEPTED_AT_ONCE,
+                # asyncio accepts up to this many connections in a row before one of them can be closed again: few where
+                # few are allowed, because where files run out it logs an error, and another one when it is stopped.
+                backlog=max(1, min(_MOST_ACCEPTED_AT_ONCE, bounds.connections // 16)),
             )
         )
         self._end_jobs: Callable[[], Awaitable[None]] = app.state.end_jobs
