@@ -225,6 +225,36 @@ def test_dropped_links_and_text_lead_nowhere(fake: Fake, open_page):
     assert page.url.rstrip("/") == fake.url
 
 
+@pytest.mark.parametrize("form", ["{}", "# dragged\r\n{}\r\n", "thumbnail"])
+@pytest.mark.parametrize("with_copy", [True, False])
+def test_a_picture_dragged_from_another_tab(fake: Fake, open_page, form: str, with_copy: bool):
+    """The browser adds a copy without settings, or the address alone: this server's own file is read instead."""
+    image = http.post(f"{fake.url}/generate", json={"prompt": "of another tab", "seed": 7}).json()["images"][0]
+    page = open_page(fake.url)
+    small = f"{fake.url}/images/{image['key']}/thumbnail.webp"
+    address = small if form == "thumbnail" else form.format(fake.url + image["image_url"])
+    files = [("image.png", png())] if with_copy else []
+    for kind in ("dragover", "drop"):
+        assert not fire(page, kind, *files, types={"text/uri-list": address, "text/html": "<img>"})
+    expect(panel(page)).to_contain_text("of another tab")
+    page.get_by_role("button", name="Use these settings").click()
+    expect(page.locator(".zi-badge")).to_contain_text("From memory")
+
+
+def test_a_picture_dragged_from_elsewhere(fake: Fake, open_page):
+    """One of ours that was deleted, or another site's: what the copy says counts, and if it says nothing, why."""
+    page = open_page(fake.url)
+    for address in (f"{fake.url}/images/{'0' * 64}.png", "https://example.com/x.png"):
+        fire(page, "drop", ("x.png", png()), types={"text/uri-list": address})
+        expect(panel(page)).to_contain_text("the browser's copy")
+        page.keyboard.press("Escape")
+        fire(page, "drop", ("x.png", png(A1111)), types={"text/uri-list": address})
+        expect(panel(page)).to_contain_text("A1111")
+        page.keyboard.press("Escape")
+    fire(page, "drop", types={"text/uri-list": f"{fake.url}/images/{'0' * 64}.png"})
+    expect(panel(page)).to_contain_text("not stored any more")
+
+
 def test_a_drag_that_ends_elsewhere_leaves_nothing_behind(fake: Fake, open_page):
     """The sheet goes when the file leaves the window, and when the pointer comes back without one."""
     page = open_page(fake.url)

@@ -1,5 +1,6 @@
 // Reads the settings of a picture that is dropped on the page, chosen or pasted, and offers to use them.
 import { restore } from "../card/card.js";
+import { addressOf } from "../lib/address.js";
 import { find, inside, make } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { form } from "../lib/form.js";
@@ -9,6 +10,7 @@ import { Refused, server, why } from "../lib/server.js";
 import { offered } from "../lib/settings.js";
 import { openTab } from "../lib/tabs.js";
 import { kindOf } from "./kinds.js";
+import { ownPicture } from "./own.js";
 
 /** @import { PngInfo } from "../lib/api.d.ts" */
 /** @import { Parameters } from "../lib/types.d.ts" */
@@ -31,6 +33,20 @@ async function readable(file) {
   const type = kind && TYPES[kind];
   if (type) return file.slice(0, file.size, type);
   return kind ? say("drop_other_kind", { kind }) : say("drop_no_picture");
+}
+
+/** @param {string} path */
+const nameIn = (path) => path.split("/").at(-1) ?? "";
+
+/**
+ * The stored file of the picture of this server at *path*, or *copy* where it cannot be had any more.
+ * @param {string} path
+ * @param {File | undefined} copy
+ * @param {AbortSignal} signal
+ */
+async function original(path, copy, signal) {
+  const answer = await fetch(addressOf(path), { signal }).catch(() => null);
+  return answer?.ok ? new File([await answer.blob()], nameIn(path)) : copy;
 }
 
 /**
@@ -100,7 +116,8 @@ export function drop(root) {
 
   // ---- reading ----
 
-  /** @typedef {{ fromClipboard?: boolean, others?: number }} How */
+  /** How a file came: *others* with it, and whether it may be a browser's copy, without what the file had beside pixels. */
+  /** @typedef {{ isCopy?: "drop_silent_pasted" | "drop_silent_dragged" | null, others?: number }} How */
 
   /**
    * @param {File} file
@@ -131,7 +148,7 @@ export function drop(root) {
    * @param {PngInfo} info
    * @param {How} how
    */
-  function tell(file, info, { fromClipboard = false, others = 0 }) {
+  function tell(file, info, { isCopy = null, others = 0 }) {
     const { taken, about } = usable(info);
     if (Object.keys(taken).length) {
       found = { parameters: taken, image: info.image_url };
@@ -140,7 +157,7 @@ export function drop(root) {
     } else if (info.source) {
       show("silent", file, say("drop_nothing", { tool: say(`tool_${info.source}`) }));
     } else {
-      show("silent", file, say(fromClipboard ? "drop_silent_pasted" : "drop_silent"));
+      show("silent", file, say(isCopy ?? "drop_silent"));
     }
     note(about);
     if (!found) return;
@@ -224,7 +241,9 @@ export function drop(root) {
     // Text may be dropped into text fields; a link dropped elsewhere would leave the page.
     if (!files && isWritable(event)) return;
     event.preventDefault();
-    if (event.dataTransfer) event.dataTransfer.dropEffect = files ? "copy" : "none";
+    // Which address it is can be read only when it is dropped.
+    const addresses = carries(event, "text/uri-list") && !ours;
+    if (event.dataTransfer) event.dataTransfer.dropEffect = files || addresses ? "copy" : "none";
     over(files);
   }
 
@@ -236,7 +255,27 @@ export function drop(root) {
     event.preventDefault();
     event.stopPropagation();
     const [file, ...others] = files ? (event.dataTransfer?.files ?? []) : [];
-    if (file) void read(file, { others: others.length });
+    const address = (!ours && event.dataTransfer?.getData("text/uri-list")) || "";
+    const path = ownPicture(address, location.origin + addressOf("/"));
+    if (path) void readOwn(path, file);
+    else if (file) void read(file, { others: others.length, isCopy: address ? "drop_silent_dragged" : null });
+  }
+
+  /**
+   * @param {string} path
+   * @param {File | undefined} copy
+   */
+  async function readOwn(path, copy) {
+    reading?.abort();
+    const mine = new AbortController();
+    reading = mine;
+    const none = new File([], nameIn(path));
+    // At once: the `close` event of a panel that was open before would end a reading that has none.
+    show("reading", copy ?? none, say("drop_reading"));
+    const file = await original(path, copy, mine.signal);
+    if (mine.signal.aborted) return;
+    if (file) void read(file, { isCopy: "drop_silent_dragged" });
+    else show("refused", none, say("drop_gone"));
   }
 
   /** @param {ClipboardEvent} event */
@@ -245,7 +284,7 @@ export function drop(root) {
     // A clipboard that holds both text and a picture is pasted as text.
     if (!file || event.clipboardData?.types.includes("text/plain")) return;
     event.preventDefault();
-    void read(file, { fromClipboard: true });
+    void read(file, { isCopy: "drop_silent_pasted" });
   }
 
   function chosen() {
