@@ -7,6 +7,7 @@ import pytest
 from tests.factories import plan
 from tests.waiting import wait_until
 from zimage_cache.cache.locks import Generation
+from zimage_cache.process_lock import KIND
 from zimage_cache.service.flights import Flights
 from zimage_cache.service.launch import Claims
 
@@ -51,7 +52,7 @@ def side(tmp_path):
     yield make
     for each in made:
         each.claims.close()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [KIND]
 
 
 @pytest.mark.parametrize("end", ["land", "fail", "leave", "close"])

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from filelock import FileLock
-
 from zimage_cache.cache.layout import is_key
 from zimage_cache.cache.trouble import LimitedWarnings, Tally
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.process_lock import ProcessLock
 
 T = TypeVar("T")
 
@@ -302,9 +301,10 @@ class Index:
 
     def _open_file(self) -> None:
         """Open or make the file, one process at a time, so that none replaces what another has just rebuilt."""
-        locks = self.path.parent / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / "index.lock", timeout=_PATIENCE_MS / 1000):
+        lock = ProcessLock(self.path.parent / "locks" / "index.lock")
+        if not lock.acquire(_PATIENCE_MS / 1000):
+            raise TimeoutError("another process opens it")
+        try:
             if self._condemned is not None and not self._replaced(self._condemned):
                 self._discard()
             self._condemned = None
@@ -318,6 +318,8 @@ class Index:
                 connection, complete = _opened(self.path)
             # Also what was said to an index in memory meanwhile has to be said again.
             self._use(connection, self.path.stat().st_ino, complete=complete and self._connection is None)
+        finally:
+            lock.release()
 
     def _use(self, connection: sqlite3.Connection | None, inode: int | None, *, complete: bool = False) -> None:
         """Put another connection, or none, in the place of ours."""
