@@ -1,6 +1,7 @@
 """`output_image/`: plain files, each whole, none overwriting another; and the index that follows them."""
 
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -775,6 +776,52 @@ def test_trouble_with_the_folder_stands_until_it_is_over(folder, entry, monkeypa
             assert str(folder) not in str(fault.detail)
         over()
         assert faults.standing == []
+
+
+def test_a_workspace_without_locks_has_an_index_elsewhere(folder, entry, monkeypatch):
+    """SQLite cannot work there: pictures are listed, searched and deleted, and what is different is said."""
+    faults = Faults()
+    earlier = History(folder)
+    earlier.add(entry(1))
+    earlier.reconcile()
+    before = (folder.parent / "zimage.sqlite3").read_bytes()
+    history = History(folder, faults=faults)
+
+    def refuse(*_args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    history.start()
+    history.add(entry(2))
+    wait_until(lambda: len(history.page().pictures) == 2)
+    (fault,) = faults.standing
+    assert fault.code == "history_index_temporary"
+    assert os.strerror(errno.ENOLCK) in str(fault.detail)
+    history.delete(history.page().pictures[0])
+    assert len(history.page().pictures) == 1
+    history.close()
+
+    assert (folder.parent / "zimage.sqlite3").read_bytes() == before
+
+
+def test_an_index_that_cannot_be_used_is_said_at_the_start(folder, entry, monkeypatch):
+    """The fault stands before the first picture is drawn, and ends when the index works."""
+    faults = Faults()
+    History(folder).add(entry(1))
+    history = History(folder, faults=faults)
+
+    def fail(*_args, **_kwargs):
+        raise sqlite3.OperationalError("database is locked")
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(index, "connect", fail)
+        history.start()
+        wait_until(lambda: faults.standing)
+        history.close()
+        faults.retest()
+        assert [fault.code for fault in faults.standing] == ["history_index_unusable"]
+    faults.retest()
+    assert faults.standing == []
 
 
 def test_trouble_with_the_index_stands_until_it_is_over(folder, entry, monkeypatch):

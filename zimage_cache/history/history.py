@@ -11,8 +11,10 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
+from zimage_cache.database import refused_lock
 from zimage_cache.entry import Entry
 from zimage_cache.errors import HistoryUnavailable, InvalidRequest
 from zimage_cache.faults import Faults, can_be_written, cause_of
@@ -36,6 +38,7 @@ _FAULTS: Final = {
     "unwritable": Message("history_unwritable"),
 }
 _INDEX: Final = "history_index_unusable"
+_TEMPORARY: Final = "history_index_temporary"
 
 
 class Page(NamedTuple):
@@ -61,7 +64,9 @@ class History:
     def __init__(self, folder: Path, workspace: Path | None = None, faults: Faults | None = None) -> None:
         home = workspace or folder.parent
         self._folder = folder
+        self._home = home
         self._index = HistoryIndex(home / "zimage.sqlite3", folder)
+        self._temporary: TemporaryDirectory[str] | None = None  # where the index is when it cannot be in the workspace
         self._thumbnails = Thumbnails(home / "history_thumbs")
         self._faults = faults or Faults()
         self._comparing = threading.Lock()
@@ -72,6 +77,8 @@ class History:
 
     def start(self) -> None:
         """Start a thread that keeps the index up to date; returns at once."""
+        if (reason := refused_lock(self._home)) is not None:
+            self._use_temporary_index(reason)
         self._started = True
         self._closing.clear()
         self._follow()
@@ -82,6 +89,8 @@ class History:
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     def add(self, entry: Entry, owner: str = "") -> Path | None:
         """Write a copy as `image_YYYYMMDD_HHMMSS_<key8>[_n].png` (local time); on failure log a warning, return None.
@@ -281,6 +290,14 @@ class History:
             self.reconcile()
         except HistoryUnavailable as error:
             _log.warning("history_not_reconciled folder=%s error=%s", self._folder, error)
+            self._faults.begin(_INDEX, Message(_INDEX), self._index.writable)
+
+    def _use_temporary_index(self, reason: str) -> None:
+        """Make the index anew, where SQLite works; only this process sees it."""
+        _log.warning("history_index_temporary folder=%s error=%s", self._home, reason)
+        self._temporary = TemporaryDirectory(prefix="zimage-history-", ignore_cleanup_errors=True)
+        self._index = HistoryIndex(Path(self._temporary.name) / "index.sqlite3", self._folder)
+        self._faults.begin(_TEMPORARY, Message("because", what=Message(_TEMPORARY), reason=reason))
 
 
 def _renamed(
