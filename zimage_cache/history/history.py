@@ -19,7 +19,7 @@ from zimage_cache.entry import Entry
 from zimage_cache.errors import HistoryUnavailable, InvalidRequest
 from zimage_cache.faults import Faults, can_be_written, cause_of
 from zimage_cache.history import files
-from zimage_cache.history.files import Stamp
+from zimage_cache.history.files import Stamp, Survey
 from zimage_cache.history.index import HistoryIndex
 from zimage_cache.history.picture import Picture
 from zimage_cache.history.search import Condition, conditions, pieces, resembling
@@ -59,20 +59,29 @@ class History:
         folder: Made when it is missing, also when it is removed later.
         workspace: The folder of the index and the thumbnails; default: beside *folder*.
         faults: Receives persistent faults.
+        apart: Folders of other files of this program, which hold no pictures of people even if they are in *folder*.
     """
 
-    def __init__(self, folder: Path, workspace: Path | None = None, faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workspace: Path | None = None,
+        faults: Faults | None = None,
+        *,
+        apart: Iterable[Path] = (),
+    ) -> None:
         home = workspace or folder.parent
         self._folder = folder
         self._home = home
         self._index = HistoryIndex(home / "zimage.sqlite3", folder)
         self._temporary: TemporaryDirectory[str] | None = None  # where the index is when it cannot be in the workspace
         self._thumbnails = Thumbnails(home / "history_thumbs")
+        self._apart = frozenset(_inside(folder, (home / "history_thumbs", *apart)))
         self._faults = faults or Faults()
         self._comparing = threading.Lock()
         self._closing = threading.Event()
         self._started = False
-        self._compared: int | None = None
+        self._compared: Survey | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -124,21 +133,22 @@ class History:
             HistoryUnavailable: The index cannot be written. A missing folder changes nothing.
         """
         with self._comparing, _translated():
-            compared = _changed(self._folder)
             known = self._index.stamps()  # read before the folder: a file added in between must not seem deleted
             try:
-                there = dict(files.scan(self._folder))
+                found = files.survey(self._folder, self._apart)
             except OSError:
                 return  # perhaps not mounted: removing its rows would lose the ids and owners
-            gone = [name for name in known if name not in there and not files.stamp_of(self._folder / name)]
+            self._complain(found)
+            there = found.pictures
+            gone = [name for name in known if name not in there and found.knows(name)]
             fresh = {name: stamp for name, stamp in there.items() if known.get(name, (0, None))[1] != stamp}
             renamed = _renamed({name: known[name] for name in gone}, fresh.keys() - known.keys(), there)
             self._index.rename(renamed)
             self._index.delete({known[name][0] for name in gone} - {id_ for id_, _ in renamed})
             self._read(fresh)
-            files.sweep(self._folder, time.time())
+            files.sweep(found.parts, time.time())
             self._thumbnails.sweep((self._folder / name, stamp) for name, stamp in there.items())
-            self._compared = None if self._closing.is_set() else compared
+            self._compared = None if self._closing.is_set() else found
 
     def page(self, query: str = "", *, limit: int = 50, cursor: str | None = None, owner: str | None = None) -> Page:
         """Return pictures, newest first; pictures added later do not shift the next page.
@@ -253,7 +263,7 @@ class History:
     def _current(self, rows: Iterable[Picture]) -> Iterator[Picture]:
         """Yield the rows whose files exist; rows of changed files are read again."""
         for row in rows:
-            stamp = files.stamp_of(self._folder / row.name)
+            stamp = files.stamp_in(self._folder, row.name)
             if stamp == row.stamp:
                 yield row
             elif stamp is not None:
@@ -273,13 +283,20 @@ class History:
             self._index.put([Picture.read(self._folder, name, stamp) for name, stamp in batch])
 
     def _follow(self) -> None:
-        """Start a comparison in a thread, if the folder has changed since the last one and none is running."""
-        if not self._started or self._comparing.locked() or self._compared == _changed(self._folder):
+        """Start a comparison in a thread, if a folder has changed since the last one and none is running."""
+        if not self._started or self._comparing.locked():
+            return
+        if self._compared is not None and not files.changed_since(self._folder, self._compared):
             return
         thread = threading.Thread(target=self._compare, name="history", daemon=True)
         with suppress(RuntimeError):  # no thread can be started: the next call tries again
             thread.start()
             self._thread = thread
+
+    def _complain(self, found: Survey) -> None:
+        if found.unseen:
+            some = ", ".join(sorted(found.unseen)[:3])
+            _log.warning("history_folders_not_read folder=%s count=%d such=%s", self._folder, len(found.unseen), some)
 
     def _writable(self) -> bool:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -298,6 +315,13 @@ class History:
         self._temporary = TemporaryDirectory(prefix="zimage-history-", ignore_cleanup_errors=True)
         self._index = HistoryIndex(Path(self._temporary.name) / "index.sqlite3", self._folder)
         self._faults.begin(_TEMPORARY, Message("because", what=Message(_TEMPORARY), reason=reason))
+
+
+def _inside(folder: Path, others: Iterable[Path]) -> Iterator[str]:
+    """Yield the paths in *folder* of those of the *others* that are in it."""
+    for other in others:
+        with suppress(ValueError, OSError):
+            yield other.resolve().relative_to(folder.resolve()).as_posix()
 
 
 def _renamed(
@@ -326,13 +350,6 @@ def _position(cursor: str) -> tuple[int, int]:
     if match is None:
         raise InvalidRequest("previous_page", field="cursor", got=cursor[:80])
     return int(match[1]), int(match[2])
-
-
-def _changed(folder: Path) -> int | None:
-    try:
-        return folder.stat().st_mtime_ns
-    except OSError:
-        return None
 
 
 @contextmanager

@@ -44,6 +44,7 @@ class Picture:
             return unread
         return replace(
             unread,
+            made=moment_of(name, stamp, found.created),
             width=found.width,
             height=found.height,
             key=found.key,

@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import IO, Any
 
@@ -109,8 +110,8 @@ class Description:
     """The metadata of a file, not validated, but of plain types and encodable as UTF-8.
 
     `parameters` have the names of request fields, and are strings, finite numbers or None; empty when the file has
-    none (`tool` is None then). `key` and `model` are from files of this program. `width` and `height` are in pixels,
-    from the header.
+    none (`tool` is None then). `key`, `model` and `created` are from files of this program. `width` and `height` are in
+    pixels, from the header.
     """
 
     parameters: dict[str, Any]
@@ -119,6 +120,7 @@ class Description:
     model: str | None
     width: int
     height: int
+    created: datetime | None = None
 
 
 def describe(file: bytes | IO[bytes]) -> Description:
@@ -149,7 +151,19 @@ def describe(file: bytes | IO[bytes]) -> Description:
         _encodable(named) if isinstance(named, str) else None,
         width,
         height,
+        _moment(ours.get("created")),
     )
+
+
+def _moment(claim: object) -> datetime | None:
+    """Read a time with its offset from UTC; None for everything else."""
+    if not isinstance(claim, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(claim)
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _head(file: bytes | IO[bytes]) -> tuple[dict[str, str], tuple[int, int]]:

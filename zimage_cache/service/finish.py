@@ -57,18 +57,19 @@ class Finisher:
         self.flights.stored(run)
 
     def _entry(self, run: Run, drawing: Drawing) -> Entry:
+        created = datetime.now(UTC)
         return Entry.of(
-            png.encode(drawing.pixels, self._text(run, drawing.identity)),
+            png.encode(drawing.pixels, self._text(run, drawing.identity, created)),
             recipe=run.plan.recipe,
             identity=drawing.identity,
-            created=datetime.now(UTC),
+            created=created,
             gpu_seconds=drawing.gpu_seconds,
             request=run.plan.request,
             versions=dict(self.versions),
             warnings=drawing.warnings,
         )
 
-    def _text(self, run: Run, identity: GeneratorIdentity) -> dict[str, str]:
+    def _text(self, run: Run, identity: GeneratorIdentity, created: datetime) -> dict[str, str]:
         """Describe a picture inside its own file: for other tools, and whole for this one."""
         recipe = run.plan.recipe
         described = {
@@ -76,6 +77,7 @@ class Finisher:
             "seed": recipe.seed,
             "generator": asdict(identity),
             "key": fingerprint(recipe, identity),
+            "created": created.isoformat(timespec="milliseconds"),
         }
         version = self.versions.get("zimage", "")
         return {
