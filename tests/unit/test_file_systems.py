@@ -187,6 +187,10 @@ def test_what_cannot_work_is_said(root, entry, monkeypatch, refused, code):
     disk = DiskTier(root, max_bytes=0, steady=now, faults=faults)
     cache = ResultCache(MemoryTier(0), disk)
     key = entry(1).record.key
+    root.mkdir()
+    disk.try_out()
+    assert list(root.iterdir()) == []
+    assert faults.standing == []
     with monkeypatch.context() as odd:
         _refuse(odd, *refused)
         disk.try_out()

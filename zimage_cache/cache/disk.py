@@ -329,9 +329,12 @@ class DiskTier:
             self._store.commit_thumb(record, sealed)
 
     def try_out(self) -> None:
-        """Note what would keep pictures from being stored here, before the first one is."""
+        """Note what would keep pictures from being stored here, before the first one is; leaves nothing new."""
         with suppress(CacheWriteFailed), self._trouble.changing():
-            self._store.try_out()
+            if not self._store.folder_lost():
+                self._store.try_out()
+            elif files.status(self.root) is not None:
+                self._store.try_out_beside()
 
     def scan(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Learn what is on disk, put right what dead writers left, remove what is over the bounds; blocks for long.

@@ -263,6 +263,14 @@ class Store:
                     files.remove(folder / probe.name)
                 files.sync_folder(folder)
 
+    def try_out_beside(self) -> None:
+        """Do that in a folder of its own, which is removed: nothing is stored here yet."""
+        scratch = self.layout.root / f".{secrets.token_hex(8)}.part"
+        try:
+            Store(scratch).try_out()
+        finally:
+            files.remove_all(scratch)
+
     def remove(self, key: str) -> bool:
         """Remove all files of *key*, locked, the record first; return whether there was a record."""
         try:
