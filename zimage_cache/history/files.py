@@ -117,8 +117,8 @@ def survey(folder: Path, apart: Collection[str] = ()) -> Survey:
     """Find the pictures below *folder*; links, hidden files, thumbnails and what systems keep there are left out.
 
     Links are left out because they could expose any picture of the machine; so no folder is found twice. Names that are
-    not UTF-8 cannot be stored in the index. Folders are read from the upper to the lower ones, at most 8 levels and 1,000
-    folders, and none after 250,000 pictures were found.
+    not UTF-8 cannot be stored in the index. Folders are read from the upper to the lower ones, at most 8 levels and
+    1,000 folders, and none after 250,000 pictures were found.
 
     Args:
         folder: The folder of the pictures.
