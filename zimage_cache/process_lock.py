@@ -50,7 +50,7 @@ _REFUSED: Final = frozenset(
 )  # answers of `flock`
 _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _POLL_SECONDS: Final = 0.005
-_SETTLING_SECONDS: Final = 5.0
+SETTLING_SECONDS: Final = 5.0  # the first time a folder's locks are taken by names, each takes so long
 _RENEWAL_SECONDS: Final = 20.0
 _SILENT_SECONDS: Final = 120.0
 _NAME: Final = re.compile(r"([0-9a-f]{12})\.(\d{1,9})\.[0-9a-f]{16}", re.ASCII)
@@ -125,7 +125,7 @@ class ProcessLock:
         place = self._path.with_name(self._path.name + HELD)
         name = _name_in(ready)
         now = _renewed(ready / name)
-        if 0 <= now - (self._path.parent / KIND).stat().st_mtime < _SETTLING_SECONDS:
+        if 0 <= now - (self._path.parent / KIND).stat().st_mtime < SETTLING_SECONDS:
             return False
         _bury(place, now)
         try:

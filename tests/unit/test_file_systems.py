@@ -29,7 +29,7 @@ from pathlib import Path
 from tests.factories import picture_entry, present
 from zimage_cache import process_lock
 from zimage_cache.cache.disk import DiskTier
-process_lock._SETTLING_SECONDS = 0.0
+process_lock.SETTLING_SECONDS = 0.0
 disk, entry = DiskTier(Path(sys.argv[1]), max_bytes=0), picture_entry(int(sys.argv[2]))
 disk.put(entry)
 generation = present(disk.generation(entry.record.key))
@@ -85,7 +85,7 @@ def _works(cache: ResultCache, root: Path, entry) -> None:
 def test_without_flock(cache, root, entry, monkeypatch, answer):
     """Everything works, and a key is drawn by one at a time."""
     flockless.refuse(monkeypatch, answer)
-    monkeypatch.setattr(process_lock, "_SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr(process_lock, "SETTLING_SECONDS", 0.0)
 
     _works(cache, root, entry)
 
@@ -219,7 +219,7 @@ def _refuse(odd, call: str, number: int) -> None:
         case "flock":
             flockless.refuse(odd, errno.errorcode[number])
             odd.setattr(Path, "rename", _fail(errno.EOPNOTSUPP))
-            odd.setattr(process_lock, "_SETTLING_SECONDS", 0.0)
+            odd.setattr(process_lock, "SETTLING_SECONDS", 0.0)
         case "open":
             odd.setattr(os, "open", _refusing_long_names(number))
 

@@ -22,7 +22,7 @@ WORKER = """
 import os, sys, time
 from pathlib import Path
 from zimage_cache import process_lock
-process_lock._SETTLING_SECONDS = 0.3
+process_lock.SETTLING_SECONDS = 0.3
 folder, order = Path(sys.argv[1]), sys.argv[2]
 lock, inside = process_lock.ProcessLock(folder / "locks" / "a.lock"), folder / "inside"
 if order == "hold":
@@ -85,7 +85,7 @@ def test_without_flock_names_exclude(tmp_path, monkeypatch, caplog, answer):
     """Whatever the system says about `flock`, one at a time has the lock, and the log says once why names are used."""
     flockless.refuse(monkeypatch, answer)
     mine, theirs = ProcessLock(tmp_path / "a.lock"), ProcessLock(tmp_path / "a.lock")
-    monkeypatch.setattr(process_lock, "_SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr(process_lock, "SETTLING_SECONDS", 0.0)
 
     taken = [mine.acquire(), theirs.acquire(), ProcessLock(tmp_path / "b.lock").acquire()]
     mine.release()
@@ -159,7 +159,7 @@ def test_an_flock_that_was_got_too_late_is_given_back(tmp_path, monkeypatch):
     looks = iter([False, True])
     monkeypatch.setattr(process_lock, "_by_names", lambda folder: (folder / KIND).touch() or next(looks))
     os.utime(tmp_path, (0, 0))
-    monkeypatch.setattr(process_lock, "_SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr(process_lock, "SETTLING_SECONDS", 0.0)
 
     assert lock.acquire()
 

@@ -20,7 +20,7 @@ from zimage_cache.cache.layout import is_key
 from zimage_cache.cache.trouble import LimitedWarnings, Tally
 from zimage_cache.database import needs_shared_memory, use_wal
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.process_lock import ProcessLock
+from zimage_cache.process_lock import SETTLING_SECONDS, ProcessLock
 
 T = TypeVar("T")
 
@@ -304,7 +304,7 @@ class Index:
     def _open_file(self) -> None:
         """Open or make the file, one process at a time, so that none replaces what another has just rebuilt."""
         lock = ProcessLock(self.path.parent / "locks" / "index.lock")
-        if not lock.acquire(_PATIENCE_MS / 1000):
+        if not lock.acquire(_PATIENCE_MS / 1000 + SETTLING_SECONDS):
             raise TimeoutError("its lock is not free")
         try:
             if self._condemned is not None and not self._replaced(self._condemned):
