@@ -45,7 +45,7 @@ KIND: Final = "kind"
 HELD: Final = ".held"
 _NAMES: Final = b"names\n"
 _READY: Final = ".ready"
-_REFUSED: Final = frozenset(
+REFUSED: Final = frozenset(
     {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EPERM}
 )  # answers of `flock`
 _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
@@ -84,7 +84,7 @@ class ProcessLock:
                 return False
             except OSError as error:
                 # An error of the file's opening has its name.
-                if error.errno not in _REFUSED or error.filename is not None:
+                if error.errno not in REFUSED or error.filename is not None:
                     raise
                 _declare_names(self._path.parent, error)
             else:
