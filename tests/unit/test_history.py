@@ -413,6 +413,27 @@ def test_the_index_follows_the_folder_while_it_runs(history, put):
         history.close()
 
 
+def test_what_has_just_come_is_on_the_first_page(history, put, monkeypatch):
+    """Who copies a picture into a folder and then looks sees it at once; a slow disk holds nothing up for long."""
+    put("2025/a.png")
+    monkeypatch.setattr("zimage_cache.history.history._FRESH_SECONDS", 30.0)
+    history.start()
+    try:
+        present(history._thread).join()  # noqa: SLF001 - only what comes after this counts
+        put("2025/b.png", made=2000)
+        assert names(history.page().pictures) == ["2025/b.png", "2025/a.png"]
+        held = threading.Event()
+        monkeypatch.setattr("zimage_cache.history.history._FRESH_SECONDS", 0.01)
+        with monkeypatch.context() as slow:
+            slow.setattr(files, "survey", lambda *_: held.wait(60) and (_ for _ in ()).throw(OSError))
+            put("c.png")
+            assert len(history.page().pictures) == 2
+            held.set()
+            present(history._thread).join()  # noqa: SLF001 - before the disk is fast again
+    finally:
+        history.close()
+
+
 def test_folders_are_followed_while_it_runs(history, put, folder):
     """Pictures that come into folders, known or new ones, and go from them, are noticed."""
     put("2025/a.png")

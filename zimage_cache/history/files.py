@@ -149,7 +149,7 @@ def survey(folder: Path, apart: Collection[str] = ()) -> Survey:
 def changed_since(folder: Path, found: Survey) -> bool:
     """Return whether any of the folders was changed after the survey; where that cannot be told, return True."""
     try:
-        return any(_changed(folder, inner) != moment for inner, moment in found.folders.items())
+        return any(moment < 0 or _changed(folder, inner) != moment for inner, moment in found.folders.items())
     except OSError:
         return True
 

@@ -32,6 +32,7 @@ _BATCH: Final = 100
 _CANDIDATES: Final = 200
 _LEAST_SHARED: Final = 0.5
 _MOST_BYTES: Final = 2**28
+_FRESH_SECONDS: Final = 0.2  # a first page waits so long for files that have just come into the folder
 _FAULTS: Final = {
     "disk_full": Message("history_disk_full"),
     "read_only": Message("history_read_only"),
@@ -164,7 +165,9 @@ class History:
             HistoryUnavailable: The index cannot be used.
         """
         after = None if cursor is None else _position(cursor)
-        self._follow()
+        comparison = self._follow()
+        if comparison is not None and cursor is None:
+            comparison.join(_FRESH_SECONDS)
         with _translated():
             wanted = conditions(query, full_text=self._index.full_text)
             found = list(islice(self._every(wanted, after=after, owner=owner), limit + 1))
@@ -282,16 +285,19 @@ class History:
                 return
             self._index.put([Picture.read(self._folder, name, stamp) for name, stamp in batch])
 
-    def _follow(self) -> None:
-        """Start a comparison in a thread, if a folder has changed since the last one and none is running."""
+    def _follow(self) -> threading.Thread | None:
+        """Start a comparison in a thread, if a folder has changed since the last one and none is running; return it."""
         if not self._started or self._comparing.locked():
-            return
+            return None
         if self._compared is not None and not files.changed_since(self._folder, self._compared):
-            return
+            return None
         thread = threading.Thread(target=self._compare, name="history", daemon=True)
-        with suppress(RuntimeError):  # no thread can be started: the next call tries again
+        try:
             thread.start()
-            self._thread = thread
+        except RuntimeError:  # no thread can be started: the next call tries again
+            return None
+        self._thread = thread
+        return thread
 
     def _complain(self, found: Survey) -> None:
         if found.unseen:
