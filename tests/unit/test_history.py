@@ -570,13 +570,13 @@ def test_folders_whose_times_are_coarse(history, put, monkeypatch, inner):
 
     put(f"{inner}a.png")
     monkeypatch.setattr(os, "lstat", coarse)
-    monkeypatch.setattr(files.time, "time_ns", lambda: int(now * 1e9))
+    monkeypatch.setattr(time, "time_ns", lambda: int(now * 1e9))
     history.start()
     try:
         wait_until(lambda: names(history.page().pictures) == [f"{inner}a.png"])
         present(history._thread).join()  # noqa: SLF001 - the comparison is over
         put(f"{inner}b.png", made=2000)
-        monkeypatch.setattr(files.time, "time_ns", lambda: int((now + 5) * 1e9))
+        monkeypatch.setattr(time, "time_ns", lambda: int((now + 5) * 1e9))
         wait_until(lambda: len(history.page().pictures) == 2)
     finally:
         history.close()
