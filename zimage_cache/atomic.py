@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+# What network shares and FUSE file systems say that cannot sync folders, or nothing at all; some do not even open one.
+_CANNOT_SYNC: Final = frozenset(
+    {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOENT, errno.EBADF}
+)
+_CANNOT_OPEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.EINVAL, errno.ENOTSUP})
 UNFINISHED: Final = re.compile(r"\.[0-9a-f]{16}\.part", re.ASCII)  # names that only a crash leaves behind
 
 
@@ -49,20 +54,35 @@ def write(path: Path, content: bytes, *, durable: bool) -> None:
         file.write(content)
         if durable:
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
 
 
 def flush(path: Path) -> None:
     """Bring a file's bytes, or a folder's names, to the disk, as far as the file system can.
 
     Raises:
-        OSError: The file system refuses.
+        OSError: The disk fails.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waiting for the writer of a FIFO
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waiting for the writer of a FIFO
+    except OSError as error:
+        if error.errno not in _CANNOT_OPEN or not path.is_dir():
+            raise
+        return
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Bring an open file's bytes, or an open folder's names, to the disk, as far as the file system can.
+
+    Raises:
+        OSError: The disk fails.
+    """
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # network and FUSE file systems that cannot sync a folder
+        if error.errno not in _CANNOT_SYNC:
             raise
-    finally:
-        os.close(descriptor)

@@ -177,7 +177,7 @@ def make_service(
     service = ImageService(
         {each.profile.name: each for each in residents},
         cache,
-        History(settings.output_folder, settings.below(), faults),
+        make_history(settings, faults),
         queue_size=settings.queue_size,
         request_timeout=settings.request_timeout,
         versions=versions(),
@@ -188,6 +188,12 @@ def make_service(
         faults=faults,
     )
     return service, lambda: _running(service, cache, residency, (generator, *others, *peers))
+
+
+def make_history(settings: Settings, faults: Faults | None = None) -> History:
+    """Make the history of the pictures that people made; makes no folder."""
+    apart = (settings.cache_folder, settings.model_folder)
+    return History(settings.output_folder, settings.below(), faults, apart=apart)
 
 
 Running = Callable[[], contextlib.AbstractContextManager[None]]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 WINDOW_SECONDS: Final = 60.0
@@ -85,21 +86,24 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
 
 
 class TextLines(logging.Formatter):
-    """One line per record, with the request's id."""
+    """One line per record, with the request's id, and the local time with its offset from UTC."""
 
     def __init__(self) -> None:
         super().__init__(_LINE)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - the base class's
+        return _moment(record).astimezone().isoformat(" ", "milliseconds")
 
     def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - the base class's
         return _cut(super().formatException(ei))
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record."""
+    """One JSON object per record; times are UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": self.formatTime(record),
+            "time": _moment(record).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "request_id": getattr(record, "request_id", "-"),
@@ -108,6 +112,10 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = _cut(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)
+
+
+def _moment(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
 
 
 class LimitedStream:

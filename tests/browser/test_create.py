@@ -5,7 +5,7 @@ import io
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.waiting import wait_until
 from zimage_cache.cache.check import check
@@ -408,6 +408,26 @@ def test_model_state_is_reported_and_a_hidden_page_asks_nothing(fake: Fake, open
         expect(page.locator(".zi-trouble")).to_have_text("model.safetensors: damaged; run zimage model verify")
     finally:
         fake.generator.state = before
+    expect(page.locator(".zi-trouble")).to_be_hidden()
+
+
+def test_what_does_not_work_is_said_while_it_lasts(fake: Fake, open_page):
+    """A disk that refuses pictures is named at the top of the page, each trouble in a line; afterwards nothing is."""
+    page = open_page(fake.url, clock=True)
+    expect(page.locator(".zi-trouble")).to_be_hidden()
+
+    def troubled(route: Route) -> None:
+        answer = route.fetch()
+        lasting = [
+            {"code": code, "since": "2026-11-27T10:00:00Z", "detail": f"the {code} <i>fails</i>"} for code in "ab"
+        ]
+        route.fulfill(response=answer, json=answer.json() | {"troubles": lasting})
+
+    page.route("**/health", troubled)
+    page.clock.fast_forward("01:00")
+    expect(page.locator(".zi-trouble")).to_have_text("the a <i>fails</i>\nthe b <i>fails</i>")
+    page.unroute("**/health")
+    page.clock.fast_forward("01:00")
     expect(page.locator(".zi-trouble")).to_be_hidden()
 
 

@@ -93,6 +93,41 @@ def test_deleting(gallery, expect_error):
     assert gallery.image(prompt="a red fox", seed=1)["cached"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("2025/a.png", "2025/11/27/b.png", "新しい フォルダ/图片.PNG", "50% #1?/a&b=c+d.png", 'it\'s/"so".png'),
+        *("-rf/--to.png", "a\nb/c\td.png", "~/$HOME/`x`.png", "x.png/thumbnail.webp/y.png", "<b>/${1}\\n.png"),
+    ],
+)
+def test_pictures_in_folders(gallery, name):
+    """Each is listed under its path, and found, fetched, made small and deleted by its number, whatever its name is."""
+    (fox,) = listed(gallery, query="fox")
+    output = gallery.studio.root / "output_image"
+    path = output / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes((output / fox["name"]).read_bytes())
+    gallery.studio.service.history.reconcile()
+
+    found = next(each for each in listed(gallery, query="fox") if each["name"] != fox["name"])
+    assert (found["name"], found["made"], found["parameters"]) == (name, fox["made"], fox["parameters"])
+    answer = gallery.client.get(found["image_url"])
+    assert answer.content == path.read_bytes()
+    assert "/" not in answer.headers["content-disposition"]
+    assert gallery.client.get(found["thumbnail_url"]).headers["content-type"] == "image/webp"
+    assert gallery.client.delete(f"/history/{found['id']}").status_code == 204
+    assert not path.exists()
+    assert (output / fox["name"]).exists()
+    assert len(listed(gallery)) == 3
+
+
+def test_the_moment_is_that_of_the_drawing(gallery):
+    """What the list says is what the record in the cache says, to the second."""
+    (fox,) = listed(gallery, query="fox")
+    stored = gallery.client.get(f"/cache/{fox['key']}").json()
+    assert fox["made"] == stored["created"].partition(".")[0] + "Z"
+
+
 def test_a_file_deleted_by_hand(gallery, expect_error):
     """What is gone from the folder is gone from the list, at once."""
     (fox,) = listed(gallery, query="fox")

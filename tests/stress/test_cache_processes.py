@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests import flockless
 from tests.factories import present
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
@@ -22,9 +23,11 @@ pytestmark = [pytest.mark.stress, pytest.mark.timeout(1200)]
 WORKER = Path(__file__).with_name("cache_worker.py")
 
 
-def _start(root: Path, mode: str, number: int, *more: str) -> subprocess.Popen[str]:
+def _start(
+    root: Path, mode: str, number: int, *more: str, environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     command = [sys.executable, str(WORKER), str(root), mode, str(number), *more]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _life(nursery: subprocess.Popen[str], number: int, words: int, seconds: float) -> Iterator[dict[str, Any]]:
@@ -118,13 +121,18 @@ def test_full_disk(tmp_path):
     assert check(tmp_path) == []
 
 
-def test_processes_share_one_folder(tmp_path, rounds, bytes_below):
+@pytest.mark.parametrize("without_flock", [0, 4, 2], ids=["flock", "no flock", "flock in two of four"])
+def test_processes_share_one_folder(tmp_path, rounds, bytes_below, without_flock):
     """Four processes do everything at random for a minute: nothing wrong served, nothing healthy quarantined.
 
     No process gets a locked database; afterwards the bytes are within the bound, the index says what the disk says, and
     all is clean.
     """
-    workers = [_start(tmp_path, "mix", number, str(rounds(60))) for number in range(4)]
+    root = tmp_path / "cache"
+    refused = flockless.environment(tmp_path / "site", root.resolve())
+    seconds = str(rounds(60) + without_flock)  # names count only after a while
+    environments = [refused if number < without_flock else None for number in range(4)]
+    workers = [_start(root, "mix", number, seconds, environment=each) for number, each in enumerate(environments)]
     answers = [json.loads(worker.communicate()[0]) for worker in workers]
     total = {name: sum(answer[name] for answer in answers) for name in answers[0] if name != "wrong"}
     print(f"\n{total}")  # noqa: T201 - the figures are evidence
@@ -133,13 +141,13 @@ def test_processes_share_one_folder(tmp_path, rounds, bytes_below):
     assert [answer["wrong"] for answer in answers] == [[]] * 4
     assert (total["corrupt"], total["read_errors"], total["index_errors"]) == (0, 0, 0)
     assert min(total["hits"], total["evictions"], total["writes"]) > rounds(60)
-    assert list((tmp_path / "quarantine").iterdir()) == []
-    assert list((tmp_path / "tmp").iterdir()) == []
-    disk = DiskTier(tmp_path, max_bytes=0)
+    assert list((root / "quarantine").iterdir()) == []
+    assert list((root / "tmp").iterdir()) == []
+    disk = DiskTier(root, max_bytes=0)
     disk.keep_up()
-    assert disk.bytes == bytes_below(tmp_path)
+    assert disk.bytes == bytes_below(root)
     told = {item.key: item.bytes for item in disk.page("", 50, None).items}
-    assert set(told) == {path.stem for path in (tmp_path / "keys").iterdir()}
+    assert set(told) == {path.stem for path in (root / "keys").iterdir()}
     assert sum(told.values()) == disk.bytes
     assert len(disk) <= 8
-    assert check(tmp_path) == []
+    assert check(root) == []

@@ -23,6 +23,9 @@ class NotedDisk:
         self.surplus = 0
         self.scanning = threading.Event()
 
+    def try_out(self) -> None:
+        self.calls.append("try out")
+
     def scan(self, stopped) -> None:
         self.calls.append("scan")
         self.scanning.set()
@@ -86,7 +89,7 @@ def test_scrubs_at_a_bounded_rate_once_a_day(looked_after):
 
 
 def test_thread_stops_at_once(looked_after):
-    """Stopping interrupts the wait and a running scan; starting begins with a scan."""
+    """Stopping interrupts the wait and a running scan; starting begins with a try of the disk and a scan."""
     disk, caretaker, _ = looked_after
     with no_thread_left("cache-caretaker"):
         caretaker.start()
@@ -97,7 +100,7 @@ def test_thread_stops_at_once(looked_after):
         caretaker.stop()
 
     assert disk.stopped()
-    assert disk.calls == ["scan"]
+    assert disk.calls == ["try out", "scan"]
 
 
 def test_stopping_what_never_ran(looked_after):

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ByteSize
 
 import zimage_cache
-from tests.factories import fake
+from tests.factories import fake, picture_entry
 from tests.waiting import wait_until
 from zimage_cache import compose
 from zimage_cache.cache.check import check
@@ -397,3 +397,14 @@ def test_json_lines(tmp_path, capsys):
     assert (first["level"], first["logger"], first["message"]) == ("info", "zimage_cache.x", "two\nlines 红")
     assert {"time", "request_id"} <= first.keys()
     assert "ValueError: invalid literal" in second["traceback"]
+
+
+def test_a_workspace_that_is_the_folder_of_the_pictures(tmp_path):
+    """With `--output-dir` on the workspace, pictures of the cache and files of models are none that people made."""
+    settings = make_settings(tmp_path, output_dir=tmp_path)
+    for place in (settings.cache_folder / "images", settings.model_folder / "a", tmp_path / "2025"):
+        place.mkdir(parents=True)
+        (place / "a.png").write_bytes(picture_entry(1).png)
+    history = compose.make_history(settings)
+    history.reconcile()
+    assert [each.name for each in history.page().pictures] == ["2025/a.png"]

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests import flockless
 from tests.factories import present
+from zimage_cache import process_lock
 from zimage_cache.errors import Cancelled, ModelMissing, SettingsError
 from zimage_cache.i18n.messages import Message
 from zimage_cache.models.download import Downloader
@@ -21,6 +23,7 @@ from zimage_cache.models.manifest import manifest_path, read_manifest
 from zimage_cache.models.progress import ByteProgress
 from zimage_cache.models.store import check_folder, copies, demo_folder
 from zimage_cache.models.verify import verify
+from zimage_cache.process_lock import ProcessLock
 
 BIG = "transformer/diffusion_pytorch_model.safetensors"
 SMALL = "vae/config.json"
@@ -82,6 +85,24 @@ def test_progress_is_bytes_of_bytes(site, repo, source):
     assert (fetching[-1].done, fetching[-1].total, fetching[-1].share) == (total, total, 1.0)
     assert [p.done for p in fetching] == sorted(p.done for p in fetching)
     assert site.told[0].phase == Message("asking_hub", hub=source)
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [("modelscope", "ENOLCK"), ("modelscope", "ENOSYS"), ("huggingface", "ENOLCK"), ("huggingface", "EOPNOTSUPP")],
+)
+def test_without_flock(site, repo, monkeypatch, source, answer):
+    """On a file system that refuses `flock`, to the hubs' clients too, a model arrives whole; two do not fetch it."""
+    flockless.refuse(monkeypatch, answer)
+    monkeypatch.setattr(process_lock, "SETTLING_SECONDS", 0.0)
+    environ = flockless.environment(site.root.parent / "site", site.root, answer)
+    folder = site.downloader(source, environ={"PYTHONPATH": environ["PYTHONPATH"]}).download(repo)
+    check_folder(folder)
+    lock = ProcessLock(manifest_path(repo, site.root).with_suffix(".lock"))
+    assert lock.acquire()
+    with pytest.raises(Cancelled):
+        site.downloader(source, cancelled=lambda: True).download(repo)
+    lock.release()
 
 
 @both

@@ -1,6 +1,7 @@
 """`output_image/`: plain files, each whole, none overwriting another; and the index that follows them."""
 
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -412,6 +413,175 @@ def test_the_index_follows_the_folder_while_it_runs(history, put):
         history.close()
 
 
+def test_what_has_just_come_is_on_the_first_page(history, put, monkeypatch):
+    """Who copies a picture into a folder and then looks sees it at once; a slow disk holds nothing up for long."""
+    put("2025/a.png")
+    monkeypatch.setattr("zimage_cache.history.history._FRESH_SECONDS", 30.0)
+    history.start()
+    try:
+        present(history._thread).join()  # noqa: SLF001 - only what comes after this counts
+        put("2025/b.png", made=2000)
+        assert names(history.page().pictures) == ["2025/b.png", "2025/a.png"]
+        held = threading.Event()
+        monkeypatch.setattr("zimage_cache.history.history._FRESH_SECONDS", 0.01)
+        with monkeypatch.context() as slow:
+            slow.setattr(files, "survey", lambda *_: held.wait(60) and (_ for _ in ()).throw(OSError))
+            put("c.png")
+            assert len(history.page().pictures) == 2
+            held.set()
+            present(history._thread).join()  # noqa: SLF001 - before the disk is fast again
+    finally:
+        history.close()
+
+
+def test_folders_are_followed_while_it_runs(history, put, folder):
+    """Pictures that come into folders, known or new ones, and go from them, are noticed."""
+    put("2025/a.png")
+    history.start()
+    try:
+        wait_until(lambda: names(history.page().pictures) == ["2025/a.png"])
+        put("2025/b.png", made=2000)
+        wait_until(lambda: names(history.page().pictures) == ["2025/b.png", "2025/a.png"])
+        put("2025/11/27/c.png", made=3000)
+        wait_until(lambda: names(history.page().pictures)[0] == "2025/11/27/c.png")
+        (before,) = history.page("c.png").pictures
+        (folder / "2025").rename(folder / "old")
+        wait_until(lambda: names(history.page().pictures) == ["old/11/27/c.png", "old/b.png", "old/a.png"])
+        assert history.page("c.png").pictures[0].id == before.id
+        shutil.rmtree(folder / "old" / "11")
+        wait_until(lambda: names(history.page().pictures) == ["old/b.png", "old/a.png"])
+        assert names(history.page("old").pictures) == ["old/b.png", "old/a.png"]
+    finally:
+        history.close()
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        *(".cache", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__MACOSX"),
+        *("thumbnails", "Thumbs", "2025/.thumbnails", "2025/thumbnails"),
+    ],
+)
+def test_folders_of_thumbnails_and_systems_are_left_out(history, put, inner):
+    """What desktops, file servers and other programs keep beside pictures are copies, small or deleted."""
+    put(f"{inner}/a.png")
+    put("2025/good.png")
+    history.reconcile()
+    assert names(history.page().pictures) == ["2025/good.png"]
+
+
+def test_folders_of_this_program_are_left_out(tmp_path, put, folder):
+    """Where the workspace itself holds the pictures, cache, thumbnails and models are none of them."""
+    for name in ("a.png", "cache/images/b.png", "models/c.png", "history_thumbs/d.png", "2025/cache/e.png"):
+        put(name)
+    history = History(folder, folder, apart=(folder / "cache", folder / "models", tmp_path / "elsewhere"))
+    history.reconcile()
+    assert sorted(names(history.page().pictures)) == ["2025/cache/e.png", "a.png"]
+
+
+def test_links_to_folders_are_not_followed(history, put, folder):
+    """Links to a folder above, below, beside and to nothing: each picture is listed once, and nothing is endless."""
+    put("2025/a.png")
+    for name, target in [("2025/up", folder), ("2025/self", folder / "2025"), ("again", folder / "2025")]:
+        (folder / name).symlink_to(target, target_is_directory=True)
+    (folder / "broken").symlink_to(folder / "nowhere")
+    history.reconcile()
+    assert names(history.page().pictures) == ["2025/a.png"]
+
+
+def test_a_folder_that_became_a_link(history, put, folder, tmp_path):
+    """Its pictures are gone at once, as one that became a link is: a link could show any picture of the machine."""
+    put("2025/a.png")
+    history.reconcile()
+    (before,) = history.page().pictures
+    (folder / "2025").rename(tmp_path / "secret")
+    (folder / "2025").symlink_to(tmp_path / "secret", target_is_directory=True)
+
+    assert history.page().pictures == []
+    assert history.get(before.id) is None
+    history.reconcile()
+    (folder / "2025").unlink()
+    (tmp_path / "secret").rename(folder / "2025")
+    history.reconcile()
+    assert names(history.page().pictures) == ["2025/a.png"]
+
+
+@pytest.mark.parametrize("bound", ["DEEPEST", "MOST_FOLDERS", "MOST_PICTURES"])
+def test_the_survey_is_bounded(history, put, monkeypatch, caplog, bound):
+    """Too deep, too many folders, too many pictures: the others are listed, the log says what is not."""
+    put("a.png", made=3000)
+    put("b/b.png", made=2000)
+    put("b/c/c.png")
+    monkeypatch.setattr(files, bound, 2 if bound != "DEEPEST" else 1)
+    history.reconcile()
+    assert names(history.page().pictures) == ["a.png", "b/b.png"]
+    (warning,) = caplog.records
+    assert "b/c" in warning.getMessage()
+
+
+@pytest.mark.parametrize("why", ["unreadable", "too many"])
+def test_what_is_not_looked_into_is_not_forgotten(history, put, folder, monkeypatch, why):
+    """Pictures of a folder that cannot be read for a while keep their numbers, and are listed while they are there."""
+    put("2025/a.png")
+    put("b.png", made=2000)
+    history.reconcile()
+    before = history.page().pictures
+    really = os.scandir
+
+    def refuse(path):
+        if Path(path) == folder / "2025":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really(path)
+
+    with monkeypatch.context() as trouble:
+        if why == "unreadable":
+            trouble.setattr(os, "scandir", refuse)
+        else:
+            trouble.setattr(files, "MOST_FOLDERS", 1)
+        (folder / "b.png").unlink()
+        history.reconcile()
+        assert history.page().pictures == [each for each in before if each.name == "2025/a.png"]
+    history.reconcile()
+    assert history.page().pictures == [each for each in before if each.name == "2025/a.png"]
+
+
+def test_a_name_in_other_letters(history, put, folder, monkeypatch):
+    """Where upper and lower case are one, a file that got a name in other letters is listed once, under its number."""
+    put("Fox.png")
+    history.reconcile()
+    (before,) = history.page().pictures
+    (folder / "Fox.png").rename(folder / "fox.png")
+    really = files.stamp_of
+    monkeypatch.setattr(files, "stamp_of", lambda file: really(file.with_name(file.name.lower())))
+
+    history.reconcile()
+
+    assert [(each.id, each.name) for each in history.page().pictures] == [(before.id, "fox.png")]
+
+
+@pytest.mark.parametrize("inner", ["", "2025/"])
+def test_folders_whose_times_are_coarse(history, put, monkeypatch, inner):
+    """Where a folder's time is one of two seconds, a file that comes within them is noticed all the same."""
+    really, now = os.lstat, 1_000_000_001.0
+
+    def coarse(path, **named):
+        status = really(path, **named)
+        return os.stat_result(status, {"st_mtime_ns": int(now) // 2 * 2 * 10**9}) if Path(path).is_dir() else status
+
+    put(f"{inner}a.png")
+    monkeypatch.setattr(os, "lstat", coarse)
+    monkeypatch.setattr(time, "time_ns", lambda: int(now * 1e9))
+    history.start()
+    try:
+        wait_until(lambda: names(history.page().pictures) == [f"{inner}a.png"])
+        present(history._thread).join()  # noqa: SLF001 - the comparison is over
+        put(f"{inner}b.png", made=2000)
+        monkeypatch.setattr(time, "time_ns", lambda: int((now + 5) * 1e9))
+        wait_until(lambda: len(history.page().pictures) == 2)
+    finally:
+        history.close()
+
+
 def test_a_folder_that_is_not_there_forgets_nothing(history, folder, put):
     """A mount that is missing hides its pictures; when it is back, their numbers are the old ones."""
     put("a.png")
@@ -675,13 +845,35 @@ def test_an_archive_that_fails_leaves_the_picture(history, put, tmp_path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(shutil, "copy2", copy)
+    monkeypatch.setattr(shutil, "copyfile", copy)
     with pytest.raises(HistoryUnavailable, match="No space left"):
         history.archive(picture, tmp_path / "attic")
 
     assert old.exists()
     assert list((tmp_path / "attic").iterdir()) == []
     assert history.page().pictures == [picture]
+
+
+def test_archiving_to_a_file_system_without_modes(history, put, tmp_path, monkeypatch):
+    """On a stick with FAT the picture is moved; that its mode and times cannot be set there is no failure."""
+    old = put("sub/old.png")
+    content = old.read_bytes()
+    history.reconcile()
+
+    def refuse(*_args, **_named):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def link(source, target):
+        raise OSError(errno.EPERM if Path(source).parent == Path(target).parent else errno.EXDEV, "no link")
+
+    monkeypatch.setattr(os, "link", link)
+    for call in ("chmod", "utime"):
+        monkeypatch.setattr(os, call, refuse)
+
+    moved = history.archive(history.page().pictures[0], tmp_path / "attic")
+
+    assert moved.read_bytes() == content
+    assert not old.exists()
 
 
 def test_archiving_into_itself(history, put, folder):
@@ -806,6 +998,52 @@ def test_trouble_with_the_folder_stands_until_it_is_over(folder, entry, monkeypa
             assert str(folder) not in str(fault.detail)
         over()
         assert faults.standing == []
+
+
+def test_a_workspace_without_locks_has_an_index_elsewhere(folder, entry, monkeypatch):
+    """SQLite cannot work there: pictures are listed, searched and deleted, and what is different is said."""
+    faults = Faults()
+    earlier = History(folder)
+    earlier.add(entry(1))
+    earlier.reconcile()
+    before = (folder.parent / "zimage.sqlite3").read_bytes()
+    history = History(folder, faults=faults)
+
+    def refuse(*_args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    history.start()
+    history.add(entry(2))
+    wait_until(lambda: len(history.page().pictures) == 2)
+    (fault,) = faults.standing
+    assert fault.code == "history_index_temporary"
+    assert os.strerror(errno.ENOLCK) in str(fault.detail)
+    history.delete(history.page().pictures[0])
+    assert len(history.page().pictures) == 1
+    history.close()
+
+    assert (folder.parent / "zimage.sqlite3").read_bytes() == before
+
+
+def test_an_index_that_cannot_be_used_is_said_at_the_start(folder, entry, monkeypatch):
+    """The fault stands before the first picture is drawn, and ends when the index works."""
+    faults = Faults()
+    History(folder).add(entry(1))
+    history = History(folder, faults=faults)
+
+    def fail(*_args, **_kwargs):
+        raise sqlite3.OperationalError("database is locked")
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(index, "connect", fail)
+        history.start()
+        wait_until(lambda: faults.standing)
+        history.close()
+        faults.retest()
+        assert [fault.code for fault in faults.standing] == ["history_index_unusable"]
+    faults.retest()
+    assert faults.standing == []
 
 
 def test_trouble_with_the_index_stands_until_it_is_over(folder, entry, monkeypatch):

@@ -586,6 +586,23 @@ async def test_a_failed_write_still_returns_the_picture(studio, caplog):
     (made.root / "cache").unlink()
 
 
+async def test_a_picture_can_be_pinned_before_it_is_stored(studio, monkeypatch):
+    """It was handed out, and is on its way to the disk: the pin writes it, and the write that follows keeps the pin."""
+    made = studio()
+    really, may_go_on = made.cache.put, threading.Event()
+    monkeypatch.setattr(made.cache, "put", lambda entry: may_go_on.wait(60) and really(entry))
+    (outcome,) = await made.service.render(asked())
+    try:
+        assert made.stored == set()
+        assert await asyncio.to_thread(made.service.pin, outcome.name)
+        assert made.stored == {outcome.name}
+    finally:
+        may_go_on.set()
+    made.close()
+    assert [(each.key, each.pinned) for each in made.cache.entries().items] == [(outcome.name, True)]
+    assert not made.service.pin("0" * 64)
+
+
 async def test_stored_under_the_identity_that_drew_it(studio):
     """A retry under another plan drew it: stored under that identity, never under the one that was asked."""
     other = identity(precision="uint8+tiling")

@@ -204,10 +204,17 @@ class ResultCache:
                     tier.prune(older_than=older_than)
         return pruned
 
-    def pin(self, key: str) -> bool:
-        """Keep an entry on disk from being evicted or getting too old; return whether that is so now."""
+    def pin(self, key: str, unstored: Entry | None = None) -> bool:
+        """Keep an entry on disk from being evicted or getting too old; return whether that is so now.
+
+        One that could not be written, or is only about to be (*unstored*), is written for that.
+        """
         with _refused("cannot_pin"):
-            return self._disk.pin(key)
+            if self._disk.pin(key):
+                return True
+            kept = self._memory.peek(key)
+            entry = unstored if kept is None or kept.signature is not None else kept.entry
+            return entry is not None and self._store(entry) and self._disk.pin(key)
 
     def unpin(self, key: str) -> bool:
         """Treat an entry like all others again; return whether it was pinned."""
@@ -261,6 +268,13 @@ class ResultCache:
     def counts(self) -> Counter[str]:
         """Return how often each event happened since this process began, by name; never blocks for the disk."""
         return self._disk.tally.counts()
+
+    def _store(self, entry: Entry) -> bool:
+        stored = self._disk.put(entry)
+        if stored is None:
+            raise CacheWriteFailed("it is over a quarter of --cache-max-bytes")
+        self._memory.put(*stored)
+        return True
 
     def _first_hit(self, key: str, steps: Iterable[_Step]) -> Hit | None:
         for step in steps:
@@ -326,7 +340,10 @@ class NoCache:
     def delete(self, _key: str) -> bool:
         return False
 
-    pin = unpin = delete
+    unpin = delete
+
+    def pin(self, _key: str, _unstored: Entry | None = None) -> bool:
+        return False
 
     def clear(self, *, pinned: bool = False, on_progress: OnProgress = ignore_progress) -> int:  # noqa: ARG002
         return 0
@@ -342,7 +359,7 @@ class NoCache:
 
     def generation(self, _key: str) -> Generation | None:
         """Give the right to generate to every caller: no other process shares results."""
-        return Generation(None)
+        return Generation()
 
     def thumbnail(self, _key: str) -> bytes | None:
         return None

@@ -52,6 +52,7 @@ class Caretaker:
             self._thread.join()
 
     def _work(self) -> None:
+        self._disk.try_out()
         self._scan()
         self._relieve()
         self.learned.set()

@@ -259,7 +259,7 @@ class DiskTier:
             return Generation.take(self._store.layout.locks, key)
         except CacheError as error:
             self._trouble.note("write_errors", f"lock {files.kind(error)}", str(error))
-            return Generation(None)
+            return Generation()
 
     def page(self, query: str, limit: int, cursor: str | None) -> Listing:
         """List entries, newest first; blocks for a scan when the index does not know them all.
@@ -327,6 +327,14 @@ class DiskTier:
         sealed = thumbs.seal(webp, record.digest)
         with self._trouble.writing(), self._room(len(sealed), record.key), self._inventory.changing(record.key):
             self._store.commit_thumb(record, sealed)
+
+    def try_out(self) -> None:
+        """Note what would keep pictures from being stored here, before the first one is; leaves nothing new."""
+        with suppress(CacheWriteFailed), self._trouble.changing():
+            if not self._store.folder_lost():
+                self._store.try_out()
+            elif files.status(self.root) is not None:
+                self._store.try_out_beside()
 
     def scan(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Learn what is on disk, put right what dead writers left, remove what is over the bounds; blocks for long.
@@ -597,11 +605,12 @@ class DiskTier:
                 self._trouble.lasts("disk_full", BELOW_MIN_FREE)
 
     def _writable(self) -> bool:
-        """Tell whether a picture could be written now.
+        """Tell whether a picture could be stored now.
 
         Raises:
-            OSError: It could not.
+            OSError, CacheError: It could not.
         """
+        self._store.try_out()
         return can_be_written(self._store.layout.tmp) and not (self.min_free_bytes and self._lacking(0))
 
     def _lacking(self, size: int) -> int:

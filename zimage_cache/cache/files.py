@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zimage_cache.atomic import flush
+from zimage_cache.atomic import flush, sync
 from zimage_cache.cache.tier import Signature
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 
@@ -90,7 +90,7 @@ def write(path: Path, content: bytes) -> Signature:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor has no path
                 file.write(content)
                 file.flush()
-                os.fsync(descriptor)
+                sync(descriptor)
                 return Signature.of(os.fstat(descriptor))
         except BaseException:
             path.unlink(missing_ok=True)

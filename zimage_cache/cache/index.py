@@ -1,8 +1,9 @@
 """The index: what the processes on one folder tell each other, and what lists are made of. Disposable.
 
-One SQLite file in WAL mode. Every write of a row gives it a new, higher `rev`, so that what others did is a range
-scan from where one stopped. Nothing is served from here, and no error here reaches a caller: what is missing, locked,
-corrupt or impossible on this file system is replaced by an index in memory, and built anew from the files.
+One SQLite file, in WAL mode where the file system permits that. Every write of a row gives it a new, higher `rev`, so
+that what others did is a range scan from where one stopped. Nothing is served from here, and no error here reaches a
+caller: what is missing, locked, corrupt or impossible on this file system is replaced by an index in memory, and built
+anew from the files.
 """
 
 import sqlite3
@@ -15,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from filelock import FileLock
-
 from zimage_cache.cache.layout import is_key
 from zimage_cache.cache.trouble import LimitedWarnings, Tally
+from zimage_cache.database import needs_shared_memory, use_wal
 from zimage_cache.errors import InvalidRequest
+from zimage_cache.process_lock import SETTLING_SECONDS, ProcessLock
 
 T = TypeVar("T")
 
@@ -302,9 +303,10 @@ class Index:
 
     def _open_file(self) -> None:
         """Open or make the file, one process at a time, so that none replaces what another has just rebuilt."""
-        locks = self.path.parent / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / "index.lock", timeout=_PATIENCE_MS / 1000):
+        lock = ProcessLock(self.path.parent / "locks" / "index.lock")
+        if not lock.acquire(_PATIENCE_MS / 1000 + SETTLING_SECONDS):
+            raise TimeoutError("its lock is not free")
+        try:
             if self._condemned is not None and not self._replaced(self._condemned):
                 self._discard()
             self._condemned = None
@@ -318,6 +320,8 @@ class Index:
                 connection, complete = _opened(self.path)
             # Also what was said to an index in memory meanwhile has to be said again.
             self._use(connection, self.path.stat().st_ino, complete=complete and self._connection is None)
+        finally:
+            lock.release()
 
     def _use(self, connection: sqlite3.Connection | None, inode: int | None, *, complete: bool = False) -> None:
         """Put another connection, or none, in the place of ours."""
@@ -357,14 +361,15 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, bool]:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version not in {0, _VERSION}:
             raise _corrupt(f"version {version} is not {_VERSION}")
-        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        use_wal(connection, path.parent)
         connection.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
             connection.executescript(_SCHEMA)
         connection.execute(f"{_PAGE} LIMIT 1").fetchone()
     except sqlite3.Error as error:
         connection.close()
-        if _code(error) == sqlite3.SQLITE_ERROR:  # other tables than ours
+        # Other tables than ours, or a file that was copied here from a file system with shared memory.
+        if _code(error) == sqlite3.SQLITE_ERROR or needs_shared_memory(error):
             raise _corrupt(str(error)) from None
         raise
     return connection, version == _VERSION

@@ -1,8 +1,12 @@
 """The locks for changing the files of a key, 256 for threads and processes, and the right to generate one.
 
-The kernel drops the locks of a killed process, so it blocks no other. Lock order in this package: the lock for
-making a thumbnail, then one stripe, then the ledger's and the index's, then the short lock around an order or
-a tally. No thread holds two stripes. None waits for a generation lock.
+Among processes they are those of `process_lock`, which also tells where they exclude nothing. Then no wrong picture is
+served either: two that store one key at once may leave a picture that is not its record's, which the digest gives away
+and which becomes a miss; one whose unfinished file the other sweeps keeps its picture in memory; a picture may be drawn
+twice.
+
+Lock order in this package: the lock for making a thumbnail, then one stripe, then the ledger's and the index's, then
+the short lock around an order or a tally. No thread holds two stripes. None waits for a generation lock.
 """
 
 import threading
@@ -12,13 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from filelock import FileLock, Timeout
-
+from zimage_cache import process_lock
 from zimage_cache.cache import files
 from zimage_cache.errors import CacheError, CacheWriteFailed
+from zimage_cache.process_lock import ProcessLock
 
 _STRIPES = 256
-_POLL_SECONDS = 0.005
 _GENERATION = ".generation"
 
 
@@ -33,10 +36,9 @@ class Stripes:
     def __init__(self, folder: Path, *, patience: float = 20.0) -> None:
         self._folder = folder
         self._patience = patience
-        # A file lock excludes processes, not the threads that share it, hence a lock for those in front of each.
-        # Whichever thread has that one uses the `FileLock`: `thread_local=False`.
+        # A lock of processes does not exclude the threads that share it, hence a lock for those in front of each.
         self._threads = [threading.Lock() for _ in range(_STRIPES)]
-        self._files: list[FileLock | None] = [None] * _STRIPES
+        self._processes: list[ProcessLock | None] = [None] * _STRIPES
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
@@ -68,8 +70,9 @@ class Stripes:
             yield False
             return
         try:
-            lock = self._file(stripe)
-            held = self._acquire(lock, max(0.0, deadline - time.monotonic()))
+            lock = self._lock_of(stripe)
+            with files.writing(self._folder):
+                held = lock.acquire(max(0.0, deadline - time.monotonic()))
             try:
                 yield held
             finally:
@@ -78,31 +81,24 @@ class Stripes:
         finally:
             self._threads[stripe].release()
 
-    def _acquire(self, lock: FileLock, patience: float) -> bool:
-        with files.writing(self._folder):
-            try:
-                lock.acquire(timeout=patience, poll_interval=_POLL_SECONDS)
-            except Timeout:
-                return False
-            return True
-
-    def _file(self, stripe: int) -> FileLock:
-        """Make the file lock of a stripe when it is first needed; its lock for threads is held."""
-        lock = self._files[stripe]
+    def _lock_of(self, stripe: int) -> ProcessLock:
+        """Make the lock of a stripe when it is first needed; its lock for threads is held."""
+        lock = self._processes[stripe]
         if lock is None:
-            path = self._folder / f"{stripe:02x}.lock"
-            lock = self._files[stripe] = FileLock(path, thread_local=False)
+            lock = self._processes[stripe] = ProcessLock(self._folder / f"{stripe:02x}.lock")
         return lock
 
 
 class Generation:
-    """The right to generate one key, among all processes of this machine. Its holder releases it, once.
+    """The right to generate one key, among all processes on one folder. Its holder releases it, once.
 
     Args:
+        path: Of the lock's file.
         lock: The lock, held; None where there is none to be had.
     """
 
-    def __init__(self, lock: FileLock | None) -> None:
+    def __init__(self, path: Path | None = None, lock: ProcessLock | None = None) -> None:
+        self._path = path
         self._lock = lock
 
     @classmethod
@@ -113,30 +109,28 @@ class Generation:
             CacheWriteFailed: The lock file cannot be opened.
         """
         path = folder / f"{key}{_GENERATION}"
-        # A soft lock, where the file system has no real ones, would outlive its killed holder: rather none.
-        lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
+        lock = ProcessLock(path)
         with files.writing(path):
-            try:
-                lock.acquire()
-            except Timeout:
-                return None
-        return cls(lock)
+            return cls(path, lock) if lock.acquire() else None
 
     @classmethod
     def sweep(cls, folder: Path) -> None:
-        """Remove what killed holders left: the kernel freed their locks, but their files stay."""
+        """Remove what killed holders left: their locks are free, but their files stay."""
         for entry in files.listing(folder):
-            if entry.name.endswith(_GENERATION):
-                generation = cls.take(folder, entry.name.removesuffix(_GENERATION))
+            name = entry.name.removesuffix(process_lock.HELD)
+            if name.endswith(_GENERATION):
+                generation = cls.take(folder, name.removesuffix(_GENERATION))
                 if generation is not None:
                     generation.release()
+        with files.reading(folder):
+            process_lock.sweep(folder)
 
     def release(self) -> None:
         """Let others generate it; any thread may do that."""
-        if self._lock is None:
+        if self._lock is None or self._path is None:
             return
         # Removed while it is held, so that files do not pile up. Who opened it before that and gets the lock after
         # it notices that its file has no name any more, and opens the new one: `filelock` looks.
         with suppress(CacheError):
-            files.remove(Path(self._lock.lock_file))
+            files.remove(self._path)
         self._lock.release()

@@ -28,6 +28,7 @@ ORPHAN_SECONDS = 3600.0
 MOST_INCIDENTS = 32
 QUARANTINE_BYTES = 64 * 2**20
 _REASON = "reason.txt"
+_NO_KEY = "0" * 64
 
 
 class ImageMissing(CorruptEntry):
@@ -247,6 +248,28 @@ class Store:
         files.sync_folder(self.layout.images)
         files.sync_folder(self.layout.keys)
         return Stored(entry, signature)
+
+    def try_out(self) -> None:
+        """Do what storing does with an empty file of no entry: take a lock, write, move to each folder, remove."""
+        files.make_folders(self.layout.folders)
+        with self.stripes.try_hold(_NO_KEY):  # also where another has it: that it can be asked for is enough
+            for folder, _ in self.layout.places:
+                probe = self.layout.tmp / f".{secrets.token_hex(8)}.part"
+                try:
+                    files.write(probe, b"")
+                    files.replace(probe, folder / probe.name)
+                finally:
+                    files.remove(probe)
+                    files.remove(folder / probe.name)
+                files.sync_folder(folder)
+
+    def try_out_beside(self) -> None:
+        """Do that in a folder of its own, which is removed: nothing is stored here yet."""
+        scratch = self.layout.root / f".{secrets.token_hex(8)}.part"
+        try:
+            Store(scratch).try_out()
+        finally:
+            files.remove_all(scratch)
 
     def remove(self, key: str) -> bool:
         """Remove all files of *key*, locked, the record first; return whether there was a record."""

@@ -174,14 +174,13 @@ class DiskTrouble:
             if isinstance(error, CacheWriteFailed):
                 raise
             raise CacheWriteFailed(str(error)) from error
-        self._faults.end("cache_read_only", "cache_unwritable")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """As `changing`, but leave a disk alone that fails again and again; what would be written is no error then."""
         with self.changing(), self._trying():
             yield
-        self._faults.end("cache_disk_full")
+        self._faults.end(*(f"cache_{cause}" for cause in FAULTS))
 
     def lasts(self, cause: str, reason: Message | str) -> None:
         """Note, by its cause in `FAULTS`, trouble that stands until the folder can be written again."""

@@ -85,9 +85,9 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = MappingProxyType(
 
 def _history(settings: Settings) -> "History":
     """Return the history, with its index brought up to date with the files."""
-    from zimage_cache.history import History  # noqa: PLC0415 - brings numpy, which `--help` can do without
+    from zimage_cache.compose import make_history  # noqa: PLC0415 - brings numpy, which `--help` can do without
 
-    history = History(settings.output_folder, settings.below())
+    history = make_history(settings)
     history.reconcile()
     return history
 

@@ -11,13 +11,15 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
+from zimage_cache.database import refused_lock
 from zimage_cache.entry import Entry
 from zimage_cache.errors import HistoryUnavailable, InvalidRequest
 from zimage_cache.faults import Faults, can_be_written, cause_of
 from zimage_cache.history import files
-from zimage_cache.history.files import Stamp
+from zimage_cache.history.files import Stamp, Survey
 from zimage_cache.history.index import HistoryIndex
 from zimage_cache.history.picture import Picture
 from zimage_cache.history.search import Condition, conditions, pieces, resembling
@@ -30,12 +32,14 @@ _BATCH: Final = 100
 _CANDIDATES: Final = 200
 _LEAST_SHARED: Final = 0.5
 _MOST_BYTES: Final = 2**28
+_FRESH_SECONDS: Final = 0.2  # a first page waits so long for files that have just come into the folder
 _FAULTS: Final = {
     "disk_full": Message("history_disk_full"),
     "read_only": Message("history_read_only"),
     "unwritable": Message("history_unwritable"),
 }
 _INDEX: Final = "history_index_unusable"
+_TEMPORARY: Final = "history_index_temporary"
 
 
 class Page(NamedTuple):
@@ -56,22 +60,35 @@ class History:
         folder: Made when it is missing, also when it is removed later.
         workspace: The folder of the index and the thumbnails; default: beside *folder*.
         faults: Receives persistent faults.
+        apart: Folders of other files of this program, which hold no pictures of people even if they are in *folder*.
     """
 
-    def __init__(self, folder: Path, workspace: Path | None = None, faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workspace: Path | None = None,
+        faults: Faults | None = None,
+        *,
+        apart: Iterable[Path] = (),
+    ) -> None:
         home = workspace or folder.parent
         self._folder = folder
+        self._home = home
         self._index = HistoryIndex(home / "zimage.sqlite3", folder)
+        self._temporary: TemporaryDirectory[str] | None = None  # where the index is when it cannot be in the workspace
         self._thumbnails = Thumbnails(home / "history_thumbs")
+        self._apart = frozenset(_inside(folder, (home / "history_thumbs", *apart)))
         self._faults = faults or Faults()
         self._comparing = threading.Lock()
         self._closing = threading.Event()
         self._started = False
-        self._compared: int | None = None
+        self._compared: Survey | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start a thread that keeps the index up to date; returns at once."""
+        if (reason := refused_lock(self._home)) is not None:
+            self._use_temporary_index(reason)
         self._started = True
         self._closing.clear()
         self._follow()
@@ -82,6 +99,8 @@ class History:
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     def add(self, entry: Entry, owner: str = "") -> Path | None:
         """Write a copy as `image_YYYYMMDD_HHMMSS_<key8>[_n].png` (local time); on failure log a warning, return None.
@@ -115,21 +134,22 @@ class History:
             HistoryUnavailable: The index cannot be written. A missing folder changes nothing.
         """
         with self._comparing, _translated():
-            compared = _changed(self._folder)
             known = self._index.stamps()  # read before the folder: a file added in between must not seem deleted
             try:
-                there = dict(files.scan(self._folder))
+                found = files.survey(self._folder, self._apart)
             except OSError:
                 return  # perhaps not mounted: removing its rows would lose the ids and owners
-            gone = [name for name in known if name not in there and not files.stamp_of(self._folder / name)]
+            self._complain(found)
+            there = found.pictures
+            gone = [name for name in known if name not in there and found.knows(name)]
             fresh = {name: stamp for name, stamp in there.items() if known.get(name, (0, None))[1] != stamp}
             renamed = _renamed({name: known[name] for name in gone}, fresh.keys() - known.keys(), there)
             self._index.rename(renamed)
             self._index.delete({known[name][0] for name in gone} - {id_ for id_, _ in renamed})
             self._read(fresh)
-            files.sweep(self._folder, time.time())
+            files.sweep(found.parts, time.time())
             self._thumbnails.sweep((self._folder / name, stamp) for name, stamp in there.items())
-            self._compared = None if self._closing.is_set() else compared
+            self._compared = None if self._closing.is_set() else found
 
     def page(self, query: str = "", *, limit: int = 50, cursor: str | None = None, owner: str | None = None) -> Page:
         """Return pictures, newest first; pictures added later do not shift the next page.
@@ -145,7 +165,9 @@ class History:
             HistoryUnavailable: The index cannot be used.
         """
         after = None if cursor is None else _position(cursor)
-        self._follow()
+        comparison = self._follow()
+        if comparison is not None and cursor is None:
+            comparison.join(_FRESH_SECONDS)
         with _translated():
             wanted = conditions(query, full_text=self._index.full_text)
             found = list(islice(self._every(wanted, after=after, owner=owner), limit + 1))
@@ -244,7 +266,7 @@ class History:
     def _current(self, rows: Iterable[Picture]) -> Iterator[Picture]:
         """Yield the rows whose files exist; rows of changed files are read again."""
         for row in rows:
-            stamp = files.stamp_of(self._folder / row.name)
+            stamp = files.stamp_in(self._folder, row.name)
             if stamp == row.stamp:
                 yield row
             elif stamp is not None:
@@ -263,14 +285,24 @@ class History:
                 return
             self._index.put([Picture.read(self._folder, name, stamp) for name, stamp in batch])
 
-    def _follow(self) -> None:
-        """Start a comparison in a thread, if the folder has changed since the last one and none is running."""
-        if not self._started or self._comparing.locked() or self._compared == _changed(self._folder):
-            return
+    def _follow(self) -> threading.Thread | None:
+        """Start a comparison in a thread, if a folder has changed since the last one and none is running; return it."""
+        if not self._started or self._comparing.locked():
+            return None
+        if self._compared is not None and not files.changed_since(self._folder, self._compared):
+            return None
         thread = threading.Thread(target=self._compare, name="history", daemon=True)
-        with suppress(RuntimeError):  # no thread can be started: the next call tries again
+        try:
             thread.start()
-            self._thread = thread
+        except RuntimeError:  # no thread can be started: the next call tries again
+            return None
+        self._thread = thread
+        return thread
+
+    def _complain(self, found: Survey) -> None:
+        if found.unseen:
+            some = ", ".join(sorted(found.unseen)[:3])
+            _log.warning("history_folders_not_read folder=%s count=%d such=%s", self._folder, len(found.unseen), some)
 
     def _writable(self) -> bool:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -281,6 +313,21 @@ class History:
             self.reconcile()
         except HistoryUnavailable as error:
             _log.warning("history_not_reconciled folder=%s error=%s", self._folder, error)
+            self._faults.begin(_INDEX, Message(_INDEX), self._index.writable)
+
+    def _use_temporary_index(self, reason: str) -> None:
+        """Make the index anew, where SQLite works; only this process sees it."""
+        _log.warning("history_index_temporary folder=%s error=%s", self._home, reason)
+        self._temporary = TemporaryDirectory(prefix="zimage-history-", ignore_cleanup_errors=True)
+        self._index = HistoryIndex(Path(self._temporary.name) / "index.sqlite3", self._folder)
+        self._faults.begin(_TEMPORARY, Message("because", what=Message(_TEMPORARY), reason=reason))
+
+
+def _inside(folder: Path, others: Iterable[Path]) -> Iterator[str]:
+    """Yield the paths in *folder* of those of the *others* that are in it."""
+    for other in others:
+        with suppress(ValueError, OSError):
+            yield other.resolve().relative_to(folder.resolve()).as_posix()
 
 
 def _renamed(
@@ -309,13 +356,6 @@ def _position(cursor: str) -> tuple[int, int]:
     if match is None:
         raise InvalidRequest("previous_page", field="cursor", got=cursor[:80])
     return int(match[1]), int(match[2])
-
-
-def _changed(folder: Path) -> int | None:
-    try:
-        return folder.stat().st_mtime_ns
-    except OSError:
-        return None
 
 
 @contextmanager

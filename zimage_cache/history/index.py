@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from zimage_cache.database import Snapshot, connect
+from zimage_cache.database import Snapshot, connect, use_wal
 from zimage_cache.history.files import Stamp
 from zimage_cache.history.picture import Picture
 from zimage_cache.history.search import Condition, normal
@@ -204,8 +204,7 @@ class HistoryIndex:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with closing(connect(self._path, _PATIENCE_SECONDS)) as database:
             try:
-                with contextlib.suppress(sqlite3.OperationalError):  # locked, or the disk is read-only
-                    database.execute("PRAGMA journal_mode = WAL")
+                use_wal(database, self._path.parent)
                 database.execute("PRAGMA synchronous = NORMAL")  # rows lost by a power failure are read again
                 if _version(database) != _VERSION:
                     _make(database)

@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-from filelock import FileLock, Timeout
-
 import zimage_cache
 from zimage_cache.environment import for_clients
 from zimage_cache.errors import Cancelled, ModelCorrupt, ModelMissing, SettingsError
@@ -29,6 +27,7 @@ from zimage_cache.models.manifest import Manifest, hub_files, manifest_path, rea
 from zimage_cache.models.progress import ByteProgress, OnProgress, ignore_progress
 from zimage_cache.models.revision import digests_of
 from zimage_cache.models.store import FileProblem, check_folder, copies
+from zimage_cache.process_lock import ProcessLock
 
 _log = logging.getLogger(__name__)
 _TICK: Final = 0.3
@@ -194,14 +193,10 @@ class Downloader:
     @contextmanager
     def _alone(self, repo_id: str) -> Iterator[None]:
         """Hold the lock for fetching *repo_id* into this root; while another process holds it, report its progress."""
-        lock = FileLock(manifest_path(repo_id, self.model_cache).with_suffix(".lock"), thread_local=False)
+        lock = ProcessLock(manifest_path(repo_id, self.model_cache).with_suffix(".lock"))
         try:
-            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-            while not lock.is_locked:
-                try:
-                    lock.acquire(timeout=_TICK)
-                except Timeout:
-                    self._report_waiting(repo_id)
+            while not lock.acquire(_TICK):
+                self._report_waiting(repo_id)
         except OSError as error:
             reason = error.strerror or error
             raise ModelMissing("model_cache_unwritable", folder=self.model_cache, error=reason) from error

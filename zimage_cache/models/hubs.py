@@ -10,6 +10,7 @@ the `listing`, then the `folder`; on failure a `reason`, the document of a messa
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -29,6 +30,7 @@ from zimage_cache.environment import proxies
 from zimage_cache.errors import ZImageError
 from zimage_cache.i18n.messages import Message
 from zimage_cache.models.store import READ_SUFFIXES
+from zimage_cache.process_lock import REFUSED
 
 PATTERNS: Final = tuple(f"*{suffix}" for suffix in READ_SUFFIXES)
 SPARE_BYTES: Final = 2**28
@@ -240,6 +242,23 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [e for e in (getattr(each, "reason", None), *each.args) if isinstance(e, BaseException)]
 
 
+def _do_without_flock() -> None:
+    """Let the clients' locks do nothing where the file system refuses `flock`: they would fail, or be left by a kill.
+
+    Of this program only one process downloads a model at a time, by a lock that works there, too.
+    """
+    flock = fcntl.flock
+
+    def lenient(file: Any, operation: int) -> None:  # noqa: ANN401 - a descriptor, or what has one
+        try:
+            flock(file, operation)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+
+    fcntl.flock = lenient
+
+
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
@@ -251,6 +270,7 @@ def main(argument: str) -> int:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _do_without_flock()
     fields = json.loads(argument)
 
     def say(answer: dict[str, Any]) -> None:

@@ -301,6 +301,17 @@ class ImageService:
             self._finder.shelf.drop(key, waiting)
         return self.cache.delete(key) or waiting is not None
 
+    def pin(self, key: str) -> bool:
+        """Keep the picture of *key*, stored or waiting to be stored, until it is deleted; blocks for the disk.
+
+        Returns:
+            Whether there is one.
+
+        Raises:
+            CacheUnavailable: The disk refuses.
+        """
+        return self.cache.pin(key, self._finder.shelf.get(key))
+
     async def thumbnail(self, name: str) -> bytes | None:
         """Return a small WebP of the picture called *name*: its key, or the token of an unstored one."""
         return await self._finder.thumbnail(name)

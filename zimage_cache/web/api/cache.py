@@ -178,7 +178,7 @@ def _add_entry(router: APIRouter, service: ImageService) -> None:
     @router.post("/{key}/pin", responses=answers(404, 405, 413, 422))
     def pin(key: _Key) -> Pinned:
         """Keep a stored picture until it is deleted by name."""
-        _require(there=service.cache.pin(key), key=key)
+        _require(there=service.pin(key), key=key)
         return Pinned(key=key, pinned=True)
 
     @router.post("/{key}/unpin", responses=answers(404, 405, 413, 422))

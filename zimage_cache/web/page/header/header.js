@@ -1,4 +1,4 @@
-// The line with the model's state. Requests /health often while the state changes, else rarely, and not while hidden.
+// The line with the model's state, and what does not work. Requests /health often while the state changes, else rarely, and not while hidden.
 import { find } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { has, say } from "../lib/i18n.js";
@@ -26,7 +26,7 @@ export function header(root) {
   let timer = 0;
 
   /** @param {Partial<Omit<Health, "status">> & { status: string }} health */
-  function show({ status, phase, share, detail, device }) {
+  function show({ status, phase, share, detail, device, troubles }) {
     const progress = [phase, share == null ? "" : `${Math.round(share * 100)} %`].filter(Boolean).join(" ");
     root.dataset.status = status;
     line.dataset.status = status;
@@ -34,7 +34,11 @@ export function header(root) {
     find(line, ".zi-state-more").textContent = [title, status === "loading" ? progress : device]
       .filter(Boolean)
       .join(" · ");
-    find(root, ".zi-trouble").textContent = status === "error" ? (detail ?? "") : "";
+    const trouble = find(root, ".zi-trouble");
+    const lasting = (troubles ?? []).map((each) => each.detail);
+    const said = [status === "error" ? detail : "", ...lasting].filter(Boolean).join("\n");
+    // Only when it changes: screen readers read it each time it is set.
+    if (trouble.textContent !== said) trouble.textContent = said;
   }
 
   async function ask() {
