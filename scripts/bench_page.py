@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 PICTURES = 40
 WARM = 5
+QUIET = 500  # ms
 VISITS = 7
 LINE = {"offline": False, "latency": 0, "downloadThroughput": 50_000, "uploadThroughput": 50_000}  # bytes a second
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
@@ -102,9 +103,11 @@ def hits(browser: Browser, ours: str, bare: str, pictures: int) -> None:
     for seed in range(pictures):
         page.evaluate(FILL, {**fields, "seed": seed})
         plain.evaluate("(seed) => ready(seed)", seed)
-        page.wait_for_timeout(300)  # ms; requests after a change of the form: token count, similar pictures
-        for tab, times in ((page, our_times), (plain, bare_times)):
+        turns = ((page, our_times), (plain, bare_times))
+        for tab, times in turns if seed % 2 else reversed(turns):
             tab.bring_to_front()
+            # What the change of the form, or the picture before, has set off: token count, similar pictures, frames.
+            tab.wait_for_timeout(QUIET)
             times.append(tab.evaluate(CLICK) / 1000)
     print(f"click to picture, {pictures - WARM} hits of 1024x1024 after {WARM} to warm up, in turn")
     row("bare page", bare_times[WARM:], bare_times[WARM:])
