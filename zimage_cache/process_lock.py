@@ -93,7 +93,7 @@ class ProcessLock:
         return self._acquire_name(deadline)
 
     def release(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         if self._name is None:
             self._flock.release()
             return
@@ -127,7 +127,7 @@ class ProcessLock:
         now = _renewed(ready / name)
         if 0 <= now - (self._path.parent / KIND).stat().st_mtime < SETTLING_SECONDS:
             return False
-        _bury(place, now)
+        _remove_stale(place, now)
         try:
             ready.rename(place)
         except OSError as error:
@@ -199,7 +199,7 @@ def _renewed(name: Path) -> float:
     return name.stat().st_mtime
 
 
-def _bury(place: Path, now: float) -> None:
+def _remove_stale(place: Path, now: float) -> None:
     """Remove the names of dead owners from a lock, and the lock's folder when it is empty."""
     for name in _entries(place):
         with suppress(FileNotFoundError):

@@ -127,7 +127,7 @@ def test_on_a_phone_generate_is_always_in_reach(fake: Fake, open_page: Callable[
             }"""
         )
         assert covered == []
-    last = page.locator(".zi-read-png").first.bounding_box()
+    last = page.locator(".zi-read-file").first.bounding_box()
     bar = page.locator(".zi-actions").bounding_box()
     assert last
     assert bar

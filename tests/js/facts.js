@@ -10,6 +10,7 @@ const SIZES = {
 const OFFER = { min_side: 64, max_side: 2048, sizes: SIZES };
 
 globalThis.zimageFacts = {
+  root_path: "",
   strings: {
     en: { side_missing: "a number is needed", link_number: "not a number: {got}", hello: "Hello {name}" },
     zh: { hello: "{name} 好" },

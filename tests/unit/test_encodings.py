@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from zimage_cache.metadata import png
-from zimage_cache.metadata.encodings import SUFFIXES, Encoding, encoded
+from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.encodings import SUFFIXES, encoded
 
 TEXT = "红色 fox 🦊, “quoted”\nNegative prompt: é\nSteps: 8, Sampler: Euler, CFG scale: 1, Seed: 7"
 PIXELS = np.mgrid[0:96, 0:128, 0:3].sum(0).astype(np.uint8)
-LOSSY = [Encoding.JPEG, Encoding.WEBP]
+LOSSY = [Kind.JPEG, Kind.WEBP]
 
 
 def opened(picture: bytes) -> Image.Image:
@@ -22,7 +23,7 @@ def opened(picture: bytes) -> Image.Image:
 def test_a_png_is_the_stored_one():
     """Nothing is encoded again: the bytes are those that have the key."""
     stored = png.encode(PIXELS, {"parameters": TEXT})
-    assert encoded(stored, Encoding.PNG) is stored
+    assert encoded(stored, Kind.PNG) is stored
 
 
 @pytest.mark.parametrize("encoding", LOSSY)
@@ -31,7 +32,7 @@ def test_the_settings_go_along(encoding, text):
     """The format, the size, nearly the pixels, and every character of the settings, the longest there are too."""
     picture = opened(encoded(png.encode(PIXELS, {"parameters": text}), encoding))
 
-    assert (picture.format, picture.mode, picture.size) == (str(encoding), "RGB", (128, 96))
+    assert (picture.format, picture.mode, picture.size) == (encoding.name, "RGB", (128, 96))
     assert np.abs(np.asarray(picture).astype(int) - PIXELS).mean() < 4
     comment = picture.getexif().get_ifd(0x8769)[0x9286]
     assert comment[:8] == b"UNICODE\0"
@@ -60,7 +61,7 @@ def test_a_picture_without_settings(encoding):
 
 def test_each_format_has_its_endings():
     """The four endings, and what they are."""
-    assert {suffix: str(encoding) for suffix, encoding in SUFFIXES.items()} == {
+    assert {suffix: encoding.name for suffix, encoding in SUFFIXES.items()} == {
         ".png": "PNG",
         ".jpg": "JPEG",
         ".jpeg": "JPEG",

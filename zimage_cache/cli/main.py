@@ -342,8 +342,9 @@ def _prepare_environment(settings: Settings) -> None:
     for name, value in list(os.environ.items()):
         if name.startswith("GRADIO_") or (not value and name.startswith(_EMPTY_IS_UNSET)):
             del os.environ[name]
-    for name in ("HF_HOME", "MODELSCOPE_CACHE"):
-        os.environ.setdefault(name, str(settings.model_cache or settings.workspace / "model_cache"))
+    models = settings.model_cache or settings.workspace / "model_cache"
+    for name in ("HF_HOME", "MODELSCOPE_CACHE") if models.is_absolute() else ():
+        os.environ.setdefault(name, str(models))
     _complete_environment(settings)
     # OpenMP threads that wait by spinning would take CPU time from the server's threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

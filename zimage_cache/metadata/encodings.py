@@ -7,42 +7,34 @@ in the tag UserComment.
 import io
 import struct
 from collections.abc import Mapping
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
 from PIL import Image
 
+from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.png import A1111
 
-class Encoding(StrEnum):
-    """A format of pictures, by Pillow's name."""
-
-    PNG = "PNG"
-    JPEG = "JPEG"
-    WEBP = "WEBP"
-
-
-SUFFIXES: Final[Mapping[str, Encoding]] = MappingProxyType(
-    {".png": Encoding.PNG, ".jpg": Encoding.JPEG, ".jpeg": Encoding.JPEG, ".webp": Encoding.WEBP}
+SUFFIXES: Final[Mapping[str, Kind]] = MappingProxyType(
+    {".png": Kind.PNG, ".jpg": Kind.JPEG, ".jpeg": Kind.JPEG, ".webp": Kind.WEBP}
 )
-_OPTIONS: Final[Mapping[Encoding, Mapping[str, Any]]] = MappingProxyType(
-    {Encoding.JPEG: {"quality": 95, "subsampling": 0}, Encoding.WEBP: {"quality": 95}}
+_OPTIONS: Final[Mapping[Kind, Mapping[str, Any]]] = MappingProxyType(
+    {Kind.JPEG: {"quality": 95, "subsampling": 0}, Kind.WEBP: {"quality": 95}}
 )
-_PARAMETERS: Final = "parameters"
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _LONG, _UNDEFINED = 4, 7
 
 
-def encoded(png: bytes, encoding: Encoding) -> bytes:
+def encoded(png: bytes, kind: Kind) -> bytes:
     """Return a PNG in another format, with its `parameters` in EXIF; as PNG it is returned unchanged."""
-    if encoding is Encoding.PNG:
+    if kind is Kind.PNG:
         return png
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         picture.load()
-        parameters = str(picture.info.get(_PARAMETERS, ""))
+        parameters = str(picture.info.get(A1111, ""))
         exif = {"exif": _exif(parameters)} if parameters else {}
-        picture.convert("RGB").save(buffer, encoding, **_OPTIONS[encoding], **exif)
+        picture.convert("RGB").save(buffer, kind.name, **_OPTIONS[kind], **exif)
     return buffer.getvalue()
 
 

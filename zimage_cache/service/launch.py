@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.05
 
 
 class Claims:
-    """One run per key among all processes of this machine: the rights that this one has, and the runs that wait.
+    """One run per key among all processes on one folder: the rights that this one has, and the runs that wait.
 
     A run that another process is drawing waits here, in no queue and on no worker, at the price of one try of a lock
     every twentieth of a second for all of them.

@@ -81,7 +81,7 @@ def create_app(
     app.add_middleware(CORSMiddleware, allow_origins=[])
     _write_schema_once(app)
     app.add_middleware(Guard, checks=checks(allowed_hosts, credentials), proxies=trusted_proxies, root_path=root_path)
-    return mount_page(app, service)
+    return mount_page(app, service, root_path)
 
 
 def _write_schema_once(app: FastAPI) -> None:

@@ -13,7 +13,12 @@ _UNQUOTED: Final = "/@:+~!$&'()*,;="
 
 def set_root_path(path: str) -> None:
     """Set the root path, decoded, for this task and its children."""
-    _current.set(quote(path, safe=_UNQUOTED))
+    _current.set(quoted(path))
+
+
+def quoted(path: str) -> str:
+    """Return a decoded path as it stands in addresses."""
+    return quote(path, safe=_UNQUOTED)
 
 
 def address(path: str) -> str:

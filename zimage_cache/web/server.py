@@ -12,6 +12,7 @@ from typing import Final, cast
 import uvicorn
 from fastapi import FastAPI
 
+from zimage_cache.servers import local_url
 from zimage_cache.web.connections import ConnectionBounds, Connections
 
 _log = logging.getLogger(__name__)
@@ -106,10 +107,9 @@ class Server(uvicorn.Server):
         for listening in sockets or []:
             listening.listen(_BACKLOG)  # asyncio would set the smaller number of connections it accepts in a row
         self._at_end.enter_context(self._announced)
-        anywhere = self._host in _ANYWHERE
-        _say(f"Running on local URL: http://{_bracketed('127.0.0.1' if anywhere else self._host)}:{self._port}")
-        if anywhere:
-            _say(f"Running on network URL: http://{_bracketed(lan_address())}:{self._port}")
+        _say(f"Running on local URL: {local_url(self._host, self._port)}")
+        if self._host in _ANYWHERE:
+            _say(f"Running on network URL: {local_url(lan_address(), self._port)}")
         if self._open_to_all and not self._host.startswith(_THIS_MACHINE):
             _log.warning("whatever reaches this address may use it; ask for a password with --auth user:password")
 
@@ -145,10 +145,6 @@ def lan_address() -> str:
         except OSError:
             return socket.gethostname()
         return str(probe.getsockname()[0])
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _say(line: str) -> None:

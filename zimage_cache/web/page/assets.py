@@ -48,14 +48,12 @@ class Assets:
 
     def __init__(self, facts: Mapping[str, object], gradio_sheet: str) -> None:
         self._files = {
-            "worker.js": Asset(script("lib/worker.js"), "text/javascript"),
+            "worker.js": _script("lib/worker.js", {"root_path": facts["root_path"]}),
             "page.css": Asset(style_sheet("main.css"), "text/css"),
             "swatches.css": Asset(swatch_rules(), "text/css"),
             "gradio.css": Asset(gradio_sheet, "text/css"),
         }
-        told = json.dumps({**facts, "worker": self.address("worker.js")}, ensure_ascii=False)
-        page = f"globalThis.zimageFacts = {told};\n{script('main.js')}"
-        self._files["page.js"] = Asset(page, "text/javascript")
+        self._files["page.js"] = _script("main.js", {**facts, "worker": self.address("worker.js")})
 
     def address(self, name: str) -> str:
         """Return the address of a file, relative to the page."""
@@ -74,3 +72,8 @@ class Assets:
             return file.answer(request.headers.get("accept-encoding", ""))
 
         add_routes(app, router)
+
+
+def _script(entry: str, facts: Mapping[str, object]) -> Asset:
+    told = json.dumps(facts, ensure_ascii=False)
+    return Asset(f"globalThis.zimageFacts = {told};\n{script(entry)}", "text/javascript")

@@ -19,14 +19,15 @@ from zimage_cache.web.page.labels import Labels
 from zimage_cache.web.page.open_routes import OpenRoutes
 from zimage_cache.web.page.part import add_part
 from zimage_cache.web.page.theme import theme
+from zimage_cache.web.root_path import quoted
 
 
-def mount_page(app: FastAPI, service: ImageService) -> FastAPI:
+def mount_page(app: FastAPI, service: ImageService, root_path: str = "") -> FastAPI:
     """Mount the page after *app*'s own routes; routes added later would not be reached."""
     words = Labels()
     page = build_page(service, words)
     needed = needed_files({block.get_block_name() for block in page.blocks.values()})
-    assets = Assets(_facts(service), style_sheet(needed))
+    assets = Assets({**_facts(service), "root_path": quoted(root_path)}, style_sheet(needed))
     assets.serve(app)
     mounted: FastAPI = gr.mount_gradio_app(
         app,

@@ -306,7 +306,7 @@ export function drop(root) {
   // A drag that ended outside the window has no event; the next pointer event shows it.
   for (const name of ["dragend", "pointermove"]) window.addEventListener(name, endOwn, true);
   document.addEventListener("paste", pasted);
-  document.addEventListener("click", (event) => void (inside(event, ".zi-read-png") && chooser.click()));
+  document.addEventListener("click", (event) => void (inside(event, ".zi-read-file") && chooser.click()));
   chooser.addEventListener("change", chosen);
   panel.addEventListener("close", closed);
   panel.addEventListener("click", (event) => void (event.target === panel && panel.close()));

@@ -30,6 +30,8 @@ export interface Facts {
   limits: Limits;
   /** The address of the worker that all tabs share. */
   worker: string;
+  /** The path below which the server was told to be, without a slash at its end. */
+  root_path: string;
 }
 
 export interface Limits {
