@@ -16,6 +16,8 @@ _NAME: Final = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL}){{0,126}}")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*+://")
 _PORT: Final = re.compile(r"(.+):\d{1,5}")
 _NOT_IN_PATHS: Final = re.compile(r'[\x00-\x20\x7f?#\\<>"]|(?:^|/)\.{1,2}(?:/|$)|//')
+_IN_NETWORKS: Final = re.compile(r"[\[\]]|%[^/\]]*+")
+_MAPPED_BITS: Final = 96  # which stand before an IPv4 address inside IPv6
 EVERY_NAME: Final = "*"
 
 
@@ -74,15 +76,19 @@ def is_address(text: str) -> bool:
 
 
 def network(text: str) -> str:
-    """Return the network in *text*, an address or a network such as 10.0.0.0/8.
+    """Return the network in *text*, an address or a network such as 10.0.0.0/8; IPv4 inside IPv6 is IPv4.
+
+    IPv6 addresses may have brackets, and a zone, which is ignored.
 
     Raises:
         ValueError: It is neither.
     """
     try:
-        return str(ipaddress.ip_network(text.strip(), strict=False))
+        given = ipaddress.ip_network(_IN_NETWORKS.sub("", text.strip()), strict=False)
     except ValueError:
         raise ValueError("should be an address or a network such as 10.0.0.0/8") from None
+    mapped = getattr(given.network_address, "ipv4_mapped", None)
+    return f"{mapped}/{given.prefixlen - _MAPPED_BITS}" if mapped and given.prefixlen >= _MAPPED_BITS else str(given)
 
 
 def root_path(text: str) -> str:

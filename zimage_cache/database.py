@@ -29,6 +29,11 @@ _NO_SHARED_MEMORY: Final = frozenset(
 _TAKEN: Final = frozenset({errno.EACCES, errno.EAGAIN})
 
 
+def storable(number: int) -> int:
+    """Return the nearest integer that SQLite can store; a file's time in nanoseconds exceeds it after the year 2262."""
+    return min(max(number, -(2**63)), 2**63 - 1)
+
+
 class Snapshot(sqlite3.Connection):
     """A read-only connection to the file as it was when opened: later changes by other processes are not visible."""
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -239,8 +240,10 @@ class Settings(BaseModel):
         return (user, password) if user else None
 
 
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 # Settings whose signs mean themselves.
-_VERBATIM: Final = SECRETS | {"model", "workspace", "cache_dir", "output_dir", "model_cache", "auth_file"}
+_FILES: Final = frozenset({"model", "workspace", "cache_dir", "output_dir", "model_cache", "auth_file"})
+_VERBATIM: Final = SECRETS | _FILES
 
 
 def load(flags: Mapping[str, Any], config: Path | None = None) -> tuple[Settings, dict[str, str]]:
@@ -257,6 +260,7 @@ def load(flags: Mapping[str, Any], config: Path | None = None) -> tuple[Settings
     merged: dict[str, tuple[Any, str]] = {}
     for source in sources:
         merged |= source
+    _require_text(merged)
     try:
         settings = Settings.model_validate({name: value for name, (value, _) in merged.items()})
     except ValidationError as error:
@@ -266,6 +270,20 @@ def load(flags: Mapping[str, Any], config: Path | None = None) -> tuple[Settings
         raise SettingsError(f"{merged[name][1]}: {broken_rule(first)}, got {got}") from None
     origins = {name: merged[name][1] if name in merged else "default" for name in Settings.model_fields}
     return settings, origins
+
+
+def _require_text(merged: Mapping[str, tuple[Any, str]]) -> None:
+    """Refuse bytes that are no text in the encoding of the system: only names of files may have them.
+
+    Raises:
+        SettingsError: There are some; without the value, which may be a secret.
+    """
+    for name, (value, source) in merged.items():
+        if name not in _FILES and isinstance(value, str) and _LONE_SURROGATE.search(value):
+            raise SettingsError(
+                f"{source}: should be text in the encoding of this system ({sys.getfilesystemencoding()}); "
+                "set LC_ALL to one that has these characters, such as C.UTF-8"
+            )
 
 
 def flag_of(name: str) -> str:

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from tests.pictures import A_FOX, exif_with, jpeg_with, png_of, text_chunk, user_comment, webp_with
+from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.metadata import png
+from zimage_cache.metadata.encodings import Encoding, encoded
+from zimage_cache.models.profiles import TURBO
 
 PIXELS = np.zeros((16, 16, 3), np.uint8)
 HEADERS = {"Content-Type": "image/png"}
@@ -87,6 +90,22 @@ def test_kinds_of_files(house, kind, make):
     found = info(house, content, kind)
     assert (found["source"], found["parameters"]["seed"], found["parameters"]["guidance_scale"]) == ("a1111", 42, 0)
     assert found["notes"] == ["Drawn by the model “x”, which this server does not offer"]
+
+
+@pytest.fixture(scope="module")
+def house_of_turbo(open_house):
+    """Give a server that offers the model turbo, too."""
+    with open_house(others=[FakeGenerator(profile=TURBO)]) as house:
+        yield house
+
+
+@pytest.mark.parametrize("model", ["Tongyi-MAI/Z-Image-Turbo", "turbo"])
+@pytest.mark.parametrize("kind", list(Encoding))
+def test_our_own_texts_for_other_tools(house_of_turbo, kind, model):
+    """The model of a picture that another format or tool kept without our chunk is offered by its name here."""
+    text = {"parameters": f"a fox\nSteps: 8, Sampler: Euler, CFG scale: 1, Seed: 3, Model: {model}, Version: zimage 1"}
+    found = info(house_of_turbo, encoded(png.encode(PIXELS, text), kind), f"image/{kind.lower()}")
+    assert (found["parameters"]["model"], found["notes"]) == ("turbo", [])
 
 
 @pytest.mark.parametrize("seed", [986230221987112, 2**64 - 1, 42])

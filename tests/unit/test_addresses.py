@@ -61,6 +61,16 @@ def test_networks():
         "::1/128",
         "fd00::/8",
     ]
+    assert [
+        network(each) for each in ("[::1]", "[fd00::]/8", "fe80::1%eth0", "::ffff:10.0.0.1", "::ffff:10.0.0.0/104")
+    ] == [
+        "::1/128",
+        "fd00::/8",
+        "fe80::1/128",
+        "10.0.0.1/32",
+        "10.0.0.0/8",
+    ]
+    assert network("::/0") == "::/0"
     for wrong in ("nginx", "", "*", "127.0.0.1:80", "10.0.0.0/33"):
         with pytest.raises(ValueError, match=r"10\.0\.0\.0/8"):
             network(wrong)

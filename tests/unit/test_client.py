@@ -102,6 +102,24 @@ def test_a_picture_is_its_bytes():
     assert str(server.requests[0].url) == f"{URL}/images/x.png?v=1"
 
 
+@pytest.mark.parametrize(
+    ("base", "image_url", "asked"),
+    [
+        ("/zimage", "/zimage/images/x.png?v=1", "/zimage/images/x.png?v=1"),
+        ("/图", "/%E5%9B%BE/images/x.png?v=1", "/%E5%9B%BE/images/x.png?v=1"),
+        ("/%E5%9B%BE/", "/%E5%9B%BE/images/x.png", "/%E5%9B%BE/images/x.png"),
+        ("/user/ann%40x/proxy", "/user/ann@x/proxy/images/x.png", "/user/ann%40x/proxy/images/x.png"),
+        ("/im", "/images/x.png?v=1", "/im/images/x.png?v=1"),
+        ("/proxy/7860", "/images/x.png", "/proxy/7860/images/x.png"),
+    ],
+)
+def test_a_picture_below_a_path(base, image_url, asked):
+    """The path counts once, encoded or not in the given address, also where the server was not told of it."""
+    server = Server(httpx.Response(200, content=b"\x89PNG"))
+    Client(f"http://h{base}", transport=httpx.MockTransport(server)).picture(image_url)
+    assert str(server.requests[0].url) == f"http://h{asked}"
+
+
 def test_a_picture_that_is_gone():
     """An eviction between answer and fetch is an ordinary error, not a traceback."""
     with pytest.raises(ServerError, match=r"answers HTTP 410$"):

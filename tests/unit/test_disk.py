@@ -242,6 +242,23 @@ def test_scan_learns_and_evicts(root, entry, bytes_below, index):
     assert smaller.tally["evictions"] == 3
 
 
+@pytest.mark.parametrize("years", [-150, 300, 900])
+def test_a_record_of_any_year_is_indexed(root, tier, entry, years):
+    """Clocks that are wrong, and `touch`: an entry whose record has such a time is indexed, as are those beside it."""
+    stored = [present(tier.put(entry(seed))).key for seed in range(3)]
+    tier.close()
+    (root / NAME).unlink()
+    os.utime(Layout(root).record(stored[1]), (NOW + years * YEAR,) * 2)
+
+    again = DiskTier(root, max_bytes=0)
+    again.scan()
+
+    assert again.tally["index_errors"] == 0
+    assert all(again.get(key) for key in stored)
+    with contextlib.closing(sqlite3.connect(root / NAME)) as database:
+        assert database.execute("SELECT count(*) FROM entries WHERE bytes > 0").fetchone() == (3,)
+
+
 def test_foreign_files_are_left_alone(root, tier, entry):
     """What is none of ours (`lost+found`, notes, other endings) is not counted, served, moved or removed."""
     tier.put(entry(1))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from zimage_cache.metadata import png
 from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.description import describe
 from zimage_cache.metadata.encodings import SUFFIXES, encoded
 
 TEXT = "红色 fox 🦊, “quoted”\nNegative prompt: é\nSteps: 8, Sampler: Euler, CFG scale: 1, Seed: 7"
@@ -67,3 +68,14 @@ def test_each_format_has_its_endings():
         ".jpeg": "JPEG",
         ".webp": "WEBP",
     }
+
+
+@pytest.mark.parametrize("encoding", LOSSY)
+@pytest.mark.parametrize(
+    "prompt",
+    ["prompt: {red|blue} fox", "Style:{a|b}", "Scene: {2$$a|b}", "workflow: {}", "title: { red | blue }", "text: [a]"],
+)
+def test_a_prompt_like_a_label_is_kept(encoding, prompt):
+    """Only before a JSON object is a word with a colon the name of a text."""
+    text = f"{prompt}\nSteps: 8, Sampler: Euler, Seed: 7"
+    assert describe(encoded(png.encode(PIXELS, {"parameters": text}), encoding)).parameters["prompt"] == prompt

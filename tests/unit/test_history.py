@@ -1080,3 +1080,19 @@ def test_no_thread_to_follow_with_is_no_trouble(folder, entry, monkeypatch):
         assert len(history.page().pictures) == 1
     wait_until(lambda: len(history.page().pictures) == 2)
     history.close()
+
+
+@pytest.mark.parametrize("year", [1, 1901, 1969, 2106, 2263, 2446, 2999])
+def test_a_file_of_any_year_is_listed_beside_others(history, put, year):
+    """Clocks that are wrong, and `touch`: one such file must not keep the others out of the history."""
+    seconds = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
+    put("a.png")
+    odd = put("odd.png")
+    try:
+        os.utime(odd, (seconds, seconds))
+    except (OSError, OverflowError):
+        pytest.skip("the file system has no such times")
+    history.reconcile()
+    assert sorted(names(history.page().pictures)) == ["a.png", "odd.png"]
+    history.reconcile()
+    assert history.read(history.page(limit=1).pictures[0]) is not None

@@ -5,6 +5,7 @@ import logging
 import pytest
 from starlette.datastructures import Headers
 
+from zimage_cache.addresses import network
 from zimage_cache.web.proxies import Proxies
 
 NGINX = {"x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https", "x-forwarded-host": "img.example.com"}
@@ -30,6 +31,16 @@ def test_others_do_not_count(trusted, caplog):
     with caplog.at_level(logging.WARNING):
         assert seen(trusted, NGINX) == ("127.0.0.1", "http", "127.0.0.1:7860", {"host"})
     assert "--trusted-proxy 127.0.0.1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "peer", ["127.0.0.1", "::1", "::ffff:10.0.0.1", "fe80::1%eth0", "2001:db8::7", "::ffff:192.168.1.1"]
+)
+def test_the_setting_that_the_log_names_works(peer, caplog):
+    """Also for IPv4 addresses as a socket for both versions shows them, and for link-local ones with their zone."""
+    seen([], NGINX, peer)
+    named = caplog.text.rpartition("--trusted-proxy ")[2].strip().strip("'")
+    assert seen([network(named)], NGINX, peer)[0] == "203.0.113.7"
 
 
 def test_requests_without_a_proxy_are_unchanged():

@@ -528,3 +528,23 @@ def test_a_current_folder_that_was_deleted_stops_only_relative_paths(monkeypatch
     assert load({"workspace": "/w"})[0].workspace == Path("/w")
     with pytest.raises(SettingsError, match=r"^--workspace: should be an absolute path, because the current folder"):
         load({"workspace": "w"})
+
+
+@pytest.mark.parametrize("name", ["auth", "host", "device", "root_path", "allowed_host", "trusted_proxy"])
+def test_bytes_that_are_no_text_are_refused(name, monkeypatch):
+    """A value in another encoding than the system's is one line, which does not show it; as a flag, too."""
+    value = os.fsdecode(b"ann:\xba\xec")
+    monkeypatch.setenv(f"ZIMAGE_{name.upper()}", value)
+    with pytest.raises(SettingsError, match=rf"^ZIMAGE_{name.upper()}: should be text in the encoding") as caught:
+        load({})
+    assert str(caught.value).isascii()
+    monkeypatch.delenv(f"ZIMAGE_{name.upper()}")
+    with pytest.raises(SettingsError):
+        load({name: (value,) if name in {"allowed_host", "trusted_proxy"} else value})
+
+
+def test_names_of_files_may_be_any_bytes(monkeypatch):
+    """A folder that exists can be named, whatever its bytes are."""
+    name = os.fsdecode(b"/w/\xba\xec")
+    monkeypatch.setenv("ZIMAGE_WORKSPACE", name)
+    assert load({"model": name})[0].workspace == Path(name)

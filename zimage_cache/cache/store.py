@@ -19,6 +19,7 @@ from zimage_cache.cache import files, thumbs
 from zimage_cache.cache.layout import Layout, key_in, writer_of
 from zimage_cache.cache.locks import Stripes
 from zimage_cache.cache.tier import Signature, Stored
+from zimage_cache.database import storable
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import CacheError, CacheWriteFailed, CorruptEntry
 
@@ -71,7 +72,7 @@ class Presence:
             thumb=thumb and thumb.st_size,
             used=dated.st_mtime if dated else 0.0,
             changed=max((max(status.st_mtime, status.st_ctime) for status in there), default=0.0),
-            stamp=record.st_mtime_ns if record else 0,
+            stamp=storable(record.st_mtime_ns) if record else 0,
             pinned=pin is not None,
         )
 

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Mapping
 from typing import Any, Final, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
@@ -104,8 +104,10 @@ class Client:
         Raises:
             ServerError: It cannot be fetched.
         """
-        # A server below a path names it in its URLs, and the base URL of this client has it too.
-        return self._fetch("GET", image_url.removeprefix(urlsplit(self.url).path)).content
+        # A server below a path names it in its URLs, and the base URL of this client has it too, maybe not encoded.
+        path, mark, query = image_url.partition("?")
+        below = unquote(path).removeprefix(f"{unquote(urlsplit(self.url).path)}/")
+        return self._fetch("GET", f"/{below.removeprefix('/')}{mark}{query}").content
 
     def order(self, model: str, what: str) -> dict[str, Any]:
         """Make the server "load" or "unload" *model*; returns the model's state after that.

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, NamedTuple
 
 from zimage_cache.atomic import UNFINISHED, flush, unfinished, write
+from zimage_cache.database import storable
 
 _END_OF_TIME: Final = 253_402_300_799  # the last second of the year 9999; files may claim more
 _ABANDONED_SECONDS: Final = 3600.0
@@ -189,7 +190,7 @@ def stamp_of(file: Path) -> Stamp | None:
         status = file.lstat()
     except OSError:
         return None
-    return Stamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+    return Stamp(status.st_size, storable(status.st_mtime_ns)) if stat.S_ISREG(status.st_mode) else None
 
 
 def stamp_in(folder: Path, name: str) -> Stamp | None:

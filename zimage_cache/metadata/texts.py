@@ -27,7 +27,7 @@ _TAGS: Final = MappingProxyType(
     {0x010E: "imagedescription", 0x0131: "software", 0x9C9C: "xpcomment", _USER_COMMENT: "usercomment"}
 )
 _NO_PROPERTY: Final = ("xml", "rdf:")  # beginnings of names of attributes
-_LABEL: Final = re.compile(r"([a-zA-Z]{1,20}): ?(?=\{)")
+_LABEL: Final = re.compile(r"([a-zA-Z]{1,20}): ?(?=\{\s*+\")")
 _COMMENT_CODE: Final = 8  # bytes at the beginning of a UserComment that name its encoding
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path, PureWindowsPath
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from zimage_cache.models.store import INDEX
 
@@ -17,6 +17,8 @@ _WHOLE: Final = (
     "vae and scheduler), a repository id such as Tongyi-MAI/Z-Image-Turbo, or turbo"
 )
 _HOST: Final = re.compile(r"[\w-]++\.[\w.-]++/[^/]++/", re.ASCII)
+_HUBS: Final = re.compile(r"(?:^|[.-])(?:hf|huggingface|modelscope)[.-]", re.ASCII | re.IGNORECASE)
+_SCHEMES_OF_HUBS: Final = frozenset({"hf", "huggingface", "ms", "modelscope"})
 _PARTS_OF_APIS: Final = frozenset({"api", "v1", "models"})
 _OTHER_PAGES: Final = frozenset({"spaces", "studios", "datasets", "collections"})
 _WINDOWS: Final = re.compile(r"[A-Za-z]:[\\/]|.*\\", re.ASCII | re.DOTALL)
@@ -51,8 +53,8 @@ def _address(name: str) -> tuple[str, str, str] | None:
 def _of_address(scheme: str, host: str, path: str) -> str:
     shown = f"{scheme}://{host}{path}"[:_LONGEST]
     if scheme == "file":
-        return f"{shown!r} is an address; name the path: {path}"
-    repo_id = _repository(path if scheme in {"http", "https", "ssh", "git"} else f"{host}{path}")
+        return f"{shown!r} is an address; name the path: {unquote(path)}"
+    repo_id = _repository(scheme, host, path)
     if Path(path).suffix.lower() in _FILES:
         of = f" of {repo_id}" if repo_id else ""
         return f"{shown!r} is the address of a single file{of}, which cannot be loaded; name {_WHOLE}"
@@ -61,9 +63,11 @@ def _of_address(scheme: str, host: str, path: str) -> str:
     return f"{shown!r} is an address; name a repository id such as Tongyi-MAI/Z-Image-Turbo"
 
 
-def _repository(path: str) -> str | None:
-    """Read the repository id out of the path of a hub's page, file or interface."""
-    words = [word for word in path.split("/") if word]
+def _repository(scheme: str, host: str, path: str) -> str | None:
+    """Read the repository id out of the address of a hub's page, file or interface; other sites have no such ids."""
+    if scheme not in _SCHEMES_OF_HUBS and not _HUBS.search(host):
+        return None
+    words = [word for word in f"{host if scheme in _SCHEMES_OF_HUBS else ''}/{path}".split("/") if word]
     while words and words[0] in _PARTS_OF_APIS:
         words = words[1:]
     repo_id = "/".join(words[:2]).removesuffix(".git")

@@ -94,6 +94,11 @@ KNOWN: Final[Mapping[str, ModelChoice]] = MappingProxyType(
 )
 
 
+def name_of(identity: str) -> str:
+    """Return the value of `--model` for a model's name in keys and pictures, which is the same for unknown ones."""
+    return next((name for name, choice in KNOWN.items() if choice.identity == identity), identity)
+
+
 def model_choice(name: str) -> ModelChoice:
     """Read one value of `--model`: a known name, a folder, or a repository id such as `org/name`.
 

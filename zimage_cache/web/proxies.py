@@ -69,7 +69,8 @@ class Proxies:
         if self._told or not any(given.values()):
             return
         self._told = True
-        _log.warning("forwarded_ignored peer=%s remedy=%r", peer, f"if this is your proxy: --trusted-proxy {peer}")
+        remedy = f"if this is your proxy: --trusted-proxy {_address(peer) or peer}"
+        _log.warning("forwarded_ignored peer=%s remedy=%r", peer, remedy)
 
 
 def _asked_host(given: dict[str, list[str]], host: str, scheme: str) -> str:

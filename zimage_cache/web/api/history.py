@@ -16,6 +16,7 @@ from zimage_cache.i18n.messages import Message
 from zimage_cache.metadata.claims import Tool
 from zimage_cache.metadata.container import Kind
 from zimage_cache.metadata.description import Description, describe
+from zimage_cache.models.profiles import name_of
 from zimage_cache.request import MAX_TEXT
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.pictures import PNG, WEBP, cache_control, image_url, png_response
@@ -155,10 +156,15 @@ def _add_png_info(router: APIRouter, service: ImageService) -> None:
 
 
 def _offered(found: Description, service: ImageService) -> tuple[dict[str, Any], tuple[Message, ...]]:
-    """Leave out the model of another program's file if this server does not offer it: a request would be refused."""
+    """Give the model of a text that other programs share the name that this server offers it by.
+
+    A model that it does not offer is left out: a request would be refused.
+    """
     model = found.parameters.get("model")
     if found.tool is Tool.ZIMAGE or model is None or model in service.models:
         return found.parameters, found.notes
+    if (name := name_of(model)) in service.models:
+        return found.parameters | {"model": name}, found.notes
     parameters = {name: value for name, value in found.parameters.items() if name != "model"}
     return parameters, (Message("note_model", model=model[:_LONGEST_NAME]), *found.notes)
 
