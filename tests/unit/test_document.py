@@ -12,7 +12,7 @@ from zimage_cache.web.page.document import Document
 TEMPLATE = Path(gradio.__file__).parent / "templates" / "frontend" / "index.html"
 
 
-ASSETS = Assets({}, "a { }")
+ASSETS = Assets({"root_path": ""}, "a { }")
 
 
 @pytest.fixture(scope="module")
