@@ -22,6 +22,7 @@ from zimage_cache.atomic import unfinished
 
 _log = logging.getLogger(__name__)
 _NAME: Final = re.compile(r"\d{1,10}\.json", re.ASCII)
+_URL: Final = re.compile(r"https?://[^\s@/?#\\]+", re.ASCII)  # as `local_url` writes it
 _MOST_BYTES: Final = 2**16
 _CLOSE_SECONDS: Final = 2.0
 
@@ -139,7 +140,7 @@ def _parsed(content: bytes) -> Address | None:
         document = json.loads(content)
         address = Address(**{field.name: document[field.name] for field in fields(Address)})
         datetime.fromisoformat(address.started)
-        is_whole = isinstance(document["url"], str) and isinstance(document["pid"], int)
+        is_whole = _URL.fullmatch(document["url"]) and isinstance(document["pid"], int)
     except (ValueError, LookupError, TypeError):
         return None
     return address if is_whole else None

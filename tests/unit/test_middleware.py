@@ -304,6 +304,25 @@ def test_origins(host, origin, fine):
     assert rule({"method": "GET"}, headers) is None
 
 
+@pytest.mark.parametrize(
+    ("origin", "rule"),
+    [
+        ("null", "nameless_origin"),
+        ("file://", "nameless_origin"),
+        ("chrome-extension://abcdef", "nameless_origin"),
+        ("moz-extension://1b-2c", "nameless_origin"),
+        ("http://[", "nameless_origin"),
+        ("http://img.example", "other_origin"),
+        ("HTTPS://img.example:8443", "other_origin"),
+    ],
+)
+def test_what_is_said_about_a_page(origin, rule):
+    """A setting is advised only for a page that has a name to give it."""
+    refusal = origin_rule(())({"method": "POST"}, Headers({"host": "localhost:7860", "origin": origin}))
+    assert refusal is not None
+    assert refusal.reason.rule == rule
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "img.example.com", "img.example.com:8443"])
 @pytest.mark.parametrize(
     ("origin", "fine"),

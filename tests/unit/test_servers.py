@@ -125,6 +125,8 @@ def test_a_file_that_is_no_address(folder, content):
 def test_a_file_with_nonsense_in_it(folder):
     """Values of the wrong kind are no address either."""
     changes: list[dict[str, Any]] = [{"url": 5}, {"pid": "x"}, {"started": "yesterday"}, {"started": None}]
+    urls = ("file:///etc/passwd", "127.0.0.1:7860", "http://me@h:1", "http://h:1/x", "http://h\n:1", "http://")
+    changes += [{"url": url} for url in urls]
     for number, change in enumerate(changes):
         write(folder, here(**change), f"{number}.json")
     assert running(folder) == []

@@ -199,6 +199,8 @@ def origin_rule(allowed: Collection[str]) -> Check:
         same = site == "same-origin" and (name in names or is_address(name))
         if page and (same or name in listed or page == headers.get("host", "").lower()):
             return None
+        if not (page and origin.lower().startswith(("http://", "https://"))):
+            return Refused("forbidden_origin", "nameless_origin", origin=origin[:_SHOWN])
         host = headers.get("host", "")[:_SHOWN]
         return Refused("forbidden_origin", "other_origin", origin=origin[:_SHOWN], host=host, name=name)
 
