@@ -105,7 +105,7 @@ def house_of_turbo(open_house):
 def test_our_own_texts_for_other_tools(house_of_turbo, kind, model):
     """The model of a picture that another format or tool kept without our chunk is offered by its name here."""
     text = {"parameters": f"a fox\nSteps: 8, Sampler: Euler, CFG scale: 1, Seed: 3, Model: {model}, Version: zimage 1"}
-    found = info(house_of_turbo, encoded(png.encode(PIXELS, text), kind), f"image/{kind.lower()}")
+    found = info(house_of_turbo, encoded(png.encode(PIXELS, text), kind), kind)
     assert (found["parameters"]["model"], found["notes"]) == ("turbo", [])
 
 
