@@ -68,6 +68,7 @@ def test_axe_finds_nothing_in_any_state(
     ask(page, f"{scheme} {locale} running")
     expect(page.locator("body.zi-busy")).to_have_count(1)
     expect(page.locator(".zi-card")).to_have_attribute("aria-busy", "true")
+    expect(page.locator("#zi-stop")).to_have_attribute("aria-disabled", "false")  # a frame later
     found["running"] = offences(page)
     assert {state: wrong for state, wrong in found.items() if wrong} == {}
     assert len(found) == 6
