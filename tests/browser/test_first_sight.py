@@ -159,3 +159,4 @@ def test_an_address_with_a_password(chromium: Browser, tmp_path: Path, open_page
         expect(page.locator('.zi-badge[data-source="generated"]')).to_be_visible()
         page.reload()
         expect(page.locator('.zi-badge[data-cached="true"]')).to_be_visible()
+        page.close()  # it asks the server for its health now and then

@@ -1,8 +1,10 @@
 """`/history`: one's own pictures over HTTP: listed, searched, fetched, deleted, and nothing else of the disk."""
 
 import io
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import httpx
 import pytest
@@ -107,6 +109,8 @@ def test_pictures_in_folders(gallery, name):
     path = output / name
     path.parent.mkdir(parents=True)
     path.write_bytes((output / fox["name"]).read_bytes())
+    # Its name has no moment: it is as old as its file.
+    os.utime(path, (datetime.fromisoformat(fox["made"]).timestamp(),) * 2)
     gallery.studio.service.history.reconcile()
 
     found = next(each for each in listed(gallery, query="fox") if each["name"] != fox["name"])
