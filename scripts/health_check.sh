@@ -37,6 +37,8 @@ find_server() {
   local file
   for file in "${ZIMAGE_WORKSPACE:-${HOME:-}/workspace}"/servers/*.json; do
     URL=$(field url <"$file" 2>/dev/null) || continue
+    # The password is sent there, and others may be able to write the file.
+    [[ $URL =~ ^http://(127\.0\.0\.1|\[::1\]):[0-9]+$ ]] || continue
     if curl --silent --max-time 2 --noproxy '*' --output /dev/null "$URL/health"; then return; fi
   done
   URL=http://127.0.0.1:7860

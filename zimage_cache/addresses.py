@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import idna
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME: Final = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL}){{0,126}}")
@@ -66,13 +66,18 @@ class HostNames:
         return known in self._exact or known.endswith(self._ends) or EVERY_NAME in self._exact
 
 
+def ip_address(text: str) -> IPAddress | None:
+    """Return the address in *text*, whose zone is ignored; IPv4 inside IPv6 is IPv4. None: there is none."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 def is_address(text: str) -> bool:
     """Return whether *text* is an IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return ip_address(text) is not None
 
 
 def network(text: str) -> str:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -22,18 +23,16 @@ from zimage_cache.atomic import unfinished
 
 _log = logging.getLogger(__name__)
 _NAME: Final = re.compile(r"\d{1,10}\.json", re.ASCII)
-_URL: Final = re.compile(r"https?://[^\s@/?#\\]+", re.ASCII)  # as `local_url` writes it
 _MOST_BYTES: Final = 2**16
 _CLOSE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class ServerAddress:
     """Where a server is.
 
     Args:
         url: Where this machine reaches it, such as http://127.0.0.1:7860.
-        scheme: http or https.
         host: The address it listens on.
         port: The port it listens on.
         root_path: Path under which a proxy shows it; requests to `url` do not need it.
@@ -43,7 +42,6 @@ class Address:
     """
 
     url: str
-    scheme: str
     host: str
     port: int
     root_path: str
@@ -52,13 +50,12 @@ class Address:
     version: str
 
 
-def address_of_this_process(host: str, port: int, *, root_path: str = "", version: str) -> Address:
+def address_of_this_process(host: str, port: int, *, root_path: str = "", version: str) -> ServerAddress:
     """Describe the server that this process runs on *host* and *port*."""
-    scheme, pid = "http", os.getpid()
+    pid = os.getpid()
     began = _began(pid) or time.time()
-    return Address(
-        url=local_url(host, port, scheme),
-        scheme=scheme,
+    return ServerAddress(
+        url=local_url(host, port),
         host=host,
         port=port,
         root_path=root_path,
@@ -68,13 +65,13 @@ def address_of_this_process(host: str, port: int, *, root_path: str = "", versio
     )
 
 
-def local_url(host: str, port: int, scheme: str = "http") -> str:
+def local_url(host: str, port: int) -> str:
     """Return the address at which this machine reaches a server that listens on *host* and *port*."""
-    return f"{scheme}://{_reachable(host)}:{port}"
+    return f"http://{_reachable(host)}:{port}"
 
 
 @contextlib.contextmanager
-def announced(folder: Path, address: Address) -> Iterator[None]:
+def announced(folder: Path, address: ServerAddress) -> Iterator[None]:
     """Keep the address of this process in *folder*; where it cannot be written, that is one warning."""
     with contextlib.ExitStack() as stack:
         try:
@@ -88,7 +85,7 @@ def announced(folder: Path, address: Address) -> Iterator[None]:
         yield
 
 
-def running(folder: Path) -> list[Address]:
+def running(folder: Path) -> list[ServerAddress]:
     """Return the addresses of the servers that run, the one started last first; files of others are removed."""
     try:
         files = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
@@ -99,7 +96,7 @@ def running(folder: Path) -> list[Address]:
 
 
 @contextlib.contextmanager
-def _locked_file(folder: Path, address: Address) -> Iterator[None]:
+def _locked_file(folder: Path, address: ServerAddress) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     running(folder)  # which removes what servers that were killed have left
     path = folder / f"{address.pid}.json"
@@ -116,7 +113,7 @@ def _locked_file(folder: Path, address: Address) -> Iterator[None]:
             _remove(path, file.fileno())
 
 
-def _address_in(path: Path) -> Address | None:
+def _address_in(path: Path) -> ServerAddress | None:
     """Read a file of a running server; a stale one is removed, and gives None, as one that cannot be read."""
     try:
         with open(path, "rb", opener=_opened_now) as file:
@@ -134,16 +131,35 @@ def _opened_now(path: str, _flags: int) -> int:
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _parsed(content: bytes) -> Address | None:
-    """Read an address; fields that a later version added are left out."""
+def _parsed(content: bytes) -> ServerAddress | None:
+    """Read an address; fields that a later version added are left out.
+
+    Commands send their password there, and others may be able to write the file: no other machine is believed in.
+    """
     try:
         document = json.loads(content)
-        address = Address(**{field.name: document[field.name] for field in fields(Address)})
+        address = ServerAddress(**{field.name: document[field.name] for field in fields(ServerAddress)})
         datetime.fromisoformat(address.started)
-        is_whole = _URL.fullmatch(document["url"]) and isinstance(document["pid"], int)
-    except (ValueError, LookupError, TypeError):
+        is_own = address.url == local_url(address.host, address.port) and _is_of_this_machine(address.host)
+        has_numbers = isinstance(document["pid"], int) and isinstance(document["port"], int)
+    except (ValueError, LookupError, TypeError, OverflowError):
         return None
-    return address if is_whole else None
+    return address if is_own and has_numbers else None
+
+
+def _is_of_this_machine(host: str) -> bool:
+    """Whether *host* is an address that a server on this machine can listen on.
+
+    Raises:
+        ValueError: It is a name.
+    """
+    version = ipaddress.ip_address(host).version
+    with socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:  # noqa: PLR2004
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _is_locked(descriptor: int) -> bool:
@@ -156,7 +172,7 @@ def _is_locked(descriptor: int) -> bool:
     return False
 
 
-def _runs(address: Address) -> bool:
+def _runs(address: ServerAddress) -> bool:
     """Whether the process itself runs, not another one with its number: what there is to go by without locks."""
     began = _began(address.pid)
     return began is not None and abs(began - datetime.fromisoformat(address.started).timestamp()) < _CLOSE_SECONDS

@@ -100,7 +100,7 @@ Folder = Annotated[Path, BeforeValidator(_path)]
 ByteLimit = Annotated[ByteSize, Field(ge=0)]
 Credentials = Annotated[str, AfterValidator(_user_and_password)]
 Backend = Annotated[str, AfterValidator(_backend)]
-HostNames = Annotated[tuple[Annotated[str, AfterValidator(host_name)], ...], BeforeValidator(_names)]
+AllowedHosts = Annotated[tuple[Annotated[str, AfterValidator(host_name)], ...], BeforeValidator(_names)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(network)], ...], BeforeValidator(_names)]
 RootPath = Annotated[str, AfterValidator(root_path)]
 
@@ -159,7 +159,7 @@ class Settings(BaseModel):
     request_timeout: Seconds = Field(300.0, description="Longest wait of one HTTP request.")
     auth: Credentials | None = Field(None, description="user:password to ask for.")
     auth_file: Folder | None = Field(None, description="File whose first line is user:password.")
-    allowed_host: HostNames = Field((), description="Further name this server answers to; may be repeated.")
+    allowed_host: AllowedHosts = Field((), description="Further name this server answers to; may be repeated.")
     trusted_proxy: Networks = Field((), description="Address of a proxy whose X-Forwarded headers count; repeatable.")
     root_path: RootPath = Field("", description="Path below which a proxy offers this server, such as /zimage.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")

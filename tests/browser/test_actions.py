@@ -200,7 +200,7 @@ def test_pin_and_unpin(fake: Fake, open_page):
 
 
 def test_a_stored_picture_is_requested_before_whether_it_is_pinned(fake: Fake, open_page):
-    """The picture is on its way before the card shows it, and the question about its pin waits until it is there."""
+    """The question about its pin waits until the picture is there, and so does not delay it."""
     page = open_page(fake.url)
     generate(page, "first of all", "generated")
     wait_until(lambda: entry(fake, key(page)))

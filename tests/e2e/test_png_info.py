@@ -8,7 +8,7 @@ import pytest
 from tests.pictures import A_FOX, exif_with, jpeg_with, png_of, text_chunk, user_comment, webp_with
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.metadata import png
-from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.container import MediaType
 from zimage_cache.metadata.encodings import encoded
 from zimage_cache.models.profiles import TURBO
 
@@ -101,7 +101,7 @@ def house_of_turbo(open_house):
 
 
 @pytest.mark.parametrize("model", ["Tongyi-MAI/Z-Image-Turbo", "turbo"])
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", list(MediaType))
 def test_our_own_texts_for_other_tools(house_of_turbo, kind, model):
     """The model of a picture that another format or tool kept without our chunk is offered by its name here."""
     text = {"parameters": f"a fox\nSteps: 8, Sampler: Euler, CFG scale: 1, Seed: 3, Model: {model}, Version: zimage 1"}

@@ -52,7 +52,7 @@ async def patient(studio: Studio, _keys: int) -> None:
     """Ask for what another process is drawing; say when it waits, and what came of it."""
     asking = asyncio.create_task(_ask(studio.service, 1))
     # No public attribute shows which run waits for another process: for its requests it is queued.
-    await until(lambda: studio.service._claims._waiting)  # noqa: SLF001 - see above
+    await until(lambda: studio.service._rights._waiting)  # noqa: SLF001 - see above
     _say(waiting=True, drawn=len(studio.generator.recipes))
     answer = await asking
     _say(answer=answer, drawn=len(studio.generator.recipes))

@@ -278,7 +278,7 @@ def test_texts_that_are_none(text):
 
 @pytest.mark.parametrize("name", ["usercomment", "comment", "description", "exif 0x010e"])
 def test_the_same_text_under_another_name(name):
-    """A text with a line of settings is read wherever it stands; without one it is only what somebody wrote."""
+    """A text with a line of settings is read wherever it stands; without one it is a comment."""
     assert taken(read("a fox\nSteps: 8, Seed: 3, Size: 64x64", name))[0]["seed"] == 3
     assert a1111.read({name: "a holiday in May: sun, sea, sand"}) is None
 
@@ -293,7 +293,7 @@ def test_settings_without_a_field_are_named():
 def test_a_text_from_a_whole_file():
     """The reader says whose text it is."""
     found = describe(png_with({"parameters": "a\nSteps: 1, Seed: 2, Size: 64x64"}))
-    assert (found.parameters["seed"], found.tool, found.kind) == (2, "a1111", "image/png")
+    assert (found.parameters["seed"], found.tool, found.media_type) == (2, "a1111", "image/png")
 
 
 OLD = sorted((Path(__file__).parents[1] / "data" / "workspace_0.1" / "output_image").glob("*.png"))

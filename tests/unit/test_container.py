@@ -24,7 +24,7 @@ from tests.pictures import (
 )
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.metadata import container
-from zimage_cache.metadata.container import Kind, read_container
+from zimage_cache.metadata.container import MediaType, read_container
 from zimage_cache.metadata.texts import MAX_TEXT_BYTES, MAX_TEXTS
 
 COMMENT = exif_with({0x9286: user_comment("a 红 fox")})
@@ -41,7 +41,7 @@ def test_chunks_before_and_behind_the_pixels(kind, place):
     """Each kind of text chunk is read on either side: A1111 writes before the pixels, ImageMagick behind them."""
     found = read_container(png_of(**{place: [text_chunk("Parameters", "a 红 fox", kind)]}, size=(640, 480)))
     assert found.texts == {"parameters": "a 红 fox"}
-    assert (found.kind, found.width, found.height, found.too_long) == (Kind.PNG, 640, 480, ())
+    assert (found.media_type, found.width, found.height, found.too_long) == (MediaType.PNG, 640, 480, ())
 
 
 @pytest.mark.parametrize(
@@ -172,14 +172,14 @@ def test_a_long_exif_block_of_jpeg():
     parts = [(MARKER_EXIF, b"Exif\0\0" + block[at : at + 60_000]) for at in range(0, len(block), 60_000)]
     found = read_container(jpeg_of(*parts))
     assert found.texts == {"usercomment": "fox" * 20_000}
-    assert (found.kind, found.width, found.height) == (Kind.JPEG, 24, 16)
+    assert (found.media_type, found.width, found.height) == (MediaType.JPEG, 24, 16)
 
 
 def test_sizes_of_webp():
     """Each of the three forms has its size in another place."""
     for content in (webp_with(), webp_with(lossless=True), webp_with(exif=COMMENT)):
         found = read_container(content)
-        assert (found.kind, found.width, found.height) == (Kind.WEBP, 24, 16)
+        assert (found.media_type, found.width, found.height) == (MediaType.WEBP, 24, 16)
 
 
 def test_a_picture_without_texts():
@@ -264,7 +264,7 @@ def test_hostile_files_cost_little_memory(content):
     tracemalloc.stop()
     assert most < 8 * MAX_TEXT_BYTES
     assert sum(map(len, found.texts.values())) <= MAX_TEXT_BYTES
-    assert found.texts.get("a") == "b" or found.too_long or found.kind is Kind.JPEG
+    assert found.texts.get("a") == "b" or found.too_long or found.media_type is MediaType.JPEG
 
 
 def test_too_many_parts():

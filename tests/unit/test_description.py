@@ -10,7 +10,7 @@ from PIL import Image
 from tests.pictures import A_FOX, exif_with, jpeg_with, png_of, png_with, text_chunk, user_comment, webp_with
 from zimage_cache.metadata import png
 from zimage_cache.metadata.claims import Tool
-from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.container import MediaType
 from zimage_cache.metadata.description import describe
 from zimage_cache.metadata.texts import MAX_TEXT_BYTES
 
@@ -31,7 +31,13 @@ def test_our_chunk_wins():
     text = "other\nSteps: 1, Seed: 1, CFG scale: 3.5, Size: 64x64"
     found = describe(png.encode(PIXELS, {"parameters": text, "zimage": own(OWN)}))
     assert found.parameters == {"prompt": " exact \n", "style": "ink", "seed": 77, "guidance_scale": 2.5}
-    assert (found.tool, found.key, found.kind, found.width, found.height) == (Tool.ZIMAGE, "0" * 64, Kind.PNG, 24, 16)
+    assert (found.tool, found.key, found.media_type, found.width, found.height) == (
+        Tool.ZIMAGE,
+        "0" * 64,
+        MediaType.PNG,
+        24,
+        16,
+    )
 
 
 def test_our_chunk_behind_the_pixels():

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from zimage_cache.metadata import png
-from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.container import MediaType
 from zimage_cache.metadata.description import describe
 from zimage_cache.metadata.encodings import SUFFIXES, encoded
 
 TEXT = "红色 fox 🦊, “quoted”\nNegative prompt: é\nSteps: 8, Sampler: Euler, CFG scale: 1, Seed: 7"
 PIXELS = np.mgrid[0:96, 0:128, 0:3].sum(0).astype(np.uint8)
-LOSSY = [Kind.JPEG, Kind.WEBP]
+LOSSY = [MediaType.JPEG, MediaType.WEBP]
 
 
 def opened(picture: bytes) -> Image.Image:
@@ -24,7 +24,7 @@ def opened(picture: bytes) -> Image.Image:
 def test_a_png_is_the_stored_one():
     """Nothing is encoded again: the bytes are those that have the key."""
     stored = png.encode(PIXELS, {"parameters": TEXT})
-    assert encoded(stored, Kind.PNG) is stored
+    assert encoded(stored, MediaType.PNG) is stored
 
 
 @pytest.mark.parametrize("encoding", LOSSY)

@@ -91,9 +91,13 @@ def test_healthy(server: Server) -> None:
 
 
 def test_the_server_of_the_workspace(server: Server, tmp_path: Path) -> None:
-    """Without an address it checks a server whose file is in the workspace, past files of servers that are gone."""
+    """Without an address it checks a server whose file is in the workspace, past files of servers that are gone.
+
+    Only loopback addresses count, as they are written there: the password is sent to them.
+    """
     folder = tmp_path / "servers"
     folder.mkdir()
+    (folder / "0.json").write_text(json.dumps({"url": server.url.replace("127.0.0.1", "localhost")}))
     (folder / "1.json").write_text('{"url": "http://127.0.0.1:1"}')
     (folder / "2.json").write_text("no JSON")
     (folder / "3.json").write_text(json.dumps({"url": server.url}))

@@ -11,7 +11,7 @@ from zimage_cache import servers
 from zimage_cache.cli import reached
 from zimage_cache.cli.options import Loaded, with_settings
 from zimage_cache.cli.reached import Place, answering, places
-from zimage_cache.servers import Address
+from zimage_cache.servers import ServerAddress
 from zimage_cache.settings import Settings
 
 USUAL = "http://127.0.0.1:7860"
@@ -23,9 +23,8 @@ def running(monkeypatch, tmp_path):
 
     def say(*urls: str) -> Settings:
         found = [
-            Address(
+            ServerAddress(
                 url=url,
-                scheme=url.partition(":")[0],
                 host="0.0.0.0",
                 port=int(url.rpartition(":")[2]),
                 root_path="",
@@ -104,16 +103,6 @@ def test_one_that_does_not_answer_is_told(running, capsys):
     assert capsys.readouterr().err == "zimage: the server at http://127.0.0.1:2 runs, but does not answer\n"
     assert answering(settings.model_copy(update={"port": 1}), quietly=True) is None
     assert capsys.readouterr().err == ""
-
-
-def test_certificates(running, monkeypatch):
-    """That of a server of the workspace has the machine's name and need not be valid for the loopback address."""
-    seen = {}
-    monkeypatch.setattr(reached, "Client", lambda url, **options: seen.update({url: options["verify"]}))
-    settings = running("https://127.0.0.1:9")
-    for place in [*places(settings), Place("https://gallery.example")]:
-        place.client(settings)
-    assert seen == {"https://127.0.0.1:9": False, USUAL: True, "https://gallery.example": True}
 
 
 def test_the_folder_of_the_workspace(tmp_path):

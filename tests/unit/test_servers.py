@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from zimage_cache.servers import Address, address_of_this_process, announced, running
+from zimage_cache.servers import ServerAddress, address_of_this_process, announced, running
 
 ROOT = Path(__file__).parents[2]
 # Announces the server of a process of its own in the folder named, and sleeps.
@@ -47,11 +47,11 @@ def child(folder):
     process.communicate()
 
 
-def here(**changes) -> Address:
+def here(**changes) -> ServerAddress:
     return replace(address_of_this_process("127.0.0.1", 7001, version="1"), **changes)
 
 
-def write(folder: Path, address: Address, name: str | None = None) -> Path:
+def write(folder: Path, address: ServerAddress, name: str | None = None) -> Path:
     """Leave the file of a server that has not removed it."""
     folder.mkdir(exist_ok=True)
     path = folder / (name or f"{address.pid}.json")
@@ -129,6 +129,22 @@ def test_a_file_with_nonsense_in_it(folder):
     changes += [{"url": url} for url in urls]
     for number, change in enumerate(changes):
         write(folder, here(**change), f"{number}.json")
+    assert running(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "url"),
+    [
+        ("203.0.113.7", 80, "http://203.0.113.7:80"),  # another machine
+        ("gallery.example", 80, "http://gallery.example:80"),
+        ("127.0.0.1", 7001, "http://203.0.113.7:80"),
+        ("127.0.0.1", 7001, "https://127.0.0.1:7001"),
+        ("127.0.0.1", "7001@203.0.113.7:80", "http://127.0.0.1:7001@203.0.113.7:80"),
+    ],
+)
+def test_no_other_machine_is_believed_in(folder, host, port, url):
+    """Commands send their password to a server of the workspace, and others may be able to write into that."""
+    write(folder, here(host=host, port=port, url=url))
     assert running(folder) == []
 
 

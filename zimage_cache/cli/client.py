@@ -23,7 +23,6 @@ class Client:
         url: Such as http://127.0.0.1:7860; also the attribute `url`, without a slash at its end.
         credentials: User and password, where the server requires them.
         seconds: Longest wait for one answer; None = no limit.
-        verify: Whether its certificate must be valid, where it has one.
         transport: For tests: replaces the network.
 
     Raises:
@@ -36,7 +35,6 @@ class Client:
         *,
         credentials: tuple[str, str] | None = None,
         seconds: float | None = 600.0,
-        verify: bool = True,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         limit = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
@@ -48,7 +46,7 @@ class Client:
             # are read in spite of `trust_env`.
             with hidden(of_connections(os.environ)):
                 self._http = httpx.Client(
-                    base_url=url, auth=credentials, timeout=limit, verify=verify, transport=transport, trust_env=False
+                    base_url=url, auth=credentials, timeout=limit, transport=transport, trust_env=False
                 )
         except httpx.InvalidURL as error:
             raise ServerError(f"{url}: is no address: {error}") from None

@@ -15,7 +15,7 @@ from zimage_cache.errors import SettingsError, UsageError
 from zimage_cache.full_width import half_width
 
 if TYPE_CHECKING:
-    from zimage_cache.metadata.container import Kind
+    from zimage_cache.metadata.container import MediaType
 
 _STDOUT: Final = "-"
 
@@ -25,7 +25,7 @@ class Target:
     """Where pictures are written, and in which format; `path` None = one to standard output."""
 
     path: Path | None
-    kind: "Kind"
+    media_type: "MediaType"
 
     def require(self, pictures: int) -> None:
         """Check that so many pictures can be written.
@@ -47,7 +47,7 @@ class Target:
         """
         from zimage_cache.metadata.encodings import encoded  # noqa: PLC0415 - brings Pillow
 
-        pictures = [encoded(png, self.kind) for png in pngs]
+        pictures = [encoded(png, self.media_type) for png in pngs]
         if self.path is None:
             stdout = sys.stdout.buffer
             stdout.write(b"".join(pictures))
@@ -76,13 +76,13 @@ class OutputFile(click.ParamType[Any, Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
         """Return a `Target`, or fail with click's own error: status 2."""
-        from zimage_cache.metadata.container import Kind  # noqa: PLC0415 - brings Pillow
+        from zimage_cache.metadata.container import MediaType  # noqa: PLC0415 - brings Pillow
         from zimage_cache.metadata.encodings import SUFFIXES  # noqa: PLC0415 - likewise
 
         if isinstance(value, Target):
             return value
         if value == _STDOUT:
-            return Target(None, Kind.PNG)
+            return Target(None, MediaType.PNG)
         path = Path(value)
         if not path.name or value.endswith(os.sep) or path.is_dir():
             self.fail(f"{value!r} is a folder; name a file in it, such as {path / 'result.png'}", param, ctx)
@@ -90,7 +90,7 @@ class OutputFile(click.ParamType[Any, Any]):
             known = ", ".join(SUFFIXES)
             self.fail(f"{value!r} ends in {path.suffix}; pictures are written as {known}, or - for a PNG", param, ctx)
         # A full-width point counts as well.
-        return Target(path, SUFFIXES.get(Path(half_width(path.name)).suffix.lower(), Kind.PNG))
+        return Target(path, SUFFIXES.get(Path(half_width(path.name)).suffix.lower(), MediaType.PNG))
 
 
 def _require_stream(pictures: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.history.files import Stamp, moment_of, open_plain
-from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.container import MediaType
 from zimage_cache.metadata.description import describe
 
 
@@ -40,7 +40,7 @@ class Picture:
                 found = describe(opened)
         except (OSError, InvalidRequest):
             return unread
-        if found.kind is not Kind.PNG:
+        if found.media_type is not MediaType.PNG:
             return unread
         return replace(
             unread,

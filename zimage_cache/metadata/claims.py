@@ -54,7 +54,7 @@ class Claims:
     notes: tuple[Message, ...] = ()
 
 
-_SIDES: Final = ("width", "height")
+_SIDES: Final = frozenset({"width", "height"})
 _FIELDS: Final = frozenset(ImageRequest.model_fields) | {"model"}
 _INTEGER: Final = re.compile(r"[+-]?\d{1,400}")
 _DECIMAL: Final = re.compile(r"[+-]?\d{0,20}\.\d{0,30}(?:[eE][+-]?\d{1,3})?")
@@ -111,8 +111,9 @@ def taken(claims: Claims) -> tuple[dict[str, Any], tuple[Message, ...]]:
             kept[name] = given[name]
         else:
             notes.append(Message("note_refused", field=name, reason=refusal))
-    if len(kept.keys() & _SIDES) == 1:  # one side of a size without the other gives another shape
-        kept = {name: value for name, value in kept.items() if name not in _SIDES}
+    if len(alone := kept.keys() & _SIDES) == 1:  # one side of a size without the other gives another shape
+        name = alone.pop()
+        notes.append(Message("note_refused", field=name, reason=Message("side_alone", got=shown(kept.pop(name)))))
     return kept, (*notes, *_about_others(others))
 
 
@@ -177,10 +178,9 @@ def _refusal(name: str, value: object, *, own: bool) -> Message | None:
         return None
     if name == "model" or (own and name in {"style", "sampler"}):
         return None if isinstance(value, str) else Message("not_text", got=shown(value))
+    # -1 stands for a seed that the tool chose and did not write down.
     if name == "seed" and isinstance(value, int | float) and value < 0:
-        return Message(
-            "at_least", least=0, got=shown(value)
-        )  # -1 stands for a seed that the tool chose and did not write down
+        return Message("at_least", least=0, got=shown(value))
     try:
         ImageRequest.parse({"prompt": "x", name: value})
     except InvalidRequest as error:

@@ -35,8 +35,8 @@ _END: Final = frozenset({0xD9, 0xDA})  # the end, or pixels
 _SIDE_BITS: Final = 0x3FFF  # of a side in WebP
 
 
-class Kind(StrEnum):
-    """The kinds of files that are read, by their media types."""
+class MediaType(StrEnum):
+    """The media types of the files that are read."""
 
     PNG = "image/png"
     JPEG = "image/jpeg"
@@ -47,7 +47,7 @@ class Kind(StrEnum):
 class Container:
     """What a file holds: its texts by their names in lower case, names of texts too long to be read, its size."""
 
-    kind: Kind
+    media_type: MediaType
     texts: dict[str, str]
     too_long: tuple[str, ...]
     width: int
@@ -65,18 +65,18 @@ def read_container(file: bytes | IO[bytes]) -> Container:
     head, texts = opened.read(12), Texts()
     try:
         if head.startswith(_PNG):
-            kind, size = Kind.PNG, _png(opened, texts)
+            media_type, size = MediaType.PNG, _png(opened, texts)
         elif head.startswith(_JPEG):
-            kind, size = Kind.JPEG, _jpeg(opened, texts)
+            media_type, size = MediaType.JPEG, _jpeg(opened, texts)
         elif head[:4] + head[8:] == b"RIFFWEBP":
-            kind, size = Kind.WEBP, _webp(opened, texts)
+            media_type, size = MediaType.WEBP, _webp(opened, texts)
         else:
             raise InvalidRequest("no_picture", field="file")
     except (struct.error, zlib.error) as error:
         raise InvalidRequest("picture_damaged", field="file", error=error) from None
     if size is None:
         raise InvalidRequest("picture_damaged", field="file", error="it ends before its pixels")
-    return Container(kind, texts.named, tuple(texts.too_long), *size)
+    return Container(media_type, texts.named, tuple(texts.too_long), *size)
 
 
 def _chunks(opened: IO[bytes], at: int, *, riff: bool = False) -> Iterator[tuple[bytes, int]]:

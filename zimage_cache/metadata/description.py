@@ -11,7 +11,7 @@ from zimage_cache.errors import InvalidRequest
 from zimage_cache.i18n.messages import Message
 from zimage_cache.metadata import a1111, comfyui, documents
 from zimage_cache.metadata.claims import Claims, Tool, encodable, taken
-from zimage_cache.metadata.container import Container, Kind, read_container
+from zimage_cache.metadata.container import Container, MediaType, read_container
 from zimage_cache.metadata.png import ZIMAGE
 
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
@@ -40,7 +40,7 @@ class Description:
         notes: What was not taken over, and why.
         key: From files of this program.
         model: The name of the model.
-        kind: Of the file, by its first bytes.
+        media_type: Of the file, by its first bytes.
         width: In pixels, from the header, as is the height.
     """
 
@@ -49,7 +49,7 @@ class Description:
     notes: tuple[Message, ...]
     key: str | None
     model: str | None
-    kind: Kind
+    media_type: MediaType
     width: int
     height: int
 
@@ -79,7 +79,7 @@ def describe(file: bytes | IO[bytes]) -> Description:
         notes[:_MOST_NOTES],
         key if isinstance(key, str) and _KEY.fullmatch(key) else None,
         encodable(model) if isinstance(model, str) else None,
-        found.kind,
+        found.media_type,
         found.width,
         found.height,
     )

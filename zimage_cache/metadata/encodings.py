@@ -12,29 +12,29 @@ from typing import Any, Final
 
 from PIL import Image
 
-from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.container import MediaType
 from zimage_cache.metadata.png import A1111
 
-SUFFIXES: Final[Mapping[str, Kind]] = MappingProxyType(
-    {".png": Kind.PNG, ".jpg": Kind.JPEG, ".jpeg": Kind.JPEG, ".webp": Kind.WEBP}
+SUFFIXES: Final[Mapping[str, MediaType]] = MappingProxyType(
+    {".png": MediaType.PNG, ".jpg": MediaType.JPEG, ".jpeg": MediaType.JPEG, ".webp": MediaType.WEBP}
 )
-_OPTIONS: Final[Mapping[Kind, Mapping[str, Any]]] = MappingProxyType(
-    {Kind.JPEG: {"quality": 95, "subsampling": 0}, Kind.WEBP: {"quality": 95}}
+_OPTIONS: Final[Mapping[MediaType, Mapping[str, Any]]] = MappingProxyType(
+    {MediaType.JPEG: {"quality": 95, "subsampling": 0}, MediaType.WEBP: {"quality": 95}}
 )
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _LONG, _UNDEFINED = 4, 7
 
 
-def encoded(png: bytes, kind: Kind) -> bytes:
+def encoded(png: bytes, media_type: MediaType) -> bytes:
     """Return a PNG in another format, with its `parameters` in EXIF; as PNG it is returned unchanged."""
-    if kind is Kind.PNG:
+    if media_type is MediaType.PNG:
         return png
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         picture.load()
         parameters = str(picture.info.get(A1111, ""))
         exif = {"exif": _exif(parameters)} if parameters else {}
-        picture.convert("RGB").save(buffer, kind.name, **_OPTIONS[kind], **exif)
+        picture.convert("RGB").save(buffer, media_type.name, **_OPTIONS[media_type], **exif)
     return buffer.getvalue()
 
 

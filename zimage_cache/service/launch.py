@@ -16,7 +16,7 @@ from zimage_cache.service.resolve import Plan
 _POLL_SECONDS = 0.05
 
 
-class Claims:
+class DrawingRights:
     """One run per key among all processes on one folder: the rights that this one has, and the runs that wait.
 
     A run that another process is drawing waits here, in no queue and on no worker, at the price of one try of a lock
@@ -25,7 +25,7 @@ class Claims:
     Args:
         take: Takes the right to generate a key, without waiting; None while another process has it.
 
-    Threads: `claim` and `over` from any; one thread of its own releases, tries again, and calls what was waited for.
+    Threads: `acquire` and `over` from any; one thread of its own releases, tries again, and calls what was waited for.
     """
 
     def __init__(self, take: Callable[[str], Generation | None]) -> None:
@@ -35,7 +35,7 @@ class Claims:
         self._waiting: dict[Run, Callable[[], None]] = {}
         self._over: SimpleQueue[Run | None] = SimpleQueue()
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="claims", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="drawing-rights", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -52,7 +52,7 @@ class Claims:
         for generation in held.values():
             generation.release()
 
-    def claim(self, run: Run, resume: Callable[[], None]) -> bool:
+    def acquire(self, run: Run, resume: Callable[[], None]) -> bool:
         """Take the right to draw *run* until it is over; False when another process has it.
 
         Args:
@@ -111,9 +111,9 @@ class Launcher:
     Threads: the event loop's only. What blocks for the disk is done in a thread of our own.
     """
 
-    def __init__(self, flights: Flights, claims: Claims, finder: Finder) -> None:
+    def __init__(self, flights: Flights, rights: DrawingRights, finder: Finder) -> None:
         self._flights = flights
-        self._claims = claims
+        self._rights = rights
         self._finder = finder
         # One thread: pictures are queued in the order they were asked for.
         self._thread = Pool(1, "launcher")
@@ -139,7 +139,7 @@ class Launcher:
         """Look once more (it may have been stored since the first look), then queue."""
         for run in runs:
             with self._flights.failing(run):
-                if self._claims.claim(run, partial(self._resume, model, run)) and not self._found(run):
+                if self._rights.acquire(run, partial(self._resume, model, run)) and not self._found(run):
                     model.line_up(run)
 
     def _resume(self, model: Model, run: Run) -> None:

@@ -20,7 +20,7 @@ from zimage_cache.service.finish import Finisher
 from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.forecast import Forecast
 from zimage_cache.service.job import Job, Outcome, Part
-from zimage_cache.service.launch import Claims, Launcher
+from zimage_cache.service.launch import DrawingRights, Launcher
 from zimage_cache.service.lookup import Finder, Known
 from zimage_cache.service.model import Model
 from zimage_cache.service.prompts import Prompts
@@ -96,9 +96,9 @@ class ImageService:
         self.statistics = Statistics(lifetime, cache.counts, beside=self._forecast.flush, faults=self.faults)
         self._finder = Finder(cache)
         self._retries = Retries()
-        self._claims = Claims(cache.generation)
-        self._flights = Flights(queue_size, self._claims.over)
-        self._launcher = Launcher(self._flights, self._claims, self._finder)
+        self._rights = DrawingRights(cache.generation)
+        self._flights = Flights(queue_size, self._rights.over)
+        self._launcher = Launcher(self._flights, self._rights, self._finder)
         self._encoders = Pool(_ENCODERS, "encoder")
         finisher = Finisher(
             self._flights, self._finder.shelf, self._forecast, self.statistics, cache, history, versions or {}
@@ -116,7 +116,7 @@ class ImageService:
         self._forecast.recall()
         for model in self._models.values():
             model.start()
-        self._claims.start()
+        self._rights.start()
         self.statistics.start()
         self.faults.start()
 
@@ -132,7 +132,7 @@ class ImageService:
             model.close()
         self._finder.close()
         self.prompts.close()
-        self._claims.close()
+        self._rights.close()
         self.faults.close()
         self.statistics.close()
 

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from zimage_cache.addresses import Address
+from zimage_cache.addresses import IPAddress, ip_address
 
 _log = logging.getLogger(__name__)
 _FORWARDED: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port")
@@ -34,11 +34,11 @@ class Proxies:
 
     def applied(self, scope: Scope) -> Scope:
         """Return *scope* as the proxies saw it; without their headers, which are not to be believed behind this."""
-        headers = Headers(scope=scope)
-        given = {name: _listed(headers, name) for name in _FORWARDED}
         kept = [header for header in scope["headers"] if header[0] not in _DROPPED]
         if len(kept) == len(scope["headers"]):
             return scope
+        headers = Headers(scope=scope)
+        given = {name: _listed(headers, name) for name in _FORWARDED}
         peer = (scope.get("client") or ("", 0))[0]
         if not self._trusts(peer):
             self._tell(peer, given)
@@ -88,15 +88,9 @@ def _listed(headers: Headers, name: str) -> list[str]:
     return list(filter(None, (each.strip() for line in headers.getlist(name) for each in line.split(","))))
 
 
-def _address(text: str) -> Address | None:
-    """Return the address in *text*; one port behind it is ignored, and IPv4 inside IPv6 is IPv4."""
-    for candidate in _without_port(text):
-        try:
-            address = ipaddress.ip_address(candidate.partition("%")[0])
-        except ValueError:
-            continue
-        return getattr(address, "ipv4_mapped", None) or address
-    return None
+def _address(text: str) -> IPAddress | None:
+    """Return the address in *text*; one port behind it is ignored."""
+    return next((address for each in _without_port(text) if (address := ip_address(each))), None)
 
 
 def _without_port(text: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from zimage_cache.addresses import ip_address
 from zimage_cache.cache.layout import is_key
 from zimage_cache.entry import Record, Source
 from zimage_cache.errors import Cancelled
@@ -242,11 +243,10 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
 def client_of(request: Request) -> str:
     """Return the client's lane in the queue: its IPv4 address, or its IPv6 /64 network, which one machine may own."""
     host = request.client.host if request.client else ""
-    try:
-        address = ipaddress.IPv6Address(host.partition("%")[0])
-    except ValueError:
-        return host
-    return host if address.ipv4_mapped else str(ipaddress.IPv6Network((address, 64), strict=False))
+    address = ip_address(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return str(address) if address else host
 
 
 def account_of(request: Request) -> str:

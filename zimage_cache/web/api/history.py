@@ -14,7 +14,7 @@ from zimage_cache.history import History, Picture
 from zimage_cache.history.search import MAX_QUERY
 from zimage_cache.i18n.messages import Message
 from zimage_cache.metadata.claims import Tool
-from zimage_cache.metadata.container import Kind
+from zimage_cache.metadata.container import MediaType
 from zimage_cache.metadata.description import Description, describe
 from zimage_cache.models.profiles import name_of
 from zimage_cache.request import MAX_TEXT
@@ -32,7 +32,7 @@ _MOST_SEARCHES: Final = 2  # at the same time
 _ID = re.compile(r"[1-9]\d{0,17}")
 # There are no user accounts yet, so all pictures belong to one anonymous user.
 _OWNER: Final = ""
-_PICTURE_BODY: Final = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in Kind}
+_PICTURE_BODY: Final = {each: {"schema": {"type": "string", "format": "binary"}} for each in MediaType}
 
 
 class HistoryPicture(BaseModel):
@@ -143,7 +143,7 @@ def _add_png_info(router: APIRouter, service: ImageService) -> None:
     )
     async def png_info(request: Request) -> PngInfo:
         """Read the parameters of a PNG, JPEG or WebP of this program or another one. At most 20 MiB, not stored."""
-        found = await read_body(request, tuple(Kind), describe)
+        found = await read_body(request, tuple(MediaType), describe)
         entry = await service.picture(found.key) if found.key else None
         parameters, notes = _offered(found, service)
         return PngInfo(

@@ -116,19 +116,26 @@ export function drop(root) {
 
   // ---- reading ----
 
-  /** How a file came: *others* with it, and whether it may be a browser's copy, without what the file had beside pixels. */
+  /** How a file came: how many *others* with it, and whether it may be a browser's copy, which has pixels alone. */
   /** @typedef {{ isCopy?: "drop_silent_pasted" | "drop_silent_dragged" | null, others?: number }} How */
 
   /**
-   * @param {File} file
+   * @param {File} given what the panel shows meanwhile
    * @param {How} how
+   * @param {(signal: AbortSignal) => Promise<File | undefined>} load returns the file to read, if there is one
    */
-  async function read(file, how = {}) {
+  async function read(given, how = {}, load = () => Promise.resolve(given)) {
     reading?.abort();
     const mine = new AbortController();
     reading = mine;
     over(false);
-    show("reading", file, say("drop_reading"));
+    show("reading", given, say("drop_reading"));
+    const file = await load(mine.signal);
+    if (mine.signal.aborted) return;
+    if (!file) {
+      show("refused", given, say("drop_gone"));
+      return;
+    }
     try {
       const checked = await readable(file);
       if (mine.signal.aborted) return;
@@ -254,28 +261,17 @@ export function drop(root) {
     if (!files && isWritable(event)) return;
     event.preventDefault();
     event.stopPropagation();
-    const [file, ...others] = files ? (event.dataTransfer?.files ?? []) : [];
-    const address = (!ours && event.dataTransfer?.getData("text/uri-list")) || "";
-    const path = ownPicture(address, location.origin + addressOf("/"));
-    if (path) void readOwn(path, file);
-    else if (file) void read(file, { others: others.length, isCopy: address ? "drop_silent_dragged" : null });
+    if (event.dataTransfer && !ours) receive(event.dataTransfer);
   }
 
-  /**
-   * @param {string} path
-   * @param {File | undefined} copy
-   */
-  async function readOwn(path, copy) {
-    reading?.abort();
-    const mine = new AbortController();
-    reading = mine;
-    const none = new File([], nameIn(path));
-    // At once: the `close` event of a panel that was open before would end a reading that has none.
-    show("reading", copy ?? none, say("drop_reading"));
-    const file = await original(path, copy, mine.signal);
-    if (mine.signal.aborted) return;
-    if (file) void read(file, { isCopy: "drop_silent_dragged" });
-    else show("refused", none, say("drop_gone"));
+  /** @param {DataTransfer} carried */
+  function receive(carried) {
+    const [file, ...others] = carried.files;
+    const address = carried.getData("text/uri-list");
+    const path = ownPicture(address, location.origin + addressOf("/"));
+    const isCopy = address ? "drop_silent_dragged" : null;
+    if (path) void read(file ?? new File([], nameIn(path)), { isCopy }, (signal) => original(path, file, signal));
+    else if (file) void read(file, { isCopy, others: others.length });
   }
 
   /** @param {ClipboardEvent} event */

@@ -25,7 +25,7 @@ export function styles(root) {
   }
 
   function fold() {
-    if (!tiles || !columns) return;
+    if (!(tiles && columns)) return;
     const seen = ROWS * columns;
     const hidden = tiles.children.length - seen;
     more.hidden = hidden <= 0;
