@@ -2,12 +2,17 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import brotli
+import gradio
 import pytest
+from gradio.routes import App
 
 from zimage_cache.web.page import gradio_files
 from zimage_cache.web.page.gradio_files import GradioFiles, needed_files, style_sheet
+
+FRONTEND = Path(gradio.__file__).parent / "templates" / "frontend"
 
 SCRIPT = b"the same words again and again, " * 100
 
@@ -27,14 +32,15 @@ class Gradio:
         await send({"type": "http.response.body", "body": SCRIPT[100:]})
 
 
-async def ask(app, path: str = "/assets/a-1.js", method: str = "GET", encoding: bytes = b"gzip, br"):
+async def ask(app, path: str = "/assets/a-1.js", method: str = "GET", encoding: bytes = b"gzip, br", receive=None):
     sent = []
 
     async def send(message):
         sent.append(message)
 
     headers = [(b"accept-encoding", encoding), (b"if-none-match", b'"x"')]
-    await app({"type": "http", "method": method, "path": path, "headers": headers}, None, send)
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b"", "root_path": ""}
+    await app(scope, receive, send)
     return sent[0]["status"], dict(sent[0]["headers"]), b"".join(message["body"] for message in sent[1:])
 
 
@@ -63,6 +69,21 @@ def test_other_requests_are_left_to_gradio(path, method):
     answers = [asyncio.run(ask(files, path, method)) for _ in range(2)]
     assert [body for _, _, body in answers] == [SCRIPT, SCRIPT]
     assert len(gradio.scopes) == 2
+
+
+def test_a_client_that_disconnects_leaves_no_part_of_a_file_behind():
+    """Gradio ends its answer early then: what it has sent by then, or nothing, would be kept as the whole file."""
+    with gradio.Blocks() as page:
+        gradio.Textbox()
+    files = GradioFiles(App.create_app(page))
+    path = next((FRONTEND / "assets").glob("settings-logo-*.js"))
+
+    async def disconnected():
+        return {"type": "http.disconnect"}
+
+    status, _, body = asyncio.run(ask(files, f"/assets/{path.name}", receive=disconnected))
+    assert (status, brotli.decompress(body)) == (200, path.read_bytes())
+    assert asyncio.run(ask(files, f"/assets/{path.name}"))[2] == body
 
 
 def test_what_is_not_there_is_not_kept():

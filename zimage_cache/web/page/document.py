@@ -60,9 +60,9 @@ class Document:
         sheet = f'<link rel="stylesheet" href="{assets.address("page.css")}">'
         self._body = source("skeleton.html") + sheet + templates() + _LATE.format(assets.address("swatches.css"))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         encoding = compression.preferred(Headers(scope=scope).get("accept-encoding", ""))
-        start, body = await whole(self._gradio, scope, receive)
+        start, body = await whole(self._gradio, scope)
         if start["status"] == HTTPStatus.OK:
             body = compression.FAST[encoding](self.written(body.decode()).encode())
             start = with_headers(start, compression.headers(encoding) | {"content-length": str(len(body))})

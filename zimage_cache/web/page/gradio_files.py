@@ -49,12 +49,12 @@ class GradioFiles:
             await self._gradio(scope, receive, send)
             return
         encoding = compression.preferred(Headers(scope=scope).get("accept-encoding", ""))
-        start, body = self._kept.get((path, encoding)) or await self._made(scope, receive, encoding)
+        start, body = self._kept.get((path, encoding)) or await self._made(scope, encoding)
         await send(start)
         await send({"type": "http.response.body", "body": body})
 
-    async def _made(self, scope: Scope, receive: Receive, encoding: str) -> tuple[Message, bytes]:
-        start, body = await whole(self._gradio, scope, receive)
+    async def _made(self, scope: Scope, encoding: str) -> tuple[Message, bytes]:
+        start, body = await whole(self._gradio, scope)
         if start["status"] != HTTPStatus.OK:
             return start, body
         body = await asyncio.to_thread(compression.SMALL[encoding], body)
@@ -67,8 +67,11 @@ class GradioFiles:
         return start, body
 
 
-async def whole(application: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
-    """Return the start and the body of the complete, uncompressed answer of *application*."""
+async def whole(application: ASGIApp, scope: Scope) -> tuple[Message, bytes]:
+    """Return the start and the body of the complete, uncompressed answer of *application* to a request without a body.
+
+    Also when the client disconnects meanwhile: *application* would end its answer early, without an error.
+    """
     start: Message = {}
     parts: list[bytes] = []
 
@@ -79,8 +82,18 @@ async def whole(application: ASGIApp, scope: Scope, receive: Receive) -> tuple[M
             parts.append(message.get("body", b""))
 
     headers = [header for header in scope["headers"] if header[0] not in _PARTIAL]
-    await application({**scope, "headers": headers}, receive, collect)
+    await application({**scope, "headers": headers}, _request(), collect)
     return start, b"".join(parts)
+
+
+def _request() -> Receive:
+    """Return the `receive` of a request without a body, whose client never disconnects."""
+    messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else await asyncio.Future()
+
+    return receive
 
 
 def with_headers(start: Message, headers: Mapping[str, str]) -> Message:
