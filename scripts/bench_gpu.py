@@ -53,6 +53,7 @@ from zimage_cache.generator.device import CPU, Device, find_device
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
 from zimage_cache.generator.plan import DevicePlan, Offload, make_plan
 from zimage_cache.generator.protocol import Step
+from zimage_cache.generator.runtime import ignore_switches
 from zimage_cache.generator.zimage import ZImageGenerator
 from zimage_cache.history import History
 from zimage_cache.models.profiles import DEMO, TURBO
@@ -160,6 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     deadline = time.monotonic() + options.budget
     logging.basicConfig(level=logging.ERROR)
+    ignore_switches()
     device = find_device(options.device)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.first or weights(device, options.folder or Path(scratch) / "model")

@@ -21,6 +21,7 @@ from zimage_cache.faults import Faults
 from zimage_cache.generator.device import CPU, Device, find_device, find_peers
 from zimage_cache.generator.protocol import ImageGenerator
 from zimage_cache.generator.residency import Residency
+from zimage_cache.generator.runtime import ignore_switches
 from zimage_cache.generator.zimage import Fetch, ZImageGenerator
 from zimage_cache.history import History
 from zimage_cache.log_lines import JsonLines, LimitedHandler, TextLines, limit_standard_error
@@ -42,10 +43,13 @@ _RECORDED: Final = ("diffusers", "torch", "transformers", "pillow")
 def make_generator(settings: Settings) -> ImageGenerator:
     """Choose the model and the device it draws on; loads nothing.
 
+    Before other threads are started: variables that change pixels are removed from the environment.
+
     Raises:
         SettingsError: There is no such model or device, `--model PATH` is no complete model, or the model needs CUDA
             and there is none.
     """
+    ignore_switches()
     device = _first_device(settings)
     name = settings.model or ("demo" if device == CPU else "turbo")
     choice = model_choice(name)

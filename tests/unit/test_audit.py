@@ -60,6 +60,45 @@ def test_one_other_pixel_is_drift():
     assert detail == "1 of 5120 pixels differ, by up to 1 of 255"
 
 
+def explained(entry: Entry, generator: FakeGenerator, versions: dict[str, str]) -> str:
+    """Audit one entry that has drifted, and give the explanation."""
+    (audited,) = audit([entry.record.key], lambda _key: entry, generator, 0, versions)
+    assert audited.verdict is Verdict.DRIFTED
+    return audited.explanation
+
+
+def drifted(**versions: str) -> Entry:
+    """Make an entry with other pixels, recorded with *versions*."""
+    entry = drawn(pixels=np.zeros((80, 64, 3), np.uint8))
+    return replace(entry, record=entry.record.model_copy(update={"versions": versions}))
+
+
+def test_drift_is_explained_by_what_has_changed_since():
+    """Software and machine, each with then and now; what was not recorded then explains nothing."""
+    entry = drifted(torch="2.12.0", transformers="5.23.0", device="NVIDIA H100")
+    generator = FakeGenerator(versions={"device": "NVIDIA H200", "cudnn": "92000"})
+    told = explained(entry, generator, {"torch": "2.13.0+cu130", "transformers": "5.23.0"})
+    assert told == "drawn with torch 2.12.0, now 2.13.0+cu130; device NVIDIA H100, now NVIDIA H200"
+
+
+def test_drift_of_a_device_that_varies_by_itself_is_told_apart():
+    """Nothing has changed since, but two drawings in a row differ: it is drawn once more to find out."""
+
+    class Varying(FakeGenerator):
+        def generate(self, recipe, on_step, cancelled):
+            drawing = super().generate(recipe, on_step, cancelled)
+            return replace(drawing, pixels=drawing.pixels ^ np.uint8(len(self.recipes) == 2))
+
+    told = explained(drifted(torch="2.13.0"), Varying(), {"torch": "2.13.0"})
+    assert told.startswith("drawn twice in a row now, 5120 of 5120 pixels differ, by up to 1 of 255: its kernels are")
+
+
+def test_drift_without_an_explanation_says_so():
+    """The file, or code that no version tells of, is left."""
+    told = explained(drifted(torch="2.13.0"), FakeGenerator(), {"torch": "2.13.0"})
+    assert told == "everything recorded with it is unchanged, and two drawings now are equal"
+
+
 def test_another_size_is_drift():
     """A picture of another shape is no crash."""
     ((verdict, detail),) = verdicts([drawn(pixels=np.zeros((32, 48, 3), np.uint8))], FakeGenerator())

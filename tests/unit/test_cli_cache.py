@@ -407,8 +407,9 @@ def test_audit_tells_drift(stored):
     foreign = stored(9)  # same identity, other pixels than that generator's
     result = zimage("audit", "--sample", "0")
     assert result.exit_code == 1
-    first, last = result.stdout.splitlines()
+    first, why, last = result.stdout.splitlines()
     assert re.fullmatch(rf"drifted  {foreign}  \d+ of 4096 pixels differ, by up to \d+ of 255", first)
+    assert why.strip() == "everything recorded with it is unchanged, and two drawings now are equal"
     assert last == "3 identical, 1 drifted, 0 skipped"
 
 

@@ -221,9 +221,10 @@ def unpin(settings: Settings, key: str, *, as_json: bool) -> None:
 @as_json_option
 @click.option("--sample", type=IntegerRange(0), default=_SAMPLE, show_default=True, help="Pictures; 0 = all.")
 def audit(settings: Settings, *, sample: int, as_json: bool) -> None:
-    """Draw stored pictures again and compare the pixels; status 1 when one has drifted.
+    """Draw stored pictures again and compare the pixels; status 1 when one has drifted, with what could explain it.
 
-    Loads the model. Pictures that another model, precision or version drew are skipped.
+    Loads the model in this process, also beside a server. Pictures that another model, precision or version drew are
+    skipped.
     """
     from zimage_cache import compose  # noqa: PLC0415 - after the environment is set
     from zimage_cache.service import audit as auditing  # noqa: PLC0415 - brings numpy along
@@ -234,7 +235,10 @@ def audit(settings: Settings, *, sample: int, as_json: bool) -> None:
         keys = [listed.key for listed in _pages(cache)]
         random.shuffle(keys)
         audited = list(
-            _watched(auditing.audit(keys, cache.peek, generator, sample), min(sample or len(keys), len(keys)))
+            _watched(
+                auditing.audit(keys, cache.peek, generator, sample, compose.versions()),
+                min(sample or len(keys), len(keys)),
+            )
         )
     counts = {verdict.value: sum(each.verdict is verdict for each in audited) for verdict in auditing.Verdict}
     drifted = [each for each in audited if each.verdict is auditing.Verdict.DRIFTED]
@@ -242,7 +246,7 @@ def audit(settings: Settings, *, sample: int, as_json: bool) -> None:
         print_json({**counts, "pictures": [asdict(each) for each in audited]})
     else:
         for each in drifted:
-            click.echo(f"drifted  {each.key}  {each.detail}")
+            click.echo(f"drifted  {each.key}  {each.detail}\n         {each.explanation}")
         click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if drifted:
         click.get_current_context().exit(1)

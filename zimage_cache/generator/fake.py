@@ -38,6 +38,7 @@ class FakeGenerator:
         draws_as: The identity of its pictures where it differs from `identity_`, as after a retry under another plan.
             From the first such picture on, `identities` returns it first.
         preview: The preview of every step; None = no previews.
+        versions: What its pictures say of the machine that drew them.
         previews: How many previews were made.
         recipes: Every recipe that `generate` received, in order, failed ones included.
         busy: How many `generate` calls there are now.
@@ -53,6 +54,7 @@ class FakeGenerator:
     preview: bytes | None = None
     previews: int = 0
     warnings: tuple[Message, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
     state: GeneratorState = field(default_factory=partial(GeneratorState, Status.SLEEPING))
     recipes: list[Recipe] = field(default_factory=list)
     loads: int = 0
@@ -106,7 +108,8 @@ class FakeGenerator:
             with self._lock:
                 self.busy -= 1
         identity = self.draws_as or self.identity_
-        return Drawing(_noise(recipe, self.identity_), identity, time.perf_counter() - started, self.warnings)
+        seconds = time.perf_counter() - started
+        return Drawing(_noise(recipe, self.identity_), identity, seconds, self.warnings, self.versions)
 
     def _show(self) -> bytes:
         self.previews += 1

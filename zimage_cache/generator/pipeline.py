@@ -5,9 +5,10 @@ it loads a model, in the worker's thread. Exceptions of these libraries are tran
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from zimage_cache.errors import Cancelled, GenerationFailed, GeneratorError
 from zimage_cache.generator.device import Device
 from zimage_cache.generator.embeddings import Embeddings, TextKey
 from zimage_cache.generator.failures import collect, drawing_failed, first_line, loading_failed
+from zimage_cache.generator.numerics import Pins
 from zimage_cache.generator.oom_retry import DrawnPicture
 from zimage_cache.generator.plan import DevicePlan, Offload, with_less_resident
 from zimage_cache.generator.preview import Factors, factors_for, preview
@@ -46,13 +48,17 @@ class Engine:
     """How the transformer is computed: part of the identity's `runtime`, the same for every plan.
 
     `attention` is one of diffusers' attention backends; "auto" is "native", torch's `scaled_dot_product_attention`.
-    `compiled` compiles the repeated blocks.
+    `compiled` compiles the repeated blocks. `threads` of a CPU share the work; 0 = as many as torch has now.
     """
 
     attention: str = "auto"
     compiled: bool = False
+    threads: int = 0
 
 
+# For the attention backends that choose among torch's kernels: during each call they change switches of the process,
+# which must not meet a picture that another thread draws on another device.
+_KERNEL_CHOICE: Final = threading.Lock()
 DEFAULT_ENGINE: Final = Engine()
 
 
@@ -68,6 +74,8 @@ class LoadedPipeline:
             the attribute `plan` is then the plan in use, with the same `precision`.
         engine: How the transformer is computed.
         embeddings: Cache of the outputs of *folder*'s text encoder; may outlive this pipeline.
+
+    The attribute `versions` names what draws, as in `Drawing`.
 
     Raises:
         ModelCorrupt: diffusers cannot make a pipeline of these files.
@@ -88,9 +96,11 @@ class LoadedPipeline:
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self._device = torch.device(device.torch_name)
+        self.versions = _versions(device)
         self._embeddings = Embeddings() if embeddings is None else embeddings
         failure = None
         try:
+            self._pins = Pins(self._device, engine.threads or torch.get_num_threads())
             self._load(folder, device, plan)
         except Exception as error:  # noqa: BLE001 - translated, and raised below
             failure = loading_failed(error, folder, device)
@@ -99,6 +109,9 @@ class LoadedPipeline:
             collect()
             raise failure
         _set_engine(self._pipeline.transformer, engine)
+        self._turn: AbstractContextManager[object] = (
+            _KERNEL_CHOICE if engine.attention.startswith("_native") else nullcontext()
+        )
 
     def draw(
         self,
@@ -120,7 +133,8 @@ class LoadedPipeline:
         """
         watch = _Watch(recipe.evaluations, on_step, cancelled, self._wait, self._factors)
         try:
-            return self._draw(recipe, watch, plan or self.plan)
+            with self._turn:
+                return self._draw(recipe, watch, plan or self.plan)
         except GeneratorError:
             raise
         except Exception as error:  # noqa: BLE001 - translated, and raised below
@@ -166,6 +180,7 @@ class LoadedPipeline:
     @torch.no_grad()  # not inference_mode: weights moved inside it would stay inference tensors
     def _draw(self, recipe: Recipe, watch: "_Watch", plan: DevicePlan) -> DrawnPicture:
         watch.ask()
+        self._pins.hold()
         self._place(plan)
         self._wait()
         started = time.perf_counter()
@@ -321,6 +336,13 @@ class _Watch:
         """Raise `Cancelled` if the picture is no longer wanted."""
         if self._cancelled():
             raise Cancelled("unwanted")
+
+
+def _versions(device: Device) -> dict[str, str]:
+    found = {"device": device.name, "cpu": torch.backends.cpu.get_cpu_capability()}
+    if device.capability is not None:
+        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+    return found
 
 
 def _preview(sigma: torch.Tensor, tensors: dict[str, torch.Tensor], factors: Factors) -> bytes:

@@ -1,6 +1,6 @@
 """`ImageGenerator`, the interface of every implementation that draws pictures; independent of torch, cache and web."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -54,12 +54,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A finished picture: RGB, shape (height, width, 3), uint8; the identity that drew it, and the seconds it took."""
+    """A finished picture: RGB, shape (height, width, 3), uint8; the identity that drew it, and the seconds it took.
+
+    `versions` names the machine and its libraries, as far as no identity does: "device", "cpu", "cuda", "cudnn". They
+    are recorded, so that `zimage cache audit` can tell what has changed.
+    """
 
     pixels: Pixels
     identity: GeneratorIdentity
     gpu_seconds: float
     warnings: tuple[Message, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class ImageGenerator(Protocol):

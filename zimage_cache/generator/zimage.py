@@ -31,7 +31,9 @@ from zimage_cache.generator.device import CPU, Device
 from zimage_cache.generator.missing_weights import recording_missing_weights
 from zimage_cache.generator.oom_retry import PlanBook, draw_with_oom_retry
 from zimage_cache.generator.plan import make_plan
+from zimage_cache.generator.processor import this_processor
 from zimage_cache.generator.protocol import Drawing, GeneratorState, Status, Step
+from zimage_cache.generator.runtime import runtime_of
 from zimage_cache.generator.tokens import IMPORTING, TokenCounter
 from zimage_cache.i18n.messages import Message
 from zimage_cache.models.progress import ByteProgress, OnProgress
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
 
 IdentityMode = Literal["strict", "portable"]
 Fetch = Callable[[OnProgress, Callable[[], bool]], object]
-_DEFAULT_ATTENTION: Final = "sdpa"
 _LOADING: Final = Message("loading_weights")
 _CHECKING: Final = Message("checking_files")
 _log = logging.getLogger(__name__)
@@ -108,7 +109,10 @@ class ZImageGenerator:
         self._precision = plan.precision
         self._attention, self._compiled = attention, compiled
         strict = identity_mode == "strict"
-        self._runtime = runtime_of(device, attention, compiled=compiled) if strict else "diffusers"
+        processor = this_processor()
+        self._threads = processor.threads
+        named = runtime_of(device, processor, attention, compiled=compiled, int8=plan.int8)
+        self._runtime = named if strict else "diffusers"
         self._embeddings: Embeddings | None = None
         self._state = GeneratorState(Status.SLEEPING, device=device.name)
         self._found: tuple[Path, GeneratorIdentity] | None = None
@@ -154,7 +158,9 @@ class ZImageGenerator:
             self._drop()
             raise
         identity = replace(self.identity(), precision=picture.plan.precision)
-        return Drawing(picture.pixels, identity, picture.seconds, pipeline.warnings(recipe) + warnings)
+        return Drawing(
+            picture.pixels, identity, picture.seconds, pipeline.warnings(recipe) + warnings, pipeline.versions
+        )
 
     def _folder(self) -> Path:
         """Return the model's folder, without waiting for its files to be hashed."""
@@ -244,7 +250,7 @@ class ZImageGenerator:
                         read,
                         self._device,
                         self._book.plan,
-                        Engine(self._attention, self._compiled),
+                        Engine(self._attention, self._compiled, self._threads),
                         embeddings=self._embeddings,
                     )
                 except ModelCorrupt as error:
@@ -310,10 +316,3 @@ def _return_freed_memory() -> None:
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def runtime_of(device: Device, attention: str = "auto", *, compiled: bool = False) -> str:
-    """Return the `runtime` of the identity: versions without their local suffix, device class, attention backend."""
-    versions = [f"{name}-{version(name).partition('+')[0]}" for name in ("diffusers", "torch")]
-    used = _DEFAULT_ATTENTION if attention in {"auto", "native"} else attention
-    return " ".join([*versions, device.device_class, used + "+compile" * compiled])

@@ -1,10 +1,16 @@
-"""Proof that stored pictures are what would be drawn today: draw some again, and compare the pixels."""
+"""Proof that stored pictures are what would be drawn today: draw some again, and compare the pixels.
+
+Run it in a process of its own, as `zimage cache audit` does: what earlier pictures left behind in a process may be the
+very fault that it is to find.
+"""
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -12,7 +18,7 @@ from PIL import Image
 from zimage_cache.entry import Entry, Record
 from zimage_cache.errors import GeneratorError
 from zimage_cache.fingerprint import canonical_text
-from zimage_cache.generator.protocol import ImageGenerator, Pixels
+from zimage_cache.generator.protocol import Drawing, ImageGenerator, Pixels
 from zimage_cache.request import Recipe
 
 
@@ -26,15 +32,20 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """One entry's verdict, with what differs or why it was skipped."""
+    """One entry's verdict, with what differs or why it was skipped; of drift, also what could explain it."""
 
     key: str
     verdict: Verdict
     detail: str = ""
+    explanation: str = ""
 
 
 def audit(
-    keys: Iterable[str], peek: Callable[[str], Entry | None], generator: ImageGenerator, sample: int
+    keys: Iterable[str],
+    peek: Callable[[str], Entry | None],
+    generator: ImageGenerator,
+    sample: int,
+    versions: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Audited]:
     """Draw up to *sample* of the entries again, one by one, in the calling thread; loads the model.
 
@@ -43,6 +54,7 @@ def audit(
         peek: Returns a verified entry without counting or touching it.
         generator: Only entries of its own identity can be compared: others are skipped, and drawn no picture for.
         sample: Entries to draw; 0 = all.
+        versions: Names and versions of the software now, as in records.
 
     Raises:
         ModelMissing, ModelCorrupt: There is nothing to draw with.
@@ -50,14 +62,14 @@ def audit(
     generator.identity()
     drawn = 0
     for entry in filter(None, map(peek, keys)):
-        audited = _audited(entry, generator)
+        audited = _audited(entry, generator, versions)
         yield audited
         drawn += audited.verdict is not Verdict.SKIPPED
         if sample and drawn >= sample:
             return
 
 
-def _audited(entry: Entry, generator: ImageGenerator) -> Audited:
+def _audited(entry: Entry, generator: ImageGenerator, versions: Mapping[str, str]) -> Audited:
     record = entry.record
     if record.generator != generator.identity():
         return Audited(record.key, Verdict.SKIPPED, f"drawn by {_who(record)}")
@@ -65,13 +77,34 @@ def _audited(entry: Entry, generator: ImageGenerator) -> Audited:
     if recipe is None:
         return Audited(record.key, Verdict.SKIPPED, "asks for something this version does not know")
     try:
-        drawing = generator.generate(recipe, lambda _step: None, lambda: False)
+        drawing = _draw(recipe, generator)
     except GeneratorError as error:
         return Audited(record.key, Verdict.SKIPPED, f"cannot be drawn now: {error}")
     if drawing.identity != record.generator:
         return Audited(record.key, Verdict.SKIPPED, f"is drawn with {drawing.identity.precision} now")
     difference = _difference(_pixels(entry.png), drawing.pixels)
-    return Audited(record.key, Verdict.DRIFTED if difference else Verdict.IDENTICAL, difference)
+    if not difference:
+        return Audited(record.key, Verdict.IDENTICAL)
+    explanation = _explanation(record, recipe, drawing, generator, {**versions, **drawing.versions})
+    return Audited(record.key, Verdict.DRIFTED, difference, explanation)
+
+
+def _draw(recipe: Recipe, generator: ImageGenerator) -> Drawing:
+    return generator.generate(recipe, lambda _step: None, lambda: False)
+
+
+def _explanation(
+    record: Record, recipe: Recipe, drawing: Drawing, generator: ImageGenerator, versions: Mapping[str, str]
+) -> str:
+    """Say what could explain drift: what no key names and has changed since; else a device that varies by itself."""
+    then = record.versions
+    changed = [f"{name} {then[name]}, now {now}" for name, now in versions.items() if then.get(name, now) != now]
+    if changed:
+        return f"drawn with {'; '.join(changed)}"
+    with suppress(GeneratorError):
+        if difference := _difference(drawing.pixels, _draw(recipe, generator).pixels):
+            return f"drawn twice in a row now, {difference}: its kernels are not deterministic here"
+    return "everything recorded with it is unchanged, and two drawings now are equal"
 
 
 def recipe_in(record: Record) -> Recipe | None:

@@ -64,7 +64,7 @@ class Finisher:
             created=datetime.now(UTC),
             gpu_seconds=drawing.gpu_seconds,
             request=run.plan.request,
-            versions=dict(self.versions),
+            versions={**self.versions, **drawing.versions},
             warnings=drawing.warnings,
         )
 
