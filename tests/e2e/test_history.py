@@ -45,6 +45,28 @@ def test_what_was_made_is_listed(gallery):
     assert gallery.client.get(fox["image_url"]).content == file.read_bytes()
 
 
+def test_a_picture_that_was_answered_is_listed(gallery, monkeypatch):
+    """Its file is written after the answer, on a slow disk long after it: the list waits for it."""
+    writing, written = threading.Event(), threading.Event()
+    add = gallery.studio.service.history.add
+
+    def slow(entry):
+        writing.set()
+        assert written.wait(60)
+        add(entry)
+
+    monkeypatch.setattr(gallery.studio.service.history, "add", slow)
+    gallery.image(prompt="a green owl", seed=4)
+    assert writing.wait(60)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(listed, gallery, query="owl")
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
+        written.set()
+        (owl,) = waiting.result(60)
+    assert owl["parameters"]["seed"] == 4
+
+
 def test_searching_and_similar(gallery):
     """`query` narrows the list, `similar` suggests; both leave out everything else."""
     assert [each["parameters"]["seed"] for each in listed(gallery, query="红色")] == [2]

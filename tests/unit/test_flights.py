@@ -152,6 +152,24 @@ def test_idle_is_when_everything_is_stored(flights, entry):
         assert waiting.result(60)
 
 
+def test_what_is_answered_can_be_waited_for(flights, entry):
+    """Until it is stored, also where it left the map to a fresh run; not for runs that are not answered yet."""
+    flights.join([plan("waiting")])
+    assert flights.stored_by(0)
+    answered = flights.join([plan()])[0].run
+    flights.start(answered, 0.0)
+    flights.drawn(answered)
+    assert flights.stored_by(0)
+    flights.resolve(answered, entry(1))
+    flights.join([plan(fresh=True)])
+    assert not flights.stored_by(0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(flights.stored_by, 60)
+        assert not waiting.done()
+        flights.stored(answered)
+        assert waiting.result(60)
+
+
 def test_a_found_result_ends_the_run(flights, entry):
     """The leader's second look-up finds it: all requests get it, with its tier, and nothing is drawn."""
     leader, other = flights.join([plan()])[0], flights.join([plan()])[0]

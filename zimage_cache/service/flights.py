@@ -91,7 +91,8 @@ class Flights:
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._runs: dict[str, Run] = {}
-        self._under_way = 0  # more than the map has, where a fresh run took the place of one that is being stored
+        # More than the map has, where a fresh run took the place of one that is being stored.
+        self._under_way: set[Run] = set()
         self._places = Shares(capacity, MAX_PICTURES)
         self._closed: ZImageError | None = None
 
@@ -115,6 +116,12 @@ class Flights:
         """Wait until every run is over, and stored if it is to be; return whether that came within *seconds*."""
         with self._idle:
             return self._idle.wait_for(lambda: not self._under_way, seconds)
+
+    def stored_by(self, seconds: float) -> bool:
+        """Wait until what has been answered by now is stored; return whether that came within *seconds*."""
+        with self._idle:
+            answered = {run for run in self._under_way if run.ended}
+            return self._idle.wait_for(lambda: answered.isdisjoint(self._under_way), seconds)
 
     def join(self, plans: Iterable[Plan]) -> list[Seat]:
         """Take a seat for each plan, on the run in flight where there is one; all of them or none.
@@ -248,7 +255,7 @@ class Flights:
         if run is None:
             run = self._runs[plan.key] = Run(plan, plan.fresh, plan.keep)
             self._places.take(plan.user)
-            self._under_way += 1
+            self._under_way.add(run)
         run.waiters += 1
         run.fresh |= plan.fresh
         run.keep |= plan.keep
@@ -263,7 +270,7 @@ class Flights:
         if run.phase in {Phase.WAITING, Phase.DRAWING}:
             self._places.give_back(run.plan.user)
         if run.phase is not Phase.OVER:
-            self._under_way -= 1
+            self._under_way.remove(run)
             self._idle.notify_all()
         run.phase = Phase.OVER
         self._over(run)

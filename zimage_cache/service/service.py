@@ -169,6 +169,14 @@ class ImageService:
         """
         return self._flights.idle(seconds)
 
+    def stored_by(self, seconds: float) -> bool:
+        """Wait until every picture that has been answered by now is stored. Blocks, like `idle`.
+
+        Returns:
+            Whether that came within *seconds*.
+        """
+        return self._flights.stored_by(seconds)
+
     def profile(self, model: str | None = None) -> ModelProfile:
         """Return what *model* (None = the default) is asked for by default and can do."""
         return self._model(model).profile

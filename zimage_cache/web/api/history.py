@@ -29,6 +29,7 @@ from zimage_cache.web.root_path import address
 MOST_LISTED: Final = 200
 _LONGEST_NAME: Final = 120  # of a model
 _MOST_SEARCHES: Final = 2  # at the same time
+_STORING_SECONDS: Final = 10.0  # a picture is answered before its file is written; a disk that hangs is not waited for
 _ID = re.compile(r"[1-9]\d{0,17}")
 # There are no user accounts yet, so all pictures belong to one anonymous user.
 _OWNER: Final = ""
@@ -74,7 +75,7 @@ class PngInfo(BaseModel):
 def add_history_api(app: FastAPI, service: ImageService) -> None:
     """Add the routes to *app*, and a 405 for every other method on them; mount the page afterwards."""
     router = APIRouter()
-    _add_listing(router, service.history)
+    _add_listing(router, service)
     _add_pictures(router, service.history)
     _add_png_info(router, service)
     add_routes(app, router)
@@ -84,7 +85,8 @@ def add_history_api(app: FastAPI, service: ImageService) -> None:
         raise Refused("not_found", "no_such_name", name=rest[:80])
 
 
-def _add_listing(router: APIRouter, history: History) -> None:
+def _add_listing(router: APIRouter, service: ImageService) -> None:
+    history = service.history
     # A search in long prompts holds the interpreter lock, in whichever thread it runs, so only a few run at once.
     searching = asyncio.Semaphore(_MOST_SEARCHES)
 
@@ -100,11 +102,14 @@ def _add_listing(router: APIRouter, history: History) -> None:
         limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
         cursor: Annotated[str | None, Query(pattern=r"^-?[0-9]{1,15}_[0-9]{1,18}$")] = None,
     ) -> HistoryPage:
-        """List your own pictures, newest first; those whose files are missing are left out."""
-        async with searching:
-            if similar is not None:
+        """List your own pictures, newest first, with all that were drawn before; missing files are left out."""
+        if similar is not None:
+            async with searching:
                 found = await asyncio.to_thread(history.similar, similar, limit=limit, owner=_OWNER)
-                return HistoryPage(pictures=list(map(_shown, found)))
+            return HistoryPage(pictures=list(map(_shown, found)))
+        if not service.stored_by(0):
+            await asyncio.to_thread(service.stored_by, _STORING_SECONDS)
+        async with searching:
             page = await asyncio.to_thread(history.page, query, limit=limit, cursor=cursor, owner=_OWNER)
         return HistoryPage(pictures=list(map(_shown, page.pictures)), cursor=page.cursor)
 

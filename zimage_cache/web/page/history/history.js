@@ -15,8 +15,6 @@ import { galleryViews } from "./gallery.js";
 
 const PAGE = 48;
 const TYPING = 300; // ms without typing before a search
-const LATE = 400; // ms; a picture is shown before its file is written
-const TRIES = 4;
 
 /**
  * A picture for the viewer.
@@ -54,9 +52,6 @@ export function history(root) {
   let typing = 0;
   /** @type {HistoryPicture | null} */
   let doomed = null; // the picture in the confirmation dialog
-  let late = 0;
-  /** @type {string[]} */
-  let fresh = []; // keys of the pictures drawn since the list was last loaded
 
   // ---- the list ----
 
@@ -210,29 +205,12 @@ export function history(root) {
   // ---- when to reload ----
 
   /**
-   * The file of a new picture may be written after it is shown: the list is reloaded a few times until it has it.
-   * @param {string[]} keys
-   * @param {number} tries
-   */
-  function follow(keys, tries = TRIES) {
-    clearTimeout(late);
-    fresh = [];
-    if (!(tries && seen(root))) return;
-    void refresh().then(() => {
-      const there = new Set(listed.pictures.map(({ key }) => key));
-      if (query() || keys.every((key) => there.has(key))) return;
-      late = setTimeout(follow, LATE * 2 ** (TRIES - tries), keys, tries - 1);
-    });
-  }
-
-  /**
    * @param {Ask} asked
    * @param {Picture[]} images
    */
   function drawn(asked, images) {
     if (asked.cache === "bypass") return;
-    fresh = [...fresh, ...images.filter(({ source }) => source === "generated").map(({ key }) => key)];
-    if (fresh.length && seen(root)) follow(fresh);
+    if (seen(root) && images.some(({ source }) => source === "generated")) void refresh();
   }
 
   const bottom = new IntersectionObserver(([end]) => void (end?.isIntersecting && more()), { rootMargin: "400px" });
@@ -260,5 +238,5 @@ export function history(root) {
   views.part("no").addEventListener("click", () => views.confirm.close());
   views.confirm.addEventListener("click", (event) => void (event.target === views.confirm && views.confirm.close()));
   onResult(drawn);
-  onSeen(root, () => follow(fresh));
+  onSeen(root, () => void refresh());
 }
