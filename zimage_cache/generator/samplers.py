@@ -27,7 +27,8 @@ _NEARLY_ONE: Final = 1 - 1e-6  # as in diffusers' own UniPC
 
 def sigmas_of(steps: int) -> list[float]:
     """Return the *steps* noise levels before the shift, from 1 down to 1/steps."""
-    return torch.linspace(1, 1 / steps, steps).tolist()
+    # The type is named: transformers changes the default of the whole process while it loads a model.
+    return torch.linspace(1, 1 / steps, steps, dtype=torch.float32).tolist()
 
 
 def scheduler_for(sampler: str, shift: float) -> SchedulerMixin:
@@ -41,7 +42,7 @@ def scheduler_for(sampler: str, shift: float) -> SchedulerMixin:
 def _grid(sigmas: Sequence[float], shift: float) -> torch.Tensor:
     """Shift the levels towards noise, as Euler does, and append the clean end."""
     levels = torch.tensor(sigmas, dtype=torch.float32)
-    return torch.cat([shift * levels / (1 + (shift - 1) * levels), torch.zeros(1)])
+    return torch.cat([shift * levels / (1 + (shift - 1) * levels), levels.new_zeros(1)])
 
 
 class _OnTheGrid:
