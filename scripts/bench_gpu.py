@@ -48,12 +48,12 @@ from transformers import AutoTokenizer, Qwen3Config, Qwen3Model
 from zimage_cache.cache.cache import ResultCache
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
+from zimage_cache.environment import ignore_what_changes_pixels
 from zimage_cache.errors import ZImageError
 from zimage_cache.generator.device import CPU, Device, find_device
 from zimage_cache.generator.pipeline import Engine, LoadedPipeline
 from zimage_cache.generator.plan import DevicePlan, Offload, make_plan
 from zimage_cache.generator.protocol import Step
-from zimage_cache.generator.runtime import ignore_switches
 from zimage_cache.generator.zimage import ZImageGenerator
 from zimage_cache.history import History
 from zimage_cache.models.profiles import DEMO, TURBO
@@ -161,7 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     deadline = time.monotonic() + options.budget
     logging.basicConfig(level=logging.ERROR)
-    ignore_switches()
+    ignore_what_changes_pixels()
     device = find_device(options.device)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.first or weights(device, options.folder or Path(scratch) / "model")

@@ -10,6 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
+from torch.backends import cuda, cudnn, mkldnn
+
 from tests.factories import recipe
 from zimage_cache.compose import make_generator, open_cache
 from zimage_cache.entry import Entry
@@ -42,6 +45,41 @@ HOSTILE = MappingProxyType(
         "USE_HUB_KERNELS": "NO",
     }
 )
+
+
+# Values that none of the switches is pinned to, by the value that it is pinned to.
+OTHERS = {
+    "highest": "medium",
+    "none": "tf32",
+    "ieee": "tf32",
+    "tf32": "ieee",
+    "auto": "native",
+    None: 2,
+    (1, 2, 0, 3): [2, 1, 0, 3],
+}
+
+
+def other(value: Any) -> object:
+    """Return a value for a switch of torch that is pinned to *value*."""
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int) else OTHERS[value]
+
+
+def meddle() -> None:
+    """Change all that changes pixels on a CPU, and what would on a GPU."""
+    torch.set_float32_matmul_precision("medium")
+    for module, name, value in (
+        (torch.backends, "fp32_precision", "bf16"),
+        (mkldnn, "enabled", False),
+        (cudnn, "benchmark", True),
+        (cuda.matmul, "allow_tf32", True),
+    ):
+        setattr(module, name, value)
+    cuda.enable_flash_sdp(enabled=False)
+    cuda.allow_fp16_bf16_reduction_math_sdp(enabled=True)
+    torch.set_autocast_enabled("cpu", True)
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
 
 
 def workspace_with_a_picture(folder: Path, device: str) -> Path:

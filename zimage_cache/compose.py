@@ -15,13 +15,12 @@ import zimage_cache
 from zimage_cache.cache.cache import AnyCache, NoCache, ResultCache
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
-from zimage_cache.environment import hidden, loading_libraries, of_connections
+from zimage_cache.environment import hidden, ignore_what_changes_pixels, loading_libraries, of_connections
 from zimage_cache.errors import GeneratorError, SettingsError
 from zimage_cache.faults import Faults
 from zimage_cache.generator.device import CPU, Device, find_device, find_peers
 from zimage_cache.generator.protocol import ImageGenerator
 from zimage_cache.generator.residency import Residency
-from zimage_cache.generator.runtime import ignore_switches
 from zimage_cache.generator.zimage import Fetch, ZImageGenerator
 from zimage_cache.history import History
 from zimage_cache.log_lines import JsonLines, LimitedHandler, TextLines, limit_standard_error
@@ -49,7 +48,7 @@ def make_generator(settings: Settings) -> ImageGenerator:
         SettingsError: There is no such model or device, `--model PATH` is no complete model, or the model needs CUDA
             and there is none.
     """
-    ignore_switches()
+    ignore_what_changes_pixels()
     device = _first_device(settings)
     name = settings.model or ("demo" if device == CPU else "turbo")
     choice = model_choice(name)

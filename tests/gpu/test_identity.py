@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from tests.factories import recipe
-from tests.identities import HOSTILE, audited, workspace_with_a_picture
-from tests.unit.test_numerics import meddle, other
+from tests.identities import HOSTILE, audited, meddle, other, workspace_with_a_picture
 from zimage_cache.errors import GeneratorError
 from zimage_cache.generator.device import find_device
 from zimage_cache.generator.numerics import Pins, switches

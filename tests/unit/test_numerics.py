@@ -1,35 +1,30 @@
 """The switches of torch are the same for every picture, whatever other code in the process does with them."""
 
 import logging
-from typing import Any
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch.backends import cuda, cudnn, mkldnn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.backends import cuda, cudnn
 
 from tests.factories import recipe
+from tests.identities import meddle, other
+from zimage_cache.errors import Cancelled, GenerationFailed
+from zimage_cache.generator import numerics
 from zimage_cache.generator.device import CPU
-from zimage_cache.generator.numerics import Pins, switches
-from zimage_cache.generator.pipeline import LoadedPipeline
+from zimage_cache.generator.numerics import Pins, Switch, sdp_order, switches, thread_number
+from zimage_cache.generator.pipeline import DEFAULT_ENGINE, Engine, LoadedPipeline
 from zimage_cache.generator.plan import DevicePlan
 from zimage_cache.models.store import demo_folder
+from zimage_cache.request import Sampler
 
 DEVICE = torch.device("cpu")
 THREADS = torch.get_num_threads()
-SWITCHES = list(switches(DEVICE))
+SWITCHES = [*switches(DEVICE), thread_number(THREADS), sdp_order(DEVICE)]
 RECIPE = recipe(prompt="a large red circle on a blue background", width=64, height=64, steps=3)
-# Values that none of the switches is pinned to, by the value that it is pinned to.
-OTHERS = {
-    "highest": "medium",
-    "none": "tf32",
-    "ieee": "tf32",
-    "tf32": "ieee",
-    "auto": "native",
-    None: 2,
-    (1, 2, 0, 3): [2, 1, 0, 3],
-}
 
 
 @pytest.fixture(autouse=True)
@@ -41,16 +36,12 @@ def as_before():
         write(value[0] if isinstance(value, tuple) else value)
 
 
-def load(dtype: str = "float32") -> LoadedPipeline:
-    return LoadedPipeline(demo_folder(), CPU, DevicePlan(dtype))
+def load(dtype: str = "float32", engine: Engine = DEFAULT_ENGINE) -> LoadedPipeline:
+    return LoadedPipeline(demo_folder(), CPU, DevicePlan(dtype), engine)
 
 
 def draw(pipeline: LoadedPipeline):
     return pipeline.draw(RECIPE, lambda _step: None, lambda: False).pixels
-
-
-def other(value: Any) -> object:
-    return not value if isinstance(value, bool) else OTHERS[value]
 
 
 @pytest.fixture(scope="module")
@@ -85,23 +76,7 @@ def test_precisions_set_in_two_ways_are_set_back(caplog):
         torch.get_float32_matmul_precision()
     pins.hold()
     assert torch.get_float32_matmul_precision() == "highest"
-    assert "cuda.matmul.fp32_precision" in caplog.text
-
-
-def meddle() -> None:
-    """Change all that changes pixels on a CPU, and what would on a GPU."""
-    torch.set_float32_matmul_precision("medium")
-    for module, name, value in (
-        (torch.backends, "fp32_precision", "bf16"),
-        (mkldnn, "enabled", False),
-        (cudnn, "benchmark", True),
-        (cuda.matmul, "allow_tf32", True),
-    ):
-        setattr(module, name, value)
-    cuda.enable_flash_sdp(enabled=False)
-    cuda.allow_fp16_bf16_reduction_math_sdp(enabled=True)
-    torch.set_autocast_enabled("cpu", True)
-    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    assert "fp32_precision cuda matmul" in caplog.text
 
 
 def test_other_code_changes_no_pixel_of_a_loaded_pipeline(pipelines, caplog):
@@ -109,7 +84,7 @@ def test_other_code_changes_no_pixel_of_a_loaded_pipeline(pipelines, caplog):
     for pipeline, expected in pipelines:
         meddle()
         assert np.array_equal(draw(pipeline), expected)
-    assert "backends.fp32_precision" in caplog.text
+    assert "fp32_precision generic all" in caplog.text
 
 
 def test_other_code_changes_no_pixel_of_a_pipeline_that_is_loaded_later(pipelines):
@@ -127,20 +102,87 @@ def test_what_is_meddled_with_would_change_pixels(pipelines, monkeypatch):
     assert not any(np.array_equal(draw(pipeline), expected) for pipeline, expected in pipelines)
 
 
-def test_a_pipeline_leaves_the_switches_as_pinned(pipelines, caplog):
-    """Its own attention backends change some of them while it draws: the next picture finds nothing to set back."""
-    with sdpa_kernel(SDPBackend.MATH):
-        pass
-    for pipeline, _ in pipelines:
-        draw(pipeline)
-        draw(pipeline)
+def test_a_backend_that_switches_kernels_leaves_them_as_pinned(caplog):
+    """It changes some switches while it draws: the next picture finds nothing to set back."""
+    pipeline = load(engine=Engine("_native_math"))
+    draw(pipeline)
+    draw(pipeline)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+def test_engines_that_switch_kernels_draw_one_after_the_other():
+    """Their switches are the whole process's. Who waits can still be cancelled."""
+    pipeline, draws, release = load(engine=Engine("_native_math")), threading.Event(), threading.Event()
+
+    def hold_on(_step) -> None:
+        draws.set()
+        assert release.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(pipeline.draw, RECIPE, hold_on, lambda: False)
+        assert draws.wait(60)
+        other_pipeline = threading.Thread(
+            target=load
+        )  # it pins the switches: after the picture, not in the midst of it
+        other_pipeline.start()
+        with pytest.raises(Cancelled):
+            pipeline.draw(RECIPE, lambda _step: None, iter([False, False, True]).__next__)
+        assert other_pipeline.is_alive()
+        release.set()
+        other_pipeline.join(60)
+        assert first.result(60).pixels.any()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_as_many_threads_share_the_work_as_the_key_says(threads):
+    """That is how many there are while it draws, whatever there were before."""
+    seen = []
+    pipeline = load(engine=Engine(threads=threads))
+    torch.set_num_threads(threads + 1)
+    pipeline.draw(RECIPE, lambda _step: seen.append(torch.get_num_threads()), lambda: False)
+    assert set(seen) == {threads}
+
+
+def test_a_switch_that_cannot_be_set_back_ends_the_picture(monkeypatch):
+    """Better no picture than other pixels under the same key."""
+    values = ["as pinned"]
+    monkeypatch.setattr(numerics, "thread_number", lambda _: Switch("stuck", values.copy, lambda _value: None, 0))
+    pipeline = load()
+    values.append("changed")
+    with pytest.raises(GenerationFailed, match="holds stuck of torch"):
+        draw(pipeline)
+
+
+@pytest.mark.parametrize("sampler", Sampler)
+def test_the_default_number_format_changes_no_pixel(pipelines, sampler):
+    """A library sets it for the whole process while it loads a model, also beside a picture that is being drawn."""
+    pipeline, _ = pipelines[1]
+    recipe = replace(RECIPE, sampler=sampler, steps=9)  # their noise levels have no exact value in 16 bits
+    expected = pipeline.draw(recipe, lambda _step: None, lambda: False).pixels
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = pipeline.draw(recipe, lambda _step: None, lambda: False).pixels
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(found, expected)
+
+
+def test_torch_reads_all_of_its_switches_after_pinning():
+    """Its old names and its new ones agree, also where other code had set some of them."""
+    cudnn.allow_tf32 = False
+    Pins(DEVICE, THREADS)
+    assert cudnn.allow_tf32 is True
+    assert cuda.matmul.allow_tf32 is False
+    with cudnn.flags(enabled=True):
+        pass
+
+
 def test_the_order_of_attention_kernels_is_torch_s_own():
-    """One that others set before the load is not taken for the device's."""
+    """One that others set before the load is not taken for the device's, also where they switched all kernels off."""
     order = next(switch for switch in SWITCHES if switch.name == "sdp_priority_order")
     order.write([2, 1, 0, 3])
     assert order.read() == [2, 1, 0, 3, 4]
+    for off in (cuda.enable_flash_sdp, cuda.enable_math_sdp, cuda.enable_mem_efficient_sdp):
+        off(enabled=False)
     Pins(DEVICE, THREADS)
     assert order.read() == [1, 2, 0, 3, 4]

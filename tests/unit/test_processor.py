@@ -1,4 +1,4 @@
-"""The CPU is told by Linux's own files, before torch is imported, and torch then draws with that many threads."""
+"""What a CPU is, from Linux's own files, before torch is imported."""
 
 import os
 
@@ -32,12 +32,20 @@ def machine(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [(ZEN4, "avx512"), ("fma avx2 avx512f", "avx2"), ("fma avx2", "avx2"), ("avx2", ""), ("avx sse4_2", ""), ("", "")],
+    [
+        (ZEN4, "avx512"),
+        ("fma avx2 avx512f", "avx2"),
+        ("fma avx2", "avx2"),
+        ("avx2", "baseline"),
+        ("avx sse4_2", "baseline"),
+        ("asimd sve sve2 bf16", "sve"),
+        ("", "baseline"),
+    ],
 )
 def test_instructions_are_those_that_torch_has_kernels_for(machine, flags, expected):
     """All that a kind of kernel needs, or the next one."""
     machine(flags)
-    assert this_processor({}).instructions == expected
+    assert this_processor({}).kernels == expected
 
 
 def test_threads_are_the_cores_that_the_process_may_use(machine, monkeypatch):
@@ -60,7 +68,8 @@ def test_threads_are_the_cores_that_the_process_may_use(machine, monkeypatch):
         ("", 2),
         ("٣", 2),
         ("9" * 400, 2),
-        ("9999", 1024),
+        ("9999", 2),
+        ("0012", 12),
     ],
 )
 def test_a_variable_says_how_many_threads(machine, asked, threads):
@@ -76,10 +85,10 @@ def test_a_machine_that_tells_nothing(monkeypatch, tmp_path):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     found = this_processor({})
-    assert (found.instructions, found.threads) == ("", 6)
+    assert (found.kernels, found.units, found.threads) == ("unknown", (), 6)
 
 
 def test_it_is_what_torch_finds_here():
     """Against torch's own answer about this machine."""
-    expected = {"AVX512": "avx512", "AVX2": "avx2"}.get(torch.backends.cpu.get_cpu_capability(), "")
-    assert this_processor({}).instructions == expected
+    theirs = {"AVX512": "avx512", "AVX2": "avx2", "SVE256": "sve", "DEFAULT": "baseline"}
+    assert this_processor({}).kernels == theirs[torch.backends.cpu.get_cpu_capability()]

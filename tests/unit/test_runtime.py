@@ -3,37 +3,51 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
-from typing import Any
 
 import pytest
 
+from zimage_cache.environment import ignore_what_changes_pixels
 from zimage_cache.generator import runtime
 from zimage_cache.generator.device import CPU, Device
+from zimage_cache.generator.plan import DevicePlan
 from zimage_cache.generator.processor import Processor
-from zimage_cache.generator.runtime import ignore_switches, runtime_of
+from zimage_cache.generator.runtime import runtime_of
 
 H200 = Device("cuda:0", "NVIDIA H200", (9, 0), 150_000_000_000)
-FIRST = Processor("x86_64", "avx512", 2)
-INSTALLED = {"diffusers": "0.42.1", "torch": "2.13.0", "transformers": "5.23.0"}
-REQUIRED = [
-    "typing-extensions>=4.10",
-    'nvidia-cudnn-cu13==9.20.0.48; python_version >= "3"',
-    'triton==3.7.0; python_version >= "3"',
-    'nvidia-nothing==1; python_version < "3"',
-    'optree==0.13; extra == "optree"',
-]
+FIRST = Processor("x86_64", "avx512", ("avx512_bf16",), 2)
+PLAN = DevicePlan("bfloat16")
+INSTALLED = {
+    "diffusers": "0.42.1",
+    "torch": "2.13.0",
+    "transformers": "5.23.0",
+    "cuda-toolkit": "13.0.2",
+    "nvidia-cublas": "13.1.0.3",
+    "nvidia-cudnn-cu13": "9.20.0.48",
+    "triton": "3.7.0",
+}
+REQUIRED = {
+    "torch": [
+        "typing-extensions>=4.10",
+        'cuda-toolkit[cublas,cudart]==13.0.2; python_version >= "3"',
+        'nvidia-cudnn-cu13==9.20.0.48; python_version >= "3"',
+        'triton==3.7.0; python_version >= "3"',
+        'nvidia-nothing==1; python_version < "3"',
+        'optree==0.13; extra == "optree"',
+    ],
+    "cuda-toolkit": ['nvidia-cublas==13.1.0.3.*; extra == "cublas"', 'nvidia-cufft==12.0.0.61.*; extra == "cufft"'],
+}
 
 
 @pytest.fixture
 def install(monkeypatch):
     """Return a function that adds packages to those of the first keys' machine."""
-    monkeypatch.setattr(runtime, "requires", {"torch": REQUIRED}.get)
+    monkeypatch.setattr(runtime, "requires", REQUIRED.get)
 
     def add(**versions: str) -> None:
-        there = INSTALLED | {name.replace("_", "-") if "nvidia" in name else name: at for name, at in versions.items()}
+        there = INSTALLED | {name if "attn" in name else name.replace("_", "-"): at for name, at in versions.items()}
 
         def version(name: str) -> str:
-            if name not in there:
+            if not there.get(name):
                 raise PackageNotFoundError(name)
             return there[name]
 
@@ -43,16 +57,18 @@ def install(monkeypatch):
     return add
 
 
-def named(device: Device, processor: Processor = FIRST, *, environ: Mapping[str, str] = {}, **options: Any) -> str:
+def named(
+    device: Device, processor: Processor = FIRST, *, plan: DevicePlan = PLAN, environ: Mapping[str, str] = {}
+) -> str:
     """Return what `runtime_of` adds to the four words that every identity has."""
-    return runtime_of(device, processor, environ=environ, **options).partition("sdpa")[2].strip()
+    return runtime_of(device, plan, processor, environ=environ).partition("sdpa")[2].strip()
 
 
 @pytest.mark.usefixtures("install")
 def test_the_machine_of_the_first_keys_is_four_words():
     """So they stay valid: versions, device class, attention; also for a CPU build, and on a CPU."""
-    assert runtime_of(H200, FIRST, environ={}) == "diffusers-0.42.1 torch-2.13.0 cuda-sm_90 sdpa"
-    assert runtime_of(CPU, FIRST, environ={}) == "diffusers-0.42.1 torch-2.13.0 cpu sdpa"
+    assert runtime_of(H200, PLAN, FIRST, environ={}) == "diffusers-0.42.1 torch-2.13.0 cuda-sm_90 sdpa"
+    assert runtime_of(CPU, DevicePlan("float32"), FIRST, environ={}) == "diffusers-0.42.1 torch-2.13.0 cpu sdpa"
 
 
 @pytest.mark.parametrize(
@@ -62,8 +78,10 @@ def test_the_machine_of_the_first_keys_is_four_words():
         ({"torch": "2.13.0+cu126"}, "torch+cu126"),
         ({"torch": "2.13.0+cpu"}, ""),
         ({"nvidia_cudnn_cu13": "9.21.1.3"}, "nvidia-cudnn-cu13-9.21.1.3"),
-        ({"nvidia_cudnn_cu13": "9.20.0.48", "triton": "3.7.0", "nvidia_nothing": "2"}, ""),
+        ({"nvidia_nothing": "2", "nvidia_cufft": "1"}, ""),  # for other systems, and not asked for by torch
         ({"triton": "3.8.0"}, "triton-3.8.0"),
+        ({"triton": ""}, "triton-none"),
+        ({"nvidia_cublas": "13.2.1.1"}, "nvidia-cublas-13.2.1.1"),
         ({"torchao": "0.19.0", "flash_attn": "2.8.3", "sageattention": "2.2.0"}, ""),  # not used
     ],
 )
@@ -99,30 +117,58 @@ def test_cuda_is_not_named_on_a_cpu(install):
 def test_the_package_of_an_attention_backend_is_named(install, attention, expected):
     """Each by the version of the package that it comes from; torch's own have none."""
     install(flash_attn="1", flash_attn_3="2", kernels="3", sageattention="4", xformers="5")
-    assert runtime_of(H200, FIRST, attention, environ={}).endswith(f" cuda-sm_90{expected}")
+    assert runtime_of(H200, PLAN, FIRST, attention, environ={}).endswith(f" cuda-sm_90{expected}")
 
 
 def test_torchao_is_named_where_it_draws(install):
     """Only for weights in 8 bits, and only another version than that of the first keys."""
     install(torchao="0.18.0")
-    assert named(H200, int8=True) == ""
+    assert named(H200, plan=DevicePlan("bfloat16", int8=True)) == ""
     install(torchao="0.19.0")
-    assert named(H200, int8=True) == "torchao-0.19.0"
+    assert named(H200, plan=DevicePlan("bfloat16", int8=True)) == "torchao-0.19.0"
 
 
 @pytest.mark.usefixtures("install")
 def test_another_kind_of_processor_is_named():
     """It draws the noise for every device; its instructions and threads change only what it draws itself."""
-    assert named(CPU, Processor("aarch64", "", 2)) == named(H200, Processor("aarch64", "", 2)) == "aarch64"
-    assert named(CPU, replace(FIRST, instructions="avx2", threads=8)) == "avx2 8-threads"
-    assert named(H200, replace(FIRST, instructions="avx2", threads=8)) == ""
+    arm = Processor("aarch64", "baseline", (), 2)
+    assert named(CPU, arm, plan=DevicePlan("float32")) == named(H200, arm) == "aarch64 baseline"
+    assert named(H200, replace(arm, kernels="sve")) == "aarch64 sve"
+    assert named(CPU, replace(FIRST, kernels="avx2", threads=8)) == "avx2 8-threads"
+    assert named(H200, replace(FIRST, kernels="avx2", threads=8)) == ""
+
+
+@pytest.mark.usefixtures("install")
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64"])
+@pytest.mark.parametrize("kernels", ["baseline", "unknown"])
+def test_a_processor_without_avx2_is_named(machine, kernels):
+    """Also for a GPU: it draws other noise. One that tells nothing may be one."""
+    processor = Processor(machine, kernels, ("avx512_bf16",), 2)
+    assert named(H200, processor) == named(CPU, processor) == kernels
+
+
+@pytest.mark.usefixtures("install")
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        (("avx512_bf16",), ""),
+        ((), "no-16-bit-units"),
+        (("amx_bf16", "avx512_bf16", "avx512_fp16"), "amx_bf16+avx512_bf16+avx512_fp16"),
+    ],
+)
+def test_units_for_16_bit_numbers_are_named_where_they_draw(units, expected):
+    """Pictures in float32, and those of a GPU, do not use them."""
+    processor = replace(FIRST, units=units)
+    assert named(CPU, processor) == expected
+    assert named(CPU, processor, plan=DevicePlan("float32")) == named(H200, processor) == ""
 
 
 @pytest.mark.usefixtures("install")
 def test_instructions_that_a_variable_chooses_are_named():
     """They change what a CPU computes; empty variables choose nothing."""
     environ = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "", "HOME": "/root"}
-    assert named(CPU, environ=environ) == "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2"
+    assert named(CPU, environ=environ) == "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=avx2"
+    assert named(CPU, environ={"ATEN_CPU_CAPABILITY": "AVX512"}) == ""  # the machine's own
 
 
 IGNORED = {
@@ -158,11 +204,11 @@ KEPT = {
 def test_variables_that_change_pixels_are_ignored(caplog):
     """They are removed, and one line names them without their values; folders, threads and memory are left alone."""
     environ = IGNORED | KEPT
-    ignore_switches(environ)
+    ignore_what_changes_pixels(environ)
     assert environ == KEPT
     (record,) = caplog.records
     assert record.getMessage().endswith(": " + ", ".join(sorted(IGNORED)))
-    ignore_switches(environ)
+    ignore_what_changes_pixels(environ)
     assert len(caplog.records) == 1
 
 

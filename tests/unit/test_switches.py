@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from zimage_cache.generator.runtime import IGNORED, NAMED
+from zimage_cache.environment import CHANGING_PIXELS
+from zimage_cache.generator.runtime import NAMED
 
 LISTED = tomllib.loads((Path(__file__).parents[1] / "data" / "switches.toml").read_text("utf-8"))
 READ = re.compile(
@@ -18,20 +19,19 @@ READ = re.compile(
     \s*f?["']([A-Z][A-Z0-9_]+)["']""",
     re.VERBOSE,
 )
-# Parts of the packages that no picture needs: training, several machines, tests, and tools; and torch's compiler, whose
-# variables are ignored by their first word.
+# Parts of the packages that no picture needs: training, several machines, tests, and tools.
 SPARE = {
-    "torch": "_(?:inductor|dynamo|functorch)/ testing distributed onnx fx ao export jit backends/xeon multiprocessing "
+    "torch": "testing distributed onnx fx ao export jit backends/xeon multiprocessing "
     "profiler autograd/profiler utils/(?:benchmark|cpp_extension|tensorboard|data|model_dump)",
     "diffusers": "commands utils/testing training_utils",
     "transformers": "testing_utils trainer training_args commands cli",
 }
-COMPILED = ("libc10.so", "libtorch_cpu.so", "libtorch_python.so")
+COMPILED = ("libc10.so", "libtorch_cpu.so", "libtorch_python.so", "libgomp.so.1")
 FAMILY = re.compile(
-    rb"\0((?:ATEN|TORCH|PYTORCH|MKL|ONEDNN|DNNL|FBGEMM|OMP|KMP|CUBLAS|CUDNN|NVIDIA|DISABLE|USE|ENABLE)_[A-Z0-9_]+)(?=\0)"
+    rb"\0((?:ATEN|TORCH|PYTORCH|MKL|ONEDNN|DNNL|FBGEMM|G?OMP|KMP|CUBLAS|CUDNN|NVIDIA|DISABLE|USE|ENABLE)_[A-Z0-9_]+)(?=\0)"
 )
 # Names of functions of MKL, which stand among its variables.
-FUNCTIONS = re.compile(r"MKL_(?:SPARSE|[A-Z]?OMAT|DOMAT|DOMAIN|VML|GET|SET)\w*")
+FUNCTIONS = re.compile(r"MKL_(?:SPARSE|[A-Z]?OMAT|DOMAT|DOMAIN_(?!NUM)|VML|GET|SET)\w*")
 
 
 def listed(kind: str) -> set[str]:
@@ -63,7 +63,7 @@ def unknown(variables: Iterator[str]) -> set[str]:
     return {
         name
         for name in set(variables) - set(NAMED) - listed("variables")
-        if not IGNORED.fullmatch(name) and not FUNCTIONS.fullmatch(name)
+        if not CHANGING_PIXELS.fullmatch(name) and not FUNCTIONS.fullmatch(name)
     }
 
 
@@ -99,5 +99,5 @@ def test_the_list_is_of_the_installed_versions():
 def test_nothing_is_listed_twice():
     """What is ignored or named is not left alone."""
     left = listed("variables")
-    assert {name for name in left if IGNORED.fullmatch(name)} == set()
+    assert {name for name in left if CHANGING_PIXELS.fullmatch(name)} == set()
     assert left & set(NAMED) == set()

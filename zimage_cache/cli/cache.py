@@ -4,6 +4,7 @@ import json
 import os
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -247,6 +248,9 @@ def audit(settings: Settings, *, sample: int, as_json: bool) -> None:
     else:
         for each in drifted:
             click.echo(f"drifted  {each.key}  {each.detail}\n         {each.explanation}")
+        skipped = Counter(each.detail for each in audited if each.verdict is auditing.Verdict.SKIPPED)
+        for detail, count in skipped.most_common():
+            click.echo(f"skipped  {counted(count)}: {detail}")
         click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if drifted:
         click.get_current_context().exit(1)

@@ -8,8 +8,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from zimage_cache.generator.numerics import Pins
 from zimage_cache.generator.oom_retry import DrawnPicture
 from zimage_cache.generator.plan import DevicePlan, Offload, with_less_resident
 from zimage_cache.generator.preview import Factors, factors_for, preview
+from zimage_cache.generator.processor import this_processor
 from zimage_cache.generator.protocol import Pixels, Step
 from zimage_cache.generator.samplers import scheduler_for, sigmas_of
 from zimage_cache.generator.tokens import count_tokens
@@ -48,17 +49,23 @@ class Engine:
     """How the transformer is computed: part of the identity's `runtime`, the same for every plan.
 
     `attention` is one of diffusers' attention backends; "auto" is "native", torch's `scaled_dot_product_attention`.
-    `compiled` compiles the repeated blocks. `threads` of a CPU share the work; 0 = as many as torch has now.
+    `compiled` compiles the repeated blocks. `threads` of the CPU share its work.
     """
 
     attention: str = "auto"
     compiled: bool = False
-    threads: int = 0
+    threads: int = field(default_factory=lambda: this_processor().threads)
+
+    @property
+    def switches_kernels(self) -> bool:
+        """Whether the attention backend changes switches of the whole process at each call."""
+        return self.attention.startswith("_native")
 
 
-# For the attention backends that choose among torch's kernels: during each call they change switches of the process,
-# which must not meet a picture that another thread draws on another device.
-_KERNEL_CHOICE: Final = threading.Lock()
+# Held while an engine that switches kernels draws, and while switches are pinned: pictures of such engines are drawn
+# one after the other, also on several devices.
+_SWITCHING: Final = threading.Lock()
+_LOCK_SECONDS: Final = 0.1  # between two questions whether the picture is still wanted
 DEFAULT_ENGINE: Final = Engine()
 
 
@@ -96,11 +103,12 @@ class LoadedPipeline:
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self._device = torch.device(device.torch_name)
-        self.versions = _versions(device)
         self._embeddings = Embeddings() if embeddings is None else embeddings
         failure = None
         try:
-            self._pins = Pins(self._device, engine.threads or torch.get_num_threads())
+            with _SWITCHING:
+                self._pins = Pins(self._device, engine.threads)
+            self.versions = _versions(device)
             self._load(folder, device, plan)
         except Exception as error:  # noqa: BLE001 - translated, and raised below
             failure = loading_failed(error, folder, device)
@@ -109,9 +117,7 @@ class LoadedPipeline:
             collect()
             raise failure
         _set_engine(self._pipeline.transformer, engine)
-        self._turn: AbstractContextManager[object] = (
-            _KERNEL_CHOICE if engine.attention.startswith("_native") else nullcontext()
-        )
+        self._engine = engine
 
     def draw(
         self,
@@ -133,7 +139,7 @@ class LoadedPipeline:
         """
         watch = _Watch(recipe.evaluations, on_step, cancelled, self._wait, self._factors)
         try:
-            with self._turn:
+            with _alone(watch) if self._engine.switches_kernels else nullcontext():
                 return self._draw(recipe, watch, plan or self.plan)
         except GeneratorError:
             raise
@@ -338,10 +344,24 @@ class _Watch:
             raise Cancelled("unwanted")
 
 
+@contextmanager
+def _alone(watch: "_Watch") -> Iterator[None]:
+    """Wait until no other engine switches kernels, as long as the picture is wanted, and keep others waiting."""
+    while not _SWITCHING.acquire(timeout=_LOCK_SECONDS):
+        watch.ask()
+    try:
+        yield
+    finally:
+        _SWITCHING.release()
+
+
 def _versions(device: Device) -> dict[str, str]:
-    found = {"device": device.name, "cpu": torch.backends.cpu.get_cpu_capability()}
+    name = device.name.removesuffix(f" ({device.torch_name})")  # the number among several GPUs
+    found = {"device": name, "cpu": torch.backends.cpu.get_cpu_capability()}
     if device.capability is not None:
-        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+        found["cuda"] = str(torch.version.cuda)
+        with suppress(RuntimeError):  # a cuDNN of another version than torch was built for
+            found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
     return found
 
 
@@ -376,8 +396,17 @@ def _set_engine(transformer: Any, engine: Engine) -> None:  # noqa: ANN401 - dif
     except Exception as error:
         raise GeneratorError("attention_unusable", name=backend, error=first_line(error)) from error
     if engine.compiled:
+        _choose_kernels_by_rules()
         # Not `fullgraph=True`: group offloading, which a later plan may use, adds calls between the blocks' layers.
         transformer.compile_repeated_blocks()
+
+
+def _choose_kernels_by_rules() -> None:
+    """Make torch's compiler choose among kernels without measuring them: measured times vary from start to start."""
+    import torch._inductor.config as compiler  # noqa: PLC0415 - takes a second, and only compiled blocks need it
+
+    if hasattr(compiler, "deterministic"):
+        compiler.deterministic = True
 
 
 @contextmanager

@@ -3,10 +3,9 @@
 Imports none of the libraries that draw: keys are needed before they are loaded.
 """
 
-import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Final
@@ -14,48 +13,32 @@ from typing import Final
 from packaging.requirements import Requirement
 
 from zimage_cache.generator.device import Device
+from zimage_cache.generator.plan import DevicePlan
 from zimage_cache.generator.processor import Processor
 
-_log = logging.getLogger(__name__)
-# Keys of the first versions of this program do not name these; later ones name what differs. Never to be changed.
-_UNNAMED: Final = frozenset(
-    {"transformers-5.23.0", "torchao-0.18.0", "torch+cpu", "x86_64", "AMD64", "avx512", "2-threads"}
-)
-# Packages with attention backends, by the first part that a backend's name has; the rest is in torch. `kernels`
-# downloads those named "hub" in the version that diffusers asks for.
-_ATTENTION_PACKAGES: Final = {
-    "native": None,
-    "hub": "kernels",
-    "flash_3": "flash_attn_3",
-    "flash_varlen_3": "flash_attn_3",
-    "flash": "flash_attn",
-    "sage": "sageattention",
-    "xformers": "xformers",
-}
+# The versions with which the first keys were made, which do not name them. Never to be changed: later ones are named.
+_FIRST_VERSIONS: Final = {"transformers": "5.23.0", "torchao": "0.18.0"}
 # What torch for CUDA requires in one version, and computes with.
-_CUDA_PACKAGES: Final = re.compile(r"(?:nvidia|cuda|triton)\b.*", re.ASCII)
-# Variables that choose the instructions of the CPU, which draws the noise for every device. A machine may need them.
-NAMED: Final = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
-# Variables that change how libraries compute, and that no machine needs.
-IGNORED: Final = re.compile(
-    r"""NVIDIA_TF32_OVERRIDE | TORCH_ALLOW_TF32_CUBLAS_OVERRIDE | (?:ONEDNN|DNNL)_DEFAULT_FPMATH_MODE
-    | (?:CUBLAS|CUBLASLT|CUDNN)_(?!LIBRARY|LOG)\w+ | CUDA_FORCE_PTX_JIT | DISABLE_ADDMM_CUDA_LT
-    | TORCH_(?:BLAS|LINALG)_PREFER_\w+ | TORCH_(?:CUBLASLT|CUDNN|MKLDNN)_\w+ | TORCH_LINEAR_FLATTEN_3D
-    | TORCH_DISABLE_NATIVE_JIT | TORCH_NATIVE_SKIP_VERSION_CHECK | PYTORCH_TUNABLEOP_\w+
-    | TORCHINDUCTOR_(?!CACHE_DIR|COMPILE_THREADS)\w+ | TORCHDYNAMO_\w+ | TRITON_(?:F32_DEFAULT|DEFAULT_FP_FUSION)
-    | TORCH_PYTHON_NATIVE_USER_GRAPH_ORDER_FN | MKL_DISABLE_FAST_MM
-    | DIFFUSERS_ATTN_\w+ | TRANSFORMERS_SDPA_\w+ | USE_HUB_KERNELS | FLASH_ATTENTION_\w+ | XFORMERS_\w+""",
-    re.ASCII | re.VERBOSE,
+_CUDA_PACKAGES: Final = re.compile(r"(?:nvidia|cuda|triton)\b.*")
+# Variables that choose the instructions of the CPU, or the assembler of kernels. A machine may need them.
+NAMED: Final = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_MAX_CPU_ISA",
+    "TRITON_LIBDEVICE_PATH",
+    "TRITON_PTXAS_PATH",
 )
 
 
 def runtime_of(
     device: Device,
+    plan: DevicePlan,
     processor: Processor,
     attention: str = "auto",
     *,
     compiled: bool = False,
-    int8: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> str:
     """Return the `runtime` of pictures that *device* draws in this environment, with noise from *processor*.
@@ -65,46 +48,60 @@ def runtime_of(
     made: "transformers-5.24.0 aarch64 ATEN_CPU_CAPABILITY=avx2".
     """
     versions = [f"{name}-{version(name).partition('+')[0]}" for name in ("diffusers", "torch")]
-    attention = "sdpa" if attention in {"auto", "native"} else attention
-    rest = [*_packages(attention, int8=int8), processor.machine]
-    if device.capability is None:
-        rest += [processor.instructions, f"{processor.threads}-threads"]
-    else:
-        rest += _cuda_build()
-    rest += [f"{name}={environ[name]}" for name in NAMED if environ.get(name)]
-    return " ".join([*versions, device.device_class, attention + "+compile" * compiled, *_differing(rest)])
-
-
-def _differing(parts: list[str]) -> Iterator[str]:
-    return (part for part in parts if part and part not in _UNNAMED)
-
-
-def ignore_switches(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Remove variables that would make libraries draw other pixels under the same keys; a line of the log names them.
-
-    Before these libraries are imported, and while no other thread uses the environment.
-    """
-    if found := sorted(filter(IGNORED.fullmatch, environ)):
-        for name in found:
-            del environ[name]
-        _log.warning("ignored, because they change pixels and no key names them: %s", ", ".join(found))
+    used = "sdpa" if attention in {"auto", "native"} else attention
+    on_cpu = device.capability is None
+    rest = [
+        *_packages(attention, int8=plan.int8),
+        *(processor.drawing_words(plan.dtype) if on_cpu else [*_cuda_build(), *processor.noise_words()]),
+        *_chosen(processor, environ),
+    ]
+    return " ".join([*versions, device.device_class, used + "+compile" * compiled, *rest])
 
 
 def _packages(attention: str, *, int8: bool) -> Iterator[str]:
-    """Yield the packages that draw beside diffusers and torch, with their versions."""
-    kernels = next((package for part, package in _ATTENTION_PACKAGES.items() if part in attention), None)
-    for name in filter(None, ("transformers", kernels, "torchao" if int8 else None)):
+    """Yield the packages that draw beside diffusers and torch, in other versions than the first."""
+    for name in filter(None, ("transformers", _attention_package(attention), "torchao" if int8 else None)):
         with suppress(PackageNotFoundError):
-            yield f"{name}-{version(name)}"
+            if (found := version(name)) != _FIRST_VERSIONS.get(name):
+                yield f"{name}-{found}"
+
+
+def _attention_package(attention: str) -> str | None:
+    """Return the package of an attention backend of diffusers; None for those that are part of torch."""
+    name = attention.lstrip("_")
+    if name.endswith("_hub"):
+        return "kernels"  # downloads the backend in the version that diffusers asks for
+    if name.startswith("flash"):
+        return "flash_attn_3" if name.endswith("_3") else "flash_attn"
+    return next((package for package in ("sageattention", "xformers") if name.startswith(package[:4])), None)
 
 
 def _cuda_build() -> Iterator[str]:
-    """Yield the build of torch, where its wheel says one, and the CUDA packages of other versions than it requires."""
-    _, plus, build = version("torch").partition("+")
-    yield f"torch+{build}" if plus else ""
-    for requirement in map(Requirement, requires("torch") or ()):
-        used = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        with suppress(PackageNotFoundError):
-            if used and _CUDA_PACKAGES.fullmatch(requirement.name):
-                found = version(requirement.name)
-                yield "" if requirement.specifier.contains(found, prereleases=True) else f"{requirement.name}-{found}"
+    """Yield the build of torch, where its wheel says one, and the CUDA packages that are not those it requires."""
+    _, _, build = version("torch").partition("+")
+    if build not in {"", "cpu"}:
+        yield f"torch+{build}"
+    yield from _other_than_required("torch", "")
+
+
+def _other_than_required(package: str, extra: str) -> Iterator[str]:
+    for requirement in map(Requirement, requires(package) or ()):
+        used = requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+        if not used or not _CUDA_PACKAGES.fullmatch(requirement.name):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            yield f"{requirement.name}-none"
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            yield f"{requirement.name}-{found}"
+        for wanted in sorted(requirement.extras):
+            yield from _other_than_required(requirement.name, wanted)
+
+
+def _chosen(processor: Processor, environ: Mapping[str, str]) -> Iterator[str]:
+    for name in NAMED:
+        value = environ.get(name, "").lower()
+        if value and value != processor.kernels:
+            yield f"{name}={value}"

@@ -110,9 +110,9 @@ class ZImageGenerator:
         self._attention, self._compiled = attention, compiled
         strict = identity_mode == "strict"
         processor = this_processor()
-        self._threads = processor.threads
-        named = runtime_of(device, processor, attention, compiled=compiled, int8=plan.int8)
+        named = runtime_of(device, plan, processor, attention, compiled=compiled)
         self._runtime = named if strict else "diffusers"
+        self._threads = processor.threads
         self._embeddings: Embeddings | None = None
         self._state = GeneratorState(Status.SLEEPING, device=device.name)
         self._found: tuple[Path, GeneratorIdentity] | None = None

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,8 @@ from zimage_cache.errors import GeneratorError
 from zimage_cache.fingerprint import canonical_text
 from zimage_cache.generator.protocol import Drawing, ImageGenerator, Pixels
 from zimage_cache.request import Recipe
+
+_ONLY_WRITING: Final = frozenset({"pillow"})
 
 
 class Verdict(StrEnum):
@@ -85,7 +88,7 @@ def _audited(entry: Entry, generator: ImageGenerator, versions: Mapping[str, str
     difference = _difference(_pixels(entry.png), drawing.pixels)
     if not difference:
         return Audited(record.key, Verdict.IDENTICAL)
-    explanation = _explanation(record, recipe, drawing, generator, {**versions, **drawing.versions})
+    explanation = _varying(recipe, drawing, generator) or _changed(record, {**versions, **drawing.versions})
     return Audited(record.key, Verdict.DRIFTED, difference, explanation)
 
 
@@ -93,18 +96,22 @@ def _draw(recipe: Recipe, generator: ImageGenerator) -> Drawing:
     return generator.generate(recipe, lambda _step: None, lambda: False)
 
 
-def _explanation(
-    record: Record, recipe: Recipe, drawing: Drawing, generator: ImageGenerator, versions: Mapping[str, str]
-) -> str:
-    """Say what could explain drift: what no key names and has changed since; else a device that varies by itself."""
-    then = record.versions
-    changed = [f"{name} {then[name]}, now {now}" for name, now in versions.items() if then.get(name, now) != now]
-    if changed:
-        return f"drawn with {'; '.join(changed)}"
+def _varying(recipe: Recipe, drawing: Drawing, generator: ImageGenerator) -> str:
+    """Draw once more; say so where that differs, too. The prompt's embeddings are those of the first drawing."""
     with suppress(GeneratorError):
         if difference := _difference(drawing.pixels, _draw(recipe, generator).pixels):
-            return f"drawn twice in a row now, {difference}: its kernels are not deterministic here"
-    return "everything recorded with it is unchanged, and two drawings now are equal"
+            return f"of two drawings now {difference}: kernels are not deterministic here"
+    return ""
+
+
+def _changed(record: Record, versions: Mapping[str, str]) -> str:
+    """Say what has changed since the picture was drawn, of what draws and is named by no key."""
+    then = record.versions
+    drawing = [name for name in versions if name not in _ONLY_WRITING]
+    changed = [
+        f"{name} {then[name]}, now {versions[name]}" for name in drawing if then.get(name) not in {None, versions[name]}
+    ]
+    return f"drawn with {'; '.join(changed)}" if changed else "everything recorded with it is unchanged"
 
 
 def recipe_in(record: Record) -> Recipe | None:
