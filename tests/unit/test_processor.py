@@ -75,7 +75,8 @@ def test_threads_are_the_cores_that_the_process_may_use(machine, monkeypatch):
 def test_a_variable_says_how_many_threads(machine, asked, threads):
     """As OpenMP reads it; what it could not use is left out."""
     machine()
-    assert this_processor({"OMP_NUM_THREADS": asked}).threads == threads
+    found = this_processor({"OMP_NUM_THREADS": asked})
+    assert (found.threads, found.chosen) == (threads, threads != 2)
 
 
 def test_a_machine_that_tells_nothing(monkeypatch, tmp_path):
@@ -85,7 +86,7 @@ def test_a_machine_that_tells_nothing(monkeypatch, tmp_path):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     found = this_processor({})
-    assert (found.kernels, found.units, found.threads) == ("unknown", (), 6)
+    assert (found.kernels, found.threads, found.chosen) == ("unknown", 6, False)
 
 
 def test_it_is_what_torch_finds_here():

@@ -9,13 +9,11 @@ import pytest
 from zimage_cache.environment import ignore_what_changes_pixels
 from zimage_cache.generator import runtime
 from zimage_cache.generator.device import CPU, Device
-from zimage_cache.generator.plan import DevicePlan
 from zimage_cache.generator.processor import Processor
 from zimage_cache.generator.runtime import runtime_of
 
 H200 = Device("cuda:0", "NVIDIA H200", (9, 0), 150_000_000_000)
-FIRST = Processor("x86_64", "avx512", ("avx512_bf16",), 2)
-PLAN = DevicePlan("bfloat16")
+FIRST = Processor("x86_64", "avx512", 2)
 INSTALLED = {
     "diffusers": "0.42.1",
     "torch": "2.13.0",
@@ -57,18 +55,16 @@ def install(monkeypatch):
     return add
 
 
-def named(
-    device: Device, processor: Processor = FIRST, *, plan: DevicePlan = PLAN, environ: Mapping[str, str] = {}
-) -> str:
+def named(device: Device, processor: Processor = FIRST, *, int8: bool = False, environ: Mapping[str, str] = {}) -> str:
     """Return what `runtime_of` adds to the four words that every identity has."""
-    return runtime_of(device, plan, processor, environ=environ).partition("sdpa")[2].strip()
+    return runtime_of(device, processor, int8=int8, environ=environ).partition("sdpa")[2].strip()
 
 
 @pytest.mark.usefixtures("install")
 def test_the_machine_of_the_first_keys_is_four_words():
     """So they stay valid: versions, device class, attention; also for a CPU build, and on a CPU."""
-    assert runtime_of(H200, PLAN, FIRST, environ={}) == "diffusers-0.42.1 torch-2.13.0 cuda-sm_90 sdpa"
-    assert runtime_of(CPU, DevicePlan("float32"), FIRST, environ={}) == "diffusers-0.42.1 torch-2.13.0 cpu sdpa"
+    assert runtime_of(H200, FIRST, environ={}) == "diffusers-0.42.1 torch-2.13.0 cuda-sm_90 sdpa"
+    assert runtime_of(CPU, FIRST, environ={}) == "diffusers-0.42.1 torch-2.13.0 cpu sdpa"
 
 
 @pytest.mark.parametrize(
@@ -117,50 +113,40 @@ def test_cuda_is_not_named_on_a_cpu(install):
 def test_the_package_of_an_attention_backend_is_named(install, attention, expected):
     """Each by the version of the package that it comes from; torch's own have none."""
     install(flash_attn="1", flash_attn_3="2", kernels="3", sageattention="4", xformers="5")
-    assert runtime_of(H200, PLAN, FIRST, attention, environ={}).endswith(f" cuda-sm_90{expected}")
+    assert runtime_of(H200, FIRST, attention, environ={}).endswith(f" cuda-sm_90{expected}")
 
 
 def test_torchao_is_named_where_it_draws(install):
     """Only for weights in 8 bits, and only another version than that of the first keys."""
     install(torchao="0.18.0")
-    assert named(H200, plan=DevicePlan("bfloat16", int8=True)) == ""
+    assert named(H200, int8=True) == ""
     install(torchao="0.19.0")
-    assert named(H200, plan=DevicePlan("bfloat16", int8=True)) == "torchao-0.19.0"
+    assert named(H200, int8=True) == "torchao-0.19.0"
 
 
 @pytest.mark.usefixtures("install")
 def test_another_kind_of_processor_is_named():
-    """It draws the noise for every device; its instructions and threads change only what it draws itself."""
-    arm = Processor("aarch64", "baseline", (), 2)
-    assert named(CPU, arm, plan=DevicePlan("float32")) == named(H200, arm) == "aarch64 baseline"
+    """It draws other noise, also for a GPU."""
+    arm = Processor("aarch64", "baseline", 2)
+    assert named(CPU, arm) == named(H200, arm) == "aarch64 baseline"
     assert named(H200, replace(arm, kernels="sve")) == "aarch64 sve"
-    assert named(CPU, replace(FIRST, kernels="avx2", threads=8)) == "avx2 8-threads"
-    assert named(H200, replace(FIRST, kernels="avx2", threads=8)) == ""
 
 
 @pytest.mark.usefixtures("install")
 @pytest.mark.parametrize("machine", ["x86_64", "AMD64"])
 @pytest.mark.parametrize("kernels", ["baseline", "unknown"])
 def test_a_processor_without_avx2_is_named(machine, kernels):
-    """Also for a GPU: it draws other noise. One that tells nothing may be one."""
-    processor = Processor(machine, kernels, ("avx512_bf16",), 2)
+    """Likewise; one that tells nothing may be one."""
+    processor = Processor(machine, kernels, 2)
     assert named(H200, processor) == named(CPU, processor) == kernels
 
 
 @pytest.mark.usefixtures("install")
-@pytest.mark.parametrize(
-    ("units", "expected"),
-    [
-        (("avx512_bf16",), ""),
-        ((), "no-16-bit-units"),
-        (("amx_bf16", "avx512_bf16", "avx512_fp16"), "amx_bf16+avx512_bf16+avx512_fp16"),
-    ],
-)
-def test_units_for_16_bit_numbers_are_named_where_they_draw(units, expected):
-    """Pictures in float32, and those of a GPU, do not use them."""
-    processor = replace(FIRST, units=units)
-    assert named(CPU, processor) == expected
-    assert named(CPU, processor, plan=DevicePlan("float32")) == named(H200, processor) == ""
+def test_threads_are_named_where_they_were_chosen():
+    """And where they draw. A machine's own number is not named, so that its keys stay valid."""
+    assert named(CPU, replace(FIRST, kernels="avx2", threads=8)) == ""
+    assert named(CPU, replace(FIRST, threads=8, chosen=True)) == "8-threads"
+    assert named(H200, replace(FIRST, threads=8, chosen=True)) == ""
 
 
 @pytest.mark.usefixtures("install")

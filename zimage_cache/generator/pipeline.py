@@ -357,7 +357,7 @@ def _alone(watch: "_Watch") -> Iterator[None]:
 
 def _versions(device: Device) -> dict[str, str]:
     name = device.name.removesuffix(f" ({device.torch_name})")  # the number among several GPUs
-    found = {"device": name, "cpu": torch.backends.cpu.get_cpu_capability()}
+    found = {"device": name, "cpu": f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"}
     if device.capability is not None:
         found["cuda"] = str(torch.version.cuda)
         with suppress(RuntimeError):  # a cuDNN of another version than torch was built for

@@ -21,45 +21,45 @@ _KERNELS: Final = {
     "avx2": frozenset({"avx2", "fma"}),
     "sve": frozenset({"sve"}),
 }
-_16_BITS: Final = ("amx_bf16", "amx_fp16", "avx512_bf16", "avx512_fp16", "bf16")  # units for 16-bit numbers
-_FIRST_THREADS: Final = 2
 _THREADS: Final = re.compile(r"0*+([1-9]\d{0,2})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """A CPU.
+    """A CPU: its architecture, the best kind of kernels that torch has for it, and the threads that share its work.
 
-    `kernels` is the best kind of kernels that torch has for it: "avx512", "avx2", "sve", "baseline", or "unknown".
-    `units` are those for 16-bit numbers. torch cuts its work into as many parts as there are `threads`, and rounds
-    differently at the edges of some.
+    `kernels` is "avx512", "avx2", "sve", "baseline" or "unknown". `chosen` tells whether `threads` is another number
+    than that of the cores that the process may use.
     """
 
     machine: str
     kernels: str
-    units: tuple[str, ...]
     threads: int
+    chosen: bool = False
 
-    def noise_words(self) -> list[str]:
-        """Name what changes the noise of a picture; nothing for x86-64 with AVX2, on which the first keys were made."""
+    @property
+    def words(self) -> list[str]:
+        """What changes the noise of a picture: nothing for x86-64 with AVX2, on which the first keys were made."""
         machine = [] if self.machine in _X86 else [self.machine]
         return machine if self.kernels in {"avx512", "avx2"} else [*machine, self.kernels]
 
-    def drawing_words(self, dtype: str) -> list[str]:
-        """Name what changes a picture drawn here in *dtype*; nothing for AVX-512 and two threads, likewise."""
-        words = self.noise_words() + ["avx2"] * (self.kernels == "avx2")
-        if dtype != "float32" and self.units != ("avx512_bf16",):
-            words.append("+".join(self.units) or "no-16-bit-units")
-        return [*words, f"{self.threads}-threads"] if self.threads != _FIRST_THREADS else words
+    @property
+    def drawing_words(self) -> list[str]:
+        """What changes a picture that is drawn here: also a number of threads that was chosen.
+
+        torch cuts its work into as many parts as there are threads, and rounds differently at the edges of some.
+        """
+        return [*self.words, f"{self.threads}-threads"] if self.chosen else self.words
 
 
 def this_processor(environ: Mapping[str, str] = os.environ) -> Processor:
     """Return this machine's CPU; threads are those that OMP_NUM_THREADS asks for, else one a core of this process."""
-    asked = _THREADS.fullmatch(environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip())
     flags = _flags()
     kernels = next((name for name, needed in _KERNELS.items() if needed <= flags), "baseline" if flags else "unknown")
-    units = tuple(name for name in _16_BITS if name in flags)
-    return Processor(platform.machine(), kernels, units, int(asked[1]) if asked else _cores())
+    asked = _THREADS.fullmatch(environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip())
+    cores = _cores()
+    threads = int(asked[1]) if asked else cores
+    return Processor(platform.machine(), kernels, threads, threads != cores)
 
 
 def _flags() -> frozenset[str]:

@@ -13,7 +13,6 @@ from typing import Final
 from packaging.requirements import Requirement
 
 from zimage_cache.generator.device import Device
-from zimage_cache.generator.plan import DevicePlan
 from zimage_cache.generator.processor import Processor
 
 # The versions with which the first keys were made, which do not name them. Never to be changed: later ones are named.
@@ -34,11 +33,11 @@ NAMED: Final = (
 
 def runtime_of(
     device: Device,
-    plan: DevicePlan,
     processor: Processor,
     attention: str = "auto",
     *,
     compiled: bool = False,
+    int8: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> str:
     """Return the `runtime` of pictures that *device* draws in this environment, with noise from *processor*.
@@ -51,8 +50,8 @@ def runtime_of(
     used = "sdpa" if attention in {"auto", "native"} else attention
     on_cpu = device.capability is None
     rest = [
-        *_packages(attention, int8=plan.int8),
-        *(processor.drawing_words(plan.dtype) if on_cpu else [*_cuda_build(), *processor.noise_words()]),
+        *_packages(attention, int8=int8),
+        *(processor.drawing_words if on_cpu else [*_cuda_build(), *processor.words]),
         *_chosen(processor, environ),
     ]
     return " ".join([*versions, device.device_class, used + "+compile" * compiled, *rest])

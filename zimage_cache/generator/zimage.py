@@ -110,7 +110,7 @@ class ZImageGenerator:
         self._attention, self._compiled = attention, compiled
         strict = identity_mode == "strict"
         processor = this_processor()
-        named = runtime_of(device, plan, processor, attention, compiled=compiled)
+        named = runtime_of(device, processor, attention, compiled=compiled, int8=plan.int8)
         self._runtime = named if strict else "diffusers"
         self._threads = processor.threads
         self._embeddings: Embeddings | None = None
