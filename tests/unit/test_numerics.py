@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from tests.factories import recipe
 from tests.identities import meddle, other
 from zimage_cache.errors import Cancelled, GenerationFailed
 from zimage_cache.generator import numerics
+from zimage_cache.generator import pipeline as pipeline_module
 from zimage_cache.generator.device import CPU
 from zimage_cache.generator.numerics import Pins, Switch, sdp_order, switches, thread_number
 from zimage_cache.generator.pipeline import DEFAULT_ENGINE, Engine, LoadedPipeline
 from zimage_cache.generator.plan import DevicePlan
+from zimage_cache.generator.protocol import Step
 from zimage_cache.models.store import demo_folder
 from zimage_cache.request import Sampler
 
@@ -110,27 +113,57 @@ def test_a_backend_that_switches_kernels_leaves_them_as_pinned(caplog):
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_engines_that_switch_kernels_draw_one_after_the_other():
-    """Their switches are the whole process's. Who waits can still be cancelled."""
+def test_engines_that_switch_kernels_draw_one_after_the_other(monkeypatch):
+    """Their switches are the whole process's: other pictures, and loads that pin switches, wait for the end of one."""
+    first, second = (load(engine=Engine("_native_math")) for _ in range(2))
+    draws, waiting, over = threading.Event(), threading.Event(), threading.Event()
+    seen: list[bool] = []
+    asked: list[bool] = []
+
+    def hold_on(step: Step) -> None:
+        draws.set()
+        assert waiting.wait(60)
+        if step.evaluation == RECIPE.evaluations:
+            over.set()
+
+    def pins(*arguments) -> Pins:
+        seen.append(over.is_set())
+        return Pins(*arguments)
+
+    def cancelled() -> bool:
+        asked.append(over.is_set())
+        if len(asked) > 1:  # it waits, and is asked whether it is still wanted
+            waiting.set()
+        return False
+
+    monkeypatch.setattr(pipeline_module, "Pins", pins)
+    with ThreadPoolExecutor(3) as pool:
+        drawing = pool.submit(first.draw, RECIPE, hold_on, lambda: False)
+        assert draws.wait(60)
+        others: list[Future[Any]] = [
+            pool.submit(load),
+            pool.submit(second.draw, RECIPE, lambda _step: seen.append(over.is_set()), cancelled),
+        ]
+        for each in [drawing, *others]:
+            each.result(60)
+    assert set(seen) == {True}
+
+
+def test_who_waits_for_another_engine_can_be_cancelled():
+    """Before its turn has come."""
     pipeline, draws, release = load(engine=Engine("_native_math")), threading.Event(), threading.Event()
 
-    def hold_on(_step) -> None:
+    def hold_on(_step: Step) -> None:
         draws.set()
         assert release.wait(60)
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(pipeline.draw, RECIPE, hold_on, lambda: False)
         assert draws.wait(60)
-        other_pipeline = threading.Thread(
-            target=load
-        )  # it pins the switches: after the picture, not in the midst of it
-        other_pipeline.start()
         with pytest.raises(Cancelled):
-            pipeline.draw(RECIPE, lambda _step: None, iter([False, False, True]).__next__)
-        assert other_pipeline.is_alive()
+            pipeline.draw(RECIPE, lambda _step: pytest.fail("it draws"), iter([False, False, True]).__next__)
         release.set()
-        other_pipeline.join(60)
-        assert first.result(60).pixels.any()
+        first.result(60)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -155,6 +155,7 @@ def test_instructions_that_a_variable_chooses_are_named():
     environ = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "", "HOME": "/root"}
     assert named(CPU, environ=environ) == "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=avx2"
     assert named(CPU, environ={"ATEN_CPU_CAPABILITY": "AVX512"}) == ""  # the machine's own
+    assert named(H200, environ={"TRITON_PTXAS_PATH": "/opt/CUDA/ptxas"}) == "TRITON_PTXAS_PATH=/opt/CUDA/ptxas"
 
 
 IGNORED = {

@@ -101,6 +101,6 @@ def _other_than_required(package: str, extra: str) -> Iterator[str]:
 
 def _chosen(processor: Processor, environ: Mapping[str, str]) -> Iterator[str]:
     for name in NAMED:
-        value = environ.get(name, "").lower()
-        if value and value != processor.kernels:
-            yield f"{name}={value}"
+        value = environ.get(name, "")
+        if value and value.lower() != processor.kernels:
+            yield f"{name}={value if name.endswith('_PATH') else value.lower()}"
