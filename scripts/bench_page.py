@@ -8,17 +8,21 @@ One run in one headless Chromium: 1024x1024 pictures are stored, then the real p
 (one button, one `fetch`, one `<img>`, prepared answers) show them in turn, each picture for the first time in its tab,
 so that its bytes are transferred. The time is from the click to the `load` event of the picture. Then the real page is
 opened in new profiles: the time is from the navigation until the form responds to clicks. At last the real page and an
-empty page of Gradio's are opened in turn over a line of 400 kbit/s, which the browser simulates.
+empty page of Gradio's are opened in turn over a slow line: a process that passes connections on at 400 kbit/s each
+way for all of them together.
 """
 
 import argparse
+import asyncio
 import json
 import shutil
 import statistics
 import tempfile
 import time
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bench_http import body, row, server
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -27,7 +31,8 @@ PICTURES = 40
 WARM = 5
 QUIET = 500  # ms
 VISITS = 7
-LINE = {"offline": False, "latency": 0, "downloadThroughput": 50_000, "uploadThroughput": 50_000}  # bytes a second
+SLOW = 50_000  # bytes a second, each way
+PIECE = 1460  # bytes: what a packet carries, so that connections share the slow line evenly
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 BARE_PAGE = """<!doctype html><title>bare</title>
 <button id="zi-generate">Generate</button><p><img id="picture"></p>
@@ -60,17 +65,28 @@ PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0]?.star
 def main() -> None:
     """Measure and print, or with --serve run as the server of the minimal page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serve", choices=["bare", "empty"])
+    parser.add_argument("--serve", choices=["bare", "empty", "line"])
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--to", help="URL of the server at the other end of the line")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--visits", type=int, default=VISITS)
     options = parser.parse_args()
     if options.serve:
-        serve_bare(options.port, options.folder) if options.serve == "bare" else serve_empty(options.port)
+        serve(options)
         return
     with tempfile.TemporaryDirectory() as folder:
         compare(Path(folder), options.pictures, options.visits)
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Run as one of the servers that the measurements start."""
+    if options.serve == "bare":
+        serve_bare(options.port, options.folder)
+    elif options.serve == "empty":
+        serve_empty(options.port)
+    else:
+        asyncio.run(serve_line(options.port, options.to))
 
 
 def compare(folder: Path, pictures: int, visits: int) -> None:
@@ -84,12 +100,15 @@ def compare(folder: Path, pictures: int, visits: int) -> None:
         with (
             server("bare", "--folder", str(folder), script=__file__) as bare,
             server("empty", script=__file__) as empty,
+            server("line", "--to", empty.url, script=__file__) as slow_empty,
+            server("line", "--to", ask.url, script=__file__) as slow_ours,
             sync_playwright() as playwright,
         ):
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
             hits(browser, ask.url, bare.url, pictures)
             first_visits(browser, ask.url, visits)
-            slow_visits(browser, {"empty page of Gradio's": (empty.url, EMPTY), "our page": (ask.url, WIRED)}, visits)
+            pages = {"empty page of Gradio's": (slow_empty.url, EMPTY), "our page": (slow_ours.url, WIRED)}
+            slow_visits(browser, pages, visits)
             browser.close()
 
 
@@ -145,13 +164,12 @@ def slow_visits(browser: Browser, pages: dict[str, tuple[str, str]], visits: int
 
 
 def slow_visit(browser: Browser, url: str, usable: str) -> Visit:
-    """Open *url* over the slow line until *usable* is true."""
+    """Open *url*, the near end of a slow line, until *usable* is true."""
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     page = context.new_page()
-    line, sizes = context.new_cdp_session(page), list[float]()
-    line.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
-    line.send("Network.enable")
-    line.send("Network.emulateNetworkConditions", LINE)
+    events, sizes = context.new_cdp_session(page), list[float]()
+    events.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    events.send("Network.enable")
     started = time.perf_counter()
     page.goto(url, wait_until="commit")
     page.wait_for_function(usable, timeout=60_000)
@@ -214,6 +232,35 @@ def serve_empty(port: int) -> None:
         pass
     app = gradio.mount_gradio_app(FastAPI(), page, path="/", ssr_mode=False, run_history=False)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+
+
+class SlowLine:
+    """One direction of a slow line, which the connections share piece by piece."""
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    async def copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        """Pass on what *source* sends until it ends, each piece when the line has carried it."""
+        with suppress(OSError), closing(target):
+            while piece := await source.read(PIECE):
+                now = time.monotonic()
+                self._free_at = max(self._free_at, now) + len(piece) / SLOW
+                await asyncio.sleep(self._free_at - now)
+                target.write(piece)
+                await target.drain()
+
+
+async def serve_line(port: int, url: str) -> None:
+    """Pass connections on to the server at *url*, all of them together over one slow line."""
+    there, back = SlowLine(), SlowLine()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        await asyncio.gather(there.copy(reader, far_writer), back.copy(far_reader, writer))
+
+    async with await asyncio.start_server(connect, "127.0.0.1", port) as line:
+        await line.serve_forever()
 
 
 HTTP_SCRIPT = str(Path(__file__).with_name("bench_http.py"))
