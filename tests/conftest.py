@@ -15,8 +15,10 @@ from typing import Any
 
 import hypothesis
 import pytest
+from argon2 import PasswordHasher
 
 from tests.factories import picture_entry
+from zimage_cache.accounts import users
 from zimage_cache.cache.cache import NoCache, ResultCache
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
@@ -41,6 +43,9 @@ for _name in of_connections(os.environ):
 _LONG = ("test_checks", "test_download", "test_bench_scripts", "test_pipeline", "test_zimage", "test_connections")
 _REPORTED = ("torch", "diffusers", "transformers", "gradio", "pillow", "filelock", "pydantic")
 
+
+# Passwords of tests are hashed in a millisecond, with 8 KiB; `test_users` looks at the real parameters.
+users._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # noqa: SLF001 - they are not a setting
 
 # No test fails because the machine was busy: neither by Hypothesis' time for one example nor by that for making them.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -2,16 +2,21 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from zimage_cache.accounts.attempts import Attempts
+from zimage_cache.accounts.sessions import Sessions
+from zimage_cache.accounts.source import UserSource
 from zimage_cache.entry import Entry
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.fake import FAKE_IDENTITY, FAKE_PROFILE, FakeGenerator
 from zimage_cache.metadata import png
 from zimage_cache.request import PARAMETERS, ImageRequest, Recipe
 from zimage_cache.service.resolve import Plan
+from zimage_cache.web.authentication import Authentication
 
 T = TypeVar("T")
 
@@ -63,10 +68,19 @@ def plan(key: str = "a", **changes: Any) -> Plan:
         "identity": identity(),
         "request": {},
         "user": "",
+        "owner": "",
         "fresh": False,
         "keep": True,
     }
     return Plan(key=key, **fields | changes)
+
+
+def authentication(folder: Path, *lines: str) -> Authentication:
+    """Make what identifies the senders of requests, by lines of a file of users; its sessions are in *folder*.
+
+    Attempts to sign in are not slowed down.
+    """
+    return Authentication(UserSource(None, lines), Sessions(folder / "zimage.sqlite3"), Attempts(10**6, 10**6))
 
 
 def asked(seed: float = 7, **fields: Any) -> ImageRequest:

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import zimage_cache
+from zimage_cache.accounts.sessions import Sessions
+from zimage_cache.accounts.source import UserSource
+from zimage_cache.accounts.users import HASHED_KEY, key_digest
 from zimage_cache.cache.cache import AnyCache, NoCache, ResultCache
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
@@ -258,7 +261,7 @@ def serve(settings: Settings) -> None:
     Raises:
         SettingsError: A resource is missing or unusable; the message is one line with rule, value and remedy.
     """
-    who = settings.credentials()
+    users = make_users(settings)
     limit_standard_error()
     with listen(settings.host, settings.port) as listening:
         _require_folders(settings)
@@ -269,25 +272,55 @@ def serve(settings: Settings) -> None:
         with loading_libraries(), hidden(of_connections(os.environ)):
             # Imported after every check that can fail early: Gradio alone takes two seconds to import.
             from zimage_cache.web.app import create_app  # noqa: PLC0415
+            from zimage_cache.web.authentication import Authentication  # noqa: PLC0415
             from zimage_cache.web.server import run  # noqa: PLC0415
 
+            authentication = None if users is None else Authentication(users, Sessions(settings.database))
             app = create_app(
                 service,
                 running,
                 allowed_hosts=settings.allowed_host,
                 trusted_proxies=settings.trusted_proxy,
                 root_path=settings.root_path,
-                credentials=who,
+                authentication=authentication,
             )
         host, port = listening.getsockname()[:2]
         address = address_of_this_process(host, port, root_path=settings.root_path, version=zimage_cache.__version__)
         run(
             app,
             listening,
-            open_to_all=who is None,
+            open_to_all=users is None,
             max_connections=settings.max_connections,
             announced=announced(settings.servers_folder, address),
         )
+
+
+def make_users(settings: Settings) -> UserSource | None:
+    """Read who may use the server; None = everyone. `auth_file` wins over `auth`, and `api_key` adds to both.
+
+    Raises:
+        SettingsError: The file cannot be read, or a line is invalid.
+    """
+    path = settings.auth_file
+    lines = [settings.auth] if settings.auth and path is None else []
+    lines += map(_key_line, settings.api_key)
+    if not lines and path is None:
+        return None
+    try:
+        users = UserSource(path, lines)
+    except OSError as error:
+        raise SettingsError(f"--auth-file: {path} should be a readable text file: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"{'--auth-file: ' if path else '--auth: '}{path or ''} {error}") from None
+    if not users.current:
+        raise SettingsError(f"--auth-file: {path} should have a user; add one with `zimage user add NAME`")
+    return users
+
+
+def _key_line(named: str) -> str:
+    """Return an API key as a line of a file of users."""
+    name, _, key = named.partition(":")
+    return named if key.startswith(HASHED_KEY) else f"{name}:{HASHED_KEY}{key_digest(key)}"
 
 
 @contextlib.contextmanager

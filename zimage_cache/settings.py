@@ -30,7 +30,9 @@ from zimage_cache.validation import broken_rule, shown
 
 ENV_PREFIX: Final = "ZIMAGE_"
 CONFIG_NAME: Final = "zimage.toml"
-SECRETS: Final = frozenset({"auth"})
+SECRETS: Final = frozenset({"auth", "api_key"})
+_SHORTEST_KEY: Final = 16
+_HASHES: Final = ("$argon2", "sha256$")  # with these begin hashed passwords and API keys
 _WORKSPACE: Final = Path("~/workspace")
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
 # Names that documentation elsewhere and other tools use for these settings.
@@ -74,6 +76,13 @@ def _user_and_password(value: str) -> str:
     return value
 
 
+def _api_key(value: str) -> str:
+    name, _, key = value.partition(":")
+    if not name or len(key) < _SHORTEST_KEY:
+        raise ValueError(f"should be NAME:KEY, with a key of at least {_SHORTEST_KEY} characters")
+    return value
+
+
 def _backend(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9_]+", value):
         raise ValueError("should be auto, or a backend by diffusers' name, such as native, flash, _flash_3 or sage")
@@ -101,6 +110,7 @@ ByteLimit = Annotated[ByteSize, Field(ge=0)]
 Credentials = Annotated[str, AfterValidator(_user_and_password)]
 Backend = Annotated[str, AfterValidator(_backend)]
 AllowedHosts = Annotated[tuple[Annotated[str, AfterValidator(host_name)], ...], BeforeValidator(_names)]
+ApiKeys = Annotated[tuple[Annotated[str, AfterValidator(_api_key)], ...], BeforeValidator(_names)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(network)], ...], BeforeValidator(_names)]
 RootPath = Annotated[str, AfterValidator(root_path)]
 
@@ -158,7 +168,8 @@ class Settings(BaseModel):
     max_connections: int = Field(1000, ge=0, description="Most connections at once; silent ones go first.")
     request_timeout: Seconds = Field(300.0, description="Longest wait of one HTTP request.")
     auth: Credentials | None = Field(None, description="user:password to ask for.")
-    auth_file: Folder | None = Field(None, description="File whose first line is user:password.")
+    auth_file: Folder | None = Field(None, description="File of users, see `zimage user`; or a line user:password.")
+    api_key: ApiKeys = Field((), description="NAME:KEY that a program may send instead of a password; repeatable.")
     allowed_host: AllowedHosts = Field((), description="Further name this server answers to; may be repeated.")
     trusted_proxy: Networks = Field((), description="Address of a proxy whose X-Forwarded headers count; repeatable.")
     root_path: RootPath = Field("", description="Path below which a proxy offers this server, such as /zimage.")
@@ -215,29 +226,38 @@ class Settings(BaseModel):
         return not (self.no_cache or self.debug)
 
     def credentials(self) -> tuple[str, str] | None:
-        """Return the user and password that a server requires and a client sends; None = no authentication.
+        """Return the user and password that a client sends; None = none are known.
 
-        Reads `auth_file`.
+        They are those of `auth_file`, where its first line has a password in plain text, else those of `auth`.
 
         Raises:
-            SettingsError: The file cannot be read, or its first line is not `user:password`.
+            SettingsError: The file cannot be read.
         """
-        text = self.auth
-        if self.auth_file is not None:
-            try:
-                first_line = read_text(self.auth_file).partition("\n")[0].strip()
-            except (OSError, ValueError) as error:
-                raise SettingsError(
-                    f"--auth-file: {self.auth_file} should be a readable text file: {_reason(error)}"
-                ) from None
-            try:
-                text = _user_and_password(first_line)
-            except ValueError:
-                raise SettingsError(
-                    f"--auth-file: the first line of {self.auth_file} should be user:password"
-                ) from None
-        user, _, password = (text or "").partition(":")
-        return (user, password) if user else None
+        return self._from_file() or _pair(self.auth or "")
+
+    def bearer(self) -> str | None:
+        """Return the API key that a client sends; None = there is none, or only its digest."""
+        keys = (each.partition(":")[2] for each in self.api_key)
+        return next((key for key in keys if not key.startswith(_HASHES)), None)
+
+    def _from_file(self) -> tuple[str, str] | None:
+        if self.auth_file is None:
+            return None
+        try:
+            first_line = read_text(self.auth_file).partition("\n")[0].strip()
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"--auth-file: {self.auth_file} should be a readable text file: {_reason(error)}"
+            ) from None
+        with suppress(ValueError):
+            found = _pair(_user_and_password(first_line))
+            return found if found and not found[1].startswith(_HASHES) else None
+        return None
+
+
+def _pair(text: str) -> tuple[str, str] | None:
+    name, _, secret = text.partition(":")
+    return (name, secret) if name else None
 
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")

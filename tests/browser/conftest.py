@@ -205,14 +205,18 @@ def hold(fake: Fake, gate: Callable[..., Gate]) -> Iterator[Callable[..., Gate]]
 def serving(
     generator: FakeGenerator, workspace: Path, port: int = 0, others: Collection[FakeGenerator] = (), **given: Any
 ) -> Iterator[str]:
-    from zimage_cache.compose import listen, make_service  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
+    from zimage_cache.accounts.sessions import Sessions  # noqa: PLC0415 - likewise
+    from zimage_cache.compose import listen, make_service, make_users  # noqa: PLC0415 - after GRADIO_ANALYTICS_ENABLED is set
     from zimage_cache.settings import Settings  # noqa: PLC0415 - likewise
     from zimage_cache.web.app import create_app  # noqa: PLC0415 - likewise
+    from zimage_cache.web.authentication import Authentication  # noqa: PLC0415 - likewise
     from zimage_cache.web.connections import ConnectionBounds  # noqa: PLC0415 - likewise
     from zimage_cache.web.server import Server  # noqa: PLC0415 - likewise
 
     settings = Settings.model_validate({"workspace": workspace, **given})
     service, running = make_service(settings, generator, [*others])
+    users = make_users(settings)
+    authentication = None if users is None else Authentication(users, Sessions(settings.database))
 
     async def build() -> FastAPI:
         return create_app(
@@ -221,7 +225,7 @@ def serving(
             allowed_hosts=settings.allowed_host,
             trusted_proxies=settings.trusted_proxy,
             root_path=settings.root_path,
-            credentials=settings.credentials(),
+            authentication=authentication,
         )
 
     # On a loop, for Gradio leaves loops of its own behind, unclosed, where there is none; and in another thread, for

@@ -2,17 +2,15 @@
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.waiting import wait_until
-from zimage_cache.generator.fake import FakeGenerator
 
-from .conftest import Demo, Fake, Streams, both, generate, holding, serving, wait_with, write
+from .conftest import Demo, Fake, Streams, both, generate, holding, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -146,17 +144,3 @@ def test_examples_are_for_the_beginning(demo: Demo, open_page: Callable[..., Pag
     page.keyboard.press("Escape")
     expect(page.locator(".zi-empty")).to_contain_text("Stopped")
     expect(page.locator(".zi-examples")).to_be_hidden()
-
-
-def test_an_address_with_a_password(chromium: Browser, tmp_path: Path, open_page):  # noqa: ARG001 - see `fake`
-    """Browsers refuse requests from such a page: it opens once more without the password, with all else in place."""
-    with serving(FakeGenerator(), tmp_path, auth="ann:sécret@1") as url:
-        name = url.removeprefix("http://")
-        page = open_page(f"http://ann:s%C3%A9cret%401@{name}/?lang=en#prompt=of+ann&seed=5")
-        assert page.evaluate("location.href").startswith(f"{url}/")
-        expect(page.locator("#zi-prompt textarea")).to_have_value("of ann")
-        page.click("#zi-generate")
-        expect(page.locator('.zi-badge[data-source="generated"]')).to_be_visible()
-        page.reload()
-        expect(page.locator('.zi-badge[data-cached="true"]')).to_be_visible()
-        page.close()  # it asks the server for its health now and then

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.factories import authentication
 from tests.waiting import wait_until
 from zimage_cache.cli import main as cli
 from zimage_cache.errors import OutOfMemory
@@ -175,9 +176,9 @@ ROUTES = [
 ]
 
 
-def test_a_password_is_asked_for(serve, expect_error):
+def test_a_password_is_asked_for(serve, expect_error, tmp_path):
     """Statistics and clean-ups are for those who may come in."""
-    house = serve(web={"credentials": ("ann", "secret")})
+    house = serve(web={"authentication": authentication(tmp_path, "ann:secret")})
     for method, path in ROUTES:
         expect_error(house.client.request(method, path), 401, "unauthorized")
         assert house.client.request(method, path, auth=("ann", "secret")).status_code in {200, 404, 415}

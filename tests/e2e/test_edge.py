@@ -9,6 +9,7 @@ import socket
 import gradio
 import pytest
 
+from tests.factories import authentication
 from tests.waiting import wait_until
 from zimage_cache.generator.fake import FakeGenerator
 
@@ -235,9 +236,10 @@ def bearer(text: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def locked(studio_class, tmp_path_factory, house):
     """A server that requires a password."""
-    studio = studio_class(tmp_path_factory.mktemp("locked"), FakeGenerator())
+    folder = tmp_path_factory.mktemp("locked")
+    studio = studio_class(folder, FakeGenerator())
     studio.start()
-    made = type(house)(studio, credentials=(USER, PASSWORD))
+    made = type(house)(studio, authentication=authentication(folder, f"{USER}:{PASSWORD}"))
     yield made
     made.close()
 
@@ -390,7 +392,6 @@ def test_the_page_takes_no_other_method(house, expect_error):
             "/gradio_api/reset",
             "/gradio_api/info",
             "/config",
-            "/login",
             "/manifest.json",
         ),
     ],

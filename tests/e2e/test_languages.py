@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 import zimage_cache.web.app  # so that all bodies it reads are known
+from tests.factories import authentication
 from tests.waiting import wait_until
 from zimage_cache.errors import GenerationFailed, InvalidRequest
 from zimage_cache.generator.fake import FakeGenerator
@@ -125,9 +126,9 @@ def test_other_clients_read_english(house: House, header: str | None):
     assert answer.headers["content-language"] == "en"
 
 
-def test_refusals_before_any_route_are_translated(serve):
+def test_refusals_before_any_route_are_translated(serve, tmp_path):
     """A wrong host and a missing password are refused by the guard."""
-    house = serve(web={"credentials": ("user", "password")})
+    house = serve(web={"authentication": authentication(tmp_path, "user:password")})
     answer = house.client.get("/", headers=CHINESE)
     assert (answer.status_code, answer.json()["error"]["message"]) == (401, "访问本服务需要用户名和密码")
     answer = house.client.get("/", headers=CHINESE | {"Host": "evil.example"})

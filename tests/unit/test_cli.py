@@ -669,7 +669,7 @@ def test_the_server_of_this_machine(monkeypatch, host, reached):
     monkeypatch.setattr(reached_module, "Client", record)
     zimage("warmup", "--wait", "0", "--host", host, "--port", "1", "--auth", "ann:x", "--request-timeout", "0")
 
-    assert seen == [(f"http://{reached}:1", {"credentials": ("ann", "x"), "seconds": None})]
+    assert seen == [(f"http://{reached}:1", {"credentials": ("ann", "x"), "key": None, "seconds": None})]
 
 
 @pytest.mark.usefixtures("fake")

@@ -3,7 +3,7 @@
 import pytest
 from fastapi import Request
 
-from zimage_cache.web.api.generate import client_of
+from zimage_cache.web.api.accounts import client_of
 
 
 @pytest.mark.parametrize(

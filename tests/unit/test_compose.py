@@ -12,9 +12,10 @@ import pytest
 from pydantic import ByteSize
 
 import zimage_cache
-from tests.factories import fake, picture_entry
+from tests.factories import fake, picture_entry, present
 from tests.waiting import wait_until
 from zimage_cache import compose
+from zimage_cache.accounts.users import key_digest
 from zimage_cache.cache.check import check
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.errors import SettingsError
@@ -356,6 +357,36 @@ def test_a_bad_password_file_stops_the_start(tmp_path):
     with pytest.raises(SettingsError, match=r"^--auth-file: "):
         compose.serve(settings)
     assert not settings.workspace.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "should have a user; add one with `zimage user add NAME`"),
+        ("# none yet\n", "should have a user"),
+        ("hunter2\n", "line 1: should be name:secret"),
+        ("ann:x\nann:hunter2\n", "line 2: ann has a password already"),
+    ],
+)
+def test_a_useless_file_of_users(tmp_path, content, said):
+    """One line naming the file and the rule, never its content."""
+    (tmp_path / "users.txt").write_text(content)
+    with pytest.raises(SettingsError, match=f"^--auth-file: .*{said}") as raised:
+        compose.make_users(make_settings(tmp_path, auth_file=tmp_path / "users.txt"))
+    assert "hunter2" not in str(raised.value)
+
+
+def test_users_of_all_settings(tmp_path):
+    """The file, or one user of a setting; and the API keys of settings, in clear or as digests."""
+    keys = {"api_key": ["bot:0123456789abcdef", f"ann:sha256${key_digest('f' * 20)}"]}
+    assert compose.make_users(make_settings(tmp_path)) is None
+    one = present(compose.make_users(make_settings(tmp_path, auth="ann:x", **keys))).current
+    assert [account.name for account in one] == ["ann", "bot"]
+    assert one.with_key("0123456789abcdef") == one.get("bot")
+    assert one.with_key("f" * 20) == one.get("ann") == one.with_password("ann", "x")
+    (tmp_path / "users.txt").write_text("eve:y\n")
+    settings = make_settings(tmp_path, auth="ann:x", auth_file=tmp_path / "users.txt")
+    assert [account.name for account in present(compose.make_users(settings)).current] == ["eve"]
 
 
 @pytest.mark.usefixtures("logging_as_before")

@@ -43,6 +43,23 @@ def test_the_leader_may_leave(flights, entry):
     assert other.run.future.result(0) == RunResult(entry(1), Source.GENERATED)
 
 
+def test_whose_a_shared_picture_is(flights):
+    """Of the first of those who wait for it and want it kept; when all have left, of the last one."""
+    plans = [plan(owner="ann", keep=False), plan(owner="ben"), plan(owner="eve"), plan(owner="ben")]
+    watching, ben, eve, again = (flights.join([each])[0] for each in plans)
+    run = watching.run
+    assert run.owners == ["ben", "eve", "ben"]
+    flights.leave(ben)
+    assert run.owners[0] == "eve"
+    flights.leave(watching)
+    flights.leave(eve)
+    assert run.owners == ["ben"]
+    flights.start(run, 0.0)
+    flights.drawn(run)
+    flights.leave(again)
+    assert run.owners == ["ben"]
+
+
 @pytest.mark.parametrize("drawing", [False, True])
 def test_the_last_to_leave_cancels(flights, drawing):
     """At zero waiters a run is cancelled and off the map at once: the next request starts a new one."""

@@ -35,7 +35,7 @@ class Desk:
             model=self.model,
             forecast=Forecast(),
             statistics=self.statistics,
-            shelf=shelf,
+            lay=None if shelf is None else shelf.lay,
             started=started,
         )
 
@@ -171,7 +171,8 @@ async def test_a_picture_that_bypasses_the_cache_has_a_token(desk, entry):
     (outcome,) = await job.outcomes()
     assert early is outcome
     assert outcome.name != entry(1).record.key
-    assert shelf.get(outcome.name) is outcome.entry
+    assert shelf.get(outcome.name, "") is outcome.entry
+    assert shelf.get(outcome.name, "ann") is shelf.get(outcome.name) is None
     assert desk.counts == Counts(bypasses=1)
 
 

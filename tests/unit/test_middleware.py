@@ -7,12 +7,14 @@ import socket
 
 import pytest
 from starlette.datastructures import Headers
+from starlette.responses import Response
 
+from tests.factories import authentication
+from zimage_cache.accounts.users import Account
 from zimage_cache.web.bodies import release_body
 from zimage_cache.web.errors import Refused
 from zimage_cache.web.middleware import (
     Guard,
-    auth_rule,
     body_size,
     checks,
     host_rule,
@@ -412,18 +414,27 @@ def test_hosts_are_ours_or_addresses(allowed, hosts):
         ("Token " + "pä".encode().decode("latin-1"), False),
     ],
 )
-def test_credentials(given, fine):
+async def test_credentials(given, fine, tmp_path):
     """Both schemes are accepted, in any case; other requests see only the status of the server."""
-    rule, scope = auth_rule("ann", "pä"), {"path": "/"}
-    headers = Headers(raw=[(b"authorization", given.encode("latin-1"))])
-    assert (rule(scope, headers) is None) == fine
-    assert scope["authorized"] == fine
-    assert rule({"path": "/health"}, headers) is None
+    seen = []
+
+    async def app(scope, _receive, send):
+        seen.append(scope.get("account"))
+        await Response()(scope, _receive, send)
+
+    guard = Guard(app, [], authentication=authentication(tmp_path, "ann:pä"))
+    assert (await ask(guard, authorization=given))[0] == (200 if fine else 401)
+    assert (await ask(guard, path="/health", authorization=given))[0] == 200
+    ann = Account("ann", administrator=True)
+    assert seen == ([ann, ann] if fine else [None])
 
 
-def test_passwords_are_asked_for_last():
+async def test_passwords_are_asked_for_last(tmp_path):
     """A foreign page or name learns nothing about passwords."""
-    guard = checks([], ("ann", "x"))
-    refusals = [check({"path": "/", "method": "POST"}, Headers({"host": "evil.example"})) for check in guard]
-    assert [refusal.code for refusal in refusals if refusal] == ["forbidden", "unauthorized"]
-    assert len(checks([], None)) == len(guard) - 1
+    guard = Guard(reached_by_none, checks([]), authentication=authentication(tmp_path, "ann:x"))
+    for host, status in (("evil.example", 403), ("localhost", 401)):
+        assert (await ask(guard, host=host))[0] == status
+
+
+async def reached_by_none(*_: object) -> None:
+    raise AssertionError

@@ -47,6 +47,12 @@ SAMPLES: dict[str, tuple[str, str, Any, list[Any]]] = {
     "request_timeout": ("0", "90s", "1.5h", [0.0, 90.0, 5400.0]),
     "auth": ('"a:1"', "b:2", "c:3:4", ["a:1", "b:2", "c:3:4"]),
     "auth_file": ('"/a"', "/b", "/c", [Path("/a"), Path("/b"), Path("/c")]),
+    "api_key": (
+        '["a:0123456789abcdef"]',
+        "b:0123456789abcdef,c:0123456789abcdef",
+        ("d:sha256$0123456789",),
+        [("a:0123456789abcdef",), ("b:0123456789abcdef", "c:0123456789abcdef"), ("d:sha256$0123456789",)],
+    ),
     "allowed_host": ('["a", "b"]', "c, d e", "f", [("a", "b"), ("c", "d", "e"), ("f",)]),
     "trusted_proxy": (
         '["::1"]',
@@ -416,7 +422,7 @@ def test_a_secret_is_never_in_a_message(wrong, monkeypatch, bare):
         with pytest.raises(SettingsError, match=r"should be (user:password|a string), got something else") as raised:
             load(**source)
         assert str(wrong) not in str(raised.value)
-    assert {"auth"} == SECRETS
+    assert {"auth", "api_key"} == SECRETS
 
 
 def test_credentials():
@@ -451,8 +457,8 @@ def test_a_file_of_credentials_of_any_editor(bare, content):
     assert load({"auth_file": "secret"})[0].credentials() == ("ann", "密码")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"hunter2\n", b"ann:\n", b":hunter2\n", b"\xff\xfeann:hunter2"])
-def test_a_useless_file_of_credentials(bare, content):
+@pytest.mark.parametrize("content", [None, b"\xff\xfeann:hunter2"])
+def test_a_file_of_credentials_that_cannot_be_read(bare, content):
     """One line naming the file, never its content."""
     if content is not None:
         (bare / "secret").write_bytes(content)
@@ -463,6 +469,29 @@ def test_a_useless_file_of_credentials(bare, content):
 
     assert "hunter2" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"hunter2\n", b"ann:\n", b":hunter2\n", b"ann:$argon2id$v=19$x\n"])
+def test_a_file_without_a_password_in_plain_text(bare, content):
+    """A client sends the one of `auth` then, or an API key."""
+    (bare / "secret").write_bytes(content)
+    assert load({"auth_file": "secret"})[0].credentials() is None
+    assert load({"auth_file": "secret", "auth": "bob:x"})[0].credentials() == ("bob", "x")
+
+
+def test_the_key_that_a_client_sends():
+    """The first one that is not a digest."""
+    assert load({})[0].bearer() is None
+    keys = ["a:sha256$" + "0" * 64, "b:0123456789abcdef", "c:fedcba9876543210"]
+    assert load({"api_key": keys})[0].bearer() == "0123456789abcdef"
+
+
+@pytest.mark.parametrize("wrong", ["hunter2hunter2hunter2", ":hunter2hunter2hunter2", "a:hunter2"])
+def test_an_api_key_that_is_none(wrong):
+    """Without a name, or so short that it could be guessed; it is in no message."""
+    with pytest.raises(SettingsError, match=r"^--api-key: should be NAME:KEY, with a key of at least 16") as raised:
+        load({"api_key": (wrong,)})
+    assert "hunter2" not in str(raised.value)
 
 
 def test_settings_are_frozen_and_explained():

@@ -22,6 +22,7 @@ class Client:
     Args:
         url: Such as http://127.0.0.1:7860; also the attribute `url`, without a slash at its end.
         credentials: User and password, where the server requires them.
+        key: An API key, sent instead.
         seconds: Longest wait for one answer; None = no limit.
         transport: For tests: replaces the network.
 
@@ -34,6 +35,7 @@ class Client:
         url: str,
         *,
         credentials: tuple[str, str] | None = None,
+        key: str | None = None,
         seconds: float | None = 600.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -46,7 +48,12 @@ class Client:
             # are read in spite of `trust_env`.
             with hidden(of_connections(os.environ)):
                 self._http = httpx.Client(
-                    base_url=url, auth=credentials, timeout=limit, transport=transport, trust_env=False
+                    base_url=url,
+                    auth=None if key else credentials,
+                    headers={"Authorization": f"Bearer {key}"} if key else None,
+                    timeout=limit,
+                    transport=transport,
+                    trust_env=False,
                 )
         except httpx.InvalidURL as error:
             raise ServerError(f"{url}: is no address: {error}") from None
@@ -145,7 +152,7 @@ class Client:
         if not answer.is_success:
             words = _words(answer) or f"{self.url}{path} answers HTTP {answer.status_code}"
             sign_in = answer.status_code == httpx.codes.UNAUTHORIZED
-            raise ServerError(f"{words}; sign in with --auth user:password or --auth-file" if sign_in else words)
+            raise ServerError(f"{words}; sign in with --auth user:password or --api-key NAME:KEY" if sign_in else words)
         return answer
 
     def _readiness(self) -> tuple[bool, str, bool]:

@@ -16,7 +16,7 @@ import click
 
 import zimage_cache
 from zimage_cache import settings as settings_module
-from zimage_cache.cli import cache, history, models
+from zimage_cache.cli import cache, history, models, users
 from zimage_cache.cli.client import Client
 from zimage_cache.cli.options import Choice, DecimalRange, IntegerRange, Loaded, with_request, with_settings
 from zimage_cache.cli.output import as_json_option
@@ -240,8 +240,18 @@ def history_group() -> None:
     """Look at the pictures in output_image/, and tidy them up."""
 
 
+@main.group("user")
+def user_group() -> None:
+    """Say who may use the server."""
+
+
 def _add_commands() -> None:
-    groups = ((model_group, models.COMMANDS), (cache_group, cache.COMMANDS), (history_group, history.COMMANDS))
+    groups = (
+        (model_group, models.COMMANDS),
+        (cache_group, cache.COMMANDS),
+        (history_group, history.COMMANDS),
+        (user_group, users.COMMANDS),
+    )
     for group, commands in groups:
         for name, command in commands.items():
             group.command(name, context_settings=_CONTEXT)(with_settings(_prepared(command)))

@@ -23,7 +23,7 @@ class Place:
 
     def client(self, settings: Settings, seconds: float | None = None) -> Client:
         """Return a client; *seconds* is the longest wait for one answer, None = no limit."""
-        return Client(self.url, credentials=settings.credentials(), seconds=seconds)
+        return Client(self.url, credentials=settings.credentials(), key=settings.bearer(), seconds=seconds)
 
 
 def places(settings: Settings, url: str | None = None) -> list[Place]:

@@ -42,6 +42,10 @@ _INDEX: Final = "history_index_unusable"
 _TEMPORARY: Final = "history_index_temporary"
 
 
+# Names of accounts, "" for pictures that belong to none; None = all of them.
+Owners = Collection[str] | None
+
+
 class Page(NamedTuple):
     """Some pictures, newest first; `cursor` requests the next ones, None = there are no more."""
 
@@ -151,14 +155,14 @@ class History:
             self._thumbnails.sweep((self._folder / name, stamp) for name, stamp in there.items())
             self._compared = None if self._closing.is_set() else found
 
-    def page(self, query: str = "", *, limit: int = 50, cursor: str | None = None, owner: str | None = None) -> Page:
+    def page(self, query: str = "", *, limit: int = 50, cursor: str | None = None, owners: Owners = None) -> Page:
         """Return pictures, newest first; pictures added later do not shift the next page.
 
         Args:
             query: Words, "several words", `seed:42`, `size:1024x768`, `model:turbo`; all must be found.
             limit: Most of them, at least 1.
             cursor: From the previous page.
-            owner: Only pictures of this user; None = of all users.
+            owners: Only pictures of these; None = all.
 
         Raises:
             InvalidRequest: The query is too long, or the cursor is invalid.
@@ -170,11 +174,11 @@ class History:
             comparison.join(_FRESH_SECONDS)
         with _translated():
             wanted = conditions(query, full_text=self._index.full_text)
-            found = list(islice(self._every(wanted, after=after, owner=owner), limit + 1))
+            found = list(islice(self._every(wanted, after=after, owners=owners), limit + 1))
         shown = found[:limit]
         return Page(shown, f"{shown[-1].made}_{shown[-1].id}" if len(found) > limit else None)
 
-    def similar(self, text: str, *, limit: int = 8, owner: str | None = None) -> list[Picture]:
+    def similar(self, text: str, *, limit: int = 8, owners: Owners = None) -> list[Picture]:
         """Return pictures whose prompts have at least half of the trigrams of *text*, the most similar first.
 
         Raises:
@@ -185,13 +189,13 @@ class History:
             return []
         with _translated():
             close = resembling(asked, most=_CANDIDATES) if self._index.full_text else None
-            rows = self._index.newest([close] if close else [], limit=_CANDIDATES, after=None, owner=owner)
+            rows = self._index.newest([close] if close else [], limit=_CANDIDATES, after=None, owners=owners)
             scored = [(_closeness(asked, row), row) for row in rows]
             close_first = sorted(scored, key=lambda each: each[0], reverse=True)
             enough = (row for (shared, _), row in close_first if shared >= _LEAST_SHARED)
             return list(islice(self._current(enough), limit))
 
-    def get(self, id_: int, owner: str | None = None) -> Picture | None:
+    def get(self, id_: int, owners: Owners = None) -> Picture | None:
         """Return one picture, if its file is still there.
 
         Raises:
@@ -199,7 +203,7 @@ class History:
         """
         with _translated():
             row = self._index.get(id_)
-            if row is None or not row.readable or (owner is not None and row.owner != owner):
+            if row is None or not row.readable or (owners is not None and row.owner not in owners):
                 return None
             return next(self._current([row]), None)
 
@@ -255,13 +259,13 @@ class History:
         self._thumbnails.delete(self._folder / picture.name, picture.stamp)
 
     def _every(
-        self, wanted: Sequence[Condition], *, after: tuple[int, int] | None = None, owner: str | None = None
+        self, wanted: Sequence[Condition], *, after: tuple[int, int] | None = None, owners: Owners = None
     ) -> Iterator[Picture]:
-        rows = self._index.newest(wanted, limit=_BATCH, after=after, owner=owner)
+        rows = self._index.newest(wanted, limit=_BATCH, after=after, owners=owners)
         while rows:
             yield from self._current(rows)
             after = rows[-1].made, rows[-1].id
-            rows = self._index.newest(wanted, limit=_BATCH, after=after, owner=owner)
+            rows = self._index.newest(wanted, limit=_BATCH, after=after, owners=owners)
 
     def _current(self, rows: Iterable[Picture]) -> Iterator[Picture]:
         """Yield the rows whose files exist; rows of changed files are read again."""

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -126,7 +126,7 @@ class HistoryIndex:
         return {name: (id_, Stamp(size, changed)) for id_, name, size, changed in rows}
 
     def newest(
-        self, wanted: Sequence[Condition], *, limit: int, after: tuple[int, int] | None, owner: str | None
+        self, wanted: Sequence[Condition], *, limit: int, after: tuple[int, int] | None, owners: Collection[str] | None
     ) -> list[Picture]:
         """Return readable pictures, newest first, that fulfil all conditions *wanted*.
 
@@ -134,13 +134,13 @@ class HistoryIndex:
             wanted: From `search.conditions`.
             limit: Maximum number.
             after: The time and id of the last picture of the previous page.
-            owner: Only pictures of this user; None = of all users.
+            owners: Only pictures of these; None = all.
         """
         every = [Condition("folder = ?", (self._folder,)), Condition("readable"), *wanted]
         if after is not None:
             every.append(Condition("(made, id) < (?, ?)", after))
-        if owner is not None:
-            every.append(Condition("owner = ?", (owner,)))
+        if owners is not None:
+            every.append(Condition(f"owner IN ({', '.join('?' * len(owners))})", tuple(owners)))
         values = tuple(value for condition in every for value in condition.values)
         where = " AND ".join(condition.sql for condition in every)
         return self._select(f"{where} ORDER BY made DESC, id DESC LIMIT ?", (*values, limit))

@@ -53,7 +53,7 @@ class Finisher:
         self.shelf.put(key, entry)  # again: a job that wants it kept may have joined just now
         if self.cache.put(entry):
             self.shelf.drop(key, entry)
-        self.history.add(entry)
+        self.history.add(entry, run.owners[0])
         self.flights.stored(run)
 
     def _entry(self, run: Run, drawing: Drawing) -> Entry:

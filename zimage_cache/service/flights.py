@@ -43,6 +43,9 @@ class RunResult:
 class Run:
     """One generation, shared. Fields below `plan` change under the lock of `Flights` only.
 
+    `owners` are those of the seats whose plans keep the picture, in the order in which they came, of which the last one
+    stays when all have left: the first of them gets the copy in the history.
+
     `step`, `began` (when its first evaluation began) and `preview` (a small JPEG) are the exception: written by the
     thread that draws alone, read by any, replaced whole. So is `watchers`, how many jobs show previews, written by
     the event loop alone.
@@ -51,6 +54,7 @@ class Run:
     plan: Plan
     fresh: bool
     keep: bool
+    owners: list[str] = field(default_factory=list)
     waiters: int = 0
     phase: Phase = Phase.WAITING
     ended: float = 0.0
@@ -74,6 +78,7 @@ class Seat:
 
     run: Run
     leads: bool
+    owner: str | None = None  # of the picture; None = this one does not want it kept
     left: bool = False
 
 
@@ -147,6 +152,8 @@ class Flights:
                 return False
             seat.left = True
             run.waiters -= 1
+            if seat.owner is not None and len(run.owners) > 1:
+                run.owners.remove(seat.owner)
             if run.waiters or run.phase not in {Phase.WAITING, Phase.DRAWING}:
                 return False
             # It leaves the map at once, so that the next request starts anew instead of sharing this end.
@@ -259,7 +266,9 @@ class Flights:
         run.waiters += 1
         run.fresh |= plan.fresh
         run.keep |= plan.keep
-        return Seat(run, leads)
+        if plan.keep:
+            run.owners.append(plan.owner)
+        return Seat(run, leads, plan.owner if plan.keep else None)
 
     def _shared(self, plan: Plan) -> Run | None:
         """Find the run *plan* may share; one whose picture was handed out already is too old for a fresh one."""

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.service.flights import Run, Seat
 from zimage_cache.service.forecast import Forecast, Progress
-from zimage_cache.service.lookup import Shelf
 from zimage_cache.service.model import Model
 from zimage_cache.service.statistics import Statistics, Unrated
 
@@ -52,7 +51,7 @@ class Job:
         model: Draws the runs.
         forecast: Tells how far they are.
         statistics: Counts all pictures together, once: as handed out, or as not.
-        shelf: Where the pictures of a request that bypasses the cache lie, under tokens; None = they have their keys.
+        lay: Makes a name for a picture of a request that bypasses the cache; None = they are named by their keys.
         started: When the request came, in monotonic seconds.
 
     Threads: the event loop's only.
@@ -65,14 +64,14 @@ class Job:
         model: Model,
         forecast: Forecast,
         statistics: Statistics,
-        shelf: Shelf | None,
+        lay: Callable[[Entry], str] | None,
         started: float,
     ) -> None:
         self.parts = list(parts)
         self._model = model
         self._forecast = forecast
         self._statistics = statistics
-        self._shelf = shelf
+        self._lay = lay
         self._started = started
         self._looked = time.monotonic()
         self._counted = False
@@ -160,7 +159,7 @@ class Job:
             return
         self._counted = True
         for outcome in outcomes:
-            answer = outcome.source if self._shelf is None else Unrated.BYPASS
+            answer = outcome.source if self._lay is None else Unrated.BYPASS
             self._statistics.delivered(answer, seconds=outcome.seconds, saved=outcome.seconds_saved)
             key = outcome.entry.record.key
             _log.info("picture key=%s source=%s ms=%.1f", key[:12], outcome.source, outcome.seconds * 1000)
@@ -187,7 +186,7 @@ class Job:
         return Outcome(result.entry, Source.SHARED if shared else result.source, seconds, self._name(result.entry))
 
     def _name(self, entry: Entry) -> str:
-        return entry.record.key if self._shelf is None else self._shelf.lay(entry)
+        return entry.record.key if self._lay is None else self._lay(entry)
 
 
 def _is_there(part: Part) -> bool:

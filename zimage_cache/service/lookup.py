@@ -26,6 +26,7 @@ _READERS = 4
 class _Laid(NamedTuple):
     entry: Entry
     until: float
+    account: str | None  # that it is for; None = all
 
 
 class Shelf:
@@ -43,24 +44,24 @@ class Shelf:
         self._lock = threading.Lock()
         self._laid: ByteLRU[str, _Laid] = ByteLRU(max_bytes, lambda laid: len(laid.entry.png))
 
-    def lay(self, entry: Entry) -> str:
-        """Lay an entry on the shelf under a name that cannot be guessed, and return that."""
+    def lay(self, entry: Entry, *, account: str = "") -> str:
+        """Lay an entry on the shelf for *account* alone, under a name that cannot be guessed, and return that."""
         token = secrets.token_hex(16)
-        self.put(token, entry)
+        self.put(token, entry, account=account)
         return token
 
-    def put(self, name: str, entry: Entry) -> None:
-        """Lay an entry on the shelf; older ones make room."""
+    def put(self, name: str, entry: Entry, *, account: str | None = None) -> None:
+        """Lay an entry on the shelf, for *account* alone or for all; older ones make room."""
         with self._lock:
-            self._laid.put(name, _Laid(entry, self._clock() + SHELF_SECONDS))
+            self._laid.put(name, _Laid(entry, self._clock() + SHELF_SECONDS, account))
             self._sweep()
 
-    def get(self, name: str) -> Entry | None:
-        """Return what lies under *name*, if it still does."""
+    def get(self, name: str, account: str | None = None) -> Entry | None:
+        """Return what lies under *name*, if it still does, and is for *account* or for all."""
         with self._lock:
             self._sweep()
             laid = self._laid.peek(name)
-            return None if laid is None else laid.entry
+            return None if laid is None or laid.account not in {None, account} else laid.entry
 
     def drop(self, name: str, entry: Entry) -> None:
         """Take this very entry off the shelf; one that has taken its place since stays."""
@@ -131,14 +132,14 @@ class Finder:
             return [Known(keys[0], None) for keys in pictures]
         return await self._read(lambda: list(map(self._known, pictures)))
 
-    async def entry(self, name: str) -> Entry | None:
-        """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
-        return self.shelf.get(name) or await self._read(partial(self.peek, name))
+    async def entry(self, name: str, account: str) -> Entry | None:
+        """Return the entry called *name*: a key, or the token of an unstored picture of *account*."""
+        return self.shelf.get(name, account) or await self._read(partial(self.peek, name))
 
-    async def thumbnail(self, name: str) -> bytes | None:
-        """Return a small WebP of the picture called *name*, stored or not; drawn anew where it is not stored yet."""
+    async def thumbnail(self, name: str, account: str) -> bytes | None:
+        """Return a small WebP of the picture called *name* (see `entry`); drawn anew where it is not stored yet."""
         # The shelf first: a picture leaves it only after the cache has it.
-        if (entry := self.shelf.get(name)) is not None:
+        if (entry := self.shelf.get(name, account)) is not None:
             return await self._read(partial(thumbs.draw, entry.png))
         return await self._read(partial(self._cache.thumbnail, name))
 

@@ -36,6 +36,8 @@ class Plan:
     """What one asker wants of one key.
 
     Args:
+        user: Whose turn it is in the queue.
+        owner: Whose the picture is in the history.
         fresh: A stored result is no answer: it is to be drawn anew, or has a random seed.
         keep: The asker wants the picture stored.
         others: Further keys the same picture may be stored under: those of identities that drew it another way.
@@ -47,6 +49,7 @@ class Plan:
     identity: GeneratorIdentity
     request: dict[str, Any]
     user: str
+    owner: str
     fresh: bool
     keep: bool
     others: tuple[str, ...] = ()

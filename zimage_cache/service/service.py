@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -33,14 +34,20 @@ _STOP_SECONDS = 20.0
 _LOAD_SECONDS = 1.0
 
 
-class AskOptions(TypedDict, total=False):
+class Sender(TypedDict, total=False):
+    """Who sends a request; `ImageService.ask` says what each of them is."""
+
+    user: str
+    account: str
+    owner: str
+
+
+class AskOptions(Sender, total=False):
     """How a request is answered, beside what it asks for; `ImageService.ask` says what each of them is."""
 
     n: int
     cache: CacheMode
     model: str | None
-    user: str
-    account: str
     idempotency_key: str | None
 
 
@@ -236,6 +243,7 @@ class ImageService:
         model: str | None = None,
         user: str = "",
         account: str = "",
+        owner: str = "",
         idempotency_key: str | None = None,
         patient: bool = False,
     ) -> Job:
@@ -247,7 +255,8 @@ class ImageService:
             cache: How to use the cache.
             model: Which generator; None = the default.
             user: Whose turn it is in the queue.
-            account: Whose idempotency key it is; all callers without an account are one.
+            account: Whose idempotency key it is, and whose unstored pictures; all callers without an account are one.
+            owner: Whose new pictures are in the history.
             idempotency_key: Fixes the random seed, so that a retry is the same picture.
             patient: Wait in the queue during the first load instead of being refused.
 
@@ -268,14 +277,15 @@ class ImageService:
         identity = await drawer.identity(patient=patient)
         fresh = random or bypassed or cache == CacheMode.REFRESH
         keep = cache is not CacheMode.BYPASS
-        plans = [_plan(picture, drawer, identity, user=user, fresh=fresh, keep=keep) for picture in pictures]
+        plan = partial(_plan, model=drawer, identity=identity, user=user, owner=owner, fresh=fresh, keep=keep)
+        plans = list(map(plan, pictures))
         parts = await self._parts(plans, drawer, cache, patient=patient)
         return Job(
             parts,
             model=drawer,
             forecast=self._forecast,
             statistics=self.statistics,
-            shelf=self._finder.shelf if bypassed else None,
+            lay=partial(self._finder.shelf.lay, account=account) if bypassed else None,
             started=started,
         )
 
@@ -291,9 +301,9 @@ class ImageService:
         missing = [p.recipe for p, k in zip(pictures, known, strict=True) if k.entry is None]
         return Lookup(known, self._forecast.cost(drawer, missing))
 
-    async def picture(self, name: str) -> Entry | None:
-        """Return the entry called *name* (a key, or the token of an unstored picture), if it is within reach."""
-        return await self._finder.entry(name)
+    async def picture(self, name: str, account: str = "") -> Entry | None:
+        """Return the entry called *name* (a key, or the token of an unstored picture), if *account* may see it."""
+        return await self._finder.entry(name, account)
 
     def delete(self, key: str) -> bool:
         """Remove the picture of *key*, stored or waiting to be stored, pinned or not; blocks for the disk.
@@ -320,9 +330,9 @@ class ImageService:
         """
         return self.cache.pin(key, self._finder.shelf.get(key))
 
-    async def thumbnail(self, name: str) -> bytes | None:
-        """Return a small WebP of the picture called *name*: its key, or the token of an unstored one."""
-        return await self._finder.thumbnail(name)
+    async def thumbnail(self, name: str, account: str = "") -> bytes | None:
+        """Return a small WebP of the picture called *name* (see `picture`)."""
+        return await self._finder.thumbnail(name, account)
 
     def _model(self, model: str | None) -> Model:
         try:
@@ -343,7 +353,9 @@ class ImageService:
         return [hits.get(plan.key) or seats[plan.key] for plan in plans]
 
 
-def _plan(picture: Resolved, model: Model, identity: GeneratorIdentity, *, user: str, fresh: bool, keep: bool) -> Plan:
+def _plan(
+    picture: Resolved, *, model: Model, identity: GeneratorIdentity, user: str, owner: str, fresh: bool, keep: bool
+) -> Plan:
     key, *others = _keys(picture.recipe, model, identity)
     return Plan(
         key=key,
@@ -352,6 +364,7 @@ def _plan(picture: Resolved, model: Model, identity: GeneratorIdentity, *, user:
         identity=identity,
         request=picture.request,
         user=user,
+        owner=owner,
         fresh=fresh,
         keep=keep,
         others=tuple(others),

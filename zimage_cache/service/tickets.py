@@ -92,6 +92,7 @@ class Ticket(Generic[T]):
         self.id = secrets.token_hex(16)
         self.n = options.get("n", 1)
         self.user = options.get("user", "")
+        self.account = options.get("account", "")
         self.reference = reference
         self._service = service
         self._model = options.get("model")
@@ -304,22 +305,22 @@ class Tickets(Generic[T]):
             raise
         return ticket
 
-    def find(self, ticket_id: str) -> Ticket[T] | None:
-        """Return the ticket, taking this for a sign of life; None = there was none, or it ended long ago."""
-        return self.find_all([ticket_id])[ticket_id]
+    def find(self, ticket_id: str, account: str = "") -> Ticket[T] | None:
+        """Return the ticket of *account*, taking this for a sign of life; None = it has none, or it ended long ago."""
+        return self.find_all([ticket_id], account)[ticket_id]
 
-    def find_all(self, ids: Iterable[str]) -> dict[str, Ticket[T] | None]:
+    def find_all(self, ids: Iterable[str], account: str = "") -> dict[str, Ticket[T] | None]:
         """Return the ticket of each of *ids*, as `find` does."""
         self.sweep()
-        found = {ticket_id: self._known(ticket_id) for ticket_id in ids}
+        found = {ticket_id: self._known(ticket_id, account) for ticket_id in ids}
         for ticket in filter(None, found.values()):
             ticket.seen()
         return found
 
-    def drop(self, ticket_id: str) -> bool:
-        """End a ticket that is on its way, forget one that ended. Return whether there was one."""
+    def drop(self, ticket_id: str, account: str = "") -> bool:
+        """End a ticket of *account* that is on its way, forget one that ended. Return whether there was one."""
         self.sweep()
-        ticket = self._known(ticket_id)
+        ticket = self._known(ticket_id, account)
         if ticket is None:
             return False
         if ticket.ended:
@@ -391,8 +392,9 @@ class Tickets(Generic[T]):
             await asyncio.sleep(_KEEPER_SECONDS)
             self.sweep()
 
-    def _known(self, ticket_id: str) -> Ticket[T] | None:
-        return self._active.get(ticket_id) or self._ended.get(ticket_id, (0.0, None))[1]
+    def _known(self, ticket_id: str, account: str) -> Ticket[T] | None:
+        ticket = self._active.get(ticket_id) or self._ended.get(ticket_id, (0.0, None))[1]
+        return ticket if ticket is not None and ticket.account == account else None
 
     def _over(self, ticket: Ticket[T], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -25,7 +25,9 @@ from zimage_cache.web.api.jobs import add_jobs_api
 from zimage_cache.web.api.metrics import add_metrics
 from zimage_cache.web.api.models import add_models_api
 from zimage_cache.web.api.prompts import add_prompt_api
+from zimage_cache.web.authentication import Authentication
 from zimage_cache.web.errors import add_error_responses
+from zimage_cache.web.login import add_login
 from zimage_cache.web.middleware import Guard, checks
 from zimage_cache.web.page.mount import mount_page
 
@@ -39,7 +41,7 @@ def create_app(
     allowed_hosts: Iterable[str] = (),
     trusted_proxies: Iterable[str] = (),
     root_path: str = "",
-    credentials: tuple[str, str] | None = None,
+    authentication: Authentication | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """Build the web application.
@@ -50,7 +52,7 @@ def create_app(
         allowed_hosts: Further names of this server, accepted in `Host`.
         trusted_proxies: Networks of proxies whose `X-Forwarded` headers count.
         root_path: The path below which a proxy offers this server; "" = none.
-        credentials: Required user and password; None = no authentication.
+        authentication: Identifies the senders of requests; None = they are all the same.
         clock: Monotonic seconds, for the time limits of jobs.
     """
     tickets = Tickets(service, image_of, clock=clock)
@@ -68,7 +70,8 @@ def create_app(
     # FastAPI's own /docs loads its scripts from a content delivery network; this variant serves them locally.
     app = FastAPIOffline(redoc_url=None, title="Z-Image", version=zimage_cache.__version__, lifespan=lifespan)
     add_error_responses(app)
-    add_api(app, service, private=credentials is not None)
+    add_login(app, authentication)
+    add_api(app, service, private=authentication is not None)
     add_jobs_api(app, service, tickets)
     # Called by `Server` on shutdown, before it waits for the streams of jobs.
     app.state.end_jobs = tickets.close
@@ -80,7 +83,13 @@ def create_app(
     # Gradio allows cross-origin access from every site unless its parent application has a CORS rule: this denies it.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     _write_schema_once(app)
-    app.add_middleware(Guard, checks=checks(allowed_hosts, credentials), proxies=trusted_proxies, root_path=root_path)
+    app.add_middleware(
+        Guard,
+        checks=checks(allowed_hosts),
+        authentication=authentication,
+        proxies=trusted_proxies,
+        root_path=root_path,
+    )
     return mount_page(app, service, root_path)
 
 

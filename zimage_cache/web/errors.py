@@ -39,6 +39,7 @@ STATUS: Final[dict[str, int]] = {
     "method_not_allowed": 405,
     "too_large": 413,
     "unsupported_media_type": 415,
+    "rate_limited": 429,
     "queue_full": 503,
     "busy": 503,
     "loading": 503,

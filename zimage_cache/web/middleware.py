@@ -4,8 +4,6 @@ Not `BaseHTTPMiddleware`: it hides a client's disconnect from the routes, which 
 """
 
 import asyncio
-import base64
-import hmac
 import re
 import socket
 from collections.abc import Callable, Collection, Iterable
@@ -16,10 +14,13 @@ from urllib.parse import unquote, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from zimage_cache.accounts.users import ANYONE
 from zimage_cache.addresses import EVERY_NAME, HostNames, is_address
 from zimage_cache.web import language, request_id
+from zimage_cache.web.authentication import Authentication
 from zimage_cache.web.bodies import Bodies, Body, BodyDropped
 from zimage_cache.web.errors import COMMON_HEADERS, Refused, error_response
+from zimage_cache.web.login import SIGN_IN, login_page, wants_page
 from zimage_cache.web.proxies import Proxies
 from zimage_cache.web.root_path import inner, outer, set_root_path, to_slash
 
@@ -35,7 +36,8 @@ _SHOWN: Final = 100
 _FOREIGN: Final = frozenset({"cross-site", "same-site"})
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
-_OPEN: Final = frozenset({"/health", "/ready"})
+# Answered to senders without an account too, with less; and what they need to sign in.
+_OPEN: Final = frozenset({"/health", "/ready", SIGN_IN, "/favicon.ico"})
 # Answers are sent in pieces of so many bytes, so that the connection does not buffer a second copy of a whole answer.
 _PIECE: Final = 2**18
 # Gradio's page needs inline scripts and evaluates its templates; everything else stays with this server.
@@ -59,8 +61,10 @@ class BodyTooLarge(Exception):
 class Guard:
     """Runs *checks* in order, then the application, below *root_path*; adds headers to every answer.
 
-    What trusted *proxies* tell of a request is applied before. The headers are the request id, `nosniff`, and on pages
-    a content security policy. WebSocket is not supported: such connections are closed without a check.
+    What trusted *proxies* tell of a request is applied before. With *authentication*, a request needs an account, which
+    is in its scope then; a few routes answer without one. The headers are the request id, `nosniff`, on pages a content
+    security policy, and with authentication `no-store` where an answer says nothing else. WebSocket is not supported:
+    such connections are closed without a check.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Guard:
         app: ASGIApp,
         checks: Iterable[Check],
         *,
+        authentication: Authentication | None = None,
         proxies: Iterable[str] = (),
         root_path: str = "",
         max_body_bytes: int = MAX_BODY_BYTES,
@@ -76,6 +81,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._checks = list(checks)
+        self._authentication = authentication
         self._proxies = Proxies(proxies)
         self._root_path = root_path
         self._max_body_bytes = max_body_bytes
@@ -94,10 +100,17 @@ class Guard:
         headers = Headers(scope=scope)
         language.set_language(headers.get("accept-language"))
         set_root_path(self._root_path)
-        stamped = _Stamped(send, request_id.set_request_id(headers.get(request_id.HEADER)))
+        identifier = request_id.set_request_id(headers.get(request_id.HEADER))
+        stamped = _Stamped(send, identifier, private=self._authentication is not None)
         refusal = next(filter(None, (check(scope, headers) for check in self._checks)), None)
         if refusal is not None:
             await error_response(refusal)(scope, receive, stamped)
+            return
+        try:
+            await self._identify(scope, headers)
+        except Refused as unknown:
+            answer = login_page(scope, unknown) if wants_page(scope, headers) else error_response(unknown)
+            await answer(scope, receive, stamped)
             return
         if redirect := to_slash(scope, self._root_path):
             await redirect(scope, receive, stamped)
@@ -114,6 +127,21 @@ class Guard:
             except asyncio.CancelledError:
                 # Otherwise only a server that stops cancels a request, after its grace time: no error.
                 await _end(_BUSY if body.dropped else _STOPPING, scope, receive, stamped)
+
+    async def _identify(self, scope: Scope, headers: Headers) -> None:
+        """Set the request's account, if it has one.
+
+        Raises:
+            Refused: It has none, and the route needs one.
+        """
+        if self._authentication is None:
+            scope["account"] = ANYONE
+            return
+        try:
+            scope["account"] = await self._authentication.account(scope, headers)
+        except Refused:
+            if scope["path"] not in _OPEN:
+                raise
 
 
 def _bounded(receive: Receive, limit: int, bodies: Bodies, body: Body) -> Receive:
@@ -142,17 +170,15 @@ def _origin_form(scope: Scope) -> Scope:
     return {**scope, "path": unquote(f"/{rest.decode()}"), "raw_path": b"/" + rest, "headers": headers}
 
 
-def checks(allowed_hosts: Iterable[str], credentials: tuple[str, str] | None) -> list[Check]:
+def checks(allowed_hosts: Iterable[str]) -> list[Check]:
     """Return the checks of every request.
 
     Args:
         allowed_hosts: Names this server answers to beside loopback names, its own name and IP literals, in the form of
             `addresses.host_name`.
-        credentials: User and password required by all routes but `/health` and `/ready`; None = open.
     """
     names = frozenset(allowed_hosts)
-    rules = [body_size, host_rule(names), origin_rule(names)]
-    return [*rules, auth_rule(*credentials)] if credentials else rules
+    return [body_size, host_rule(names), origin_rule(names)]
 
 
 def max_body_bytes(scope: Scope, usual: int = MAX_BODY_BYTES) -> int:
@@ -212,32 +238,13 @@ def _own_names() -> frozenset[str]:
     return _LOOPBACK | {own, f"{own}.local"}
 
 
-def auth_rule(user: str, password: str) -> Check:
-    """Require `Basic user:password`, or `Bearer password` from programs."""
-    basic = base64.b64encode(f"{user}:{password}".encode()).decode()
-    accepted = {"basic": basic.encode(), "bearer": password.encode()}
-
-    def check(scope: Scope, headers: Headers) -> Refused | None:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        # Compared even when the scheme is unknown, so that the time taken reveals nothing.
-        expected = accepted.get(scheme.lower(), b"")
-        scope["authorized"] = hmac.compare_digest(given.strip().encode("latin-1"), expected) and bool(expected)
-        if scope["authorized"]:
-            scope["account"] = user
-        if scope["authorized"] or scope["path"] in _OPEN:
-            return None
-        challenge = {"WWW-Authenticate": 'Basic realm="Z-Image", charset="UTF-8"'}
-        return Refused("unauthorized", "password_needed", headers=challenge)
-
-    return check
-
-
 class _Stamped:
     """Sends an answer with the common headers added."""
 
-    def __init__(self, send: Send, identifier: str) -> None:
+    def __init__(self, send: Send, identifier: str, *, private: bool) -> None:
         self.started = self.complete = False
         self._send = send
+        self._private = private
         self._identifier = identifier
 
     async def __call__(self, message: Message) -> None:
@@ -247,7 +254,9 @@ class _Stamped:
             headers[request_id.HEADER] = self._identifier
             headers.update(COMMON_HEADERS)
             if headers.get("content-type", "").startswith("text/html"):
-                headers["Content-Security-Policy"] = _PAGE_POLICY
+                headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
+            if self._private:
+                headers.setdefault("Cache-Control", "no-store")
         elif message["type"] == "http.response.body":
             self.complete = not message.get("more_body", False)
             await self._send_rest(message)

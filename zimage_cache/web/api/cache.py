@@ -14,6 +14,7 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.service.statistics import Counts, overview
 from zimage_cache.units import bytes_in, seconds_in
 from zimage_cache.validation import invalid_request
+from zimage_cache.web.api.accounts import require_administrator
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import json_body
 from zimage_cache.web.errors import WITH_BODY, Refused, answers
@@ -126,7 +127,8 @@ def add_cache_api(app: FastAPI, service: ImageService) -> None:
     """Add the routes below `/cache/` to *app*, and a 405 for every other method on them."""
     # Fixed paths first, with their 405: `DELETE /cache/stats` must not be read as deleting the key "stats".
     for add in (_add_overview, _add_entry):
-        router = APIRouter(prefix="/cache", tags=["cache"])
+        administrators = [Depends(require_administrator)]
+        router = APIRouter(prefix="/cache", tags=["cache"], dependencies=administrators)
         add(router, service)
         add_routes(app, router)
 

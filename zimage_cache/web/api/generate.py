@@ -1,7 +1,6 @@
 """The main HTTP routes: generate, look up, fetch pictures, `/health` and `/ready`."""
 
 import asyncio
-import ipaddress
 import re
 import time
 from collections.abc import Awaitable, Sequence
@@ -13,7 +12,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from zimage_cache.addresses import ip_address
 from zimage_cache.cache.layout import is_key
 from zimage_cache.entry import Record, Source
 from zimage_cache.errors import Cancelled
@@ -23,6 +21,7 @@ from zimage_cache.request import CacheMode
 from zimage_cache.service.job import Outcome
 from zimage_cache.service.lookup import Known
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.api.accounts import account_of, lane_of, sender_of
 from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
@@ -165,9 +164,8 @@ def _add_generate(router: APIRouter, service: ImageService) -> None:
             n=body.n,
             cache=body.cache,
             model=body.model,
-            user=client_of(request),
-            account=account_of(request),
             idempotency_key=idempotency_key,
+            **sender_of(request),
         )
         waiting = service.wait(job)
         outcomes = await (unless_disconnected(request, waiting) if job.pending else waiting)
@@ -193,15 +191,15 @@ def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) ->
     @router.get("/images/{name}.png", response_class=Response, responses=PNG | answers(404, 405, 422))
     async def picture(request: Request, name: str, v: str | None = None) -> Response:
         """Send the stored bytes of a picture, by its key or the token of an unstored one."""
-        entry = await service.picture(name) if _PICTURE_NAME.fullmatch(name) else None
+        entry = await service.picture(name, account_of(request).name) if _PICTURE_NAME.fullmatch(name) else None
         if entry is None:
             raise Refused("not_found", "no_such_image")
         return picture_response(name, entry, request.headers, v, private=private)
 
     @router.get("/images/{key}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 422))
-    async def thumbnail(key: str) -> Response:
+    async def thumbnail(request: Request, key: str) -> Response:
         """Send a small WebP of a picture, by its key or the token of an unstored one."""
-        small = await service.thumbnail(key) if _PICTURE_NAME.fullmatch(key) else None
+        small = await service.thumbnail(key, account_of(request).name) if _PICTURE_NAME.fullmatch(key) else None
         if small is None:
             raise Refused("not_found", "no_such_thumbnail")
         kept = "private, max-age=3600" if is_key(key) else "no-store"
@@ -216,7 +214,7 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
     def health(request: Request) -> dict[str, Any]:
         state = service.state()
         known = {"status": state.status, "timestamp": datetime.now(UTC)}
-        if request.scope.get("authorized", True):
+        if "account" in request.scope:
             known |= {
                 "model": service.default_model,
                 "device": state.device,
@@ -224,7 +222,7 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
                 "share": state.share,
                 "detail": localized(state.detail),
                 "devices": [DeviceState.of(each) for each in service.devices()],
-                "room": service.room(client_of(request)),
+                "room": service.room(lane_of(request)),
                 "troubles": [Trouble.of(fault) for fault in service.faults.standing],
             }
         return Health.model_validate(known).model_dump(mode="json", exclude_unset=True)
@@ -237,22 +235,7 @@ def _add_health(router: APIRouter, service: ImageService) -> None:
     @router.get("/ready", response_model=Health, responses={503: {"model": Health}})
     async def ready(request: Request) -> Response:
         """Answer 200 when a picture of this client that is not stored would be drawn (also when the model sleeps)."""
-        return JSONResponse(health(request), 200 if service.ready(user=client_of(request)) else 503)
-
-
-def client_of(request: Request) -> str:
-    """Return the client's lane in the queue: its IPv4 address, or its IPv6 /64 network, which one machine may own."""
-    host = request.client.host if request.client else ""
-    address = ip_address(host)
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((address, 64), strict=False))
-    return str(address) if address else host
-
-
-def account_of(request: Request) -> str:
-    """Return the name of the account that sent the request; "" where none is needed."""
-    account: str = request.scope.get("account", "")
-    return account
+        return JSONResponse(health(request), 200 if service.ready(user=lane_of(request)) else 503)
 
 
 async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:

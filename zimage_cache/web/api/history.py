@@ -19,6 +19,7 @@ from zimage_cache.metadata.description import Description, describe
 from zimage_cache.models.profiles import name_of
 from zimage_cache.request import MAX_TEXT
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.api.accounts import account_of
 from zimage_cache.web.api.pictures import PNG, WEBP, cache_control, image_url, png_response
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import read_body
@@ -31,8 +32,6 @@ _LONGEST_NAME: Final = 120  # of a model
 _MOST_SEARCHES: Final = 2  # at the same time
 _STORING_SECONDS: Final = 10.0  # a picture is answered before its file is written; a disk that hangs is not waited for
 _ID = re.compile(r"[1-9]\d{0,17}")
-# There are no user accounts yet, so all pictures belong to one anonymous user.
-_OWNER: Final = ""
 _PICTURE_BODY: Final = {each: {"schema": {"type": "string", "format": "binary"}} for each in MediaType}
 
 
@@ -92,6 +91,7 @@ def _add_listing(router: APIRouter, service: ImageService) -> None:
 
     @router.get("/history", responses=answers(422, 503))
     async def pictures(
+        request: Request,
         query: Annotated[
             str,
             Query(max_length=MAX_QUERY, description='Words, "several words", seed:42, size:1024x768, model:turbo.'),
@@ -103,14 +103,15 @@ def _add_listing(router: APIRouter, service: ImageService) -> None:
         cursor: Annotated[str | None, Query(pattern=r"^-?[0-9]{1,15}_[0-9]{1,18}$")] = None,
     ) -> HistoryPage:
         """List your own pictures, newest first, with all that were drawn before; missing files are left out."""
+        owners = account_of(request).owners
         if similar is not None:
             async with searching:
-                found = await asyncio.to_thread(history.similar, similar, limit=limit, owner=_OWNER)
+                found = await asyncio.to_thread(history.similar, similar, limit=limit, owners=owners)
             return HistoryPage(pictures=list(map(_shown, found)))
         if not service.stored_by(0):
             await asyncio.to_thread(service.stored_by, _STORING_SECONDS)
         async with searching:
-            page = await asyncio.to_thread(history.page, query, limit=limit, cursor=cursor, owner=_OWNER)
+            page = await asyncio.to_thread(history.page, query, limit=limit, cursor=cursor, owners=owners)
         return HistoryPage(pictures=list(map(_shown, page.pictures)), cursor=page.cursor)
 
 
@@ -118,7 +119,7 @@ def _add_pictures(router: APIRouter, history: History) -> None:
     @router.get("/history/{id}.png", response_class=Response, responses=PNG | answers(404, 405, 422, 503))
     async def picture(request: Request, id_: Annotated[str, Path(alias="id")], v: str | None = None) -> Response:
         """Send a picture's file as it is now."""
-        found = await _found(history, id_)
+        found = await _found(history, request, id_)
         content = await asyncio.to_thread(history.read, found)
         if content is None:
             raise _missing()
@@ -126,18 +127,18 @@ def _add_pictures(router: APIRouter, history: History) -> None:
         return png_response(content, request.headers, answer)
 
     @router.get("/history/{id}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 422, 503))
-    async def thumbnail(id_: Annotated[str, Path(alias="id")], v: str | None = None) -> Response:
+    async def thumbnail(request: Request, id_: Annotated[str, Path(alias="id")], v: str | None = None) -> Response:
         """Send a small WebP of a picture."""
-        found = await _found(history, id_)
+        found = await _found(history, request, id_)
         small = await asyncio.to_thread(history.thumbnail, found)
         if small is None:
             raise _missing()
         return Response(small, media_type="image/webp", headers=_headers(found, v))
 
     @router.delete("/history/{id}", status_code=204, responses=answers(404, 405, 422, 503))
-    async def delete(id_: Annotated[str, Path(alias="id")]) -> None:
+    async def delete(request: Request, id_: Annotated[str, Path(alias="id")]) -> None:
         """Delete a picture from `output_image/`: its file, thumbnail and row. The cache is not touched."""
-        await asyncio.to_thread(history.delete, await _found(history, id_))
+        await asyncio.to_thread(history.delete, await _found(history, request, id_))
 
 
 def _add_png_info(router: APIRouter, service: ImageService) -> None:
@@ -174,8 +175,9 @@ def _offered(found: Description, service: ImageService) -> tuple[dict[str, Any],
     return parameters, (Message("note_model", model=model[:_LONGEST_NAME]), *found.notes)
 
 
-async def _found(history: History, id_: str) -> Picture:
-    found = await asyncio.to_thread(history.get, int(id_), _OWNER) if _ID.fullmatch(id_) else None
+async def _found(history: History, request: Request, id_: str) -> Picture:
+    owners = account_of(request).owners
+    found = await asyncio.to_thread(history.get, int(id_), owners) if _ID.fullmatch(id_) else None
     if found is None:
         raise _missing()
     return found

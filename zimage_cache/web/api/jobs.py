@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets, news
-from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, account_of, client_of, unless_disconnected
+from zimage_cache.web.api.accounts import account_of, lane_of, sender_of
+from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, unless_disconnected
 from zimage_cache.web.api.routes import EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, ErrorDetail, Refused, answers, error_body
@@ -118,8 +119,7 @@ def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image])
             n=body.n,
             cache=body.cache,
             model=body.model,
-            user=client_of(request),
-            account=account_of(request),
+            **sender_of(request),
             idempotency_key=idempotency_key,
             reference=current_request_id(),
         )
@@ -131,24 +131,24 @@ def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image])
 
 def _add_state(router: APIRouter, tickets: Tickets[Image]) -> None:
     @router.get("/{job_id}", response_model_exclude_unset=True, responses=answers(404, 405, 422))
-    async def state(job_id: str, response: Response) -> JobState:
+    async def state(request: Request, job_id: str, response: Response) -> JobState:
         """Return the state of a job; an ended one is kept for ten minutes."""
         response.headers.update(_UNKEPT)
-        return job_state(_found(tickets, job_id))
+        return job_state(_found(tickets, request, job_id))
 
     @router.delete("/{job_id}", status_code=204, responses=answers(404, 405, 422))
-    async def leave(job_id: str) -> None:
+    async def leave(request: Request, job_id: str) -> None:
         """Cancel a job, or delete one that ended. Runs that it shares with other jobs continue for those."""
-        if not tickets.drop(job_id):
+        if not tickets.drop(job_id, account_of(request).name):
             raise _unknown()
 
 
 def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
     async def listened(request: Request, job_id: str) -> AsyncIterator[Ticket[Image]]:
-        ticket = _found(tickets, job_id)
+        ticket = _found(tickets, request, job_id)
         # In the dependency, not in the stream: a dependency ends with the answer, an interrupted generator only when it
         # is collected.
-        with tickets.listening([ticket], client_of(request)):
+        with tickets.listening([ticket], lane_of(request)):
             yield ticket
 
     @router.get(
@@ -185,10 +185,10 @@ def _add_events_of_several(router: APIRouter, tickets: Tickets[Image]) -> None:
             str, Query(max_length=_MOST_IDS, description="Those of them of which only the end is awaited.")
         ] = "",
     ) -> AsyncIterator[_Followed]:
-        found = tickets.find_all(filter(None, ids.split(",")))
+        found = tickets.find_all(filter(None, ids.split(",")), account_of(request).name)
         jobs = [ticket for ticket in found.values() if ticket is not None]
         still = {ticket for ticket in map(found.get, quiet.split(",")) if ticket is not None}
-        with tickets.listening(jobs, client_of(request), quiet=still):
+        with tickets.listening(jobs, lane_of(request), quiet=still):
             yield _Followed(jobs, still, [name for name, ticket in found.items() if ticket is None])
 
     @router.get(
@@ -290,8 +290,8 @@ def _message(state: JobState, sent: JobState | None) -> bytes:
     )
 
 
-def _found(tickets: Tickets[Image], job_id: str) -> Ticket[Image]:
-    ticket = tickets.find(job_id)
+def _found(tickets: Tickets[Image], request: Request, job_id: str) -> Ticket[Image]:
+    ticket = tickets.find(job_id, account_of(request).name)
     if ticket is None:
         raise _unknown()
     return ticket

@@ -1,10 +1,11 @@
 """The routes of the models: list them with their states; load one, unload one."""
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from pydantic import BaseModel
 
 from zimage_cache.generator.protocol import Status
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.api.accounts import require_administrator
 from zimage_cache.web.api.generate import DeviceState
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.errors import Refused, answers
@@ -35,6 +36,7 @@ class Models(BaseModel):
 def add_models_api(app: FastAPI, service: ImageService) -> None:
     """Add the routes to *app*, and a 405 for every other method on them; mount the page afterwards."""
     router = APIRouter()
+    administrators = [Depends(require_administrator)]
 
     def described(name: str) -> ModelStatus:
         if name not in service.models:
@@ -58,14 +60,16 @@ def add_models_api(app: FastAPI, service: ImageService) -> None:
         """List the models that requests may name, and the state of each."""
         return Models(models=[described(name) for name in service.models])
 
-    @router.post("/models/{name}/load", status_code=202, responses=answers(404, 405, 413, 422))
+    @router.post(
+        "/models/{name}/load", dependencies=administrators, status_code=202, responses=answers(404, 405, 413, 422)
+    )
     async def load(name: str) -> ModelStatus:
         """Start loading a model, with a download where it is missing; `GET /models` shows the progress."""
         described(name)
         service.load(name)
         return described(name)
 
-    @router.post("/models/{name}/unload", responses=answers(404, 405, 413, 422))
+    @router.post("/models/{name}/unload", dependencies=administrators, responses=answers(404, 405, 413, 422))
     async def unload(name: str) -> ModelStatus:
         """Free a model's memory after its present picture; a download that its load waits for is stopped."""
         described(name)

@@ -1,4 +1,5 @@
 // The line with the model's state, and what does not work. Requests /health often while the state changes, else rarely, and not while hidden.
+import { addressOf } from "../lib/address.js";
 import { find } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { has, say } from "../lib/i18n.js";
@@ -26,7 +27,7 @@ export function header(root) {
   let timer = 0;
 
   /** @param {Partial<Omit<Health, "status">> & { status: string }} health */
-  function show({ status, phase, share, detail, device, troubles }) {
+  function show({ status, phase, share, detail, device, model, troubles }) {
     const progress = [phase, share == null ? "" : `${Math.round(share * 100)} %`].filter(Boolean).join(" ");
     root.dataset.status = status;
     line.dataset.status = status;
@@ -36,9 +37,18 @@ export function header(root) {
       .join(" · ");
     const trouble = find(root, ".zi-trouble");
     const lasting = (troubles ?? []).map((each) => each.detail);
-    const said = [status === "error" ? detail : "", ...lasting].filter(Boolean).join("\n");
+    // Without an account, the server tells its status only.
+    const signedOut = status !== "unreachable" && model === undefined ? say("signed_out") : "";
+    const said = [signedOut, status === "error" ? detail : "", ...lasting].filter(Boolean).join("\n");
     // Only when it changes: screen readers read it each time it is set.
     if (trouble.textContent !== said) trouble.textContent = said;
+  }
+
+  async function greet() {
+    const me = await server.get("/me").catch(() => ({ name: "" }));
+    find(root, ".zi-account", HTMLFormElement).action = addressOf("/logout");
+    find(root, ".zi-account-name").textContent = me.name;
+    find(root, ".zi-account").hidden = !me.name;
   }
 
   async function ask() {
@@ -61,4 +71,5 @@ export function header(root) {
   find(root, ".zi-note").hidden = !own("note");
   document.addEventListener("visibilitychange", ask);
   void ask();
+  void greet();
 }

@@ -1,0 +1,194 @@
+"""Signing in and out on a server with users, as people do it in a browser."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+
+from zimage_cache.accounts.sessions import IDLE_SECONDS, Sessions
+from zimage_cache.accounts.users import UserFile
+from zimage_cache.generator.fake import FakeGenerator
+
+from .conftest import generate, serving, write
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
+
+READY = "document.querySelector('#zi-seed input')?.value"
+ANN, BEN = "secret of ann", "secret of ben"
+
+
+@pytest.fixture(scope="module")
+def users(tmp_path_factory: pytest.TempPathFactory) -> UserFile:
+    file = UserFile(tmp_path_factory.mktemp("users") / "users.txt")
+    file.put("ann", ANN, administrator=True)
+    file.put("ben", BEN, administrator=False)
+    return file
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="module")
+def url(chromium: Browser, users: UserFile, workspace: Path) -> Iterator[str]:  # noqa: ARG001 - see `fake`
+    with serving(FakeGenerator(), workspace, auth_file=users.path) as address:
+        yield address
+
+
+@pytest.fixture
+def visitor(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Make browsers with nothing in them."""
+    made: list[BrowserContext] = []
+
+    def make(scheme: Literal["light", "dark"] = "light", language: str = "en-US") -> BrowserContext:
+        view: ViewportSize = {"width": 1280, "height": 800}
+        made.append(chromium.new_context(viewport=view, color_scheme=scheme, locale=language))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def sign_in(page: Page, name: str, password: str) -> None:
+    page.fill("input[name=name]", name)
+    page.fill("input[name=password]", password)
+    page.click("form button")
+
+
+def signed_in(browser: BrowserContext, url: str, name: str, password: str) -> Page:
+    page = browser.new_page()
+    page.goto(url)
+    sign_in(page, name, password)
+    page.wait_for_function(READY)
+    return page
+
+
+def test_a_link_to_a_picture_survives_the_sign_in(url: str, visitor):
+    """The page that was asked for comes after the password, with what stands behind the #."""
+    page = visitor().new_page()
+    answer = page.goto(f"{url}/?lang=en#prompt=of+ann&seed=5")
+    assert answer is not None
+    assert answer.status == 401
+    expect(page.locator("input[name=name]")).to_be_focused()
+    sign_in(page, "ann", ANN)
+    page.wait_for_function(READY)
+    assert page.evaluate("location.pathname + location.search") == "/?lang=en"
+    expect(page.locator("#zi-prompt textarea")).to_have_value("of ann")
+    expect(page.locator(".zi-account-name")).to_have_text("ann")
+
+
+def test_a_wrong_password(url: str, visitor):
+    """It is said, by screen readers too; the name stays, the password does not, and the link is kept."""
+    page = visitor().new_page()
+    page.goto(f"{url}/#prompt=after+all&seed=6")
+    sign_in(page, "ann", "wrong")
+    alert = page.get_by_role("alert")
+    expect(alert).to_have_text("the user name or the password is wrong")
+    expect(page.locator("input[name=name]")).to_have_value("ann")
+    expect(page.locator("input[name=password]")).to_have_value("")
+    sign_in(page, "ann", ANN)
+    page.wait_for_function(READY)
+    expect(page.locator("#zi-prompt textarea")).to_have_value("after all")
+
+
+def test_password_managers_know_the_form(url: str, visitor):
+    """Both inputs are named as the standard says, in one form that is posted."""
+    page = visitor().new_page()
+    page.goto(url)
+    assert page.locator("form").get_attribute("method") == "post"
+    assert page.locator("form input[autocomplete=username]").get_attribute("type") is None
+    assert page.locator("form input[autocomplete=current-password]").get_attribute("type") == "password"
+
+
+def test_a_reload_and_a_sign_out(url: str, visitor):
+    """The session lasts until the sign-out; then the same cookie is worth nothing, and the page says so."""
+    browser = visitor()
+    page = signed_in(browser, url, "ann", ANN)
+    (cookie,) = browser.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Lax", "/")
+    page.reload()
+    page.wait_for_function(READY)
+    other = browser.new_page()
+    other.goto(url)
+    other.wait_for_function(READY)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("input[name=password]")).to_be_visible()
+    assert browser.cookies() == []
+    # Another tab of the same browser.
+    other.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(other.locator(".zi-trouble")).to_contain_text("You are signed out")
+    write(other, "kept over the sign-in")
+    other.click("#zi-generate")
+    expect(other.locator(".zi-error-title")).to_have_text("You are signed out")
+    browser.add_cookies([{"name": cookie["name"], "value": cookie["value"], "url": url}])
+    other.reload()
+    expect(other.locator("input[name=password]")).to_be_visible()
+    sign_in(other, "ann", ANN)
+    other.wait_for_function(READY)
+    expect(other.locator("#zi-prompt textarea")).to_have_value("kept over the sign-in")
+
+
+def test_an_expired_session(url: str, visitor, workspace: Path):
+    """A session that was not used for a month asks for the password again."""
+    browser = visitor()
+    page = browser.new_page()
+    page.goto(url)
+    long_ago = Sessions(workspace / "zimage.sqlite3", clock=lambda: time.time() - IDLE_SECONDS - 60)
+    token = long_ago.begin("ann", "any")
+    browser.add_cookies([{"name": f"zimage_session_{url.rpartition(':')[2]}", "value": token, "url": url}])
+    page.goto(url)
+    expect(page.locator("input[name=password]")).to_be_visible()
+
+
+def test_two_users_side_by_side(url: str, visitor):
+    """Each has a history of their own; a picture that one drew is a stored one for the other."""
+    ann, ben = signed_in(visitor(), url, "ann", ANN), signed_in(visitor(), url, "ben", BEN)
+    for page in (ann, ben):
+        page.evaluate("(fields) => new Promise((done) => zimage.form.fill(fields, done))", {"seed": 77})
+    generate(ann, "drawn once for both", "generated")
+    generate(ben, "drawn once for both", "memory")
+    generate(ben, "of ben alone", "generated")
+    for page, own in ((ann, "drawn once for both"), (ben, "of ben alone")):
+        page.get_by_role("tab", name="History").click()
+        expect(page.get_by_role("button", name=f"Picture drawn for: {own}")).to_be_visible()
+        expect(page.get_by_role("status").filter(has_text="picture")).to_have_text("1 picture")
+
+
+def test_a_removed_user_is_signed_out(url: str, visitor, users: UserFile):
+    """Within a second or two, without a restart."""
+    users.put("eve", "secret of eve", administrator=False)
+    page = signed_in(visitor(), url, "eve", "secret of eve")
+    users.remove("eve")
+    page.wait_for_function("fetch('me').then((answer) => answer.status === 401)")
+    page.reload()
+    expect(page.locator("input[name=password]")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("language", "title"), [("en-US", "Sign in · Z-Image"), ("zh-CN", "登录 · Z-Image")])
+def test_axe_finds_nothing(url: str, visitor, scheme: str, language: str, title: str):
+    """In both languages and themes, with an error on the page."""
+    page = visitor(scheme, language).new_page()
+    page.goto(url)
+    expect(page).to_have_title(title)
+    sign_in(page, "ann", "wrong")
+    expect(page.get_by_role("alert")).not_to_be_empty()
+    found = Axe().run(page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+
+
+def test_an_address_with_a_password(url: str, visitor):
+    """Browsers refuse requests from such a page: after the sign-in it opens without the password in its address."""
+    page = visitor().new_page()
+    page.goto(re.sub("//", "//ann:x@", url, count=1) + "/?lang=en#prompt=of+ann&seed=5")
+    sign_in(page, "ann", ANN)
+    page.wait_for_function(READY)
+    assert page.evaluate("location.href").startswith(f"{url}/")
+    generate(page, "with a clean address")
