@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from zimage_cache.accounts.attempts import Attempts
+from zimage_cache.accounts.limits import Attempts
 from zimage_cache.accounts.sessions import Sessions
 from zimage_cache.accounts.source import UserSource
 from zimage_cache.entry import Entry

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import zimage_cache
+from zimage_cache.accounts.limits import Rate
 from zimage_cache.accounts.sessions import Sessions
 from zimage_cache.accounts.source import UserSource
 from zimage_cache.accounts.users import HASHED_KEY, key_digest
@@ -35,6 +36,7 @@ from zimage_cache.models.store import SLIM
 from zimage_cache.servers import address_of_this_process, announced
 from zimage_cache.service.service import ImageService
 from zimage_cache.settings import Settings
+from zimage_cache.units import rate_in
 from zimage_cache.web.request_id import RequestIdFilter
 
 _log = logging.getLogger(__name__)
@@ -275,6 +277,7 @@ def serve(settings: Settings) -> None:
             from zimage_cache.web.authentication import Authentication  # noqa: PLC0415
             from zimage_cache.web.server import run  # noqa: PLC0415
 
+            rate = Rate(*limit) if (limit := rate_in(settings.rate_limit)) else None
             authentication = None if users is None else Authentication(users, Sessions(settings.database))
             app = create_app(
                 service,
@@ -283,6 +286,7 @@ def serve(settings: Settings) -> None:
                 trusted_proxies=settings.trusted_proxy,
                 root_path=settings.root_path,
                 authentication=authentication,
+                rate=rate,
             )
         host, port = listening.getsockname()[:2]
         address = address_of_this_process(host, port, root_path=settings.root_path, version=zimage_cache.__version__)

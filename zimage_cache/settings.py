@@ -25,7 +25,7 @@ from zimage_cache.addresses import host_name, network, root_path
 from zimage_cache.errors import SettingsError
 from zimage_cache.full_width import as_typed, full_width_signs, half_width
 from zimage_cache.text_files import read_text
-from zimage_cache.units import seconds_in
+from zimage_cache.units import rate_in, seconds_in
 from zimage_cache.validation import broken_rule, shown
 
 ENV_PREFIX: Final = "ZIMAGE_"
@@ -48,6 +48,11 @@ def _switch(value: object) -> bool:
 
 def _seconds(value: object) -> object:
     return seconds_in(value) if isinstance(value, str) else value
+
+
+def _rate(value: str) -> str:
+    rate_in(value)
+    return value
 
 
 def _path(value: object) -> Path:
@@ -104,6 +109,7 @@ def _in_ascii(value: object) -> object:
 
 
 Switch = Annotated[bool, BeforeValidator(_switch)]
+Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
 Folder = Annotated[Path, BeforeValidator(_path)]
 ByteLimit = Annotated[ByteSize, Field(ge=0)]
@@ -166,6 +172,7 @@ class Settings(BaseModel):
     )
     queue_size: int = Field(32, ge=0, description="Most pictures that may wait for or hold the generator.")
     max_connections: int = Field(1000, ge=0, description="Most connections at once; silent ones go first.")
+    rate_limit: Rate = Field("0", description="Most requests for pictures of a user or address, such as 60/m; 0 = any.")
     request_timeout: Seconds = Field(300.0, description="Longest wait of one HTTP request.")
     auth: Credentials | None = Field(None, description="user:password to ask for.")
     auth_file: Folder | None = Field(None, description="File of users, see `zimage user`; or a line user:password.")

@@ -14,6 +14,7 @@ _BYTES: Final = {"": 1, "b": 1} | {
 }
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([smhd]?)", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]i?b|b?)", re.ASCII | re.IGNORECASE)
+_RATE: Final = re.compile(r"0|(?P<most>[1-9]\d{0,5})/(?P<period>[smhd])", re.ASCII)
 _LARGEST_UNIT: Final = 1024
 _AGES: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
@@ -40,6 +41,18 @@ def bytes_in(text: str) -> int:
     if match is None:
         raise InvalidRequest("size")
     return int(float(match[1]) * _BYTES[match[2].lower()])
+
+
+def rate_in(text: str) -> tuple[int, float] | None:
+    """Read a rate such as 60/m or 1000/h: how many, and in how many seconds; None for 0, which is no limit.
+
+    Raises:
+        InvalidRequest: The text is none.
+    """
+    match = _RATE.fullmatch(half_width(text).strip())
+    if match is None:
+        raise InvalidRequest("rate")
+    return (int(match["most"]), float(_SECONDS[match["period"]])) if match["most"] else None
 
 
 def shown_bytes(size: float) -> str:

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from tests.factories import authentication, picture_entry
 from tests.waiting import wait_until
-from zimage_cache.accounts.attempts import Attempts
+from zimage_cache.accounts.limits import Attempts, Rate
 from zimage_cache.accounts.sessions import Sessions
 from zimage_cache.accounts.source import UserSource
 from zimage_cache.accounts.users import key_digest
@@ -209,6 +209,24 @@ def test_five_hundred_wrong_passwords(studio_class, tmp_path, house, caplog):
     finally:
         guarded.close()
     assert "wrong" not in caplog.text
+
+
+def test_requests_for_pictures_are_bounded(studio_class, tmp_path, house, expect_error):
+    """Each account has a rate of its own; what is no request for a picture is not counted."""
+    studio = studio_class(tmp_path, FakeGenerator())
+    studio.start()
+    bounded = type(house)(studio, authentication=authentication(tmp_path, *LINES), rate=Rate(3, 3600))
+    try:
+        for path in ("/generate", "/jobs", "/generate"):
+            assert bounded.client.post(path, json=picture(), auth=BEN).is_success
+        for path in ("/generate", "/jobs"):
+            refused = bounded.client.post(path, json=picture(), auth=BEN)
+            expect_error(refused, 429, "rate_limited")
+            assert 1 <= int(refused.headers["retry-after"]) <= 1200
+        assert bounded.client.post("/generate", json=picture(), headers=BOT).is_success
+        assert bounded.client.post("/lookup", json=picture(), auth=BEN).is_success
+    finally:
+        bounded.close()
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ SAMPLES: dict[str, tuple[str, str, Any, list[Any]]] = {
     "identity": ('"portable"', "strict", "portable", ["portable", "strict", "portable"]),
     "queue_size": ("0", "1", "64", [0, 1, 64]),
     "max_connections": ("0", "1", "64", [0, 1, 64]),
+    "rate_limit": ('"60/m"', "5/s", "0", ["60/m", "5/s", "0"]),
     "request_timeout": ("0", "90s", "1.5h", [0.0, 90.0, 5400.0]),
     "auth": ('"a:1"', "b:2", "c:3:4", ["a:1", "b:2", "c:3:4"]),
     "auth_file": ('"/a"', "/b", "/c", [Path("/a"), Path("/b"), Path("/c")]),

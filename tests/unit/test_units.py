@@ -2,7 +2,8 @@
 
 import pytest
 
-from zimage_cache.units import bytes_in, seconds_in, shown_bytes, shown_seconds
+from zimage_cache.errors import InvalidRequest
+from zimage_cache.units import bytes_in, rate_in, seconds_in, shown_bytes, shown_seconds
 
 
 @pytest.mark.parametrize(
@@ -77,3 +78,30 @@ def test_sizes_are_shown(size, text):
 def test_durations_are_shown(seconds, text):
     """A duration has its two largest units, and no gap between them."""
     assert shown_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("60/m", (60, 60.0)),
+        ("5/s", (5, 1.0)),
+        (" 1000/h ", (1000, 3600.0)),
+        ("1/d", (1, 86400.0)),
+        ("６０／ｍ", (60, 60.0)),
+    ],
+)
+def test_rates(text, rate):
+    """How many, and in how many seconds."""
+    assert rate_in(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "60", "0/m", "m", "60/", "60/min", "-1/m", "1.5/s", "60 per m", "9999999/s"])
+def test_what_is_no_rate(text):
+    """A rate is never guessed."""
+    with pytest.raises(InvalidRequest, match="should be a rate such as 60/m"):
+        rate_in(text)
+
+
+def test_no_rate():
+    """0 is no limit."""
+    assert rate_in("0") is None

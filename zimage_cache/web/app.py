@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import zimage_cache
+from zimage_cache.accounts.limits import Rate
 from zimage_cache.pool import Pool
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import Tickets
@@ -42,6 +43,7 @@ def create_app(
     trusted_proxies: Iterable[str] = (),
     root_path: str = "",
     authentication: Authentication | None = None,
+    rate: Rate | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """Build the web application.
@@ -53,6 +55,7 @@ def create_app(
         trusted_proxies: Networks of proxies whose `X-Forwarded` headers count.
         root_path: The path below which a proxy offers this server; "" = none.
         authentication: Identifies the senders of requests; None = they are all the same.
+        rate: How often each may ask for pictures; None = without limit.
         clock: Monotonic seconds, for the time limits of jobs.
     """
     tickets = Tickets(service, image_of, clock=clock)
@@ -71,8 +74,8 @@ def create_app(
     app = FastAPIOffline(redoc_url=None, title="Z-Image", version=zimage_cache.__version__, lifespan=lifespan)
     add_error_responses(app)
     add_login(app, authentication)
-    add_api(app, service, private=authentication is not None)
-    add_jobs_api(app, service, tickets)
+    add_api(app, service, rate, private=authentication is not None)
+    add_jobs_api(app, service, tickets, rate)
     # Called by `Server` on shutdown, before it waits for the streams of jobs.
     app.state.end_jobs = tickets.close
     add_prompt_api(app, service)

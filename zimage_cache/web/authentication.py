@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import Scope
 
-from zimage_cache.accounts.attempts import Attempts
+from zimage_cache.accounts.limits import Attempts
 from zimage_cache.accounts.sessions import IDLE_SECONDS, Sessions
 from zimage_cache.accounts.source import UserSource
 from zimage_cache.accounts.users import Account, Users

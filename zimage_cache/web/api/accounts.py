@@ -2,8 +2,10 @@
 
 import ipaddress
 
-from fastapi import Request
+from fastapi import Depends, Request
+from fastapi.params import Depends as DependsOn
 
+from zimage_cache.accounts.limits import Rate
 from zimage_cache.accounts.users import Account
 from zimage_cache.addresses import ip_address
 from zimage_cache.service.service import Sender
@@ -37,7 +39,19 @@ def sender_of(request: Request) -> Sender:
     return {"user": lane_of(request), "account": account.name, "owner": account.owner}
 
 
-def require_administrator(request: Request) -> None:
+def within(rate: Rate | None) -> list[DependsOn]:
+    """Return the dependencies of a route that each user, or address, may call at this *rate* only."""
+    if rate is None:
+        return []
+
+    async def require_patience(request: Request) -> None:
+        if seconds := rate.wait(lane_of(request)):
+            raise Refused("rate_limited", "too_many_requests", seconds=seconds, headers={"Retry-After": str(seconds)})
+
+    return [Depends(require_patience)]
+
+
+async def require_administrator(request: Request) -> None:
     """Refuse a request of an ordinary account; a dependency of routes.
 
     Raises:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from zimage_cache.accounts.limits import Rate
 from zimage_cache.cache.layout import is_key
 from zimage_cache.entry import Record, Source
 from zimage_cache.errors import Cancelled
@@ -21,7 +22,7 @@ from zimage_cache.request import CacheMode
 from zimage_cache.service.job import Outcome
 from zimage_cache.service.lookup import Known
 from zimage_cache.service.service import ImageService
-from zimage_cache.web.api.accounts import account_of, lane_of, sender_of
+from zimage_cache.web.api.accounts import account_of, lane_of, sender_of, within
 from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
@@ -129,27 +130,29 @@ class Health(BaseModel):
     troubles: list[Trouble] | None = None
 
 
-def add_api(app: FastAPI, service: ImageService, *, private: bool) -> None:
+def add_api(app: FastAPI, service: ImageService, rate: Rate | None = None, *, private: bool) -> None:
     """Add the routes to *app*, and a 405 for every other method on them.
 
     Args:
         app: Receives the routes; mount the page afterwards.
         service: Answers them.
+        rate: How often each user may ask for pictures.
         private: Pictures may be cached by the client's own browser only, because there is authentication.
     """
     router = APIRouter()
-    _add_generate(router, service)
+    _add_generate(router, service, rate)
     _add_lookup(router, service)
     _add_pictures(router, service, private=private)
     _add_health(router, service)
     add_routes(app, router)
 
 
-def _add_generate(router: APIRouter, service: ImageService) -> None:
+def _add_generate(router: APIRouter, service: ImageService, rate: Rate | None) -> None:
     @router.post(
         "/generate",
+        dependencies=within(rate),
         response_model=Generated,
-        responses=_PNG_TOO | answers(*WITH_BODY, 404, 504, 507),
+        responses=_PNG_TOO | answers(*WITH_BODY, 404, 429, 504, 507),
         openapi_extra=body_schema(service),
     )
     async def generate(

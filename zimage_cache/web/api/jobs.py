@@ -11,9 +11,10 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Respons
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 
+from zimage_cache.accounts.limits import Rate
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets, news
-from zimage_cache.web.api.accounts import account_of, lane_of, sender_of
+from zimage_cache.web.api.accounts import account_of, lane_of, sender_of, within
 from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, unless_disconnected
 from zimage_cache.web.api.routes import EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
@@ -79,7 +80,7 @@ class JobState(BaseModel):
     error: JobError | None
 
 
-def add_jobs_api(app: FastAPI, service: ImageService, tickets: Tickets[Image]) -> None:
+def add_jobs_api(app: FastAPI, service: ImageService, tickets: Tickets[Image], rate: Rate | None = None) -> None:
     """Add the routes to *app*, and a 405 for every other method on them; mount the page afterwards.
 
     The id of a job is enough to read and to cancel it; only the client that created the job receives it.
@@ -89,18 +90,19 @@ def add_jobs_api(app: FastAPI, service: ImageService, tickets: Tickets[Image]) -
     _add_events_of_several(several, tickets)
     add_routes(app, several)
     router = APIRouter(prefix="/jobs")
-    _add_open(router, service, tickets)
+    _add_open(router, service, tickets, rate)
     _add_state(router, tickets)
     _add_events(router, tickets)
     add_routes(app, router)
 
 
-def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image]) -> None:
+def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image], rate: Rate | None) -> None:
     @router.post(
         "",
+        dependencies=within(rate),
         status_code=202,
         response_model_exclude_unset=True,
-        responses=answers(*WITH_BODY, 404),
+        responses=answers(*WITH_BODY, 404, 429),
         openapi_extra=body_schema(service),
     )
     async def ask(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zimage_cache.accounts.attempts import Attempts
+from zimage_cache.accounts.limits import Attempts, Rate
 
 
 @pytest.fixture
@@ -39,3 +39,16 @@ def test_an_address_that_waits_does_not_use_up_a_name(now):  # noqa: ARG001 - ti
     for _ in range(500):
         attempts.wait("6.6.6.6", "ann")
     assert attempts.wait("1.2.3.4", "ann") == 0
+
+
+def test_a_rate(now):
+    """So many at once, then one after each part of the period; for each name, of whatever length."""
+    rate = Rate(3, 60)
+    assert [rate.wait("ann") for _ in range(4)] == [0, 0, 0, 20]
+    assert rate.wait("ben") == rate.wait("") == rate.wait("a" * 1000) == 0
+    now[0] += 19.5
+    assert rate.wait("ann") == 1
+    now[0] += 0.5
+    assert [rate.wait("ann"), rate.wait("ann")] == [0, 20]
+    now[0] += 3600
+    assert [rate.wait("ann") for _ in range(4)] == [0, 0, 0, 20]
