@@ -75,6 +75,14 @@ def ip_address(text: str) -> IPAddress | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def client_of(host: str) -> str:
+    """Return the client that *host* is an address of: itself, or of IPv6 its /64 network, which one machine may own."""
+    address = ip_address(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return str(address) if address else host
+
+
 def is_address(text: str) -> bool:
     """Return whether *text* is an IPv4 or IPv6 address."""
     return ip_address(text) is not None

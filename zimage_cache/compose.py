@@ -13,9 +13,10 @@ from typing import Final
 
 import zimage_cache
 from zimage_cache.accounts.limits import Rate
+from zimage_cache.accounts.lines import HASHED_KEY
 from zimage_cache.accounts.sessions import Sessions
 from zimage_cache.accounts.source import UserSource
-from zimage_cache.accounts.users import HASHED_KEY, key_digest
+from zimage_cache.accounts.users import key_digest
 from zimage_cache.cache.cache import AnyCache, NoCache, ResultCache
 from zimage_cache.cache.disk import DiskTier
 from zimage_cache.cache.memory import MemoryTier
@@ -300,25 +301,24 @@ def serve(settings: Settings) -> None:
 
 
 def make_users(settings: Settings) -> UserSource | None:
-    """Read who may use the server; None = everyone. `auth_file` wins over `auth`, and `api_key` adds to both.
+    """Read who may use the server; None = everyone. A file wins over `auth`, and `api_key` adds to both.
 
     Raises:
-        SettingsError: The file cannot be read, or a line is invalid.
+        SettingsError: The file cannot be read, has no user, or a line is invalid.
     """
-    path = settings.auth_file
+    path = settings.users_file
     lines = [settings.auth] if settings.auth and path is None else []
+    if settings.auth and path is not None:
+        _log.warning("auth_ignored: the users are those of %s; add one with `zimage user add NAME`", path)
     lines += map(_key_line, settings.api_key)
     if not lines and path is None:
         return None
     try:
-        users = UserSource(path, lines)
+        return UserSource(path, lines)
     except OSError as error:
         raise SettingsError(f"--auth-file: {path} should be a readable text file: {error.strerror}") from None
     except ValueError as error:
-        raise SettingsError(f"{'--auth-file: ' if path else '--auth: '}{path or ''} {error}") from None
-    if not users.current:
-        raise SettingsError(f"--auth-file: {path} should have a user; add one with `zimage user add NAME`")
-    return users
+        raise SettingsError(f"--auth-file: {path}: {error}" if path else f"--auth: {error}") from None
 
 
 def _key_line(named: str) -> str:

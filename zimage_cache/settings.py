@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from zimage_cache.accounts.lines import HASHED_KEY, Kind, Line, checked_name, checked_password, parsed
 from zimage_cache.addresses import host_name, network, root_path
 from zimage_cache.errors import SettingsError
 from zimage_cache.full_width import as_typed, full_width_signs, half_width
@@ -32,7 +33,6 @@ ENV_PREFIX: Final = "ZIMAGE_"
 CONFIG_NAME: Final = "zimage.toml"
 SECRETS: Final = frozenset({"auth", "api_key"})
 _SHORTEST_KEY: Final = 16
-_HASHES: Final = ("$argon2", "sha256$")  # with these begin hashed passwords and API keys
 _WORKSPACE: Final = Path("~/workspace")
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
 # Names that documentation elsewhere and other tools use for these settings.
@@ -76,16 +76,21 @@ def _user_and_password(value: str) -> str:
     """Return `user:password` with the colon of ASCII; both keep their signs."""
     if ":" not in value:
         value = re.sub(f"[{as_typed(':')}]", ":", value, count=1)
-    if not all(value.partition(":")):
+    name, _, password = value.partition(":")
+    if not (name and password):
         raise ValueError("should be user:password")
+    checked_name(name)
+    checked_password(password)
     return value
 
 
 def _api_key(value: str) -> str:
+    """Return NAME:KEY, where the key may be a digest in the form of a file of users."""
     name, _, key = value.partition(":")
-    if not name or len(key) < _SHORTEST_KEY:
+    line = parsed(value) if key.startswith(HASHED_KEY) else None
+    if line is None and len(key) < _SHORTEST_KEY:
         raise ValueError(f"should be NAME:KEY, with a key of at least {_SHORTEST_KEY} characters")
-    return value
+    return f"{checked_name(name)}:{key}"
 
 
 def _backend(value: str) -> str:
@@ -175,7 +180,9 @@ class Settings(BaseModel):
     rate_limit: Rate = Field("0", description="Most requests for pictures of a user or address, such as 60/m; 0 = any.")
     request_timeout: Seconds = Field(300.0, description="Longest wait of one HTTP request.")
     auth: Credentials | None = Field(None, description="user:password to ask for.")
-    auth_file: Folder | None = Field(None, description="File of users, see `zimage user`; or a line user:password.")
+    auth_file: Folder | None = Field(
+        None, description="File of users, see `zimage user`; default: <workspace>/users.txt, if there is one."
+    )
     api_key: ApiKeys = Field((), description="NAME:KEY that a program may send instead of a password; repeatable.")
     allowed_host: AllowedHosts = Field((), description="Further name this server answers to; may be repeated.")
     trusted_proxy: Networks = Field((), description="Address of a proxy whose X-Forwarded headers count; repeatable.")
@@ -223,6 +230,12 @@ class Settings(BaseModel):
         return self.below("zimage.sqlite3")
 
     @property
+    def users_file(self) -> Path | None:
+        """The file of users that a server reads; None = there is none."""
+        default = self.workspace / "users.txt"
+        return self.auth_file or (default if default.exists() else None)
+
+    @property
     def servers_folder(self) -> Path:
         """The folder of the addresses of running servers."""
         return self.workspace / "servers"
@@ -240,31 +253,30 @@ class Settings(BaseModel):
         Raises:
             SettingsError: The file cannot be read.
         """
-        return self._from_file() or _pair(self.auth or "")
+        line = self._first_user()
+        if line is not None and line.kind is Kind.PLAIN:
+            return line.name, line.secret
+        name, _, password = (self.auth or "").partition(":")
+        return (name, password) if name else None
 
     def bearer(self) -> str | None:
         """Return the API key that a client sends; None = there is none, or only its digest."""
         keys = (each.partition(":")[2] for each in self.api_key)
-        return next((key for key in keys if not key.startswith(_HASHES)), None)
+        return next((key for key in keys if not key.startswith(HASHED_KEY)), None)
 
-    def _from_file(self) -> tuple[str, str] | None:
+    def _first_user(self) -> Line | None:
         if self.auth_file is None:
             return None
         try:
-            first_line = read_text(self.auth_file).partition("\n")[0].strip()
+            first_line = read_text(self.auth_file).partition("\n")[0]
         except (OSError, ValueError) as error:
             raise SettingsError(
                 f"--auth-file: {self.auth_file} should be a readable text file: {_reason(error)}"
             ) from None
-        with suppress(ValueError):
-            found = _pair(_user_and_password(first_line))
-            return found if found and not found[1].startswith(_HASHES) else None
-        return None
-
-
-def _pair(text: str) -> tuple[str, str] | None:
-    name, _, secret = text.partition(":")
-    return (name, secret) if name else None
+        try:
+            return parsed(first_line)
+        except ValueError:  # a server says which line is wrong
+            return None
 
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")

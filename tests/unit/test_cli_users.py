@@ -34,7 +34,7 @@ def test_a_user_is_added_listed_and_removed(here):
     assert "secret" not in added.output
     assert zimage("add", "ben", "--password-stdin", typed="secret of ben\r\n").exit_code == 0
     users = file(here).read()
-    assert users.with_password("ben", "secret of ben") == Account("ben", owner="ben")
+    assert users.with_password("ben", "secret of ben") == Account("ben")
     listed = zimage("list")
     assert [line.split() for line in listed.stdout.splitlines()[1:]] == [
         ["ann", "administrator", "yes", "0"],
@@ -49,7 +49,7 @@ def test_a_user_is_added_listed_and_removed(here):
 def test_a_key_is_printed_once(here):
     """Alone on its line, for scripts; the file has its digest."""
     key = zimage("key", "bot").stdout.strip()
-    assert file(here).read().with_key(key) == Account("bot", administrator=True)
+    assert file(here).read().with_key(key) == Account("bot")
     assert key not in file(here).path.read_text()
     assert zimage("remove", "bot", "--keys").exit_code == 0
     assert "has no API key of bot" in zimage("remove", "bot", "--keys").stderr

@@ -1,9 +1,8 @@
 """Which client a request belongs to."""
 
 import pytest
-from fastapi import Request
 
-from zimage_cache.web.api.accounts import client_of
+from zimage_cache.addresses import client_of
 
 
 @pytest.mark.parametrize(
@@ -19,4 +18,4 @@ from zimage_cache.web.api.accounts import client_of
 )
 def test_one_queue_lane_per_address(host, lane):
     """A machine has one IPv4 address, but 2^64 of IPv6: these count as one client."""
-    assert client_of(Request({"type": "http", "client": (host, 1)})) == lane
+    assert client_of(host) == lane

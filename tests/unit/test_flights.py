@@ -43,21 +43,30 @@ def test_the_leader_may_leave(flights, entry):
     assert other.run.future.result(0) == RunResult(entry(1), Source.GENERATED)
 
 
-def test_whose_a_shared_picture_is(flights):
-    """Of the first of those who wait for it and want it kept; when all have left, of the last one."""
+def test_whose_a_shared_picture_is(flights, entry):
+    """Of the first of those who want it kept and wait for it until it is drawn."""
     plans = [plan(owner="ann", keep=False), plan(owner="ben"), plan(owner="eve"), plan(owner="ben")]
     watching, ben, eve, again = (flights.join([each])[0] for each in plans)
     run = watching.run
     assert run.owners == ["ben", "eve", "ben"]
+    flights.leave(watching)
     flights.leave(ben)
     assert run.owners[0] == "eve"
-    flights.leave(watching)
-    flights.leave(eve)
-    assert run.owners == ["ben"]
     flights.start(run, 0.0)
     flights.drawn(run)
-    flights.leave(again)
-    assert run.owners == ["ben"]
+    flights.resolve(run, entry(1))
+    for seat in (eve, again):  # each has its answer
+        flights.leave(seat)
+    assert run.owners[0] == "eve"
+
+
+def test_the_last_one_who_waits_is_the_owner(flights):
+    """Also after it left: a picture that is drawn in spite of that is someone's."""
+    ann, ben = (flights.join([plan(owner=owner)])[0] for owner in ("ann", "ben"))
+    flights.start(ann.run, 0.0)
+    flights.leave(ann)
+    flights.leave(ben)
+    assert ann.run.owners == ["ben"]
 
 
 @pytest.mark.parametrize("drawing", [False, True])

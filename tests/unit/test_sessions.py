@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from zimage_cache.accounts.sessions import IDLE_SECONDS, Sessions
+from zimage_cache.accounts.sessions import IDLE_SECONDS, Session, Sessions
 
 DAY = 86_400.0
 
@@ -96,3 +96,40 @@ def test_without_a_database(tmp_path, clock, caplog):
     sessions.end(token)
     assert sessions.find(token) is None
     assert "sessions_not_kept" in caplog.text
+
+
+def test_a_sign_out_that_the_database_refuses(sessions, tmp_path, clock):
+    """It counts in this process at once, and the row goes with the next change."""
+    token = sessions.begin("ann", "mark")
+    with closing(sqlite3.connect(tmp_path / "zimage.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        sessions.end(token)
+        other.execute("ROLLBACK")
+    assert sessions.known(token) is sessions.find(token) is None
+    assert Sessions(tmp_path / "zimage.sqlite3", clock).find(token)
+    sessions.begin("ben", "mark")
+    assert Sessions(tmp_path / "zimage.sqlite3", clock).find(token) is None
+
+
+def test_a_sign_out_while_the_session_is_read(sessions, monkeypatch, clock):
+    """The read that began before does not bring it back."""
+    token = sessions.begin("ann", "mark")
+    clock.now += 60
+    read = Sessions._read  # noqa: SLF001 - the moment between the read and its result has no public witness
+
+    def slow(self: Sessions, digest: str) -> Session | None:
+        found = read(self, digest)
+        sessions.end(token)
+        return found
+
+    monkeypatch.setattr(Sessions, "_read", slow)
+    assert sessions.find(token) is sessions.known(token) is None
+
+
+def test_reads_wait_for_no_writer(sessions, tmp_path, clock):
+    """A database that another process is changing has all sessions."""
+    token = sessions.begin("ann", "mark")
+    clock.now += 60
+    with closing(sqlite3.connect(tmp_path / "zimage.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert Sessions(tmp_path / "zimage.sqlite3", clock).find(token)

@@ -51,8 +51,8 @@ SAMPLES: dict[str, tuple[str, str, Any, list[Any]]] = {
     "api_key": (
         '["a:0123456789abcdef"]',
         "b:0123456789abcdef,c:0123456789abcdef",
-        ("d:sha256$0123456789",),
-        [("a:0123456789abcdef",), ("b:0123456789abcdef", "c:0123456789abcdef"), ("d:sha256$0123456789",)],
+        ("d:sha256$" + "0" * 64,),
+        [("a:0123456789abcdef",), ("b:0123456789abcdef", "c:0123456789abcdef"), ("d:sha256$" + "0" * 64,)],
     ),
     "allowed_host": ('["a", "b"]', "c, d e", "f", [("a", "b"), ("c", "d", "e"), ("f",)]),
     "trusted_proxy": (
@@ -487,7 +487,7 @@ def test_the_key_that_a_client_sends():
     assert load({"api_key": keys})[0].bearer() == "0123456789abcdef"
 
 
-@pytest.mark.parametrize("wrong", ["hunter2hunter2hunter2", ":hunter2hunter2hunter2", "a:hunter2"])
+@pytest.mark.parametrize("wrong", ["hunter2hunter2hunter2", "a:hunter2"])
 def test_an_api_key_that_is_none(wrong):
     """Without a name, or so short that it could be guessed; it is in no message."""
     with pytest.raises(SettingsError, match=r"^--api-key: should be NAME:KEY, with a key of at least 16") as raised:

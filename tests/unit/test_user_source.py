@@ -21,12 +21,17 @@ def test_changes_are_seen_within_a_second(tmp_path):
     file.put("ben", "secret of ben", administrator=False)
     asyncio.run(source.refresh())
     assert names(source) == ["ann", "bot"]
-    now[0] = 1.0
+    asyncio.run(source.refresh(at_once=True))
+    assert names(source) == ["ann", "ben", "bot"]
+    file.remove("ben")
     asyncio.run(source.refresh())
     assert names(source) == ["ann", "ben", "bot"]
+    now[0] = 1.0
+    asyncio.run(source.refresh())
+    assert names(source) == ["ann", "bot"]
 
 
-@pytest.mark.parametrize("broken", [None, b"no colon\n", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("broken", [None, b"", b"no colon\n", b"\xff\xfe\x00"])
 def test_a_file_that_breaks_leaves_the_former_users(tmp_path, caplog, broken):
     """A removed or damaged file opens the server to no one, and shuts no one out; the log says so."""
     now = [0.0]

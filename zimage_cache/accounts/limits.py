@@ -6,6 +6,8 @@ from typing import Final
 
 from throttled import RateLimiterType, Throttled, rate_limiter, store
 
+from zimage_cache.accounts.lines import LONGEST_NAME, normalized
+
 # Passwords from one address, and for one name from all addresses together: so many at once, and a minute.
 _OF_AN_ADDRESS: Final = 20
 _OF_A_NAME: Final = 30
@@ -51,6 +53,7 @@ class Attempts:
     def wait(self, address: str, name: str) -> int:
         """Count an attempt from *address* for *name*; return 0, or the seconds after which the next one is verified.
 
-        An address that must wait does not use up the attempts of the names it tries.
+        An address that must wait does not use up the attempts of the names it tries. A password that is sent alone has
+        no name, and is counted by its address.
         """
-        return self._of_address.wait(address) or self._of_name.wait(name)
+        return self._of_address.wait(address) or (self._of_name.wait(normalized(name[:LONGEST_NAME])) if name else 0)

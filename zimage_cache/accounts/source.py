@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,8 @@ class UserSource:
         clock: Monotonic seconds.
 
     Raises:
-        OSError, ValueError: The file cannot be read, or a line is invalid. Later, the former users stay.
+        OSError, ValueError: The file cannot be read, a line is invalid, or there are no users. Later, in these cases,
+            the former users stay, and the log says why.
     """
 
     def __init__(
@@ -33,31 +35,36 @@ class UserSource:
         self._lines = list(lines)
         self._clock = clock
         self._looked = clock()
+        self._looking = threading.Lock()
         self._stamp = self._stamped()
         self.current = self._read()
 
-    async def refresh(self) -> None:
-        """Read the file again if it has changed; looks at it once a second at most."""
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """Read the file again if it has changed; looks at it once a second at most, unless *at_once*."""
         now = self._clock()
-        if self._path is None or now - self._looked < _LOOK_SECONDS:
+        if self._path is None or (now - self._looked < _LOOK_SECONDS and not at_once):
             return
         self._looked = now
         await asyncio.to_thread(self._look)
 
     def _look(self) -> None:
-        stamp = self._stamped()
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            self.current = self._read()
-        except (OSError, ValueError) as error:
-            _log.warning("users_not_read file=%s error=%s", self._path, error)
+        with self._looking:  # of two reads that overlap, the older one must not come last
+            stamp = self._stamped()
+            if stamp == self._stamp:
+                return
+            try:
+                self.current = self._read()
+            except (OSError, ValueError) as error:
+                _log.warning("users_not_read file=%s error=%s", self._path, error)
+            else:
+                self._stamp = stamp
 
     def _read(self) -> Users:
         written = [] if self._path is None else read_text(self._path).splitlines()
-        # The file comes first: without a named administrator, its first user is the administrator.
-        return users_of([*written, *self._lines])
+        users = users_of([*written, *self._lines])
+        if not users:
+            raise ValueError("should have a user; add one with `zimage user add NAME`")
+        return users
 
     def _stamped(self) -> tuple[int, int, int] | None:
         try:

@@ -22,7 +22,7 @@ class Client:
     Args:
         url: Such as http://127.0.0.1:7860; also the attribute `url`, without a slash at its end.
         credentials: User and password, where the server requires them.
-        key: An API key, sent instead.
+        key: An API key, sent where there are no credentials.
         seconds: Longest wait for one answer; None = no limit.
         transport: For tests: replaces the network.
 
@@ -49,7 +49,7 @@ class Client:
             with hidden(of_connections(os.environ)):
                 self._http = httpx.Client(
                     base_url=url,
-                    auth=None if key else credentials,
+                    auth=credentials,
                     headers={"Authorization": f"Bearer {key}"} if key else None,
                     timeout=limit,
                     transport=transport,

@@ -23,7 +23,9 @@ class Place:
 
     def client(self, settings: Settings, seconds: float | None = None) -> Client:
         """Return a client; *seconds* is the longest wait for one answer, None = no limit."""
-        return Client(self.url, credentials=settings.credentials(), key=settings.bearer(), seconds=seconds)
+        credentials = settings.credentials()
+        key = None if credentials else settings.bearer()
+        return Client(self.url, credentials=credentials, key=key, seconds=seconds)
 
 
 def places(settings: Settings, url: str | None = None) -> list[Place]:

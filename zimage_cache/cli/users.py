@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import click
 
-from zimage_cache.accounts.users import UserFile, Users, checked_name
+from zimage_cache.accounts.lines import checked_name
+from zimage_cache.accounts.users import UserFile
 from zimage_cache.cli.output import as_json_option, print_json, print_table
 from zimage_cache.errors import CommandError, UsageError
 from zimage_cache.settings import Settings
@@ -19,11 +20,16 @@ _name = click.argument("name", metavar="NAME", help="1 to 64 characters without 
 
 
 @_name
-@click.option("--administrator", is_flag=True, help="May also change the cache, load models, and see old pictures.")
+@click.option(
+    "--administrator/--no-administrator",
+    default=None,
+    help="May change the cache, load models, and see pictures that belong to no user; default: the role that the user "
+    "has, and for the first one yes.",
+)
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking for it.")
 @as_json_option
-def add(settings: Settings, name: str, *, administrator: bool, password_stdin: bool, as_json: bool) -> None:
-    """Add a user, or give one a new password and role. The first user of a file is an administrator."""
+def add(settings: Settings, name: str, *, administrator: bool | None, password_stdin: bool, as_json: bool) -> None:
+    """Add a user, or give one a new password; a running server knows within a second."""
     with _file(settings) as (file, path):
         name = checked_name(name)
         file.put(name, _password(from_stdin=password_stdin), administrator=administrator)
@@ -32,7 +38,7 @@ def add(settings: Settings, name: str, *, administrator: bool, password_stdin: b
     if as_json:
         print_json({"name": name, "administrator": role == "administrator", "file": str(path)})
     else:
-        click.echo(f"{name} ({role}) is in {path}; start the server with --auth-file {path}")
+        click.echo(f"{name} ({role}) is in {path}")
 
 
 @_name
@@ -65,8 +71,8 @@ def remove(settings: Settings, name: str, *, only_keys: bool, as_json: bool) -> 
 @as_json_option
 def list_(settings: Settings, *, as_json: bool) -> None:
     """List the users: names, roles, and numbers of API keys."""
-    with _file(settings) as (file, path):
-        users = file.read() if path.exists() else Users()
+    with _file(settings) as (file, _):
+        users = file.read()
     rows = [
         {
             "name": account.name,

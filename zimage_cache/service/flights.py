@@ -43,8 +43,8 @@ class RunResult:
 class Run:
     """One generation, shared. Fields below `plan` change under the lock of `Flights` only.
 
-    `owners` are those of the seats whose plans keep the picture, in the order in which they came, of which the last one
-    stays when all have left: the first of them gets the copy in the history.
+    `owners` are those of the seats whose plans keep the picture, in the order in which they came, without those left
+    before it was drawn, of whom the last one stays: the first of them gets the copy in the history.
 
     `step`, `began` (when its first evaluation began) and `preview` (a small JPEG) are the exception: written by the
     thread that draws alone, read by any, replaced whole. So is `watchers`, how many jobs show previews, written by
@@ -152,9 +152,11 @@ class Flights:
                 return False
             seat.left = True
             run.waiters -= 1
+            if run.phase not in {Phase.WAITING, Phase.DRAWING}:  # drawn: who leaves now has the picture
+                return False
             if seat.owner is not None and len(run.owners) > 1:
                 run.owners.remove(seat.owner)
-            if run.waiters or run.phase not in {Phase.WAITING, Phase.DRAWING}:
+            if run.waiters:
                 return False
             # It leaves the map at once, so that the next request starts anew instead of sharing this end.
             self._end(run)

@@ -39,7 +39,6 @@ class Sender(TypedDict, total=False):
 
     user: str
     account: str
-    owner: str
 
 
 class AskOptions(Sender, total=False):
@@ -243,7 +242,6 @@ class ImageService:
         model: str | None = None,
         user: str = "",
         account: str = "",
-        owner: str = "",
         idempotency_key: str | None = None,
         patient: bool = False,
     ) -> Job:
@@ -255,8 +253,8 @@ class ImageService:
             cache: How to use the cache.
             model: Which generator; None = the default.
             user: Whose turn it is in the queue.
-            account: Whose idempotency key it is, and whose unstored pictures; all callers without an account are one.
-            owner: Whose new pictures are in the history.
+            account: Whose idempotency key it is, and whose new and unstored pictures; callers without one are all the
+                same.
             idempotency_key: Fixes the random seed, so that a retry is the same picture.
             patient: Wait in the queue during the first load instead of being refused.
 
@@ -277,7 +275,7 @@ class ImageService:
         identity = await drawer.identity(patient=patient)
         fresh = random or bypassed or cache == CacheMode.REFRESH
         keep = cache is not CacheMode.BYPASS
-        plan = partial(_plan, model=drawer, identity=identity, user=user, owner=owner, fresh=fresh, keep=keep)
+        plan = partial(_plan, model=drawer, identity=identity, user=user, owner=account, fresh=fresh, keep=keep)
         plans = list(map(plan, pictures))
         parts = await self._parts(plans, drawer, cache, patient=patient)
         return Job(

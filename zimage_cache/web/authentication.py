@@ -15,7 +15,8 @@ from starlette.types import Scope
 from zimage_cache.accounts.limits import Attempts
 from zimage_cache.accounts.sessions import IDLE_SECONDS, Sessions
 from zimage_cache.accounts.source import UserSource
-from zimage_cache.accounts.users import Account, Users
+from zimage_cache.accounts.users import Account
+from zimage_cache.addresses import client_of
 from zimage_cache.lru import ByteLRU
 from zimage_cache.web.errors import Refused
 from zimage_cache.web.root_path import address
@@ -23,6 +24,8 @@ from zimage_cache.web.root_path import address
 _log = logging.getLogger(__name__)
 _COOKIE: Final = "zimage_session"
 _MOST_PROVEN: Final = 10_000
+_MOST_WAITING: Final = 50  # requests for a verification
+_VERIFYING_SECONDS: Final = 5  # until so many are through, about
 _REALM: Final = 'realm="Z-Image", charset="UTF-8"'
 
 
@@ -30,12 +33,12 @@ class Authentication:
     """Identifies the senders of requests.
 
     Passwords are verified slowly and a bounded number of times a minute. What was right once is remembered by a keyed
-    digest, so that programs that send a password with each request wait for it once.
+    digest, so that programs that send a password with each request wait for one verification.
 
     Args:
         users: The users and API keys of this server.
         sessions: The signed-in browsers.
-        attempts: Limits on wrong passwords.
+        attempts: Limits on passwords that are verified.
     """
 
     def __init__(self, users: UserSource, sessions: Sessions, attempts: Attempts | None = None) -> None:
@@ -43,23 +46,21 @@ class Authentication:
         self._sessions = sessions
         self._attempts = attempts or Attempts()
         self._verifying = asyncio.Lock()  # a verification takes 64 MiB: one at a time
+        self._waiting = 0
         self._secret = secrets.token_bytes(32)
         self._proven: ByteLRU[bytes, tuple[str, str]] = ByteLRU(0, lambda _: 1, _MOST_PROVEN)
 
-    @property
-    def users(self) -> Users:
-        """The users as they were a second ago or later."""
-        return self._source.current
-
     async def account(self, scope: Scope, headers: Headers) -> Account:
         """Return the account of a request.
+
+        A session counts before `Authorization`, which proxies with passwords of their own pass on.
 
         Raises:
             Refused: `unauthorized`, without or with wrong credentials; `rate_limited` after too many wrong ones.
         """
         await self._source.refresh()
         given = headers.get("authorization")
-        found = await (self._by_header(scope, given) if given else self._by_cookie(headers))
+        found = await self._by_cookie(headers) or (await self._by_header(scope, given) if given else None)
         if found is None:
             raise Refused("unauthorized", "password_needed", headers={"WWW-Authenticate": _challenge(headers)})
         return found
@@ -70,11 +71,10 @@ class Authentication:
         Raises:
             Refused: `rate_limited`: there were too many attempts.
         """
-        await self._source.refresh()
-        account = await self._with_password(scope, name.strip(), password) if name.strip() else None
+        account = await self._with_password(scope, name, password)
         if account is None:
             return None
-        token = await asyncio.to_thread(self._sessions.begin, account.name, self.users.mark(account.name))
+        token = await asyncio.to_thread(self._sessions.begin, account.name, account.mark)
         return _cookie(scope, headers, token, int(IDLE_SECONDS))
 
     async def sign_out(self, scope: Scope, headers: Headers) -> str:
@@ -88,46 +88,86 @@ class Authentication:
         if not token:
             return None
         session = self._sessions.known(token) or await asyncio.to_thread(self._sessions.find, token)
-        # A changed password ends the sessions from before, as does the removal of the user.
-        if session is None or session.mark != self.users.mark(session.name):
-            return None
-        return self.users.get(session.name)
+        return self._current(session.name, session.mark) if session else None
 
     async def _by_header(self, scope: Scope, given: str) -> Account | None:
         scheme, _, credentials = given.partition(" ")
         text = credentials.strip().encode("latin-1")
         match scheme.lower():
             case "basic":
-                name, colon, password = _decoded(text).partition(":")
-                return await self._proven_once(scope, name, password) if name and colon else None
+                name, _, password = _decoded(text).partition(":")
+                return await self._with_password(scope, name, password)
             case "bearer":
                 key = text.decode(errors="replace")
-                return self.users.with_key(key) or await self._proven_once(scope, "", key)
+                return self._source.current.with_key(key) or self._with_plain(scope, key)
         return None
 
-    async def _proven_once(self, scope: Scope, name: str, password: str) -> Account | None:
-        """Verify a password that was not right before; an empty name stands for that of a password sent alone."""
-        proof = hmac.digest(self._secret, f"{name}\0{password}".encode(errors="surrogatepass"), "sha256")
-        proven = self._proven.get(proof)
-        if proven and proven[1] == self.users.mark(proven[0]):
-            return self.users.get(proven[0])
-        account = await self._with_password(scope, name, password)
-        if account is not None:
-            self._proven.put(proof, (account.name, self.users.mark(account.name)))
-        return account
+    def _current(self, name: str, mark: str) -> Account | None:
+        """Return the account, unless it was removed or its password changed since *mark* was made."""
+        account = self._source.current.get(name)
+        return account if account is not None and account.mark == mark else None
+
+    def _with_plain(self, scope: Scope, password: str) -> Account | None:
+        if not password:
+            return None
+        if (proven := self._remembered("", password)) is not None:
+            return proven
+        self._count(scope, "")
+        return self._told(scope, "", password, self._source.current.with_plain(password))
 
     async def _with_password(self, scope: Scope, name: str, password: str) -> Account | None:
-        client = (scope.get("client") or ("", 0))[0]
-        if seconds := self._attempts.wait(client, name):
-            _log.warning("sign_ins_slowed name=%.64r address=%s", name, client)
-            raise Refused("rate_limited", "too_many_attempts", seconds=seconds, headers={"Retry-After": str(seconds)})
-        users = self.users
-        async with self._verifying:
-            verify = users.with_password if name else lambda _, given: users.with_plain(given)
-            account = await asyncio.to_thread(verify, name, password)
+        name = name.strip()
+        if not name or not password:
+            return None
+        if (proven := self._remembered(name, password)) is not None:
+            return proven
+        if self._waiting >= _MOST_WAITING:
+            raise _slow_down(_VERIFYING_SECONDS)
+        self._waiting += 1
+        try:
+            async with self._verifying:
+                # Requests that arrived together wait for one verification.
+                if (proven := self._remembered(name, password)) is not None:
+                    return proven
+                self._count(scope, name)
+                await self._source.refresh(at_once=True)  # a user may have been added just now
+                account = await asyncio.to_thread(self._source.current.with_password, name, password)
+        finally:
+            self._waiting -= 1
+        return self._told(scope, name, password, account)
+
+    def _remembered(self, name: str, password: str) -> Account | None:
+        proven = self._proven.get(self._proof(name, password))
+        return self._current(*proven) if proven else None
+
+    def _proof(self, name: str, password: str) -> bytes:
+        return hmac.digest(self._secret, f"{name}\0{password}".encode(errors="surrogatepass"), "sha256")
+
+    def _count(self, scope: Scope, name: str) -> None:
+        """Count an attempt.
+
+        Raises:
+            Refused: There were too many.
+        """
+        if seconds := self._attempts.wait(_client(scope), name):
+            _log.warning("sign_ins_slowed name=%.64r address=%s", name, _client(scope))
+            raise _slow_down(seconds)
+
+    def _told(self, scope: Scope, name: str, password: str, account: Account | None) -> Account | None:
+        """Remember the account of a right password, and log a wrong one."""
         if account is None:
-            _log.warning("sign_in_failed name=%.64r address=%s", name, client)
+            _log.warning("sign_in_failed name=%.64r address=%s", name, _client(scope))
+        else:
+            self._proven.put(self._proof(name, password), (account.name, account.mark))
         return account
+
+
+def _client(scope: Scope) -> str:
+    return client_of((scope.get("client") or ("", 0))[0])
+
+
+def _slow_down(seconds: int) -> Refused:
+    return Refused("rate_limited", "too_many_attempts", seconds=seconds, headers={"Retry-After": str(seconds)})
 
 
 def _decoded(credentials: bytes) -> str:

@@ -6,7 +6,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel
@@ -23,6 +23,8 @@ from zimage_cache.web.language import current_language, localized
 from zimage_cache.web.root_path import address, inner_path, quoted
 
 SIGN_IN: Final = "/login"
+SIGN_OUT: Final = "/logout"
+_TEMPLATE: Final = Template(files("zimage_cache.web").joinpath("login.html").read_text("utf-8"))
 _MOST_FIELDS: Final = 8
 _LONGEST_NEXT: Final = 16_384  # characters, of the address to go to, which may have a prompt in it
 # Addresses behind `#`, such as links to pictures, are known to the browser alone.
@@ -71,11 +73,7 @@ def login_page(scope: Scope, refusal: Refused | None = None, *, next_: str | Non
     }
     headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store", "Vary": "Accept-Language"}
     status = STATUS[refusal.code] if refusal else 200
-    return HTMLResponse(_template().substitute(filled), status, headers | (refusal.headers if refusal else {}))
-
-
-def _template() -> Template:
-    return Template(files("zimage_cache.web").joinpath("login.html").read_text("utf-8"))
+    return HTMLResponse(_TEMPLATE.substitute(filled), status, headers | (refusal.headers if refusal else {}))
 
 
 def _asked(scope: Scope) -> str:
@@ -86,9 +84,8 @@ def _asked(scope: Scope) -> str:
 
 def _own(target: str) -> str:
     """Return *target* if it is a path of this server, else the page: a link may not lead to another site."""
-    found = urlsplit(target) if len(target) <= _LONGEST_NEXT else None
-    is_path = found is not None and not (found.scheme or found.netloc) and target.startswith("/")
-    return target if is_path and not target.startswith("//") and "\\" not in target else address("/")
+    is_path = target.startswith("/") and not target.startswith("//") and "\\" not in target
+    return target if is_path and len(target) <= _LONGEST_NEXT else address("/")
 
 
 def add_login(app: FastAPI, authentication: Authentication | None) -> None:
@@ -115,7 +112,7 @@ def add_login(app: FastAPI, authentication: Authentication | None) -> None:
             return login_page(request.scope, Refused("unauthorized", "wrong_password"), next_=next_, name=name)
         return RedirectResponse(next_, 303, {"Set-Cookie": cookie, "Cache-Control": "no-store"})
 
-    @router.post("/logout", include_in_schema=False)
+    @router.post(SIGN_OUT, include_in_schema=False)
     async def sign_out(request: Request) -> Response:
         answer = RedirectResponse(address("/"), 303, {"Cache-Control": "no-store"})
         if authentication is not None:

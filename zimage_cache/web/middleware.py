@@ -20,7 +20,7 @@ from zimage_cache.web import language, request_id
 from zimage_cache.web.authentication import Authentication
 from zimage_cache.web.bodies import Bodies, Body, BodyDropped
 from zimage_cache.web.errors import COMMON_HEADERS, Refused, error_response
-from zimage_cache.web.login import SIGN_IN, login_page, wants_page
+from zimage_cache.web.login import SIGN_IN, SIGN_OUT, login_page, wants_page
 from zimage_cache.web.proxies import Proxies
 from zimage_cache.web.root_path import inner, outer, set_root_path, to_slash
 
@@ -37,7 +37,7 @@ _FOREIGN: Final = frozenset({"cross-site", "same-site"})
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 # Answered to senders without an account too, with less; and what they need to sign in.
-_OPEN: Final = frozenset({"/health", "/ready", SIGN_IN, "/favicon.ico"})
+_OPEN: Final = frozenset({"/health", "/ready", "/favicon.ico", SIGN_IN, SIGN_OUT})
 # Answers are sent in pieces of so many bytes, so that the connection does not buffer a second copy of a whole answer.
 _PIECE: Final = 2**18
 # Gradio's page needs inline scripts and evaluates its templates; everything else stays with this server.
@@ -106,14 +106,14 @@ class Guard:
         if refusal is not None:
             await error_response(refusal)(scope, receive, stamped)
             return
+        if redirect := to_slash(scope, self._root_path):
+            await redirect(scope, receive, stamped)
+            return
         try:
             await self._identify(scope, headers)
         except Refused as unknown:
             answer = login_page(scope, unknown) if wants_page(scope, headers) else error_response(unknown)
             await answer(scope, receive, stamped)
-            return
-        if redirect := to_slash(scope, self._root_path):
-            await redirect(scope, receive, stamped)
             return
         limit = max_body_bytes(scope, self._max_body_bytes)
         bodies = self._pictures if scope["path"] in _LARGER_BODIES else self.bodies

@@ -1,13 +1,11 @@
 """Who sent a request: its account, its lane in the queue, and what administrators alone may do."""
 
-import ipaddress
-
 from fastapi import Depends, Request
 from fastapi.params import Depends as DependsOn
 
 from zimage_cache.accounts.limits import Rate
 from zimage_cache.accounts.users import Account
-from zimage_cache.addresses import ip_address
+from zimage_cache.addresses import client_of
 from zimage_cache.service.service import Sender
 from zimage_cache.web.errors import Refused
 
@@ -19,24 +17,16 @@ def account_of(request: Request) -> Account:
 
 
 def lane_of(request: Request) -> str:
-    """Return whose turn in the queue a request waits for: its account's; without users or with one, its address's."""
+    """Return whose turn in the queue a request waits for: its account's; where there is none, its client's."""
     account: Account | None = request.scope.get("account")
-    return (account.owner if account else "") or client_of(request)
-
-
-def client_of(request: Request) -> str:
-    """Return the client's IPv4 address, or its IPv6 /64 network, which one machine may own."""
-    host = request.client.host if request.client else ""
-    address = ip_address(host)
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((address, 64), strict=False))
-    return str(address) if address else host
+    if account is not None and account.name:
+        return account.name
+    return client_of(request.client.host if request.client else "")
 
 
 def sender_of(request: Request) -> Sender:
     """Return what the service is told of the sender."""
-    account = account_of(request)
-    return {"user": lane_of(request), "account": account.name, "owner": account.owner}
+    return {"user": lane_of(request), "account": account_of(request).name}
 
 
 def within(rate: Rate | None) -> list[DependsOn]:

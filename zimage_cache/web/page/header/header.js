@@ -4,6 +4,7 @@ import { find } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { has, say } from "../lib/i18n.js";
 import { server } from "../lib/server.js";
+import { forget } from "../lib/session.js";
 
 /** @import { Health } from "../lib/api.d.ts" */
 
@@ -69,6 +70,7 @@ export function header(root) {
   find(root, ".zi-note-name").textContent = title;
   find(root, ".zi-note-text").textContent = own("note");
   find(root, ".zi-note").hidden = !own("note");
+  find(root, ".zi-account").addEventListener("submit", forget);
   document.addEventListener("visibilitychange", ask);
   void ask();
   void greet();

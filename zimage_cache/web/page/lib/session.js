@@ -55,6 +55,12 @@ export function keepAsk(source) {
   asked = source;
 }
 
+/** Leaves nothing for the next user of the tab. */
+export function forget() {
+  asked = () => null;
+  write(FORM, null);
+}
+
 write(ASK, null);
 addEventListener("pagehide", () => write(ASK, asked()));
 // The page was restored from the back/forward cache: its scripts still follow the job.
