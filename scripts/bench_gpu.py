@@ -419,9 +419,11 @@ def serving(service: ImageService) -> Iterator[Callable[[], float]]:
 
     from zimage_cache.compose import listen  # noqa: PLC0415
     from zimage_cache.web.api.generate import add_api  # noqa: PLC0415
+    from zimage_cache.web.middleware import Guard  # noqa: PLC0415
 
     app = FastAPI()
     add_api(app, service, private=False)
+    app.add_middleware(Guard, checks=[])
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     listening = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -50,10 +50,10 @@ def test_a_picture_that_was_answered_is_listed(gallery, monkeypatch):
     writing, written = threading.Event(), threading.Event()
     add = gallery.studio.service.history.add
 
-    def slow(entry):
+    def slow(entry, owner):
         writing.set()
         assert written.wait(60)
-        add(entry)
+        add(entry, owner)
 
     monkeypatch.setattr(gallery.studio.service.history, "add", slow)
     gallery.image(prompt="a green owl", seed=4)

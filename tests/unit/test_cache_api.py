@@ -15,6 +15,7 @@ from zimage_cache.cache.index import Listing
 from zimage_cache.request import ImageRequest
 from zimage_cache.web.api.cache import add_cache_api
 from zimage_cache.web.errors import add_error_responses
+from zimage_cache.web.middleware import Guard
 
 pytestmark = pytest.mark.anyio
 KEY = "ab" * 32
@@ -25,6 +26,7 @@ def client_of(service: Any) -> httpx.AsyncClient:
     app = FastAPI()
     add_error_responses(app)
     add_cache_api(app, service)
+    app.add_middleware(Guard, checks=[])
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://x")
 

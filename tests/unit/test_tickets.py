@@ -211,9 +211,9 @@ async def test_an_unkept_picture_has_one_name(studio, clock, monkeypatch):
     """A bypass is laid on the shelf under one token, however often its ticket is looked at."""
     put, names = Shelf.put, []
 
-    def noted(shelf, name, entry):
+    def noted(shelf, name, entry, **options):
         names.append(name)
-        put(shelf, name, entry)
+        put(shelf, name, entry, **options)
 
     monkeypatch.setattr(Shelf, "put", noted)
     made = studio()
