@@ -119,6 +119,7 @@ def test_a_sign_out_while_the_session_is_read(sessions, monkeypatch, clock):
 
     def slow(self: Sessions, digest: str) -> Session | None:
         found = read(self, digest)
+        monkeypatch.setattr(Sessions, "_read", read)
         sessions.end(token)
         return found
 
@@ -133,3 +134,14 @@ def test_reads_wait_for_no_writer(sessions, tmp_path, clock):
     with closing(sqlite3.connect(tmp_path / "zimage.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert Sessions(tmp_path / "zimage.sqlite3", clock).find(token)
+
+
+def test_tokens_of_no_session_write_nothing(sessions, monkeypatch):
+    """A client without an account cannot have the database written by sign-outs."""
+    token = sessions.begin("ann", "mark")
+    written: list[object] = []
+    monkeypatch.setattr("zimage_cache.accounts.sessions.transaction", lambda *given: written.append(given))
+    for each in ("", "x", token[::-1], token + "x"):
+        sessions.end(each)
+    assert written == []
+    assert sessions.find(token)

@@ -106,7 +106,9 @@ class Sessions:
         return session if self._hold(digest, session) else None
 
     def end(self, token: str) -> None:
-        """End a session, at once in this process, and in others within ten seconds."""
+        """End a session, at once in this process, and in others within ten seconds; a token of none changes nothing."""
+        if self.find(token) is None:
+            return
         digest = _digest(token)
         with self._lock:
             self._held.pop(digest)
