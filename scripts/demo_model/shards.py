@@ -4,6 +4,7 @@ import os
 import random
 import time
 from dataclasses import dataclass
+from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tokens import Encoder
 LONGEST = 64  # tokens of a caption; longer ones are dropped (length 0)
 IN_SHARD = 256
 CELL = 8  # pixels along the side of one latent
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,20 @@ def _shard(task: tuple[RenderOrder, int]) -> int:
     if time.time() > order.deadline or path.exists():
         return 0
     rng = random.Random(f"{order.seed} {number}")
-    size = (128, 128) if order.square else rng.choices(list(SIZES), list(SIZES.values()))[0]
-    count = IN_SHARD if size[0] * size[1] <= 192 * 128 else IN_SHARD // 4
-    scenes = [any_scene(rng, size, order.styled) for _ in range(count)]
+    size = (128, 128) if order.square else _size(number)
+    scenes = [any_scene(rng, size, order.styled) for _ in range(IN_SHARD)]
     drawings = [drawn(scene, rng, 2 if max(size) > 192 else 3) for scene in scenes]  # noqa: PLR2004 - pixels
     tokens, lengths = _captions(scenes, rng, Encoder(order.tokenizer), order.captions)
     pixels = np.stack([np.asarray(picture) for picture, _ in drawings])
     things = np.stack([np.asarray(mask.reduce(CELL)) for _, mask in drawings])
     _write(path, {"pixels": pixels, "things": things, "tokens": tokens, "lengths": lengths})
-    return count
+    return len(scenes)
+
+
+def _size(number: int) -> tuple[int, int]:
+    """Return the size of the pictures of a file: each size gets its share of every few files in a row."""
+    spread = number * GOLDEN % 1  # a sequence whose every stretch is spread evenly over 0..1
+    return next(size for size, until in zip(SIZES, accumulate(SIZES.values()), strict=True) if spread < until)
 
 
 def _captions(

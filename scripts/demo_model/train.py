@@ -24,6 +24,7 @@ from parallel import Group
 from sheets import contact_sheets
 from tokens import Encoder
 from torch import Tensor
+from words import taught
 
 SHIFT = 3.0
 EMPTY = 0.12  # share of captions of the shorter length that are replaced by uninformative ones
@@ -167,6 +168,7 @@ class Trainer:
         tokenizer = self.plan.base / "tokenizer"
         transformer, text_encoder, vae = self.learner.halved(self.vae)
         pipeline(transformer, text_encoder, vae, tokenizer).save_pretrained(self.plan.out / "model")
+        (self.plan.out / "model" / "words.txt").write_text("\n".join(taught()) + "\n", encoding="utf-8")
         transformer, text_encoder = self.learner.averaged
         pipe = pipeline(transformer, text_encoder, self.vae, tokenizer)
         for name, sheet in contact_sheets(pipe, self.plan.deadline):

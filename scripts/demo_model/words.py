@@ -1,6 +1,8 @@
 """The vocabulary: what a scene can hold, and the English and Chinese words for it."""
 
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 COLOURS = {
@@ -155,6 +157,25 @@ UNKNOWN_ZH = (
 )
 OPENINGS_EN = ("a picture of ", "picture of ", "a drawing of ", "an illustration of ", "draw ", "there is ", "I see ")
 OPENINGS_ZH = ("一幅画，", "画", "请画", "图片：")
+
+
+SCALES = ("large", "big", "small", "little", "tiny", "one", "two", "background")
+SCALES_ZH = ("大", "小", "一", "两", "背景", "色")
+
+
+def taught() -> list[str]:
+    """Return every word that has an effect on the picture, sorted: single words of English, phrases of Chinese."""
+    names = [name for table in (EN_NAME, EN_PLACE, EN_GROUND, EN_WHEN, EN_TIME, EN_EXTRA) for name in _all(table)]
+    plurals = [EN_PLURAL.get(name, name + "s") for name in _all(EN_NAME)]
+    english = [*names, *plurals, *COLOURS, *EN_SIDE.values(), *SCALES, *OPENINGS_EN, *_all(LOOK_WORDS)]
+    chinese = [name for table in (ZH_NAME, ZH_PLACE, ZH_TIME, ZH_EXTRA, ZH_SIDE) for name in _all(table)]
+    chinese += [*ZH_COLOUR.values(), *SCALES_ZH, *OPENINGS_ZH, *_all(LOOK_WORDS)]
+    words = (word for phrase in english + chinese for word in re.findall(r"[a-z]+|[\u4e00-\u9fff]+", phrase.lower()))
+    return sorted(set(words))
+
+
+def _all(table: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return [name for names in table.values() for name in names]
 
 
 def presets() -> dict[str, dict[str, str]]:
