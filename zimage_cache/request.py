@@ -7,7 +7,7 @@ changes pixels. Key, command line, OpenAPI, page, links and the text in PNG file
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Self
@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from zimage_cache.errors import InvalidRequest
 from zimage_cache.i18n.messages import Message
 from zimage_cache.normal_form import nfc
+from zimage_cache.prompts.vocabulary import Vocabulary
 from zimage_cache.validation import invalid_request
 
 MAX_TEXT = 8000
@@ -110,7 +111,9 @@ class ModelProfile:
     min_side: int
     max_side: int
     note: str = ""
-    examples: tuple[str, ...] = ()
+    examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # prompts by language
+    styles: tuple[str, ...] | None = None  # the presets that have an effect; None = all
+    vocabulary: Vocabulary | None = None  # the words it was taught; None = any
     weights_bytes: int = 20_500_000_000  # in bfloat16: decides which weights stay in GPU memory
 
 

@@ -12,6 +12,7 @@ from zimage_cache.cache.check import check
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.i18n.messages import Message
+from zimage_cache.models.profiles import DEMO
 from zimage_cache.service import tickets
 from zimage_cache.web.body import GenerateBody
 
@@ -372,9 +373,28 @@ def test_hostile_prompts_are_text(fake: Fake, open_page):
 def test_an_example_fills_the_prompt(demo: Demo, open_page):
     """A click on an example writes it into the prompt, and nothing else happens."""
     page = open_page(demo.url)
-    page.get_by_role("button", name="a yellow star on a black background").click()
-    expect(page.locator("#zi-prompt textarea")).to_have_value("a yellow star on a black background")
+    example = DEMO.examples["en"][1]
+    page.get_by_role("button", name=example).click()
+    expect(page.locator("#zi-prompt textarea")).to_have_value(example)
     expect(page.locator(".zi-empty")).to_be_visible()
+
+
+def test_examples_are_in_the_language_of_the_page(demo: Demo, open_page):
+    """A Chinese browser is shown the Chinese ones."""
+    page = open_page(demo.url, locale="zh-CN")
+    expect(page.locator(".zi-examples .zi-chip")).to_have_text([*DEMO.examples["zh"]])
+
+
+def test_unknown_words_are_told_before_the_press(demo: Demo, open_page):
+    """The demo model names the words that it was not taught below the prompt; the notice ends with them."""
+    page = open_page(demo.url)
+    page.fill("#zi-prompt textarea", "a red house with a dragon")
+    notices = page.locator(".zi-notices")
+    expect(notices).to_have_text("The model has not learned dragon, which may change nothing")
+    page.fill("#zi-prompt textarea", "an old fisherman")
+    expect(notices).to_contain_text(DEMO.examples["en"][0])
+    page.fill("#zi-prompt textarea", "a red house by the sea")
+    expect(notices).to_be_hidden()
 
 
 def test_the_demo_says_that_it_is_one(demo: Demo, open_page):
@@ -382,7 +402,7 @@ def test_the_demo_says_that_it_is_one(demo: Demo, open_page):
     page = open_page(demo.url)
     expect(page.locator(".zi-state")).to_contain_text("Ready")
     note = page.locator(".zi-note")
-    for words in ("Demo model", "triangle", "--model turbo", "33 GB"):
+    for words in ("Demo model", "cats", "--model turbo", "33 GB"):
         expect(note).to_contain_text(words)
 
 

@@ -25,7 +25,7 @@ def test_every_size_offered_is_one_the_model_draws(profile: ModelProfile):
     classes = size_classes(profile)
     sizes = [(size, shape) for row in classes.values() for size, shape in zip(row, ASPECTS, strict=True) if size]
     assert (profile.width, profile.height) in dict(sizes)
-    assert len(dict(sizes)) == len(sizes) > 15
+    assert len(dict(sizes)) == len(sizes) > 10
     for (width, height), (long, short) in sizes:
         assert width * short == height * long
         resolve(ImageRequest(prompt="a", width=width, height=height), profile)
@@ -149,8 +149,8 @@ class TestPicking:
     def test_small_models_have_small_sizes(self, models: str, open_page: Callable[..., Page]):
         """With the demo model, sizes are its own; a shape its class lacks comes from the nearest class that has it."""
         page = open_page(models)
-        pick_model(page, "Demo (coloured shapes)")
-        expect(page.locator(".zi-classes")).to_have_text("128 px256 px512 px")
+        pick_model(page, "Demo (small scenes)")
+        expect(page.locator(".zi-classes")).to_have_text("128 px192 px256 px")
         expect_size(page, 128, 128)
         pick(page, "16:9")
         expect_size(page, 256, 144)
@@ -180,7 +180,7 @@ class TestAnotherModel:
         expect(page.locator("#zi-steps input[type=number]")).to_have_value("28")
         expect(page.locator("#zi-guidance_scale input[type=number]")).to_have_value("4")
         expect_size(page, 1024, 1024)
-        pick_model(page, "Demo (coloured shapes)")
+        pick_model(page, "Demo (small scenes)")
         expect(page.locator("#zi-steps input[type=number]")).to_have_value("8")
         expect_size(page, 128, 128)
 
@@ -191,7 +191,7 @@ class TestAnotherModel:
         page.fill("#zi-steps input[type=number]", "12")
         page.fill("#zi-width input", "512")
         expect_chosen(page, None, None)
-        pick_model(page, "Demo (coloured shapes)")
+        pick_model(page, "Demo (small scenes)")
         expect(page.locator("#zi-guidance_scale input[type=number]")).to_have_value("1")
         expect(page.locator("#zi-steps input[type=number]")).to_have_value("12")
         expect_size(page, 512, 1024)
@@ -208,3 +208,30 @@ class TestAnotherModel:
         expect(page.locator("#zi-model input")).to_have_value("Z-Image")
         expect(page.locator("#zi-guidance_scale input[type=number]")).to_have_value("0")
         expect(page.locator("#zi-steps input[type=number]")).to_have_value("8")
+
+    def test_styles_that_a_model_was_not_taught_are_not_offered(self, models: str, open_page: Callable[..., Page]):
+        """With the demo model their tiles go, but for one that is chosen; with another model all are offered again."""
+        page = open_page(models)
+        page.get_by_role("button", name="more").click()
+        photo, ink = (page.locator(f"#zi-style label:has(input[value='{name}'])") for name in ("photo", "ink"))
+        oil = page.locator("#zi-style label:has(input[value='oil'])")
+        expect(photo).to_be_visible()
+        photo.click()
+        pick_model(page, "Demo (small scenes)")
+        expect(oil).to_be_hidden()
+        expect(ink).to_be_visible()
+        expect(photo).to_be_visible()  # chosen: it still counts, and can be taken back
+        ink.click()
+        expect(photo).to_be_hidden()
+        pick_model(page, "Z-Image")
+        for tile in (photo, oil, ink):
+            expect(tile).to_be_visible()
+        expect(page.locator("#zi-style input:checked")).to_have_value("ink")
+
+    def test_examples_are_those_of_the_model(self, models: str, open_page: Callable[..., Page]):
+        """Another model in the form has other examples in the place of the picture."""
+        page = open_page(models)
+        chips = page.locator(".zi-examples .zi-chip")
+        expect(chips).to_have_text([*TURBO.examples["en"]])
+        pick_model(page, "Demo (small scenes)")
+        expect(chips).to_have_text([*DEMO.examples["en"]])

@@ -7,7 +7,7 @@ const SIZES = {
     [1344, 768],
   ],
 };
-const OFFER = { min_side: 64, max_side: 2048, sizes: SIZES };
+const OFFER = { min_side: 64, max_side: 2048, sizes: SIZES, styles: ["photo"], examples: {} };
 
 globalThis.zimageFacts = {
   root_path: "",
@@ -23,7 +23,6 @@ globalThis.zimageFacts = {
     [9, 7],
     [16, 9],
   ],
-  examples: [],
   models: { turbo: OFFER, base: OFFER },
   defaults: {
     turbo: { prompt: "", negative_prompt: "", style: null, width: 1024, height: 1024, steps: 8, guidance_scale: 0 },

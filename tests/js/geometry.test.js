@@ -1,9 +1,10 @@
 import "./facts.js";
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { offeredSizes, placed, sized } from "../../zimage_cache/web/page/sizes/geometry.js";
+import { offerOf } from "../../zimage_cache/web/page/lib/facts.js";
+import { placed, sized } from "../../zimage_cache/web/page/sizes/geometry.js";
 
-const { sizes } = offeredSizes({ model: "turbo" });
+const { sizes } = offerOf({ model: "turbo" });
 
 it("a size of the table is found in both orientations", () => {
   assert.deepEqual(placed(sizes, { width: 1152, height: 896 }), { side: "1024", place: 1, exact: true });
@@ -22,5 +23,5 @@ it("where a class has no such size, the class or the ratio is kept", () => {
 });
 
 it("an unknown model has the sizes of the usual one", () => {
-  assert.equal(offeredSizes({ model: "gone" }).sizes, sizes);
+  assert.equal(offerOf({ model: "gone" }).sizes, sizes);
 });

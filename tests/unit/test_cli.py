@@ -326,7 +326,7 @@ def test_a_bare_generate_draws_an_example(fake, bare):
 
     assert result.exit_code == 0, result.output
     [recipe] = fake.recipes
-    assert (recipe.prompt, recipe.seed) == (TURBO.examples[0], 42)
+    assert (recipe.prompt, recipe.seed) == (TURBO.examples["en"][0], 42)
     assert (bare / "result.png").read_bytes().startswith(b"\x89PNG")
     assert re.fullmatch(rf"{bare}/result\.png  seed 42  generated  \d+\.\d\d s\n", result.stdout)
 
@@ -485,7 +485,7 @@ def test_the_running_server_is_asked(fake, stub, bare, monkeypatch):
     result = zimage("generate", "--n", "2", "--steps", "4")
 
     assert result.exit_code == 0, result.output
-    assert stub.bodies == [{"prompt": DEMO.examples[0], "seed": 42, "steps": 4, "n": 2, "cache": "use"}]
+    assert stub.bodies == [{"prompt": DEMO.examples["en"][0], "seed": 42, "steps": 4, "n": 2, "cache": "use"}]
     assert fake.recipes == []
     assert (bare / "result_1.png").read_bytes() == PNG + b"/images/42.png"
     assert (bare / "result_2.png").read_bytes() == PNG + b"/images/43.png"

@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from tests.factories import present
+from zimage_cache.prompts.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts" / "demo_model"
@@ -113,6 +114,22 @@ def test_full_captions_name_everything(demo):
         assert thing.colour in english
         assert any(name in chinese or name[1:] in chinese for name in words.ZH_NAME[thing.kind])
         assert words.ZH_COLOUR[thing.colour] in chinese
+
+
+def test_the_words_of_captions_are_taught(demo):
+    """No caption without meaningless words contains a word that users are told the model has not learned."""
+    vocabulary = Vocabulary(frozenset(demo.words.taught()))
+    for scene in scenes(demo, 300):
+        for language in ("en", "zh"):
+            text = demo.captions.caption(scene, random.Random(1), language=language, plain=True)
+            assert vocabulary.divided(text)[1] == [], text
+
+
+def test_the_demo_has_the_words_that_it_was_taught(demo):
+    """The list in the model's folder is the one of the scripts, and holds no meaningless word."""
+    listed = (DEMO / "words.txt").read_text(encoding="utf-8").split()
+    assert listed == demo.words.taught()
+    assert not {"dragon", "beautiful", "masterpiece", "老人"} & {*listed}
 
 
 def test_every_look_changes_the_picture(demo):

@@ -132,7 +132,7 @@ def test_values_fill_the_holes():
 
 def test_the_demo_has_its_title_in_messages():
     """It is a description, and has a translation."""
-    assert str(DEMO.title) == "Demo (coloured shapes)"
+    assert str(DEMO.title) == "Demo (small scenes)"
     assert isinstance(DEMO.title, Message)
     assert DEMO.title.text("zh") == "演示模型"
 

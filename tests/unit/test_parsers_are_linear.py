@@ -24,6 +24,7 @@ from zimage_cache.history.search import conditions, pieces
 from zimage_cache.metadata.description import describe
 from zimage_cache.normal_form import nfc
 from zimage_cache.prompts.template import parse, weighted
+from zimage_cache.prompts.vocabulary import Vocabulary
 from zimage_cache.prompts.wildcards import Wildcards, _pattern, expand
 from zimage_cache.units import bytes_in, seconds_in
 from zimage_cache.validation import shown
@@ -33,6 +34,7 @@ from zimage_cache.web.middleware import _authority, _host_name
 from zimage_cache.web.request_id import set_request_id
 
 LONGER = 16
+TAUGHT = Vocabulary(frozenset(("red", "a", "猫", "红色的大房子")))
 MOST = 64  # times: 16 for the length, a square would be 256; this is as far from the one as from the other
 SHORTEST = 20e-6  # seconds: what takes less is not measured, but taken for this
 
@@ -197,6 +199,8 @@ CASES: dict[str, tuple[Callable[[Any], object], Callable[[int], Any], int]] = {
     "template: dollars": (parse, lambda n: "{1-2$$" + "$" * n + "|b}", 500),
     "template: blanks": (parse, lambda n: "{" + " " * n + "|" + " " * n + "}", 250),
     "template: escapes": (parse, lambda n: "{\\|" * n + "|}", 160),
+    "words": (TAUGHT.divided, lambda n: "红猫" * n + "dragon" * n + "-a" * n, 250),
+    "words unknown": (TAUGHT.divided, lambda n: "红" * n, 250),
     "weights": (weighted, lambda n: " " * n + "1" * n + "::", 250),
     "wildcards: picks": (lambda text: expand(text, 1, Wildcards(None)), lambda n: "{a|b}" * n, 60),
     "wildcards: stars": (lambda name: _pattern("*a*a*a*b").fullmatch(name), lambda n: "a" * n, 1000),

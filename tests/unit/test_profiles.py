@@ -22,7 +22,7 @@ def test_demo_has_the_contracts_values_and_says_what_it_is():
     """128x128, 8 steps, guidance 1, sides 64 to 512; its note says demo, what it draws, and how to get more."""
     assert (DEMO.width, DEMO.height, DEMO.steps, DEMO.guidance_scale) == (128, 128, 8, 1.0)
     assert (DEMO.min_side, DEMO.max_side) == (64, 512)
-    for part in ("demo", "circle", "Chinese", "--model turbo"):
+    for part in ("demo", "house", "256x256", "Chinese", "--model turbo"):
         assert part in DEMO.note
 
 

@@ -3,12 +3,15 @@
 import asyncio
 import threading
 import unicodedata
+from dataclasses import replace
 
 import pytest
 
 from zimage_cache.errors import InvalidRequest
-from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
+from zimage_cache.i18n.messages import Message
 from zimage_cache.prompts.styles import style
+from zimage_cache.prompts.vocabulary import Vocabulary
 from zimage_cache.service.prompts import Described, Prompts
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +57,15 @@ def make():
 async def test_plain_prompts_come_back_counted(make):
     """Nothing to pick: the texts as they were, the tokens of the prompt, and no wildcards where there are none."""
     assert await make().describe("a red cat", "blurry") == Described("a red cat", "blurry", 3, [])
+
+
+async def test_words_that_the_model_was_not_taught_are_named(make):
+    """With a model of few words, and not for the words of the style; a model that was taught any says nothing."""
+    profile = replace(FAKE_PROFILE, vocabulary=Vocabulary(frozenset(("red", "cat"))), examples={"en": ("a red cat",)})
+    few = make(generator=FakeGenerator(profile=profile))
+    assert (await few.describe("a red cat", "blurry", style="ink")).notices == []
+    assert (await few.describe("a {red} dragon")).notices == [Message("words_unknown", words=("dragon",))]
+    assert (await make().describe("a red dragon")).notices == []
 
 
 async def test_the_style_counts_but_is_not_written_into_the_prompt(make):

@@ -335,9 +335,10 @@ def _with_prompt(fields: Mapping[str, Any], model: str) -> dict[str, Any]:
     Raises:
         InvalidRequest: A field breaks a rule.
     """
+    from zimage_cache.i18n.messages import ENGLISH  # noqa: PLC0415 - as the next line
     from zimage_cache.models.profiles import KNOWN  # noqa: PLC0415 - only this command needs it
 
-    example = KNOWN[model if model in KNOWN else "turbo"].profile.examples[0]
+    example = KNOWN[model if model in KNOWN else "turbo"].profile.examples[ENGLISH][0]
     complete = {"prompt": example, **fields}
     ImageRequest.parse(complete)
     return complete

@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import Final
 
 from zimage_cache.errors import SettingsError
-from zimage_cache.i18n.messages import Message
+from zimage_cache.i18n.messages import CHINESE, ENGLISH, Message
 from zimage_cache.models.misnamed import REPO_ID, what_it_is
 from zimage_cache.models.store import check_folder, demo_folder, find_model
+from zimage_cache.prompts.vocabulary import Vocabulary
 from zimage_cache.request import ModelProfile
 
 TURBO: Final = ModelProfile(
@@ -21,11 +22,19 @@ TURBO: Final = ModelProfile(
     guidance_scale=0.0,
     min_side=256,
     max_side=2048,
-    examples=(
-        "A lighthouse on a cliff at dusk, long exposure, soft mist over the sea",
-        "Portrait of an old fisherman, weathered face, natural window light, 85mm",
-        "一只橘猫坐在雨后的窗台上，窗外是城市的霓虹灯",
-        "水墨画：远山、孤舟、垂钓的老人，大片留白",
+    examples=MappingProxyType(
+        {
+            ENGLISH: (
+                "A lighthouse on a cliff at dusk, long exposure, soft mist over the sea",
+                "Portrait of an old fisherman, weathered face, natural window light, 85mm",
+                "A bookshop window at night in the rain, the words OPEN LATE in red neon",
+            ),
+            CHINESE: (
+                "一只橘猫坐在雨后的窗台上，窗外是城市的霓虹灯",
+                "水墨画：远山、孤舟、垂钓的老人，大片留白",
+                "老街上的面馆，热气腾腾，门口的招牌写着“牛肉面”",
+            ),
+        }
     ),
 )
 BASE: Final = replace(TURBO, name="base", title="Z-Image", steps=28, guidance_scale=4.0)
@@ -39,19 +48,32 @@ DEMO: Final = ModelProfile(
     min_side=64,
     max_side=512,
     note=(
-        "This is the embedded demo model. It draws one coloured shape on a coloured background and nothing else: "
-        "circle, square, triangle or star in red, green, blue, yellow, purple, orange, white or black, small or "
-        "large, from prompts in English or Chinese. It was trained at 128x128. For real pictures start with "
-        "--model turbo on a machine with an NVIDIA GPU: that fetches Z-Image-Turbo once, about 33 GB."
+        "This is the embedded demo model. It draws small scenes, up to 256x256 pixels, from prompts in English or "
+        "Chinese: a house, a tree, a lighthouse, a boat, a balloon, a cat and a few other things, in nine colours, in "
+        "a meadow, by the sea, in the snow …, by day or night. For real pictures start with --model turbo on a "
+        "machine with an NVIDIA GPU: that fetches Z-Image-Turbo once, about 33 GB."
     ),
-    weights_bytes=10_000_000,
-    examples=(
-        "a large red circle on a blue background",
-        "a yellow star on a black background",
-        "small green triangle, white background",
-        "蓝色背景上的大红色圆形",
-        "黑色背景上的黄色星形",
+    weights_bytes=12_000_000,
+    examples=MappingProxyType(
+        {
+            ENGLISH: (
+                "a red lighthouse by the sea at sunset",
+                "an orange cat in a meadow on a sunny day",
+                "two yellow balloons in the mountains at dawn",
+                "a white house in the snow at night, full moon",
+            ),
+            CHINESE: (
+                "日落时海边的红色灯塔",
+                "晴天草地上的橙色小猫",
+                "夜晚的雪地，一座红色的小屋，月亮",
+                "海上的白色帆船，白云",
+            ),
+        }
     ),
+    styles=(
+        *("watercolor", "ink", "gufeng", "sketch", "comic", "pixel", "cinematic", "cyberpunk", "poster", "papercut"),
+    ),
+    vocabulary=Vocabulary.read(demo_folder() / "words.txt"),
 )
 
 

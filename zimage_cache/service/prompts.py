@@ -12,6 +12,7 @@ from zimage_cache.i18n.messages import Message
 from zimage_cache.normal_form import nfc
 from zimage_cache.pool import Pool
 from zimage_cache.prompts.wildcards import Wildcards, expand, notice
+from zimage_cache.request import ModelProfile
 from zimage_cache.service.model import Model
 from zimage_cache.service.resolve import styled
 
@@ -81,7 +82,7 @@ class Prompts:
         )
         final, _ = styled(style, expanded.prompt, expanded.negative_prompt)
         tokens = await self._count(counted_by, final) if expanded.prompt.strip() else 0
-        return replace(expanded, tokens=tokens)
+        return replace(expanded, tokens=tokens, notices=expanded.notices + _of_words(expanded, counted_by.profile))
 
     async def _count(self, model: Model, text: str) -> int | None:
         # As a recipe has it.
@@ -90,6 +91,12 @@ class Prompts:
             # Cancels what has not begun: behind a slow first count no queue builds up.
             return await asyncio.wait_for(counting, self._count_seconds)
         return None
+
+
+def _of_words(expanded: Described, profile: ModelProfile) -> list[Message]:
+    """Return what is to be told about words that the model was not taught."""
+    found = profile.vocabulary and profile.vocabulary.notice(expanded.prompt, profile.examples)
+    return [found] if found else []
 
 
 def _expanded(folder: Path | None, seed: int, prompt: str, negative_prompt: str) -> Described:

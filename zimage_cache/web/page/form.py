@@ -31,11 +31,11 @@ _OFFICIAL: Final[dict[int, tuple[PixelSize | None, ...]]] = {
     1280: ((1280, 1280), (1440, 1120), (1472, 1104), (1536, 1024), (1536, 864), (1680, 720)),
     1536: ((1536, 1536), (1728, 1344), (1728, 1296), (1872, 1248), (2048, 1152), (2016, 864)),
 }
-# The same shapes for small models; near 128 pixels there is no 16:9 of whole multiples of 16.
+# Those up to 256 pixels with the same shapes, for the demo model; few of them consist of multiples of 16.
 _SMALL: Final[dict[int, tuple[PixelSize | None, ...]]] = {
     128: ((128, 128), (144, 112), (128, 96), (144, 96), None, (224, 96)),
-    256: ((256, 256), (288, 224), (256, 192), (336, 224), (256, 144), (336, 144)),
-    512: ((512, 512), (432, 336), (512, 384), (480, 320), (512, 288), (448, 192)),
+    192: ((192, 192), None, (192, 144), (192, 128), None, None),
+    256: ((256, 256), None, (256, 192), (240, 160), (256, 144), None),
 }
 
 
@@ -52,8 +52,14 @@ def numbers() -> list[str]:
 
 
 def offer(profile: ModelProfile) -> dict[str, Any]:
-    """Return the sizes of a model for the page: bounds of a side in pixels, and sizes to choose from."""
-    return {"min_side": profile.min_side, "max_side": profile.max_side, "sizes": size_classes(profile)}
+    """Return what a model offers on the page: bounds of a side in pixels, sizes, styles, and examples of prompts."""
+    return {
+        "min_side": profile.min_side,
+        "max_side": profile.max_side,
+        "sizes": size_classes(profile),
+        "styles": list(styles()) if profile.styles is None else profile.styles,
+        "examples": dict(profile.examples),
+    }
 
 
 def limits() -> dict[str, Any]:

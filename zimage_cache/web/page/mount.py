@@ -73,7 +73,6 @@ def _facts(service: ImageService) -> dict[str, Any]:
         "numbers": numbers(),
         "styles": style_choices(),
         "aspects": ASPECTS,
-        "examples": profile.examples,
         "models": {name: offer(service.profile(name)) for name in service.models},
         "defaults": {name: defaults(service.profile(name)) for name in service.models},
         "default_model": service.default_model,

@@ -1,15 +1,15 @@
 // The result card: one view for each state of a request (empty, running, result, error, stopped); display only.
 import { find, make } from "../lib/dom.js";
-import { facts } from "../lib/facts.js";
+import { facts, offerOf } from "../lib/facts.js";
 import { form } from "../lib/form.js";
-import { has, say, styleTitle, time } from "../lib/i18n.js";
+import { has, language, say, styleTitle, time } from "../lib/i18n.js";
 import { seedsOf } from "../lib/seeds.js";
 import { SMALL } from "../viewer/viewer.js";
 import { fact, tools } from "./actions.js";
 import { tilesIn } from "./tiles.js";
 
 /** @import { JobState } from "../lib/api.d.ts" */
-/** @import { Ask, Picture, Result, Trouble } from "../lib/types.d.ts" */
+/** @import { Ask, Fields, Picture, Result, Trouble } from "../lib/types.d.ts" */
 
 const ENLARGED = 512; // px: width of a small picture, see card.css
 
@@ -131,6 +131,7 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
   const preview = find(card, ".zi-preview", HTMLImageElement);
   const pictures = find(card, ".zi-pictures");
   const tiles = tilesIn(pictures, caption);
+  let model = "";
 
   /** @param {string} name */
   function view(name) {
@@ -145,8 +146,15 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
   function rest(title, text) {
     find(card, ".zi-empty-title").textContent = say(title);
     find(card, ".zi-empty-text").textContent = say(text);
-    examples.hidden = title !== "empty_title" || facts.examples.length === 0;
+    examples.hidden = title !== "empty_title";
     view("empty");
+  }
+
+  /** @param {Pick<Fields, "model">} values */
+  function showExamples(values) {
+    if (values.model === model) return;
+    ({ model } = values);
+    examples.replaceChildren(...(offerOf(values).examples[language] ?? []).map(example));
   }
 
   // ---- while a request runs ----
@@ -265,7 +273,8 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
   }
 
   examples.setAttribute("aria-label", say("examples"));
-  examples.replaceChildren(...facts.examples.map(example));
+  showExamples({ model: facts.default_model });
+  form.changed(showExamples);
   find(card, ".zi-new-seed").addEventListener("click", newSeed);
   find(card, ".zi-again").addEventListener("click", again);
   for (const halt of card.querySelectorAll(".zi-halt")) halt.addEventListener("click", stop);

@@ -11,6 +11,10 @@ export interface Offer {
   min_side: number;
   max_side: number;
   sizes: Sizes;
+  /** The styles that have an effect. */
+  styles: string[];
+  /** Prompts to begin with. */
+  examples: Partial<Record<Language, string[]>>;
 }
 
 /** What the server tells the page: `_facts` in mount.py. */
@@ -22,7 +26,6 @@ export interface Facts {
   numbers: string[];
   styles: Record<Language, [string, string][]>;
   aspects: Size[];
-  examples: string[];
   models: Record<string, Offer>;
   defaults: Record<string, Record<string, string | number | null>>;
   default_model: string;

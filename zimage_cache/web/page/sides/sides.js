@@ -1,10 +1,9 @@
 // The rule for the side lengths that are typed as numbers, and the nearest ones that follow it.
 import { find, make, setAttributes } from "../lib/dom.js";
-import { facts } from "../lib/facts.js";
+import { facts, offerOf } from "../lib/facts.js";
 import { form } from "../lib/form.js";
 import { inputOf } from "../lib/gradio.js";
 import { say } from "../lib/i18n.js";
-import { offeredSizes } from "../sizes/geometry.js";
 
 /** @import { Fields, Offer } from "../lib/types.d.ts" */
 
@@ -53,7 +52,7 @@ export function sides(root) {
 
   /** @param {Fields} values */
   function judge(values) {
-    const offer = offeredSizes(values);
+    const offer = offerOf(values);
     const wrong = SIDES.filter((name) => !isRight(values[name], offer));
     for (const name of SIDES) {
       const invalid = String(wrong.includes(name));

@@ -1,15 +1,8 @@
 // The place of a size in the table of offered sizes: classes by the side of their square, in each one size for every
 // aspect ratio.
 import { facts } from "../lib/facts.js";
-/** @import { Fields, Offer, Size, Sizes } from "../lib/types.d.ts" */
 
-/**
- * The sizes offered for the model in the form.
- * @param {Pick<Fields, "model">} values
- * @returns {Offer}
- */
-export const offeredSizes = ({ model }) =>
-  facts.models[model] ?? /** @type {Offer} */ (facts.models[facts.default_model]);
+/** @import { Fields, Size, Sizes } from "../lib/types.d.ts" */
 
 /**
  * @param {number} a

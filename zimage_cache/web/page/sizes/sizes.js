@@ -1,9 +1,9 @@
 // Choice of sizes: aspect ratio, size class, orientation. The present choice is derived from the form's values.
 import { find, make } from "../lib/dom.js";
-import { facts } from "../lib/facts.js";
+import { facts, offerOf } from "../lib/facts.js";
 import { form } from "../lib/form.js";
 import { say } from "../lib/i18n.js";
-import { offeredSizes, placed, sized } from "./geometry.js";
+import { placed, sized } from "./geometry.js";
 
 /** @import { Fields, Size, Sizes } from "../lib/types.d.ts" */
 
@@ -52,7 +52,7 @@ export function sizes(root) {
    * @param {"place" | "side"} keep
    */
   function pick({ side, place }, keep) {
-    const table = offeredSizes(form.values).sizes;
+    const table = offerOf(form.values).sizes;
     const at = placed(table, form.values);
     const [width = 0, height = 0] = turned(sized(table, side ?? at.side, place ?? at.place, keep));
     form.fill({ width, height });
@@ -85,7 +85,7 @@ export function sizes(root) {
 
   /** @param {Fields} values */
   function draw(values) {
-    const table = offeredSizes(values).sizes;
+    const table = offerOf(values).sizes;
     const at = placed(table, values);
     for (const [place, label] of [...aspects.children].entries()) {
       drawAspect(/** @type {HTMLElement} */ (label), place, sized(table, at.side, place, "place"));
@@ -97,7 +97,7 @@ export function sizes(root) {
   /** @param {Fields} values */
   function show(values) {
     const { width, height } = values;
-    if (values.model !== model) offer(offeredSizes(values).sizes);
+    if (values.model !== model) offer(offerOf(values).sizes);
     ({ model } = values);
     if (width !== height && width && height) upright = height > width;
     draw(values);

@@ -1,8 +1,11 @@
 // The styles as tiles: two rows, the others shown by "more". The tiles are Gradio's radio buttons, see styles.css.
 import { find } from "../lib/dom.js";
+import { offerOf } from "../lib/facts.js";
 import { form } from "../lib/form.js";
 import { always, STYLE_TILES } from "../lib/gradio.js";
 import { say, styleTitle } from "../lib/i18n.js";
+
+/** @import { Fields } from "../lib/types.d.ts" */
 
 const ROWS = 2;
 
@@ -15,8 +18,8 @@ export function styles(root) {
   let columns = 0;
   /** @type {HTMLElement | null} */
   let tiles = null;
-  /** @type {string | null} */
-  let last = "";
+  /** @type {Pick<Fields, "style" | "model">} */
+  let last = { style: "", model: "" };
 
   // Only after the browser has laid out the page; at other times the question would make it do so at once.
   function measure() {
@@ -24,15 +27,26 @@ export function styles(root) {
     fold();
   }
 
+  /** The tiles of the styles that the model in the form can draw, and of the chosen one. */
+  function tilesShown() {
+    const able = offerOf(form.values).styles;
+    return [...(tiles?.children ?? [])].filter((tile) => {
+      const radio = find(tile, "input", HTMLInputElement);
+      /** @type {HTMLElement} */ (tile).hidden = !(!radio.value || radio.checked || able.includes(radio.value));
+      return !(/** @type {HTMLElement} */ (tile).hidden);
+    });
+  }
+
   function fold() {
     if (!(tiles && columns)) return;
     const seen = ROWS * columns;
-    const hidden = tiles.children.length - seen;
+    const shown = tilesShown();
+    const hidden = shown.length - seen;
     more.hidden = hidden <= 0;
     more.textContent = open ? say("styles_fewer") : say("styles_more", { n: hidden });
     more.setAttribute("aria-expanded", String(open));
     tiles.classList.toggle("zi-open", open);
-    for (const [i, tile] of [...tiles.children].entries()) {
+    for (const [i, tile] of shown.entries()) {
       /** @type {HTMLElement} */ (tile).dataset.folded = String(!open && i >= seen);
     }
   }
@@ -61,14 +75,18 @@ export function styles(root) {
       tiles = element;
       tiles.addEventListener("focusin", ({ target }) => reveal(target instanceof Element ? target : null));
     }
+    update();
+  }
+
+  function update() {
     fold();
     reveal(chosenRadio());
   }
 
-  form.changed(({ style }) => {
+  form.changed(({ style, model }) => {
     chosen.textContent = styleTitle(style) ?? "";
-    if (style !== last) requestAnimationFrame(() => reveal(chosenRadio()));
-    last = style;
+    if (style !== last.style || model !== last.model) requestAnimationFrame(update);
+    last = { style, model };
   });
   more.addEventListener("click", () => turn(!open));
   always(STYLE_TILES, found);
