@@ -139,6 +139,23 @@ def test_a_known_picture_is_everyones_and_the_history_is_not(shared, expect_erro
     assert shared.client.delete(address.removesuffix(".png"), auth=BEN).status_code == 204
 
 
+def test_a_batch_request_comes_after_the_others(shared, gate):
+    """`X-Priority: batch` waits, also where the other request arrives later."""
+    generator = shared.studio.generator
+    drawn = len(generator.recipes)
+    door = generator.before_step = gate(1)
+    try:
+        for prompt, level in (("first", "interactive"), ("batch", "batch"), ("later", "interactive")):
+            headers = BOT | {"X-Priority": level}
+            assert shared.client.post("/jobs", json=picture(prompt=prompt), headers=headers).status_code == 202
+        wait_until(lambda: shared.studio.service.queued == 2)
+    finally:
+        door.open()
+        generator.before_step = lambda _recipe, _evaluation: None
+    wait_until(lambda: len(generator.recipes) == drawn + 3)
+    assert [recipe.prompt for recipe in generator.recipes[drawn:]] == ["first", "later", "batch"]
+
+
 def test_a_job_is_its_owners(shared, gate, expect_error):
     """Others cannot see, follow or cancel it, with its id in their hands."""
     door = shared.studio.generator.before_step = gate(1)

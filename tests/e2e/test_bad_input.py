@@ -7,6 +7,8 @@ import pytest
 
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
 
+from .conftest import picture
+
 BASE = '"prompt": "a red circle", "seed": 7, "width": 64, "height": 64, "steps": 2'
 HUGE = "1" + "0" * 400
 
@@ -260,6 +262,16 @@ def test_aliases_are_the_same_field(house, alias, name):
     first = house.client.post("/generate", json=fields | {name: 3}).json()["images"][0]
     again = house.client.post("/generate", json=fields | {alias: 3}).json()["images"][0]
     assert (again["key"], again["cached"]) == (first["key"], True)
+
+
+@pytest.mark.parametrize("level", ["", "high", "interactive, batch", "1"])
+def test_a_priority_is_one_of_two(house, expect_error, level):
+    """Others are an error, and not taken for the default."""
+    for path in ("/generate", "/jobs"):
+        answer = house.client.post(path, json=picture(), headers={"X-Priority": level})
+        expect_error(answer, 422, "invalid_request", "x-priority")
+    for known in ("interactive", "batch"):
+        assert house.generate({"X-Priority": known}).status_code == 200
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])

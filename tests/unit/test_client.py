@@ -179,6 +179,15 @@ def test_a_server_in_error_is_not_waited_for(naps):
     assert naps == []
 
 
+def test_a_batch_request_says_so():
+    """An ordinary one says nothing."""
+    server = Server(httpx.Response(200, json=ANSWER), httpx.Response(200, json=ANSWER))
+    client = make_client(server)
+    for batch in (True, False):
+        client.generate({}, batch=batch)
+    assert [request.headers.get("X-Priority") for request in server.requests] == ["batch", None]
+
+
 def test_credentials_go_along():
     """A server that asks for a password gets it, with every call."""
     server = Server(httpx.Response(200, json=ANSWER), httpx.Response(200, json={"status": "healthy"}))

@@ -46,24 +46,51 @@ def test_a_returning_user_goes_to_the_end_of_the_round():
     assert [queue.take() for _ in range(3)] == ["b1", "a2", "b2"]
 
 
+def test_batch_pictures_wait_for_all_others():
+    """Users take turns in each of the levels; one that arrives later in the first level is still before the second."""
+    queue: FairQueue[str] = FairQueue()
+    for item in ("A1", "A2", "B1"):
+        queue.put(item, item[0], batch=True)
+    for item in ("b1", "a1"):
+        queue.put(item, item[0])
+    assert [queue.take() for _ in range(3)] == ["b1", "a1", "A1"]
+    queue.put("c1", "c")
+    queue.put_back("A1", "A", batch=True)
+    assert [queue.take() for _ in range(4)] == ["c1", "A1", "B1", "A2"]
+
+
+def test_a_promoted_picture_is_the_last_of_its_lane_in_the_first_level():
+    """Promoting is for pictures of the second level that still wait: others stay where they are."""
+    queue = filled(("a1", "ann"), ("a2", "ann"), ("b1", "bob"))
+    for item in ("a3", "a4"):
+        queue.put(item, "ann", batch=True)
+    for item in ("a4", "a1", "gone"):
+        queue.promote(item)
+    assert len(queue) == 5
+    assert [queue.take() for _ in range(5)] == ["a1", "b1", "a2", "a4", "a3"]
+
+
 @given(
-    users=st.lists(st.sampled_from("abcd"), max_size=20),
+    users=st.lists(st.sampled_from("abcdABCD"), max_size=20),
     taken=st.integers(0, 10),
-    more=st.lists(st.sampled_from("abcd"), max_size=10),
+    more=st.lists(st.sampled_from("abcdABCD"), max_size=10),
     dropped=st.sets(st.integers(0, 29)),
+    promoted=st.sets(st.integers(0, 29)),
 )
-def test_the_position_shown_is_the_order_taken(users, taken, more, dropped):
+def test_the_position_shown_is_the_order_taken(users, taken, more, dropped, promoted):
     """`ahead` of every waiting item is exactly how many are taken before it, after any history."""
     queue: FairQueue[int] = FairQueue()
     waiting = set()
     for number, user in enumerate(users):
-        queue.put(number, user)
+        queue.put(number, user, batch=user.isupper())
         waiting.add(number)
     for _ in range(min(taken, len(users))):
         waiting.remove(present(queue.take()))
     for number, user in enumerate(more, len(users)):
-        queue.put(number, user)
+        queue.put(number, user, batch=user.isupper())
         waiting.add(number)
+    for number in promoted:
+        queue.promote(number)
     for number in dropped:
         queue.discard(number)
     waiting -= dropped

@@ -41,6 +41,7 @@ from zimage_cache.service import lookup
 from zimage_cache.service import model as model_module
 from zimage_cache.service import service as service_module
 from zimage_cache.service.lookup import Shelf
+from zimage_cache.service.queue import FairQueue
 from zimage_cache.service.resolve import resolve
 
 pytestmark = pytest.mark.anyio
@@ -316,6 +317,52 @@ async def test_users_take_turns(studio, gate):
     for job in jobs:
         await job.outcomes()
     assert drawn_seeds(made) == [0, 1, 11, 2, 12, 3, 4]
+
+
+async def test_batch_requests_are_drawn_last(studio, gate):
+    """Also after an interactive request that comes later; a picture of a batch that such a request joins goes first."""
+    door = gate(only={0})
+    made = studio(door)
+    jobs = [await made.service.ask(asked(0), user="zoe")]
+    await door.arrival()
+    jobs.append(await made.service.ask(asked(1), n=4, user="ann", batch=True))
+    await until(lambda: made.service.queued == 4)
+    jobs.append(await made.service.ask(asked(11), user="bob"))
+    await until(lambda: made.service.queued == 5)
+    jobs.append(await made.service.ask(asked(4), user="bob"))  # the last one of the batch
+    door.open()
+    for job in jobs:
+        await job.outcomes()
+    assert drawn_seeds(made) == [0, 11, 4, 1, 2, 3]
+
+
+async def test_a_batch_run_that_is_joined_before_it_is_queued_goes_first(studio, gate, monkeypatch):
+    """An interactive request that joins between two looks at the run counts, whenever it comes."""
+    door = gate(only={0})
+    made = studio(door)
+    jobs = [await made.service.ask(asked(0), user="zoe")]
+    await door.arrival()
+    put, queueing, go_on = FairQueue.put, threading.Event(), threading.Event()
+
+    def held(*given, **options):
+        queueing.set()
+        assert go_on.wait(60)
+        put(*given, **options)
+
+    monkeypatch.setattr(FairQueue, "put", held)
+    jobs.append(await made.service.ask(asked(1), user="ann", batch=True))
+    await asyncio.to_thread(queueing.wait, 60)  # it is about to be queued as a batch one
+    jobs.append(await made.service.ask(asked(1), user="bob"))
+    monkeypatch.setattr(FairQueue, "put", put)
+    go_on.set()
+    await until(lambda: made.service.queued == 1)
+    jobs.append(await made.service.ask(asked(2), user="ann", batch=True))
+    jobs.append(await made.service.ask(asked(3), user="cat"))
+    await until(lambda: made.service.queued == 3)
+    door.open()
+    for job in jobs:
+        await job.outcomes()
+    assert drawn_seeds(made) == [0, 1, 3, 2]
 
 
 async def test_one_at_a_time(studio):

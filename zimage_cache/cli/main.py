@@ -196,7 +196,7 @@ def warmup(loaded: Loaded, url: str | None, wait: float, *, as_json: bool) -> No
     with awaited(settings, url, wait=wait, seconds=_answer_seconds(settings)) as client:
         client.wait_until_ready(wait, waited=time.monotonic() - started)
         ready = time.monotonic() - started
-        drawing = float(client.generate(_WARMUP)["duration"])
+        drawing = float(client.generate(_WARMUP, batch=True)["duration"])
     if as_json:
         click.echo(json.dumps({"ready_seconds": ready, "first_picture_seconds": drawing}))
     else:

@@ -43,6 +43,8 @@ class RunResult:
 class Run:
     """One generation, shared. Fields below `plan` change under the lock of `Flights` only.
 
+    `batch` holds until someone joins whose request is interactive.
+
     `owners` are those of the seats whose plans keep the picture, in the order in which they came, without those left
     before it was drawn, of whom the last one stays: the first of them gets the copy in the history.
 
@@ -54,6 +56,7 @@ class Run:
     plan: Plan
     fresh: bool
     keep: bool
+    batch: bool = False
     owners: list[str] = field(default_factory=list)
     waiters: int = 0
     phase: Phase = Phase.WAITING
@@ -262,12 +265,13 @@ class Flights:
         run = self._shared(plan)
         leads = run is None
         if run is None:
-            run = self._runs[plan.key] = Run(plan, plan.fresh, plan.keep)
+            run = self._runs[plan.key] = Run(plan, plan.fresh, plan.keep, plan.batch)
             self._places.take(plan.user)
             self._under_way.add(run)
         run.waiters += 1
         run.fresh |= plan.fresh
         run.keep |= plan.keep
+        run.batch &= plan.batch
         if plan.keep:
             run.owners.append(plan.owner)
         return Seat(run, leads, plan.owner if plan.keep else None)

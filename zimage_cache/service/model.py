@@ -264,8 +264,13 @@ class Model:
 
     def line_up(self, run: Run) -> None:
         """Put a run into the queue, behind the others of its user."""
-        self.queue.put(run, run.plan.user)
-        self._discard_if_cancelled(run)
+        self.queue.put(run, run.plan.user, batch=run.batch)
+        self._after_queueing(run)
+
+    def hurry(self, run: Run) -> None:
+        """Move a run that waits among the batch ones to the others, if an interactive request has joined it."""
+        if run.plan.batch and not run.batch:
+            self.queue.promote(run)
 
     def leave(self, seat: Seat) -> None:
         """Give a seat back; a run without waiters leaves the queue."""
@@ -365,8 +370,8 @@ class Model:
             if not self._devices.others(device) or not self._flights.restart(run):
                 raise
             _log.warning("run_moved key=%s device=%d error=%s", run.plan.key[:12], device, error)
-            self.queue.put_back(run, run.plan.user)
-            self._discard_if_cancelled(run)
+            self.queue.put_back(run, run.plan.user, batch=run.batch)
+            self._after_queueing(run)
             return
         self._devices.drew(device)
         self._flights.drawn(run)
@@ -382,8 +387,10 @@ class Model:
         finally:
             self._current[device] = None  # before its waiters are told how it ended
 
-    def _discard_if_cancelled(self, run: Run) -> None:
-        if run.cancelled.is_set():  # its last waiter left just before it was queued
+    def _after_queueing(self, run: Run) -> None:
+        """Catch up with what happened to a run just before it was queued: a request joined, or the last one left."""
+        self.hurry(run)
+        if run.cancelled.is_set():
             self.queue.discard(run)
 
     def _on_step(self, run: Run, step: Step) -> None:

@@ -13,34 +13,94 @@ T = TypeVar("T")
 _MOST: Final = 0.65
 
 
-class FairQueue(Generic[T]):
-    """A blocking queue with one lane per user; lanes take turns.
+class Lanes(Generic[T]):
+    """Items in one lane for each user; lanes take turns. Threads: none; its owner has the lock."""
 
-    One person's batch of eight delays another person's single picture by one turn, not by eight.
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[str, deque[T]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values()))
+
+    def put(self, item: T, user: str) -> None:
+        """Append to the lane of *user*."""
+        self._lanes.setdefault(user, deque()).append(item)
+
+    def put_back(self, item: T, user: str) -> None:
+        """Let an item that was taken be the next one of *user*, whose turn it is again."""
+        self._lanes.setdefault(user, deque()).appendleft(item)
+        self._lanes.move_to_end(user, last=False)
+
+    def take(self) -> T:
+        """Remove the next item; there must be one."""
+        user, lane = next(iter(self._lanes.items()))
+        item = lane.popleft()
+        if lane:
+            self._lanes.move_to_end(user)
+        else:
+            del self._lanes[user]
+        return item
+
+    def discard(self, item: T) -> str | None:
+        """Remove an item and return its user; None when it is not here."""
+        for user, lane in self._lanes.items():
+            if item in lane:
+                lane.remove(item)
+                if not lane:
+                    del self._lanes[user]
+                return user
+        return None
+
+    def ahead(self, item: T) -> int | None:
+        """Count the items that will be taken before this one; None when it is not here."""
+        lanes = list(self._lanes.values())
+        for turn, lane in enumerate(lanes):
+            if item in lane:
+                place = lane.index(item)
+                earlier = sum(min(len(other), place + 1) for other in lanes[:turn])
+                later = sum(min(len(other), place) for other in lanes[turn + 1 :])
+                return place + earlier + later
+        return None
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self._lanes.clear()
+
+
+class FairQueue(Generic[T]):
+    """A blocking queue of two levels, each with one lane per user; lanes take turns.
+
+    One person's batch of eight delays another person's single picture by one turn, not by eight. The second level, for
+    pictures that no one is waiting for at a screen, has its turn while the first one is empty.
     """
 
     def __init__(self) -> None:
         self._ready = threading.Condition()
-        self._lanes: OrderedDict[str, deque[T]] = OrderedDict()
+        self._interactive, self._batch = self._levels = (Lanes[T](), Lanes[T]())
         self._closed = False
 
     def __len__(self) -> int:
         with self._ready:
-            return sum(map(len, self._lanes.values()))
+            return sum(map(len, self._levels))
 
-    def put(self, item: T, user: str) -> None:
+    def put(self, item: T, user: str, *, batch: bool = False) -> None:
         """Append to the lane of *user*."""
         with self._ready:
-            self._lanes.setdefault(user, deque()).append(item)
+            self._levels[batch].put(item, user)
             # All of them: the one that a single call woke might not be ready.
             self._ready.notify_all()
 
-    def put_back(self, item: T, user: str) -> None:
+    def put_back(self, item: T, user: str, *, batch: bool = False) -> None:
         """Let an item that was taken be the next one of *user*, whose turn it is again."""
         with self._ready:
-            self._lanes.setdefault(user, deque()).appendleft(item)
-            self._lanes.move_to_end(user, last=False)
+            self._levels[batch].put_back(item, user)
             self._ready.notify_all()
+
+    def promote(self, item: T) -> None:
+        """Move an item of the batch level to the end of its user's lane in the other one, if it waits there."""
+        with self._ready:
+            if (user := self._batch.discard(item)) is not None:
+                self._interactive.put(item, user)
 
     def take(
         self,
@@ -58,16 +118,13 @@ class FairQueue(Generic[T]):
         Both are asked under the queue's lock, again after every `put` and `wake`: they must be instant.
         """
         with self._ready:
-            self._ready.wait_for(lambda: self._closed or unless() or (self._lanes and ready()), seconds)
-            if self._closed or not self._lanes or unless() or not ready():
-                return None
-            user, lane = next(iter(self._lanes.items()))
-            item = lane.popleft()
-            if lane:
-                self._lanes.move_to_end(user)
-            else:
-                del self._lanes[user]
-            return item
+            self._ready.wait_for(lambda: self._closed or unless() or (self._waiting() and ready()), seconds)
+            level = self._waiting()
+            return None if self._closed or level is None or unless() or not ready() else level.take()
+
+    def _waiting(self) -> Lanes[T] | None:
+        """Return the level from which the next item is taken; None when nothing waits."""
+        return next((level for level in self._levels if level), None)
 
     def wake(self) -> None:
         """Have every caller that waits in `take` check again whether it is ready."""
@@ -77,30 +134,23 @@ class FairQueue(Generic[T]):
     def discard(self, item: T) -> None:
         """Remove an item; nothing happens if it was taken already."""
         with self._ready:
-            for user, lane in self._lanes.items():
-                if item in lane:
-                    lane.remove(item)
-                    if not lane:
-                        del self._lanes[user]
-                    return
+            for level in self._levels:
+                level.discard(item)
 
     def ahead(self, item: T) -> int | None:
         """Count the items that will be taken before this one; None when it does not wait here."""
         with self._ready:
-            lanes = list(self._lanes.values())
-            for turn, lane in enumerate(lanes):
-                if item in lane:
-                    place = lane.index(item)
-                    earlier = sum(min(len(other), place + 1) for other in lanes[:turn])
-                    later = sum(min(len(other), place) for other in lanes[turn + 1 :])
-                    return place + earlier + later
-            return None
+            before = self._interactive.ahead(item)
+            if before is None and (later := self._batch.ahead(item)) is not None:
+                return len(self._interactive) + later
+            return before
 
     def close(self) -> None:
         """Wake every caller that waits in `take`; what is still queued is dropped."""
         with self._ready:
             self._closed = True
-            self._lanes.clear()
+            for level in self._levels:
+                level.clear()
             self._ready.notify_all()
 
 

@@ -40,6 +40,7 @@ class Plan:
         owner: Whose the picture is in the history.
         fresh: A stored result is no answer: it is to be drawn anew, or has a random seed.
         keep: The asker wants the picture stored.
+        batch: It is drawn after those that people wait for.
         others: Further keys the same picture may be stored under: those of identities that drew it another way.
     """
 
@@ -52,6 +53,7 @@ class Plan:
     owner: str
     fresh: bool
     keep: bool
+    batch: bool = False
     others: tuple[str, ...] = ()
 
 

@@ -39,6 +39,7 @@ class Sender(TypedDict, total=False):
 
     user: str
     account: str
+    batch: bool
 
 
 class AskOptions(Sender, total=False):
@@ -242,6 +243,7 @@ class ImageService:
         model: str | None = None,
         user: str = "",
         account: str = "",
+        batch: bool = False,
         idempotency_key: str | None = None,
         patient: bool = False,
     ) -> Job:
@@ -255,6 +257,7 @@ class ImageService:
             user: Whose turn it is in the queue.
             account: Whose idempotency key it is, and whose new and unstored pictures; callers without one are all the
                 same.
+            batch: Whether it is drawn after the requests that people wait for.
             idempotency_key: Fixes the random seed, so that a retry is the same picture.
             patient: Wait in the queue during the first load instead of being refused.
 
@@ -275,7 +278,8 @@ class ImageService:
         identity = await drawer.identity(patient=patient)
         fresh = random or bypassed or cache == CacheMode.REFRESH
         keep = cache is not CacheMode.BYPASS
-        plan = partial(_plan, model=drawer, identity=identity, user=user, owner=account, fresh=fresh, keep=keep)
+        common = partial(_plan, model=drawer, identity=identity, fresh=fresh, keep=keep, batch=batch)
+        plan = partial(common, user=user, owner=account)
         plans = list(map(plan, pictures))
         parts = await self._parts(plans, drawer, cache, patient=patient)
         return Job(
@@ -352,7 +356,15 @@ class ImageService:
 
 
 def _plan(
-    picture: Resolved, *, model: Model, identity: GeneratorIdentity, user: str, owner: str, fresh: bool, keep: bool
+    picture: Resolved,
+    *,
+    model: Model,
+    identity: GeneratorIdentity,
+    user: str,
+    owner: str,
+    fresh: bool,
+    keep: bool,
+    batch: bool,
 ) -> Plan:
     key, *others = _keys(picture.recipe, model, identity)
     return Plan(
@@ -365,6 +377,7 @@ def _plan(
         owner=owner,
         fresh=fresh,
         keep=keep,
+        batch=batch,
         others=tuple(others),
     )
 

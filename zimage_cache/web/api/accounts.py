@@ -1,6 +1,9 @@
 """Who sent a request: its account, its lane in the queue, and what administrators alone may do."""
 
-from fastapi import Depends, Request
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
 from fastapi.params import Depends as DependsOn
 
 from zimage_cache.accounts.limits import Rate
@@ -8,6 +11,16 @@ from zimage_cache.accounts.users import Account
 from zimage_cache.addresses import client_of
 from zimage_cache.service.service import Sender
 from zimage_cache.web.errors import Refused
+
+
+class Priority(StrEnum):
+    """The level in the queue that a request asks for. The default is the highest: the header gives no advantage."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+XPriority = Annotated[Priority, Header(description="`batch` is drawn after the pictures that people wait for.")]
 
 
 def account_of(request: Request) -> Account:
@@ -24,9 +37,10 @@ def lane_of(request: Request) -> str:
     return client_of(request.client.host if request.client else "")
 
 
-def sender_of(request: Request) -> Sender:
+def sender_of(request: Request, priority: Priority) -> Sender:
     """Return what the service is told of the sender."""
-    return {"user": lane_of(request), "account": account_of(request).name}
+    batch = priority is Priority.BATCH
+    return {"user": lane_of(request), "account": account_of(request).name, "batch": batch}
 
 
 def within(rate: Rate | None) -> list[DependsOn]:

@@ -22,7 +22,7 @@ from zimage_cache.request import CacheMode
 from zimage_cache.service.job import Outcome
 from zimage_cache.service.lookup import Known
 from zimage_cache.service.service import ImageService
-from zimage_cache.web.api.accounts import account_of, lane_of, sender_of, within
+from zimage_cache.web.api.accounts import Priority, XPriority, account_of, lane_of, sender_of, within
 from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
@@ -159,6 +159,7 @@ def _add_generate(router: APIRouter, service: ImageService, rate: Rate | None) -
         request: Request,
         body: Annotated[GenerateBody, Depends(generate_body)],
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=MAX_IDEMPOTENCY_KEY)] = None,
+        x_priority: XPriority = Priority.INTERACTIVE,
     ) -> Response:
         """Draw pictures, or answer with the stored ones."""
         started = time.monotonic()
@@ -168,7 +169,7 @@ def _add_generate(router: APIRouter, service: ImageService, rate: Rate | None) -
             cache=body.cache,
             model=body.model,
             idempotency_key=idempotency_key,
-            **sender_of(request),
+            **sender_of(request, x_priority),
         )
         waiting = service.wait(job)
         outcomes = await (unless_disconnected(request, waiting) if job.pending else waiting)

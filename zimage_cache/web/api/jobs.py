@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from zimage_cache.accounts.limits import Rate
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets, news
-from zimage_cache.web.api.accounts import account_of, lane_of, sender_of, within
+from zimage_cache.web.api.accounts import Priority, XPriority, account_of, lane_of, sender_of, within
 from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, unless_disconnected
 from zimage_cache.web.api.routes import EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
@@ -110,6 +110,7 @@ def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image],
         response: Response,
         body: Annotated[GenerateBody, Depends(generate_body)],
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=MAX_IDEMPOTENCY_KEY)] = None,
+        x_priority: XPriority = Priority.INTERACTIVE,
     ) -> JobState:
         """Request pictures as with `/generate`, without waiting; those stored already are in the answer.
 
@@ -121,7 +122,7 @@ def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image],
             n=body.n,
             cache=body.cache,
             model=body.model,
-            **sender_of(request),
+            **sender_of(request, x_priority),
             idempotency_key=idempotency_key,
             reference=current_request_id(),
         )

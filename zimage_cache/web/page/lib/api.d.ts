@@ -156,6 +156,8 @@ export interface PngInfo {
   image_url: string | null;
 }
 
+export type Priority = "interactive" | "batch";
+
 export interface PromptInfo {
   prompt: string;
   negative_prompt: string;
