@@ -14,6 +14,7 @@ from typing import Final
 import zimage_cache
 from zimage_cache.accounts.limits import Rate
 from zimage_cache.accounts.lines import HASHED_KEY
+from zimage_cache.accounts.salts import Salts, read_salts
 from zimage_cache.accounts.sessions import Sessions
 from zimage_cache.accounts.source import UserSource
 from zimage_cache.accounts.users import key_digest
@@ -195,8 +196,19 @@ def make_service(
         database=settings.database,
         wildcards=settings.below("wildcards"),
         faults=faults,
+        salt=_salts(settings).of if settings.private_cache else None,
     )
     return service, lambda: _running(service, cache, residency, (generator, *others, *peers))
+
+
+def _salts(settings: Settings) -> Salts:
+    path = settings.below("cache_salt")
+    try:
+        return read_salts(path)
+    except OSError as error:
+        raise SettingsError(f"--private-cache: {path} should be a file this user can write: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"--private-cache: {error}; put the right file back, or remove this one") from None
 
 
 def make_history(settings: Settings, faults: Faults | None = None) -> History:
@@ -265,6 +277,8 @@ def serve(settings: Settings) -> None:
         SettingsError: A resource is missing or unusable; the message is one line with rule, value and remedy.
     """
     users = make_users(settings)
+    if settings.private_cache and users is None:
+        raise SettingsError("--private-cache: needs users, whose pictures it keeps apart; see `zimage user add --help`")
     limit_standard_error()
     with listen(settings.host, settings.port) as listening:
         _require_folders(settings)

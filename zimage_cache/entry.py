@@ -138,9 +138,10 @@ class Entry:
         request: dict[str, Any],
         versions: dict[str, str],
         warnings: tuple[Message, ...] = (),
+        salt: str = "",
     ) -> Self:
         """Make the entry of a newly drawn picture; *request* holds its concrete seed."""
-        canonical = canonical_text(recipe, identity)
+        canonical = canonical_text(recipe, identity, salt)
         record = Record(
             key=key_of(canonical),
             canonical=canonical,

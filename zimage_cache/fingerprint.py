@@ -43,15 +43,19 @@ _IDENTITY: Final = tuple(field.name for field in fields(GeneratorIdentity))
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def canonical_text(recipe: Recipe, identity: GeneratorIdentity) -> str:
-    """Return the canonical text of this picture; requests for the same pixels give the same text."""
+def canonical_text(recipe: Recipe, identity: GeneratorIdentity, salt: str = "") -> str:
+    """Return the canonical text of this picture; requests for the same pixels give the same text.
+
+    A *salt* changes the key and no pixel: pictures with different salts are stored apart.
+    """
     params: dict[str, Any] = {name: getattr(recipe, name) for name in PARAMS}
     for name, default in LATER_PARAMS.items():
         if (value := getattr(recipe, name)) != default:
             params[name] = value
     # Not dataclasses.asdict, which copies deeply: this runs for every hit.
     generator = {name: getattr(identity, name) for name in _IDENTITY}
-    return _ENCODER.encode({"v": VERSION, "generator": generator, "params": params})
+    salted = {"salt": salt} if salt else {}
+    return _ENCODER.encode({"v": VERSION, "generator": generator, "params": params, **salted})
 
 
 def key_of(canonical: str) -> str:
@@ -59,6 +63,6 @@ def key_of(canonical: str) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def fingerprint(recipe: Recipe, identity: GeneratorIdentity) -> str:
+def fingerprint(recipe: Recipe, identity: GeneratorIdentity, salt: str = "") -> str:
     """Return the key of the picture that *identity* draws from *recipe*."""
-    return key_of(canonical_text(recipe, identity))
+    return key_of(canonical_text(recipe, identity, salt))

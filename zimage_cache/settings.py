@@ -184,6 +184,7 @@ class Settings(BaseModel):
         None, description="File of users, see `zimage user`; default: <workspace>/users.txt, if there is one."
     )
     api_key: ApiKeys = Field((), description="NAME:KEY that a program may send instead of a password; repeatable.")
+    private_cache: Switch = Field(default=False, description="Keep the stored pictures of users apart.")
     allowed_host: AllowedHosts = Field((), description="Further name this server answers to; may be repeated.")
     trusted_proxy: Networks = Field((), description="Address of a proxy whose X-Forwarded headers count; repeatable.")
     root_path: RootPath = Field("", description="Path below which a proxy offers this server, such as /zimage.")

@@ -17,9 +17,12 @@ from starlette.routing import BaseRoute, Mount, Route
 from tests.factories import authentication, picture_entry
 from tests.waiting import wait_until
 from zimage_cache.accounts.limits import Attempts, Rate
+from zimage_cache.accounts.salts import read_salts
 from zimage_cache.accounts.sessions import Sessions
 from zimage_cache.accounts.source import UserSource
 from zimage_cache.accounts.users import Account, UserFile, Users, hashed, key_digest
+from zimage_cache.cache.check import check
+from zimage_cache.fingerprint import fingerprint
 from zimage_cache.generator.fake import FakeGenerator
 from zimage_cache.web.authentication import Authentication
 
@@ -137,6 +140,28 @@ def test_a_known_picture_is_everyones_and_the_history_is_not(shared, expect_erro
             expect_error(shared.client.request(method, path, **others), 404, "not_found")
     assert shared.client.get(address, auth=BEN).status_code == 200
     assert shared.client.delete(address.removesuffix(".png"), auth=BEN).status_code == 204
+
+
+def test_a_private_cache_keeps_pictures_apart(studio_class, tmp_path, house, expect_error):
+    """Each user draws it once; no request or look-up tells of another's, whose key cannot be computed either."""
+    salts = read_salts(tmp_path / "cache_salt")
+    studio = studio_class(tmp_path, FakeGenerator(), salt=salts.of)
+    studio.start()
+    apart = type(house)(studio, authentication=authentication(tmp_path, *LINES))
+    try:
+        ask = picture(prompt="known to one")
+        looked = [
+            apart.client.post(path, json=ask, auth=auth).json()["images"][0]
+            for auth in (BEN, ANN)
+            for path in ("/lookup", "/generate", "/generate", "/lookup")
+        ]
+        assert [each.get("source", each.get("cached")) for each in looked] == [False, "generated", "memory", True] * 2
+        assert len({each["key"] for each in looked}) == 2
+        key = fingerprint(studio.generator.recipes[-1], studio.generator.identity())
+        expect_error(apart.client.get(f"/images/{key}.png", auth=ANN), 404, "not_found")
+        assert check(tmp_path / "cache") == []
+    finally:
+        apart.close()
 
 
 def test_a_batch_request_comes_after_the_others(shared, gate):

@@ -19,7 +19,7 @@ from zimage_cache.service.audit import Verdict, audit, recipe_in
 RECIPE = recipe(prompt="a 红 circle", height=80, seed=0, sampler="heun", shift=2.5, max_sequence_length=256)
 
 
-def drawn(seed: int = 0, *, identity=FAKE_IDENTITY, text: str = "", pixels=None) -> Entry:
+def drawn(seed: int = 0, *, identity=FAKE_IDENTITY, text: str = "", pixels=None, salt: str = "") -> Entry:
     """Make the entry the fake generator makes; *text* is metadata, *pixels* replace its own."""
     recipe = replace(RECIPE, seed=seed)
     drawing = FakeGenerator().generate(recipe, lambda _: None, lambda: False)
@@ -31,6 +31,7 @@ def drawn(seed: int = 0, *, identity=FAKE_IDENTITY, text: str = "", pixels=None)
         gpu_seconds=1.0,
         request={"prompt": recipe.prompt, "seed": seed},
         versions={},
+        salt=salt,
     )
 
 
@@ -49,6 +50,11 @@ def test_the_same_pixels_are_identical():
     packed = replace(drawn(1), png=buffer.getvalue())
     assert packed.png != drawn(1).png
     assert verdicts([entry, packed], FakeGenerator()) == [(Verdict.IDENTICAL, "")] * 2
+
+
+def test_a_salted_picture_is_drawn_again():
+    """The pictures that a server keeps apart by user are audited like all others."""
+    assert verdicts([drawn(salt="5a17")], FakeGenerator()) == [(Verdict.IDENTICAL, "")]
 
 
 def test_one_other_pixel_is_drift():

@@ -350,6 +350,21 @@ def test_answers_leave_at_once():
         assert listening.proto == socket.IPPROTO_TCP
 
 
+def test_pictures_are_kept_apart_only_where_there_are_users(tmp_path):
+    """Without users the setting would protect nothing: the start says so, before the port is opened."""
+    with pytest.raises(SettingsError, match=r"^--private-cache: needs users"):
+        compose.serve(make_settings(tmp_path, private_cache=True, port=0))
+
+
+def test_a_damaged_salt_stops_the_start(tmp_path):
+    """With another one users would not find their pictures any more."""
+    settings = make_settings(tmp_path, private_cache=True)
+    settings.workspace.mkdir()
+    (settings.workspace / "cache_salt").write_bytes(b"x")
+    with pytest.raises(SettingsError, match=r"^--private-cache: .*32 random bytes, has 1; put the right file back"):
+        compose.make_service(settings, FakeGenerator())
+
+
 def test_a_bad_password_file_stops_the_start(tmp_path):
     """A server meant to be closed never opens by accident, not even its port."""
     settings = make_settings(tmp_path, auth_file=tmp_path / "none", port=0)

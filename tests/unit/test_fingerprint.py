@@ -91,6 +91,15 @@ def test_nothing_else_of_a_text_is_touched(one, other):
     assert key(replace(RECIPE, prompt=one)) != key(replace(RECIPE, prompt=other))
 
 
+def test_a_salt_changes_the_key_alone():
+    """Without one the key is the published one; with one, the text still holds all that determines pixels."""
+    assert fingerprint(RECIPE, IDENTITY, "") == fingerprint(RECIPE, IDENTITY)
+    assert len({fingerprint(RECIPE, IDENTITY, salt) for salt in ("", "a", "b")}) == 3
+    text = json.loads(canonical_text(RECIPE, IDENTITY, "a"))
+    assert text.pop("salt") == "a"
+    assert text == json.loads(canonical_text(RECIPE, IDENTITY))
+
+
 @given(recipes, st.integers(0, 20), st.integers(1, 20))
 def test_whole_numbers_are_floats(recipe, guidance, shift):
     """7 and 7.0 are one guidance scale."""

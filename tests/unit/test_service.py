@@ -365,6 +365,22 @@ async def test_a_batch_run_that_is_joined_before_it_is_queued_goes_first(studio,
     assert drawn_seeds(made) == [0, 1, 3, 2]
 
 
+async def test_accounts_with_salts_do_not_share(studio):
+    """Each draws once and finds its own again; look-ups tell an account of its own pictures alone."""
+    made = studio(salt=lambda account: account)
+    for account in ("ann", "ben", ""):
+        for source in (Source.GENERATED, Source.MEMORY):
+            assert await sources(made.service, asked(), account=account) == [source]
+    await made.idle()
+    assert len(made.generator.recipes) == 3
+    assert len({outcome.entry.record.key for outcome in await made.service.render(asked(), account="ann")}) == 1
+    found = {
+        account: (await made.service.lookup(asked(), account=account)).pictures[0].entry is not None
+        for account in ("ann", "ben", "cat")
+    }
+    assert found == {"ann": True, "ben": True, "cat": False}
+
+
 async def test_one_at_a_time(studio):
     """A pipeline is not thread-safe: whatever is asked at once, one picture is drawn at a time."""
     made = studio(generator=FakeGenerator(seconds=0.005))

@@ -117,10 +117,11 @@ def _changed(record: Record, versions: Mapping[str, str]) -> str:
 def recipe_in(record: Record) -> Recipe | None:
     """Read the recipe back from the text that was hashed; None when that says more than this version understands."""
     try:
-        recipe = Recipe(**json.loads(record.canonical)["params"])
+        document = json.loads(record.canonical)
+        recipe, salt = Recipe(**document["params"]), document.get("salt", "")
     except (KeyError, TypeError, ValueError):
         return None
-    return recipe if canonical_text(recipe, record.generator) == record.canonical else None
+    return recipe if canonical_text(recipe, record.generator, salt) == record.canonical else None
 
 
 def _difference(stored: Pixels, drawn: Pixels) -> str:

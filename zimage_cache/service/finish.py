@@ -66,6 +66,7 @@ class Finisher:
             request=run.plan.request,
             versions={**self.versions, **drawing.versions},
             warnings=drawing.warnings,
+            salt=run.plan.salt,
         )
 
     def _text(self, run: Run, identity: GeneratorIdentity) -> dict[str, str]:
@@ -75,7 +76,7 @@ class Finisher:
             "request": run.plan.request,
             "seed": recipe.seed,
             "generator": asdict(identity),
-            "key": fingerprint(recipe, identity),
+            "key": fingerprint(recipe, identity, run.plan.salt),
         }
         version = self.versions.get("zimage", "")
         return {

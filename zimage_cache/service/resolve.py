@@ -41,6 +41,7 @@ class Plan:
         fresh: A stored result is no answer: it is to be drawn anew, or has a random seed.
         keep: The asker wants the picture stored.
         batch: It is drawn after those that people wait for.
+        salt: Keeps the picture in the cache apart from those with another salt.
         others: Further keys the same picture may be stored under: those of identities that drew it another way.
     """
 
@@ -54,6 +55,7 @@ class Plan:
     fresh: bool
     keep: bool
     batch: bool = False
+    salt: str = ""
     others: tuple[str, ...] = ()
 
 

@@ -1,7 +1,7 @@
 """The one way to a picture: resolve, fingerprint, look up, and only for a miss, once for all requests, draw."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,6 +74,7 @@ class ImageService:
         database: Where the lifetime statistics, and how long pictures take, are kept; None = nowhere.
         wildcards: The folder of the files that `prompts` takes wildcards from; None = there are none.
         faults: Where trouble stands while it lasts; the cache and the history have the same.
+        salt: Returns the salt that keeps an account's pictures apart from those of others; None = all share them.
 
     Threads: coroutines run on one event loop. Disk reads go to reader threads, drawing to one worker a
     generator, encoding and writing to encoder threads; nothing in the loop ever waits for them.
@@ -93,11 +94,13 @@ class ImageService:
         database: Path | None = None,
         wildcards: Path | None = None,
         faults: Faults | None = None,
+        salt: Callable[[str], str] | None = None,
     ) -> None:
         self.default_model = next(iter(generators))
         self.history, self.cache, self.faults = history, cache, faults or Faults()
         self.prompts = Prompts(wildcards, self._model)
         self._timeout = request_timeout or None
+        self._salt = salt or (lambda _account: "")
         self._forecast = Forecast({name: each.state.device or "" for name, each in generators.items()}, database)
         lifetime = None if database is None else Lifetime(database)
         self.statistics = Statistics(lifetime, cache.counts, beside=self._forecast.flush, faults=self.faults)
@@ -279,7 +282,7 @@ class ImageService:
         fresh = random or bypassed or cache == CacheMode.REFRESH
         keep = cache is not CacheMode.BYPASS
         common = partial(_plan, model=drawer, identity=identity, fresh=fresh, keep=keep, batch=batch)
-        plan = partial(common, user=user, owner=account)
+        plan = partial(common, user=user, owner=account, salt=self._salt(account))
         plans = list(map(plan, pictures))
         parts = await self._parts(plans, drawer, cache, patient=patient)
         return Job(
@@ -291,7 +294,7 @@ class ImageService:
             started=started,
         )
 
-    async def lookup(self, request: ImageRequest, *, n: int = 1, model: str | None = None) -> Lookup:
+    async def lookup(self, request: ImageRequest, *, n: int = 1, model: str | None = None, account: str = "") -> Lookup:
         """Tell what is stored of a request and what the rest would cost; nothing is counted or touched."""
         drawer = self._model(model)
         pictures = resolve(request, drawer.profile, n=n)
@@ -299,7 +302,8 @@ class ImageService:
             known = [Known(None, None) for _ in pictures]
         else:
             identity = await drawer.identity(patient=False)
-            known = await self._finder.known([_keys(picture.recipe, drawer, identity) for picture in pictures])
+            keys = partial(_keys, model=drawer, identity=identity, salt=self._salt(account))
+            known = await self._finder.known([keys(picture.recipe) for picture in pictures])
         missing = [p.recipe for p, k in zip(pictures, known, strict=True) if k.entry is None]
         return Lookup(known, self._forecast.cost(drawer, missing))
 
@@ -362,11 +366,12 @@ def _plan(
     identity: GeneratorIdentity,
     user: str,
     owner: str,
+    salt: str,
     fresh: bool,
     keep: bool,
     batch: bool,
 ) -> Plan:
-    key, *others = _keys(picture.recipe, model, identity)
+    key, *others = _keys(picture.recipe, model, identity, salt)
     return Plan(
         key=key,
         model=model.name,
@@ -378,11 +383,12 @@ def _plan(
         fresh=fresh,
         keep=keep,
         batch=batch,
+        salt=salt,
         others=tuple(others),
     )
 
 
-def _keys(recipe: Recipe, model: Model, identity: GeneratorIdentity) -> tuple[str, ...]:
+def _keys(recipe: Recipe, model: Model, identity: GeneratorIdentity, salt: str) -> tuple[str, ...]:
     """Name the keys under which this process may have stored *recipe*'s picture, *identity*'s, the usual one, first."""
     others = (other for other in model.identities(recipe) if other != identity)
-    return tuple(fingerprint(recipe, each) for each in (identity, *others))
+    return tuple(fingerprint(recipe, each, salt) for each in (identity, *others))

@@ -184,9 +184,10 @@ def _add_generate(router: APIRouter, service: ImageService, rate: Rate | None) -
 
 def _add_lookup(router: APIRouter, service: ImageService) -> None:
     @router.post("/lookup", responses=answers(*WITH_BODY), openapi_extra=body_schema(service))
-    async def lookup(body: Annotated[GenerateBody, Depends(generate_body)]) -> LookedUp:
+    async def lookup(request: Request, body: Annotated[GenerateBody, Depends(generate_body)]) -> LookedUp:
         """Return what is stored and what the rest would cost. Never generates, counts, touches or promotes."""
-        found = await service.lookup(body.picture(), n=body.n, model=body.model)
+        account = account_of(request).name
+        found = await service.lookup(body.picture(), n=body.n, model=body.model, account=account)
         now = datetime.now(UTC)
         return LookedUp(images=[_known(known, now) for known in found.pictures], eta_seconds=found.eta_seconds)
 
