@@ -166,6 +166,23 @@ def test_the_next_user_of_a_tab_finds_nothing(url: str, visitor):
     expect(page.locator(".zi-empty-title")).to_be_visible()
 
 
+@pytest.mark.parametrize(("names", "kept"), [(("ann",), True), (("ben",), False), (("bne", "ann"), True)])
+def test_a_session_that_ends_by_itself(url: str, visitor, names: tuple[str, ...], kept: bool):
+    """What the tab keeps comes back for the same user, also after a slip of the pen, and goes when another signs in."""
+    browser = visitor()
+    page = signed_in(browser, url, "ann", ANN)
+    expect(page.locator(".zi-account-name")).to_have_text("ann")
+    write(page, "typed by ann")
+    page.wait_for_function("sessionStorage.getItem('zimage.form')?.includes('typed by ann')")
+    browser.clear_cookies()
+    page.reload()
+    for name in names:
+        sign_in(page, name, {"ann": ANN, "ben": BEN}.get(name, "wrong"))
+        page.wait_for_load_state()
+    page.wait_for_function(READY)
+    expect(page.locator("#zi-prompt textarea")).to_have_value("typed by ann" if kept else "")
+
+
 def test_two_users_side_by_side(url: str, visitor):
     """Each has a history of their own; a picture that one drew is a stored one for the other."""
     ann, ben = signed_in(visitor(), url, "ann", ANN), signed_in(visitor(), url, "ben", BEN)

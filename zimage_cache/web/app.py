@@ -19,6 +19,7 @@ from zimage_cache.accounts.limits import Rate
 from zimage_cache.pool import Pool
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import Tickets
+from zimage_cache.web.api.accounts import add_accounts_api
 from zimage_cache.web.api.cache import add_cache_api
 from zimage_cache.web.api.generate import add_api, image_of
 from zimage_cache.web.api.history import add_history_api
@@ -74,6 +75,7 @@ def create_app(
     app = FastAPIOffline(redoc_url=None, title="Z-Image", version=zimage_cache.__version__, lifespan=lifespan)
     add_error_responses(app)
     add_login(app, authentication)
+    add_accounts_api(app)
     add_api(app, service, rate, private=authentication is not None)
     add_jobs_api(app, service, tickets, rate)
     # Called by `Server` on shutdown, before it waits for the streams of jobs.

@@ -9,12 +9,10 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, FastAPI, Request
-from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
 
-from zimage_cache.accounts.users import Account
 from zimage_cache.i18n.messages import page_words
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.authentication import Authentication
@@ -27,19 +25,16 @@ SIGN_OUT: Final = "/logout"
 _TEMPLATE: Final = Template(files("zimage_cache.web").joinpath("login.html").read_text("utf-8"))
 _MOST_FIELDS: Final = 8
 _LONGEST_NEXT: Final = 16_384  # characters, of the address to go to, which may have a prompt in it
-# Addresses behind `#`, such as links to pictures, are known to the browser alone.
-_SCRIPT: Final = "document.forms[0].elements.next.value += location.hash;"
+# Addresses behind `#`, such as links to pictures, are known to the browser alone. What the tab keeps of another user is
+# left out by the page, see session.js.
+_SCRIPT: Final = (
+    "const form = document.forms[0], { name, next } = form.elements; next.value += location.hash; "
+    "form.addEventListener('submit', () => { try { sessionStorage.setItem('zimage.next', name.value) } catch {} });"
+)
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'self'; "
     f"base-uri 'none'; script-src 'sha256-{base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()}'"
 )
-
-
-class Me(BaseModel):
-    """The account of a request; the name is empty where the server has no users."""
-
-    name: str
-    administrator: bool
 
 
 def wants_page(scope: Scope, headers: Headers) -> bool:
@@ -118,12 +113,6 @@ def add_login(app: FastAPI, authentication: Authentication | None) -> None:
         if authentication is not None:
             answer.headers["Set-Cookie"] = await authentication.sign_out(request.scope, request.headers)
         return answer
-
-    @router.get("/me")
-    async def me(request: Request) -> Me:
-        """Return the account that the request is sent by."""
-        account: Account = request.scope["account"]
-        return Me(name=account.name, administrator=account.administrator)
 
     add_routes(app, router)
 

@@ -40,7 +40,7 @@ _LOOPBACK: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localho
 _OPEN: Final = frozenset({"/health", "/ready", "/favicon.ico", SIGN_IN, SIGN_OUT})
 # Answers are sent in pieces of so many bytes, so that the connection does not buffer a second copy of a whole answer.
 _PIECE: Final = 2**18
-# Gradio's page needs inline scripts and evaluates its templates; everything else stays with this server.
+# Gradio's page has inline scripts and makes functions of the texts of events; everything else stays with this server.
 _PAGE_POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "

@@ -111,7 +111,7 @@ class Server(uvicorn.Server):
         if self._host in _ANYWHERE:
             _say(f"Running on network URL: {local_url(lan_address(), self._port)}")
         if self._open_to_all and not self._host.startswith(_THIS_MACHINE):
-            _log.warning("whatever reaches this address may use it; ask for a password with --auth user:password")
+            _log.warning("anyone who reaches this address may use it: add users (`zimage user add`) or --auth")
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_A_SECOND == 0:

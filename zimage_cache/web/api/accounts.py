@@ -1,15 +1,17 @@
-"""Who sent a request: its account, its lane in the queue, and what administrators alone may do."""
+"""Who sent a request: its account, its lane in the queue, and what administrators alone may do; `/me`."""
 
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, Request
 from fastapi.params import Depends as DependsOn
+from pydantic import BaseModel
 
 from zimage_cache.accounts.limits import Rate
 from zimage_cache.accounts.users import Account
 from zimage_cache.addresses import client_of
 from zimage_cache.service.service import Sender
+from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.errors import Refused
 
 
@@ -53,6 +55,26 @@ def within(rate: Rate | None) -> list[DependsOn]:
             raise Refused("rate_limited", "too_many_requests", seconds=seconds, headers={"Retry-After": str(seconds)})
 
     return [Depends(require_patience)]
+
+
+class Me(BaseModel):
+    """The account of a request; the name is empty where the server has no users."""
+
+    name: str
+    administrator: bool
+
+
+def add_accounts_api(app: FastAPI) -> None:
+    """Add the route to *app*, and a 405 for every other method on it; mount the page afterwards."""
+    router = APIRouter()
+
+    @router.get("/me")
+    async def me(request: Request) -> Me:
+        """Return the account that the request is sent by."""
+        account = account_of(request)
+        return Me(name=account.name, administrator=account.administrator)
+
+    add_routes(app, router)
 
 
 async def require_administrator(request: Request) -> None:

@@ -4,7 +4,7 @@ import { find } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { has, say } from "../lib/i18n.js";
 import { server } from "../lib/server.js";
-import { forget } from "../lib/session.js";
+import { forget, keepUser } from "../lib/session.js";
 
 /** @import { Health } from "../lib/api.d.ts" */
 
@@ -50,6 +50,7 @@ export function header(root) {
     find(root, ".zi-account", HTMLFormElement).action = addressOf("/logout");
     find(root, ".zi-account-name").textContent = me.name;
     find(root, ".zi-account").hidden = !me.name;
+    if (me.name) keepUser(me.name);
   }
 
   async function ask() {

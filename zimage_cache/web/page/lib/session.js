@@ -6,6 +6,8 @@
 
 const FORM = "zimage.form";
 const ASK = "zimage.ask";
+const USER = "zimage.user"; // whose the kept values are
+const NEXT = "zimage.next"; // who has signed in since, as typed on the page to sign in on
 
 /** @param {string} name */
 function read(name) {
@@ -31,6 +33,17 @@ function write(name, value) {
   }
 }
 
+/** Leaves out what the tab keeps of another user, whose session has ended by itself. */
+function dropOther() {
+  try {
+    const [user, next] = [USER, NEXT].map((name) => sessionStorage.getItem(name)?.trim().normalize());
+    if (user && next && user !== next) for (const name of [FORM, ASK]) sessionStorage.removeItem(name);
+  } catch {
+    // nothing is kept
+  }
+}
+
+dropOther();
 /**
  * The form's values before the reload; null in a new tab.
  * @type {Partial<Fields> | null}
@@ -53,6 +66,18 @@ export const keepForm = (values) => write(FORM, values);
  */
 export function keepAsk(source) {
   asked = source;
+}
+
+/**
+ * Says whose the kept values are.
+ * @param {string} user
+ */
+export function keepUser(user) {
+  try {
+    sessionStorage.setItem(USER, user);
+  } catch {
+    // nothing is kept
+  }
 }
 
 /** Leaves nothing for the next user of the tab. */
