@@ -19,14 +19,21 @@ SUFFIXES: Final[Mapping[str, MediaType]] = MappingProxyType(
     {".png": MediaType.PNG, ".jpg": MediaType.JPEG, ".jpeg": MediaType.JPEG, ".webp": MediaType.WEBP}
 )
 _OPTIONS: Final[Mapping[MediaType, Mapping[str, Any]]] = MappingProxyType(
-    {MediaType.JPEG: {"quality": 95, "subsampling": 0}, MediaType.WEBP: {"quality": 95}}
+    {MediaType.JPEG: {"subsampling": 0}, MediaType.WEBP: {}}
 )
+QUALITY: Final = 95
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _LONG, _UNDEFINED = 4, 7
 
 
-def encoded(png: bytes, media_type: MediaType) -> bytes:
-    """Return a PNG in another format, with its `parameters` in EXIF; as PNG it is returned unchanged."""
+def encoded(png: bytes, media_type: MediaType, quality: int = QUALITY) -> bytes:
+    """Return a PNG in another format, with its `parameters` in EXIF; as PNG it is returned unchanged.
+
+    Args:
+        png: The stored picture.
+        media_type: The format.
+        quality: Of JPEG and WebP, 1..100.
+    """
     if media_type is MediaType.PNG:
         return png
     buffer = io.BytesIO()
@@ -34,7 +41,7 @@ def encoded(png: bytes, media_type: MediaType) -> bytes:
         picture.load()
         parameters = str(picture.info.get(A1111, ""))
         exif = {"exif": _exif(parameters)} if parameters else {}
-        picture.convert("RGB").save(buffer, media_type.name, **_OPTIONS[media_type], **exif)
+        picture.convert("RGB").save(buffer, media_type.name, quality=quality, **_OPTIONS[media_type], **exif)
     return buffer.getvalue()
 
 

@@ -17,6 +17,7 @@ from zimage_cache.history import History
 from zimage_cache.i18n.messages import Message
 from zimage_cache.pool import Pool
 from zimage_cache.request import CacheMode, ImageRequest, ModelProfile, Recipe
+from zimage_cache.service.encodings import Encodings
 from zimage_cache.service.finish import Finisher
 from zimage_cache.service.flights import Flights, Run
 from zimage_cache.service.forecast import Forecast
@@ -105,6 +106,7 @@ class ImageService:
         lifetime = None if database is None else Lifetime(database)
         self.statistics = Statistics(lifetime, cache.counts, beside=self._forecast.flush, faults=self.faults)
         self._finder = Finder(cache)
+        self.encodings = Encodings()
         self._retries = Retries()
         self._rights = DrawingRights(cache.generation)
         self._flights = Flights(queue_size, self._rights.over)
@@ -141,6 +143,7 @@ class ImageService:
         for model in self._models.values():
             model.close()
         self._finder.close()
+        self.encodings.close()
         self.prompts.close()
         self._rights.close()
         self.faults.close()

@@ -7,23 +7,24 @@ from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from zimage_cache.accounts.limits import Rate
 from zimage_cache.cache.layout import is_key
-from zimage_cache.entry import Record, Source
+from zimage_cache.entry import Entry, Record, Source
 from zimage_cache.errors import Cancelled
 from zimage_cache.faults import Fault
 from zimage_cache.generator.protocol import GeneratorState, Status
+from zimage_cache.metadata.encodings import QUALITY, SUFFIXES
 from zimage_cache.request import CacheMode
 from zimage_cache.service.job import Outcome
 from zimage_cache.service.lookup import Known
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.accounts import Priority, XPriority, account_of, lane_of, sender_of, within
-from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
+from zimage_cache.web.api.pictures import FILES, PNG, WEBP, file_response, image_url, picture_headers, picture_response
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, Refused, answers
@@ -173,7 +174,7 @@ def _add_generate(router: APIRouter, service: ImageService, rate: Rate | None) -
         )
         waiting = service.wait(job)
         outcomes = await (unless_disconnected(request, waiting) if job.pending else waiting)
-        headers = {"X-Cache": _x_cache(outcomes[0], body.cache, caching=service.caching)}
+        headers = {"X-Cache": x_cache(outcomes[0], body.cache, caching=service.caching)}
         if _wants_png(request) and len(outcomes) == 1:
             entry = outcomes[0].entry
             headers |= {"X-Seed": str(entry.record.request["seed"]), "X-Key": entry.record.key}
@@ -192,14 +193,43 @@ def _add_lookup(router: APIRouter, service: ImageService) -> None:
         return LookedUp(images=[_known(known, now) for known in found.pictures], eta_seconds=found.eta_seconds)
 
 
+def _add_encoding(router: APIRouter, service: ImageService, suffix: str, *, private: bool) -> None:
+    kind = SUFFIXES[suffix]
+
+    @router.get(f"/images/{{name}}{suffix}", response_class=Response, responses=FILES[kind] | answers(404, 405, 422))
+    async def encoding(
+        request: Request,
+        name: str,
+        v: str | None = None,
+        q: Annotated[int, Query(ge=1, le=100, description="Quality.")] = QUALITY,
+    ) -> Response:
+        """Send a picture in another format, with its parameters; the PNG alone is stored."""
+        entry = await _picture(service, request, name)
+        headers = picture_headers(name, entry, v, private=private, suffix=suffix, quality=q)
+        return file_response(await service.encodings.of(entry, kind, q), request.headers, headers, kind)
+
+
+async def _picture(service: ImageService, request: Request, name: str) -> Entry:
+    """Return the entry of a picture's name in an address.
+
+    Raises:
+        Refused: There is none.
+    """
+    entry = await service.picture(name, account_of(request).name) if _PICTURE_NAME.fullmatch(name) else None
+    if entry is None:
+        raise Refused("not_found", "no_such_image")
+    return entry
+
+
 def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) -> None:
     @router.get("/images/{name}.png", response_class=Response, responses=PNG | answers(404, 405, 422))
     async def picture(request: Request, name: str, v: str | None = None) -> Response:
         """Send the stored bytes of a picture, by its key or the token of an unstored one."""
-        entry = await service.picture(name, account_of(request).name) if _PICTURE_NAME.fullmatch(name) else None
-        if entry is None:
-            raise Refused("not_found", "no_such_image")
+        entry = await _picture(service, request, name)
         return picture_response(name, entry, request.headers, v, private=private)
+
+    for suffix in (".jpg", ".webp"):
+        _add_encoding(router, service, suffix, private=private)
 
     @router.get("/images/{key}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 422))
     async def thumbnail(request: Request, key: str) -> Response:
@@ -272,7 +302,8 @@ def _wants_png(request: Request) -> bool:
     return first.strip().lower() == "image/png"
 
 
-def _x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
+def x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
+    """Return the value of the header `X-Cache`: how the first picture of an answer was found."""
     if mode is CacheMode.BYPASS or not caching:
         return "bypass"
     if outcome.cached:

@@ -20,7 +20,7 @@ from zimage_cache.models.profiles import name_of
 from zimage_cache.request import MAX_TEXT
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.accounts import account_of
-from zimage_cache.web.api.pictures import PNG, WEBP, cache_control, image_url, png_response
+from zimage_cache.web.api.pictures import PNG, WEBP, cache_control, file_response, image_url
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import read_body
 from zimage_cache.web.errors import WITH_BODY, Refused, answers
@@ -124,7 +124,7 @@ def _add_pictures(router: APIRouter, history: History) -> None:
         if content is None:
             raise _missing()
         answer = _headers(found, v) | {"Content-Disposition": f"inline; filename*=UTF-8''{_file_name(found)}"}
-        return png_response(content, request.headers, answer)
+        return file_response(content, request.headers, answer)
 
     @router.get("/history/{id}/thumbnail.webp", response_class=Response, responses=WEBP | answers(404, 405, 422, 503))
     async def thumbnail(request: Request, id_: Annotated[str, Path(alias="id")], v: str | None = None) -> Response:

@@ -1,4 +1,4 @@
-"""A stored picture as an HTTP answer: its bytes, not re-encoded, with ETag, ranges and cache headers."""
+"""A stored picture as an HTTP answer: its bytes, or another encoding of it, with ETag, ranges and cache headers."""
 
 import re
 from collections.abc import Mapping
@@ -7,24 +7,31 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from zimage_cache.entry import Entry
+from zimage_cache.metadata.container import MediaType
+from zimage_cache.metadata.encodings import QUALITY
 from zimage_cache.web.root_path import address
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 # The OpenAPI description of routes that send pictures.
-PNG: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {"image/png": _BYTES}},
-    206: {"description": "The bytes asked for.", "content": {"image/png": _BYTES}},
-    304: {"description": "The client's copy is current."},
-    416: {"description": "There are no such bytes."},
+FILES: Final[dict[str, dict[int | str, dict[str, Any]]]] = {
+    kind: {
+        200: {"content": {kind: _BYTES}},
+        206: {"description": "The bytes asked for.", "content": {kind: _BYTES}},
+        304: {"description": "The client's copy is current."},
+        416: {"description": "There are no such bytes."},
+    }
+    for kind in MediaType
 }
+PNG: Final = FILES[MediaType.PNG]
 WEBP: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"image/webp": _BYTES}}}
 _YEAR: Final = 31_536_000
 
 
-def image_url(name: str, entry: Entry) -> str:
+def image_url(name: str, entry: Entry, suffix: str = ".png", quality: int = QUALITY) -> str:
     """Return the path of a picture; because of the digest in it, browsers may cache the bytes permanently."""
-    return address(f"/images/{name}.png?v={entry.record.digest[:8]}")
+    lossy = f"&q={quality}" if quality != QUALITY and suffix != ".png" else ""
+    return address(f"/images/{name}{suffix}?v={entry.record.digest[:8]}{lossy}")
 
 
 def picture_response(
@@ -39,34 +46,45 @@ def picture_response(
         version: The parameter `v` of the URL.
         private: Whether only the client's own browser, and no proxy, may cache it.
     """
-    answer = {
-        "ETag": f'"{entry.record.digest}"',
+    answer = picture_headers(name, entry, version, private=private)
+    return file_response(entry.png, headers, answer)
+
+
+def picture_headers(
+    name: str, entry: Entry, version: str | None, *, private: bool, suffix: str = ".png", quality: int = 0
+) -> dict[str, str]:
+    """Return the headers of a picture, whose encodings have an `ETag` each; see `picture_response`."""
+    file = f"zimage_{entry.record.key[:8]}_{entry.record.request['seed']}{suffix}"
+    return {
+        "ETag": f'"{entry.record.digest}{f"{suffix}{quality}" if quality else ""}"',
         "Cache-Control": _cache_control(name, entry, version, private=private),
-        "Content-Disposition": f'inline; filename="zimage_{entry.record.key[:8]}_{entry.record.request["seed"]}.png"',
+        "Content-Disposition": f'inline; filename="{file}"',
     }
-    return png_response(entry.png, headers, answer)
 
 
-def png_response(png: bytes, headers: Mapping[str, str], answer: Mapping[str, str]) -> Response:
-    """Answer with a PNG (200), a part of it (206), or that the client's copy is current (304).
+def file_response(
+    file: bytes, headers: Mapping[str, str], answer: Mapping[str, str], media_type: str = "image/png"
+) -> Response:
+    """Answer with a picture's file (200), a part of it (206), or that the client's copy is current (304).
 
     Args:
-        png: The whole file.
+        file: The whole file.
         headers: The request's: `If-None-Match`, `Range` and `If-Range` count.
         answer: The headers to send, including an `ETag`.
+        media_type: Of the file.
     """
     etag, answer = answer["ETag"], {**answer, "Accept-Ranges": "bytes"}
     if _matches(headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=answer)
-    size = len(png)
+    size = len(file)
     span = _span(headers.get("range", ""), size) if headers.get("if-range", etag) == etag else None
     if span is None:
-        return Response(png, media_type="image/png", headers=answer)
+        return Response(file, media_type=media_type, headers=answer)
     start, end = span
     if start >= end:
         return Response(status_code=416, headers=answer | {"Content-Range": f"bytes */{size}"})
     answer["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    return Response(png[start:end], 206, answer, "image/png")
+    return Response(file[start:end], 206, answer, media_type)
 
 
 def _cache_control(name: str, entry: Entry, version: str | None, *, private: bool) -> str:

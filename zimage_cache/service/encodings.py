@@ -1,0 +1,56 @@
+"""JPEG and WebP of pictures: made on demand, kept in memory while they are asked for, stored nowhere."""
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from zimage_cache.entry import Entry
+from zimage_cache.lru import ByteLRU
+from zimage_cache.metadata.container import MediaType
+from zimage_cache.metadata.encodings import QUALITY, encoded
+from zimage_cache.pool import Pool
+
+_MAX_BYTES: Final = 64 * 2**20
+_THREADS: Final = 2
+
+_Name = tuple[str, MediaType, int]
+
+
+class Encodings:
+    """Encodes entries in threads of its own; requests that come together wait for one encoding.
+
+    Threads: coroutines run on one event loop.
+    """
+
+    def __init__(self) -> None:
+        self._kept: ByteLRU[_Name, bytes] = ByteLRU(_MAX_BYTES, len)
+        self._under_way: dict[_Name, asyncio.Future[bytes]] = {}
+        self._threads = Pool(_THREADS, "encodings")
+
+    def close(self) -> None:
+        """Wait for the encodings under way."""
+        self._threads.shutdown()
+
+    async def of(self, entry: Entry, media_type: MediaType, quality: int = QUALITY) -> bytes:
+        """Return the picture of *entry* in a format, the PNG itself unchanged; *quality* is 1..100."""
+        if media_type is MediaType.PNG:
+            return entry.png
+        name = (entry.record.digest, media_type, quality)
+        if (kept := self._kept.get(name)) is not None:
+            return kept
+        if name not in self._under_way:
+            self._under_way[name] = self._begin(name, entry.png)
+        # Shielded: the request that began it may be given up, and others may wait for it.
+        return await asyncio.shield(self._under_way[name])
+
+    def _begin(self, name: _Name, png: bytes) -> asyncio.Future[bytes]:
+        _, media_type, quality = name
+        encode = partial(encoded, png, media_type, quality)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, encode)
+        future.add_done_callback(partial(self._keep, name))
+        return future
+
+    def _keep(self, name: _Name, future: asyncio.Future[bytes]) -> None:
+        del self._under_way[name]
+        if not future.cancelled() and future.exception() is None:
+            self._kept.put(name, future.result())
