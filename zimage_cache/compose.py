@@ -302,6 +302,7 @@ def serve(settings: Settings) -> None:
                 root_path=settings.root_path,
                 authentication=authentication,
                 rate=rate,
+                model_aliases=_aliases(settings, service.models),
             )
         host, port = listening.getsockname()[:2]
         address = address_of_this_process(host, port, root_path=settings.root_path, version=zimage_cache.__version__)
@@ -312,6 +313,14 @@ def serve(settings: Settings) -> None:
             max_connections=settings.max_connections,
             announced=announced(settings.servers_folder, address),
         )
+
+
+def _aliases(settings: Settings, offered: Sequence[str]) -> dict[str, str]:
+    aliases = dict(alias.split("=", 1) for alias in settings.model_alias)
+    for pattern, model in aliases.items():
+        if model not in offered:
+            raise SettingsError(f"--model-alias: {pattern}={model} should name a model of {', '.join(offered)}")
+    return aliases
 
 
 def make_users(settings: Settings) -> UserSource | None:

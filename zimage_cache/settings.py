@@ -93,6 +93,14 @@ def _api_key(value: str) -> str:
     return f"{checked_name(name)}:{key}"
 
 
+def _model_alias(value: str) -> str:
+    """Return PATTERN=MODEL, with neither empty."""
+    pattern, _, model = map(str.strip, value.partition("="))
+    if not (pattern and model):
+        raise ValueError("should be PATTERN=MODEL, such as gpt-image-*=turbo")
+    return f"{pattern}={model}"
+
+
 def _backend(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9_]+", value):
         raise ValueError("should be auto, or a backend by diffusers' name, such as native, flash, _flash_3 or sage")
@@ -121,6 +129,7 @@ ByteLimit = Annotated[ByteSize, Field(ge=0)]
 Credentials = Annotated[str, AfterValidator(_user_and_password)]
 Backend = Annotated[str, AfterValidator(_backend)]
 AllowedHosts = Annotated[tuple[Annotated[str, AfterValidator(host_name)], ...], BeforeValidator(_names)]
+ModelAliases = Annotated[tuple[Annotated[str, AfterValidator(_model_alias)], ...], BeforeValidator(_names)]
 ApiKeys = Annotated[tuple[Annotated[str, AfterValidator(_api_key)], ...], BeforeValidator(_names)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(network)], ...], BeforeValidator(_names)]
 RootPath = Annotated[str, AfterValidator(root_path)]
@@ -184,6 +193,10 @@ class Settings(BaseModel):
         None, description="File of users, see `zimage user`; default: <workspace>/users.txt, if there is one."
     )
     api_key: ApiKeys = Field((), description="NAME:KEY that a program may send instead of a password; repeatable.")
+    model_alias: ModelAliases = Field(
+        (),
+        description="PATTERN=MODEL that OpenAI's clients get for a name, such as gpt-image-*=turbo; repeatable.",
+    )
     private_cache: Switch = Field(default=False, description="Keep the stored pictures of users apart.")
     allowed_host: AllowedHosts = Field((), description="Further name this server answers to; may be repeated.")
     trusted_proxy: Networks = Field((), description="Address of a proxy whose X-Forwarded headers count; repeatable.")

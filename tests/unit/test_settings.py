@@ -54,6 +54,12 @@ SAMPLES: dict[str, tuple[str, str, Any, list[Any]]] = {
         ("d:sha256$" + "0" * 64,),
         [("a:0123456789abcdef",), ("b:0123456789abcdef", "c:0123456789abcdef"), ("d:sha256$" + "0" * 64,)],
     ),
+    "model_alias": (
+        '["gpt-image-*=demo"]',
+        "a=demo, b-*=turbo",
+        "c=base",
+        [("gpt-image-*=demo",), ("a=demo", "b-*=turbo"), ("c=base",)],
+    ),
     "private_cache": ("true", "0", "yes", [True, False, True]),
     "allowed_host": ('["a", "b"]', "c, d e", "f", [("a", "b"), ("c", "d", "e"), ("f",)]),
     "trusted_proxy": (

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import cache
 from typing import Final
@@ -26,6 +26,7 @@ from zimage_cache.web.api.history import add_history_api
 from zimage_cache.web.api.jobs import add_jobs_api
 from zimage_cache.web.api.metrics import add_metrics
 from zimage_cache.web.api.models import add_models_api
+from zimage_cache.web.api.openai.routes import add_openai_api
 from zimage_cache.web.api.prompts import add_prompt_api
 from zimage_cache.web.authentication import Authentication
 from zimage_cache.web.errors import add_error_responses
@@ -45,6 +46,7 @@ def create_app(
     root_path: str = "",
     authentication: Authentication | None = None,
     rate: Rate | None = None,
+    model_aliases: Mapping[str, str] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """Build the web application.
@@ -57,6 +59,7 @@ def create_app(
         root_path: The path below which a proxy offers this server; "" = none.
         authentication: Identifies the senders of requests; None = they are all the same.
         rate: How often each may ask for pictures; None = without limit.
+        model_aliases: Models by patterns of further names, for OpenAI's API.
         clock: Monotonic seconds, for the time limits of jobs.
     """
     tickets = Tickets(service, image_of, clock=clock)
@@ -77,6 +80,7 @@ def create_app(
     add_login(app, authentication)
     add_accounts_api(app)
     add_api(app, service, rate, private=authentication is not None)
+    add_openai_api(app, service, rate, model_aliases)
     add_jobs_api(app, service, tickets, rate)
     # Called by `Server` on shutdown, before it waits for the streams of jobs.
     app.state.end_jobs = tickets.close

@@ -11,11 +11,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from zimage_cache.errors import InvalidRequest, ZImageError
 from zimage_cache.validation import broken_rule
 from zimage_cache.web.language import current_language, localized
 from zimage_cache.web.request_id import HEADER, current_request_id
+from zimage_cache.web.root_path import inner_path
 
 _log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS: Final = 5
@@ -125,15 +127,30 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def error_response(error: ZImageError) -> JSONResponse:
-    """Make the answer of an error, in the form that all errors share and in the language of the request."""
+def error_response(error: ZImageError, scope: Scope) -> JSONResponse:
+    """Make the answer of an error, in the form that all errors share and in the language of the request.
+
+    Below /v1 it has OpenAI's fields and status too.
+    """
+    status = _DOCUMENTED.get(error.code, 500)
     body = error_body(error, current_request_id())
+    if inner_path(scope).startswith("/v1/"):
+        status, body = status if status != STATUS["invalid_request"] else 400, openai_error(error)
     headers = {"Content-Language": current_language(), "Vary": "Accept-Language"}
     if error.code in _WAITING_HELPS:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if isinstance(error, Refused):
         headers |= error.headers
-    return JSONResponse({"error": body}, _DOCUMENTED.get(error.code, 500), headers=headers)
+    return JSONResponse({"error": body}, status, headers=headers)
+
+
+def openai_error(error: ZImageError) -> dict[str, Any]:
+    """Return the value of `error` with the fields that OpenAI's clients read."""
+    status = _DOCUMENTED.get(error.code, 500)
+    kind = "rate_limit_error" if status == HTTPStatus.TOO_MANY_REQUESTS else "invalid_request_error"
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        kind = "server_error"
+    return error_body(error, current_request_id()) | {"type": kind, "param": error.field}
 
 
 def error_body(error: ZImageError, request_id: str) -> dict[str, Any]:
@@ -177,35 +194,35 @@ def add_page_error_responses(page: FastAPI) -> None:
     page.add_exception_handler(Exception, _foreign)
 
 
-async def _ours(_request: Request, error: Exception) -> JSONResponse:
+async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ZImageError)  # noqa: S101 - registered for nothing else
-    return error_response(error)
+    return error_response(error, request.scope)
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
     rule = _PHRASES.get(error.detail)
     if rule is None:
-        return error_response(Refused(code, "as_said", text=error.detail, headers=error.headers))
-    return error_response(Refused(code, rule, headers=error.headers))
+        return error_response(Refused(code, "as_said", text=error.detail, headers=error.headers), request.scope)
+    return error_response(Refused(code, rule, headers=error.headers), request.scope)
 
 
-async def _unfit(_request: Request, error: Exception) -> JSONResponse:
+async def _unfit(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     first = error.errors()[0]
-    return error_response(InvalidRequest.of(broken_rule(first), field=str(first["loc"][-1])))
+    return error_response(InvalidRequest.of(broken_rule(first), field=str(first["loc"][-1])), request.scope)
 
 
-async def _without_thread(_request: Request, error: Exception) -> JSONResponse:
+async def _without_thread(request: Request, error: Exception) -> JSONResponse:
     """Answer that no more threads can be started; any other RuntimeError is an internal error."""
     if _NO_THREAD not in str(error):
         raise error
     _log.warning("no_new_thread: a request that needs one was refused")
-    return error_response(Refused("overloaded", "no_threads"))
+    return error_response(Refused("overloaded", "no_threads"), request.scope)
 
 
-async def _foreign(_request: Request, _error: Exception) -> JSONResponse:
+async def _foreign(request: Request, _error: Exception) -> JSONResponse:
     # The server logs the traceback with the same request id. This answer does not pass the guard, which adds headers.
     stamps = {HEADER: current_request_id(), **COMMON_HEADERS}
-    return error_response(Refused("internal_error", "unforeseen", headers=stamps))
+    return error_response(Refused("internal_error", "unforeseen", headers=stamps), request.scope)

@@ -104,7 +104,7 @@ class Guard:
         stamped = _Stamped(send, identifier, private=self._authentication is not None)
         refusal = next(filter(None, (check(scope, headers) for check in self._checks)), None)
         if refusal is not None:
-            await error_response(refusal)(scope, receive, stamped)
+            await error_response(refusal, scope)(scope, receive, stamped)
             return
         if redirect := to_slash(scope, self._root_path):
             await redirect(scope, receive, stamped)
@@ -112,7 +112,7 @@ class Guard:
         try:
             await self._identify(scope, headers)
         except Refused as unknown:
-            answer = login_page(scope, unknown) if wants_page(scope, headers) else error_response(unknown)
+            answer = login_page(scope, unknown) if wants_page(scope, headers) else error_response(unknown, scope)
             await answer(scope, receive, stamped)
             return
         limit = max_body_bytes(scope, self._max_body_bytes)
@@ -274,7 +274,7 @@ class _Stamped:
 async def _end(refusal: Refused, scope: Scope, receive: Receive, stamped: _Stamped) -> None:
     """Send a refusal; if the answer has begun, only end it."""
     if not stamped.started:
-        await error_response(refusal)(scope, receive, stamped)
+        await error_response(refusal, scope)(scope, receive, stamped)
     elif not stamped.complete:
         await stamped({"type": "http.response.body"})
 

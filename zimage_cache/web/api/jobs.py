@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.sse import format_sse_event
@@ -16,7 +16,7 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets, news
 from zimage_cache.web.api.accounts import Priority, XPriority, account_of, lane_of, sender_of, within
 from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, unless_disconnected
-from zimage_cache.web.api.routes import EventStream, add_routes
+from zimage_cache.web.api.routes import EVENTS, EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, ErrorDetail, Refused, answers, error_body
 from zimage_cache.web.language import localized
@@ -30,23 +30,6 @@ _HEARTBEAT_SECONDS: Final = 8.0
 _RECONNECT_MS: Final = 1000
 # Characters of a list of job ids: a hundred of them.
 _MOST_IDS: Final = 100 * 33 - 1
-_EVENTS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "content": {
-            EventStream.TYPE: {
-                "itemSchema": {
-                    "type": "object",
-                    "required": ["data"],
-                    "properties": {
-                        "event": {"type": "string"},
-                        "data": {"type": "string"},
-                        "retry": {"type": "integer"},
-                    },
-                }
-            }
-        }
-    }
-}
 _UNKEPT: Final = {"Cache-Control": "no-store"}
 _STREAMED: Final = _UNKEPT | {"X-Accel-Buffering": "no"}
 
@@ -157,7 +140,7 @@ def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
     @router.get(
         "/{job_id}/events",
         response_class=EventStream,
-        responses=_EVENTS | answers(404, 405, 422),
+        responses=EVENTS | answers(404, 405, 422),
         response_description="`event: state` with a JobState as its `data:`, again and again until the job ends",
     )
     async def events(ticket: Annotated[Ticket[Image], Depends(listened)]) -> EventStream:
@@ -197,7 +180,7 @@ def _add_events_of_several(router: APIRouter, tickets: Tickets[Image]) -> None:
     @router.get(
         "/events",
         response_class=EventStream,
-        responses=_EVENTS | answers(405, 422),
+        responses=EVENTS | answers(405, 422),
         response_description="`event: state` with the JobState of one of the jobs as its `data:`, again and again until"
         " the last job ends; `event: gone` with `id` for each id that is no job's",
     )

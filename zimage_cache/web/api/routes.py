@@ -22,6 +22,26 @@ class EventStream(StreamingResponse):
     TYPE: Final = "text/event-stream"
 
 
+# The OpenAPI description of routes that send events.
+EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "content": {
+            EventStream.TYPE: {
+                "itemSchema": {
+                    "type": "object",
+                    "required": ["data"],
+                    "properties": {
+                        "event": {"type": "string"},
+                        "data": {"type": "string"},
+                        "retry": {"type": "integer"},
+                    },
+                }
+            }
+        }
+    }
+}
+
+
 def add_routes(app: FastAPI, router: APIRouter) -> None:
     """Add *router*'s routes, HEAD for every GET, and 405 for every other method on their paths.
 
