@@ -151,15 +151,15 @@ def listens(port: int, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def serve_product(port: int, workspace: Path, seconds: float) -> None:
-    """Serve the whole application with a generator that only waits."""
+def serve_product(port: int, workspace: Path, seconds: float, **further: object) -> None:
+    """Serve the whole application, with further settings and a generator that only waits."""
     from zimage_cache import compose  # noqa: PLC0415 - not in the measuring process
     from zimage_cache.generator.fake import FakeGenerator  # noqa: PLC0415
     from zimage_cache.settings import load  # noqa: PLC0415
     from zimage_cache.web.app import create_app  # noqa: PLC0415
     from zimage_cache.web.server import run  # noqa: PLC0415
 
-    settings, _ = load({"workspace": str(workspace), "preload": False})
+    settings, _ = load({"workspace": str(workspace), "preload": False, **further})
     compose.configure_logging(settings)
     service, running = compose.make_service(settings, FakeGenerator(seconds=seconds))
     run(create_app(service, running), compose.listen("127.0.0.1", port), open_to_all=False)

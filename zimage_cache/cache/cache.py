@@ -124,9 +124,10 @@ class ResultCache:
         """Look *key* up in the instant tiers alone: some microseconds, so that an event loop may."""
         return self._first_hit(key, self._instant)
 
-    def peek(self, key: str) -> Entry | None:
-        """Look *key* up just as safely, but count, touch and promote nothing."""
-        found = (self._valid(step, step.tier.peek(key)) for step in self._steps)
+    def peek(self, key: str, *, instantly: bool = False) -> Entry | None:
+        """Look *key* up just as safely, but count, touch and promote nothing; *instantly*: as `recall`."""
+        steps = self._instant if instantly else self._steps
+        found = (self._valid(step, step.tier.peek(key)) for step in steps)
         return next((stored.entry for stored in found if stored is not None), None)
 
     def put(self, entry: Entry) -> bool:
@@ -330,7 +331,7 @@ class NoCache:
 
     recall = get
 
-    def peek(self, _key: str) -> Entry | None:
+    def peek(self, _key: str, *, instantly: bool = False) -> Entry | None:  # noqa: ARG002 - as of a cache
         return None
 
     def put(self, _entry: Entry) -> bool:

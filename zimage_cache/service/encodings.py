@@ -1,6 +1,8 @@
-"""JPEG and WebP of pictures: made on demand, kept in memory while they are asked for, stored nowhere."""
+"""JPEG and WebP of pictures, and Base64: made on demand, kept in memory while they are asked for, stored nowhere."""
 
 import asyncio
+import base64
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -13,7 +15,7 @@ from zimage_cache.pool import Pool
 _MAX_BYTES: Final = 64 * 2**20
 _THREADS: Final = 2
 
-_Name = tuple[str, MediaType, int]
+_Name = tuple[str, MediaType, int, bool]  # digest, format, quality, whether as Base64
 
 
 class Encodings:
@@ -35,20 +37,22 @@ class Encodings:
         """Return the picture of *entry* in a format, the PNG itself unchanged; *quality* is 1..100."""
         if media_type is MediaType.PNG:
             return entry.png
-        name = (entry.record.digest, media_type, quality)
+        name = (entry.record.digest, media_type, quality, False)
+        return await self._made(name, partial(encoded, entry.png, media_type, quality))
+
+    async def base64_of(self, entry: Entry, media_type: MediaType, quality: int = QUALITY) -> bytes:
+        """Return the same as Base64."""
+        name = (entry.record.digest, media_type, quality, True)
+        return await self._made(name, lambda: base64.b64encode(encoded(entry.png, media_type, quality)))
+
+    async def _made(self, name: _Name, make: Callable[[], bytes]) -> bytes:
         if (kept := self._kept.get(name)) is not None:
             return kept
         if name not in self._under_way:
-            self._under_way[name] = self._begin(name, entry.png)
+            self._under_way[name] = asyncio.get_running_loop().run_in_executor(self._threads, make)
+            self._under_way[name].add_done_callback(partial(self._keep, name))
         # Shielded: the request that began it may be given up, and others may wait for it.
         return await asyncio.shield(self._under_way[name])
-
-    def _begin(self, name: _Name, png: bytes) -> asyncio.Future[bytes]:
-        _, media_type, quality = name
-        encode = partial(encoded, png, media_type, quality)
-        future = asyncio.get_running_loop().run_in_executor(self._threads, encode)
-        future.add_done_callback(partial(self._keep, name))
-        return future
 
     def _keep(self, name: _Name, future: asyncio.Future[bytes]) -> None:
         del self._under_way[name]

@@ -134,7 +134,9 @@ class Finder:
 
     async def entry(self, name: str, account: str) -> Entry | None:
         """Return the entry called *name*: a key, or the token of an unstored picture of *account*."""
-        return self.shelf.get(name, account) or await self._read(partial(self.peek, name))
+        # As with `get`: going through a thread costs more than all the rest.
+        near = self.shelf.get(name, account) or self._cache.peek(name, instantly=True)
+        return near or await self._read(partial(self.peek, name))
 
     async def thumbnail(self, name: str, account: str) -> bytes | None:
         """Return a small WebP of the picture called *name* (see `entry`); drawn anew where it is not stored yet."""

@@ -77,11 +77,12 @@ def create_app(
     # FastAPI's own /docs loads its scripts from a content delivery network; this variant serves them locally.
     app = FastAPIOffline(redoc_url=None, title="Z-Image", version=zimage_cache.__version__, lifespan=lifespan)
     add_error_responses(app)
+    # Routes are looked for in this order: those of stored pictures come first.
+    add_api(app, service, rate, private=authentication is not None)
+    add_jobs_api(app, service, tickets, rate)
+    add_openai_api(app, service, rate, model_aliases)
     add_login(app, authentication)
     add_accounts_api(app)
-    add_api(app, service, rate, private=authentication is not None)
-    add_openai_api(app, service, rate, model_aliases)
-    add_jobs_api(app, service, tickets, rate)
     # Called by `Server` on shutdown, before it waits for the streams of jobs.
     app.state.end_jobs = tickets.close
     add_prompt_api(app, service)

@@ -264,7 +264,7 @@ class _Stamped:
         await self._send(message)
 
     async def _send_rest(self, message: Message) -> None:
-        body = message.get("body", b"")
+        body = memoryview(message.get("body", b""))
         last = max(0, len(body) - 1) // _PIECE * _PIECE
         for start in range(0, last, _PIECE):
             await self._send({**message, "body": body[start : start + _PIECE], "more_body": True})

@@ -71,14 +71,21 @@ class Images(BaseModel):
     warnings: list[str]
 
 
-async def images(service: ImageService, asked: Asked, outcomes: Sequence[Outcome], origin: str) -> Images:
-    """Return the whole answer; *origin* stands before the paths of addresses."""
-    return Images(
+async def images(service: ImageService, asked: Asked, outcomes: Sequence[Outcome], origin: str) -> bytes:
+    """Return the whole answer as JSON; *origin* stands before the paths of addresses."""
+    answer = Images(
         created=int(time.time()),
-        data=[await _datum(service, asked.body, outcome, origin) for outcome in outcomes],
+        data=[_datum(i, asked.body, outcome, origin) for i, outcome in enumerate(outcomes)],
         **_about(asked.body, _size(outcomes[0])),
         warnings=_warnings(asked, outcomes),
     )
+    document = answer.model_dump_json(exclude_none=True).encode()
+    if asked.body.response_format == "url":
+        return document
+    # Files are put in as they are: as fields they would be checked and escaped, which takes longer than all the rest.
+    for i, outcome in enumerate(outcomes):
+        document = document.replace(b'"%d"' % i, b'"%b"' % await _base64(service, asked.body, outcome), 1)
+    return document
 
 
 def _about(body: ImagesBody, size: str) -> About:
@@ -89,19 +96,16 @@ def _size(outcome: Outcome) -> str:
     return f"{outcome.entry.record.width}x{outcome.entry.record.height}"
 
 
-async def _datum(service: ImageService, body: ImagesBody, outcome: Outcome, origin: str) -> Datum:
+def _datum(number: int, body: ImagesBody, outcome: Outcome, origin: str) -> Datum:
+    """Return one picture of an answer, with its number in place of the file."""
     seed = outcome.entry.record.request["seed"]
     if body.response_format == "url":
         return Datum(seed=seed, url=origin + image_url(outcome.name, outcome.entry, body.suffix, body.quality))
-    return Datum(seed=seed, b64_json=await _encoded(service, body, outcome))
+    return Datum(seed=seed, b64_json=str(number))
 
 
-async def _encoded(service: ImageService, body: ImagesBody, outcome: Outcome) -> str:
-    return _base64(await service.encodings.of(outcome.entry, SUFFIXES[body.suffix], body.quality))
-
-
-def _base64(file: bytes) -> str:
-    return base64.b64encode(file).decode()
+async def _base64(service: ImageService, body: ImagesBody, outcome: Outcome) -> bytes:
+    return await service.encodings.base64_of(outcome.entry, SUFFIXES[body.suffix], body.quality)
 
 
 def _warnings(asked: Asked, outcomes: Sequence[Outcome]) -> list[str]:
@@ -120,7 +124,7 @@ async def events(service: ImageService, asked: Asked) -> AsyncIterator[bytes]:
         async for preview in _previews(asked, waiting):
             yield preview
         for outcome in await waiting:
-            picture = {"b64_json": await _encoded(service, asked.body, outcome), "usage": _USAGE}
+            picture = {"b64_json": (await _base64(service, asked.body, outcome)).decode(), "usage": _USAGE}
             yield _event("completed", _about(asked.body, _size(outcome)), picture)
     except ZImageError as error:
         yield format_sse_event(event="error", data_str=json.dumps({"error": openai_error(error)}))
@@ -137,7 +141,8 @@ async def _previews(asked: Asked, waiting: "asyncio.Future[list[Outcome]]") -> A
         await asyncio.wait([waiting], timeout=_LOOK_SECONDS)
         now = job.progress()
         if sent < most and now.preview and now.step * (most + 1) >= now.steps * (sent + 1):
-            picture = {"b64_json": _base64(_converted(now.preview, asked.body)), "partial_image_index": sent}
+            preview = base64.b64encode(_converted(now.preview, asked.body)).decode()
+            picture = {"b64_json": preview, "partial_image_index": sent}
             yield _event("partial_image", _about(asked.body, asked.body.size), picture)
             sent += 1
 

@@ -109,7 +109,7 @@ def _add_generations(router: APIRouter, service: ImageService, rate: Rate | None
         seed = str(outcomes[0].entry.record.request["seed"])
         cache = x_cache(outcomes[0], asked.body.cache, caching=service.caching)
         headers = {"X-Cache": cache, "X-Seed": seed}
-        return Response(answer.model_dump_json(exclude_none=True), media_type="application/json", headers=headers)
+        return Response(answer, media_type="application/json", headers=headers)
 
 
 def _schema(service: ImageService) -> dict[str, Any]:
