@@ -1,7 +1,7 @@
 """Converts this program's errors to HTTP answers."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -125,15 +125,21 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def error_response(error: ZImageError) -> JSONResponse:
-    """Make the answer of an error, in the form that all errors share and in the language of the request."""
+def error_response(error: ZImageError, also: Iterable[str] = ()) -> JSONResponse:
+    """Make the answer of an error, in the form that all errors share and in the language of the request.
+
+    Args:
+        error: What to tell.
+        also: Names beside `error` under which some clients look for the message.
+    """
     body = error_body(error, current_request_id())
     headers = {"Content-Language": current_language(), "Vary": "Accept-Language"}
     if error.code in _WAITING_HELPS:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if isinstance(error, Refused):
         headers |= error.headers
-    return JSONResponse({"error": body}, _DOCUMENTED.get(error.code, 500), headers=headers)
+    content = {"error": body} | dict.fromkeys(also, body["message"])
+    return JSONResponse(content, _DOCUMENTED.get(error.code, 500), headers=headers)
 
 
 def error_body(error: ZImageError, request_id: str) -> dict[str, Any]:

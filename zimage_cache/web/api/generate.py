@@ -173,7 +173,7 @@ def _add_generate(router: APIRouter, service: ImageService, rate: Rate | None) -
         )
         waiting = service.wait(job)
         outcomes = await (unless_disconnected(request, waiting) if job.pending else waiting)
-        headers = {"X-Cache": _x_cache(outcomes[0], body.cache, caching=service.caching)}
+        headers = {"X-Cache": x_cache(outcomes[0], body.cache, caching=service.caching)}
         if _wants_png(request) and len(outcomes) == 1:
             entry = outcomes[0].entry
             headers |= {"X-Seed": str(entry.record.request["seed"]), "X-Key": entry.record.key}
@@ -249,13 +249,22 @@ async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:
     Raises:
         Cancelled: The client has disconnected.
     """
-    asking, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(_disconnect(request))
+    return await unless(_disconnect(request), waiting, "hung_up")
+
+
+async def unless(event: Awaitable[None], waiting: Awaitable[T], rule: str) -> T:
+    """Await *waiting*; it is cancelled when *event* comes first.
+
+    Raises:
+        Cancelled: The event came; the template *rule* says what it was.
+    """
+    asking, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(event)
     gone.add_done_callback(lambda _: asking.cancel())
     try:
         return await asking
     except asyncio.CancelledError:
         if gone.done():
-            raise Cancelled("hung_up") from None
+            raise Cancelled(rule) from None
         raise
     finally:
         gone.cancel()
@@ -272,7 +281,8 @@ def _wants_png(request: Request) -> bool:
     return first.strip().lower() == "image/png"
 
 
-def _x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
+def x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
+    """Return the value of the header `X-Cache`."""
     if mode is CacheMode.BYPASS or not caching:
         return "bypass"
     if outcome.cached:
