@@ -249,14 +249,14 @@ async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:
     Raises:
         Cancelled: The client has disconnected.
     """
-    return await unless(_disconnect(request), waiting, "hung_up")
+    return await unless(_disconnect(request), waiting, Cancelled("hung_up"))
 
 
-async def unless(event: Awaitable[None], waiting: Awaitable[T], rule: str) -> T:
+async def unless(event: Awaitable[None], waiting: Awaitable[T], reason: Cancelled) -> T:
     """Await *waiting*; it is cancelled when *event* comes first.
 
     Raises:
-        Cancelled: The event came; the template *rule* says what it was.
+        Cancelled: *reason*: the event came.
     """
     asking, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(event)
     gone.add_done_callback(lambda _: asking.cancel())
@@ -264,7 +264,7 @@ async def unless(event: Awaitable[None], waiting: Awaitable[T], rule: str) -> T:
         return await asking
     except asyncio.CancelledError:
         if gone.done():
-            raise Cancelled(rule) from None
+            raise reason from None
         raise
     finally:
         gone.cancel()

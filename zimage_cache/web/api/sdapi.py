@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from zimage_cache.accounts.limits import Rate
-from zimage_cache.errors import InvalidRequest, ZImageError
+from zimage_cache.errors import Cancelled, InvalidRequest, ZImageError
 from zimage_cache.lru import ByteLRU
 from zimage_cache.metadata import a1111, png
 from zimage_cache.metadata.container import read_container
@@ -252,7 +252,7 @@ def _add_txt2img(
         model = checkpoints.named(asked) if asked else checkpoints.of(lane).title
         job = await service.ask(body.picture(), n=body.n, model=model, **sender_of(request, x_priority))
         with under_way.listed(lane, job) as interrupted:
-            waiting = unless(interrupted, service.wait(job), "asker_stopped")
+            waiting = unless(interrupted, service.wait(job), Cancelled("asker_stopped"))
             outcomes = await unless_disconnected(request, waiting)
         notes = list(map(localized, body.notes(service.profile(model))))
 
