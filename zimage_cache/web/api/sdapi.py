@@ -23,13 +23,12 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.accounts import Priority, XPriority, lane_of, sender_of, within
 from zimage_cache.web.api.generate import unless, unless_disconnected, x_cache
 from zimage_cache.web.api.routes import add_routes
-from zimage_cache.web.api.txt2img import LenientBody, Name, Txt2Img, Txt2ImgAnswer, in_base64, told
+from zimage_cache.web.api.txt2img import SHORT_HASH, LenientBody, Name, Txt2Img, Txt2ImgAnswer, in_base64, told
 from zimage_cache.web.body import body_schema, parse_json, read_body
 from zimage_cache.web.errors import WITH_BODY, answers, error_response
 from zimage_cache.web.language import localized
 
 _MOST_CHOICES: Final = 10_000
-_SHORT_HASH: Final = 10
 
 
 class Checkpoint(BaseModel):
@@ -212,7 +211,7 @@ class Checkpoints:
     def _described(self, name: str) -> Checkpoint:
         identity = self._service.identity(name)
         revision = identity.revision if identity else None
-        short = revision[:_SHORT_HASH] if revision else None
+        short = revision[:SHORT_HASH] if revision else None
         return Checkpoint(title=name, model_name=name, hash=short, sha256=revision, filename=name)
 
 

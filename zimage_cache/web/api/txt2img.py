@@ -58,6 +58,7 @@ _NEUTRAL_SETTINGS: Final[Mapping[str, tuple[object, ...]]] = MappingProxyType(
         "sd_vae": ("", "None", "Automatic"),
     }
 )
+SHORT_HASH: Final = 10  # characters
 _DECIMALS: Final = 10  # 1.1 - 1 is not quite 0.1
 _MOST_NAMED: Final = 10
 
@@ -222,7 +223,7 @@ def told(body: Txt2Img, outcomes: Sequence[Outcome], model: str, notes: Sequence
         "batch_size": n,
         "styles": list(body.styles),
         "sd_model_name": model,
-        "sd_model_hash": first.generator.revision[:10],
+        "sd_model_hash": first.generator.revision[:SHORT_HASH],
         "index_of_first_image": 0,
         "infotexts": [infotext(outcome.entry.png) for outcome in outcomes],
         "extra_generation_params": {},
