@@ -469,6 +469,13 @@ def test_a_model_is_known_by_its_hash_and_its_title(serve):
         assert get(house, "sd-models")[1]["hash"] == "0123456789"
 
 
+def test_a_name_comes_before_a_title(serve):
+    """A model is chosen by its name, also where another one has a title like it."""
+    house = serve(generator=FakeGenerator(profile=replace(FAKE_PROFILE, title="Other")), others=[fake("other")])
+    for name, model in (("other", "other"), ("Other", "fake")):
+        assert info_of(ask(house, override_settings={"sd_model_checkpoint": name}))["sd_model_name"] == model
+
+
 @pytest.mark.parametrize("name", ["none", "v1-5-pruned-emaonly.safetensors [6ce0161689]", "../fake", "f" * 300])
 def test_an_unknown_model_is_refused(house, expect_error, name):
     """In words that list the names; nothing is chosen."""

@@ -17,7 +17,7 @@ from zimage_cache.errors import Cancelled, InvalidRequest, ZImageError
 from zimage_cache.lru import ByteLRU
 from zimage_cache.metadata import a1111, png
 from zimage_cache.metadata.container import read_container
-from zimage_cache.request import MAX_PICTURES, CacheMode, Sampler
+from zimage_cache.request import MAX_PICTURES, PARAMETERS, CacheMode, Sampler
 from zimage_cache.service.job import Job
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.accounts import Priority, XPriority, lane_of, sender_of, within
@@ -201,9 +201,11 @@ class Checkpoints:
         Raises:
             InvalidRequest: No model has this name.
         """
+        if name in self._service.models:
+            return name
         for each in self.all():
-            title = str(self._service.profile(each.title).title)
-            if name.casefold() in {known.casefold() for known in (each.title, title, each.hash, each.sha256) if known}:
+            aliases = each.title, str(self._service.profile(each.title).title), each.hash, each.sha256
+            if name.casefold() in {alias.casefold() for alias in aliases if alias}:
                 return each.title
         offered = tuple(self._service.models)
         raise InvalidRequest("unknown_model", field="sd_model_checkpoint", got=name, offered=offered)
@@ -276,13 +278,20 @@ def _txt2img_schema(service: ImageService) -> dict[str, Any]:
     schema = _schema(described)
     settings = schema["properties"]["override_settings"]["properties"]
     settings |= _schema(body_schema(service, Choice))["properties"]
-    counts = [{"batch_size": {"maximum": n}, "n_iter": {"maximum": MAX_PICTURES // n}} for n in range(1, MAX_PICTURES)]
+    counts = [
+        {"batch_size": {"maximum": n}, "n_iter": {"maximum": MAX_PICTURES // n}} for n in range(1, MAX_PICTURES + 1)
+    ]
     exact = {"required": ["zimage_exact"], "properties": {"zimage_exact": {"const": True}}}
+    steps, guidance = PARAMETERS["steps"], PARAMETERS["guidance_scale"]
+    bounds = {
+        "steps": {"minimum": steps.minimum, "maximum": steps.maximum},
+        "cfg_scale": {"maximum": guidance.maximum + 1},
+    }
     schema["allOf"] = [
-        {"anyOf": [{"properties": each} for each in (*counts, {"n_iter": {"maximum": 1}})]},
+        {"anyOf": [{"properties": each} for each in counts]},
         {
             "if": {"required": ["override_settings"], "properties": {"override_settings": exact}},
-            "then": {"properties": {"steps": {"minimum": 1, "maximum": 50}, "cfg_scale": {"maximum": 21}}},
+            "then": {"properties": bounds},
         },
     ]
     return described
