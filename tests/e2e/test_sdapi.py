@@ -15,6 +15,7 @@ from tests.pictures import A_FOX, exif_with, jpeg_of, jpeg_with, user_comment
 from tests.waiting import wait_until
 from zimage_cache.accounts.limits import Rate
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
+from zimage_cache.i18n.messages import Message
 from zimage_cache.metadata.container import read_container
 
 ANN, BEN = ("ann", "of ann"), ("ben", "of ben")
@@ -371,6 +372,12 @@ def test_notes_are_in_the_language_of_the_request(house):
     body = {"prompt": "a", "width": 64, "height": 64, "steps": 20}
     answer = house.client.post("/sdapi/v1/txt2img", json=body, headers={"Accept-Language": "zh-CN"})
     assert "步" in info_of(answer)["notes"][0]
+
+
+def test_warnings_of_pictures_are_notes(serve):
+    """What `/generate` tells in `warnings`, such as a prompt that is too long, `info` tells too, once."""
+    house = serve(generator=FakeGenerator(warnings=(Message("as_said", text="too many words"),)))
+    assert info_of(ask(house, batch_size=2))["notes"] == ["too many words"]
 
 
 def test_pictures_are_shared_with_the_other_routes(serve):

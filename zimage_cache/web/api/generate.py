@@ -291,9 +291,14 @@ def x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
 
 
 def generated(outcomes: Sequence[Outcome], duration: float) -> Generated:
-    """Return the answer for *outcomes* that took *duration* seconds; equal warnings are listed once."""
-    warnings = dict.fromkeys(localized(each) for outcome in outcomes for each in outcome.entry.record.warning_messages)
-    return Generated(images=list(map(image_of, outcomes)), duration=duration, warnings=list(warnings))
+    """Return the answer for *outcomes* that took *duration* seconds."""
+    return Generated(images=list(map(image_of, outcomes)), duration=duration, warnings=warnings_of(outcomes))
+
+
+def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the warnings of pictures; equal ones are listed once."""
+    found = (localized(each) for outcome in outcomes for each in outcome.entry.record.warning_messages)
+    return list(dict.fromkeys(found))
 
 
 def image_of(outcome: Outcome) -> Image:

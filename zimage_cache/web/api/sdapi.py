@@ -21,7 +21,7 @@ from zimage_cache.request import MAX_PICTURES, PARAMETERS, CacheMode, Sampler
 from zimage_cache.service.job import Job
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.accounts import Priority, XPriority, lane_of, sender_of, within
-from zimage_cache.web.api.generate import unless, unless_disconnected, x_cache
+from zimage_cache.web.api.generate import unless, unless_disconnected, warnings_of, x_cache
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.api.txt2img import SHORT_HASH, LenientBody, Name, Txt2Img, Txt2ImgAnswer, in_base64, told
 from zimage_cache.web.body import body_schema, parse_json, read_body
@@ -255,7 +255,7 @@ def _add_txt2img(
         with under_way.listed(lane, job) as interrupted:
             waiting = unless(interrupted, service.wait(job), Cancelled("asker_stopped"))
             outcomes = await unless_disconnected(request, waiting)
-        notes = list(map(localized, body.notes(service.profile(model))))
+        notes = [*map(localized, body.notes(service.profile(model))), *warnings_of(outcomes)]
 
         def written() -> str:
             return Txt2ImgAnswer(
