@@ -73,7 +73,17 @@ as_number = BeforeValidator(_number)
 Integer = Annotated[int, Field(strict=True), as_integer]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), as_number]
 Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT)]
+Prompt = Annotated[
+    Text,
+    Field(
+        min_length=1,
+        examples=["a large red circle on a blue background"],
+        description="What to draw, 1..8000 characters, taken as they are.",
+        json_schema_extra={"pattern": r"[^\s\x1c-\x1f\x85]"},  # not blank
+    ),
+]
 StyleName = Annotated[str, Field(strict=True, max_length=100)]
+Seed = Annotated[int, Field(strict=True, ge=-1, le=MAX_SEED, description="0..4294967295; -1 draws one."), as_integer]
 Side = Annotated[int, Field(strict=True, ge=64, le=2048, multiple_of=SIDE_STEP), as_integer]
 Steps = Annotated[int, Field(strict=True, ge=1, le=50), as_integer]
 Guidance = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=20), as_number]
@@ -127,25 +137,12 @@ class ImageRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     ALIASES: ClassVar[dict[str, str]] = {"num_inference_steps": "steps", "cfg_scale": "guidance_scale"}
 
-    prompt: Annotated[
-        Text,
-        Field(
-            min_length=1,
-            examples=["a large red circle on a blue background"],
-            description="What to draw, 1..8000 characters, taken as they are.",
-            json_schema_extra={"pattern": r"[^\s\x1c-\x1f\x85]"},  # not blank
-        ),
-    ]
+    prompt: Prompt
     negative_prompt: Annotated[Text, Field(description="What to avoid; acts only with a guidance scale above 0.")] = ""
     style: Annotated[StyleName | None, Field(description="Name of a style preset.")] = None
     width: Annotated[Side | None, Field(description="Pixels, a multiple of 16; default: the model's.")] = None
     height: Annotated[Side | None, Field(description="Pixels, a multiple of 16; default: the model's.")] = None
-    seed: Annotated[
-        int,
-        Field(strict=True, ge=-1, le=MAX_SEED, description="0..4294967295; -1 draws one."),
-        as_integer,
-        Shown(a1111="Seed"),
-    ] = -1
+    seed: Annotated[Seed, Shown(a1111="Seed")] = -1
     steps: Annotated[
         Steps | None,
         Field(description="Solver steps, 1..50; default: the model's."),

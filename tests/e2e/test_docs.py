@@ -24,13 +24,14 @@ PAGES = sorted(str(page.relative_to(ROOT)) for page in (*ROOT.glob("*.md"), *ROO
 ROUTES = [
     "README.md",
     "docs/api.md",
+    "docs/clients.md",
     "docs/operations.md",
     "docs/prompts.md",
     "docs/migration.md",
     "docs/architecture.md",
 ]
 # How many requests by curl with a body each page shows.
-REQUESTS = {"README.md": 1, "docs/README.zh-CN.md": 1, "docs/api.md": 7, "docs/reference.zh-CN.md": 1}
+REQUESTS = {"README.md": 1, "docs/README.zh-CN.md": 1, "docs/api.md": 9, "docs/reference.zh-CN.md": 1}
 
 # Names with dots in the pages about the code that are not of our Python modules.
 NOT_OURS = {"gr.Blocks", "gr.HTML", "gr.I18n", "zimage.events"}

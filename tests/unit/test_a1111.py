@@ -308,3 +308,30 @@ def test_pictures_of_the_first_version(file):
     assert (whole.tool, alone.tool) == ("zimage", "a1111")
     for name in ("guidance_scale", "seed", "steps", "width", "height", "sampler"):
         assert alone.parameters[name] == whole.parameters[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "a fox\nNegative prompt: bad\nSteps: 8, Sampler: Euler a, CFG scale: 7, Seed: 3, Size: 64x128",
+            {"Prompt": "a fox", "Negative prompt": "bad", "Sampler": "Euler a", "Size-1": "64", "Size-2": "128"},
+        ),
+        (
+            'two\nlines\nSteps: 20, Seed: 1, Lora hashes: "a: 1, b: 2", Model: x',
+            {"Prompt": "two\nlines", "Negative prompt": "", "Lora hashes": "a: 1, b: 2", "Model": "x"},
+        ),
+        (
+            "a\nSteps: 20, Seed: 1, Size: large, Version: v1.10.1",
+            {"Prompt": "a", "Steps": "20", "Seed": "1", "Version": "v1.10.1"},
+        ),
+        ("no settings at all", {"Prompt": "no settings at all", "Negative prompt": ""}),
+        ("Steps: 8, Seed: 2, Size: 64x64", {"Prompt": "", "Seed": "2", "Size-1": "64"}),
+        ("", {"Prompt": "", "Negative prompt": ""}),
+    ],
+)
+def test_names_of_its_own_api(text, expected):
+    """Prompts, every setting under its own name, and the two sides of the size in place of `Size`."""
+    found = a1111.by_their_names(text)
+    assert found | expected == found
+    assert "Size" not in found

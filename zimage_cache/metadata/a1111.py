@@ -92,6 +92,15 @@ def read(texts: Mapping[str, str]) -> Claims | None:
     return _claims(texts.get(A1111, ""), certain=True) or next(others, None)
 
 
+def by_their_names(text: str) -> dict[str, str]:
+    """Return the prompts and settings of a text by the names that A1111's own API gives them."""
+    head, settings, _ = _parted(text)
+    prompt, negative_prompt = _prompts(head, with_templates=False)
+    size = _SIZE.fullmatch(settings.pop("Size", ""))
+    sides = {"Size-1": size[1], "Size-2": size[2]} if size else {}
+    return {"Prompt": prompt, "Negative prompt": negative_prompt} | settings | sides
+
+
 def _claims(text: str, *, certain: bool) -> Claims | None:
     """Read a text; without a line of settings it is a prompt only where it is *certain* to be one."""
     text = text.replace("\r\n", "\n").rstrip("\0").strip()

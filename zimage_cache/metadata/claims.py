@@ -133,6 +133,11 @@ def without_schedule(name: str) -> tuple[Sampler | None, str]:
     return None, ""
 
 
+def is_our_schedule(name: str) -> bool:
+    """Tell whether a schedule's name, in whichever spelling, means the distances of noise levels that are used here."""
+    return _squeezed(name) in _LIKE_OURS
+
+
 def _squeezed(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower().replace("+", "p"))
 
@@ -168,7 +173,7 @@ def _name_our_way(given: dict[str, Any], others: dict[str, Any]) -> None:
         sampler, own_schedule = without_schedule(given["sampler"])
         given["sampler"] = str(sampler or given["sampler"])
         schedule = own_schedule or schedule
-    if isinstance(schedule, str) and _squeezed(schedule) not in _LIKE_OURS:
+    if isinstance(schedule, str) and not is_our_schedule(schedule):
         others["schedule"] = schedule
 
 

@@ -194,6 +194,10 @@ class ImageService:
         """Return what *model* (None = the default) is asked for by default and can do."""
         return self._model(model).profile
 
+    def identity(self, model: str | None = None) -> GeneratorIdentity | None:
+        """Return what names the pictures of *model* (None = the default); None until its files have been hashed."""
+        return self._model(model).known_identity
+
     def state(self, model: str | None = None) -> GeneratorState:
         """Return the state of *model* (None = the default), that of the best of its devices."""
         return self._model(model).state

@@ -28,6 +28,7 @@ from zimage_cache.web.api.metrics import add_metrics
 from zimage_cache.web.api.models import add_models_api
 from zimage_cache.web.api.openai.routes import add_openai_api
 from zimage_cache.web.api.prompts import add_prompt_api
+from zimage_cache.web.api.sdapi import add_sdapi
 from zimage_cache.web.authentication import Authentication
 from zimage_cache.web.errors import add_error_responses
 from zimage_cache.web.login import add_login
@@ -90,6 +91,7 @@ def create_app(
     add_cache_api(app, service)
     add_metrics(app, service)
     add_history_api(app, service)
+    add_sdapi(app, service, rate)
     # Gradio allows cross-origin access from every site unless its parent application has a CORS rule: this denies it.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     _write_schema_once(app)

@@ -68,10 +68,11 @@ def body_schema(service: ImageService, body: type[BaseModel] = GenerateBody) -> 
         if name not in schema.get("required", ()):
             fields[name] = _nullable(field)
     # The aliases are in the description only: a schema cannot express clearly that a field excludes its alias.
-    for alias, name in ImageRequest.ALIASES.items():
-        if name in fields:
-            fields[name]["description"] += f" Also called {alias}."
-    schema["allOf"] = [*map(_room_for, styles().values())]
+    aliases: dict[str, str] = getattr(body, "ALIASES", {})
+    for alias, name in aliases.items():
+        fields[name]["description"] += f" Also called {alias}."
+    if "style" in fields:
+        schema["allOf"] = [*map(_room_for, styles().values())]
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
@@ -83,7 +84,8 @@ def _offered(service: ImageService) -> dict[str, dict[str, Any]]:
         "maximum": max(profile.max_side for profile in profiles),
         "multipleOf": SIDE_STEP,
     }
-    names = {"model": [*service.models], "style": [*styles()]}
+    # In A1111's terms, an empty name means the default.
+    names = {"model": [*service.models], "sd_model_checkpoint": ["", *service.models], "style": [*styles()]}
     return {"width": side, "height": side} | {
         field: {"type": "string", "enum": offered} for field, offered in names.items()
     }

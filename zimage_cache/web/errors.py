@@ -130,18 +130,21 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def error_response(error: ZImageError, scope: Scope) -> JSONResponse:
     """Make the answer of an error, in the form that all errors share and in the language of the request.
 
-    Below /v1 it has OpenAI's fields and status too.
+    Below /v1 it has OpenAI's fields and status too, below /sdapi those that A1111's clients read.
     """
-    status = _DOCUMENTED.get(error.code, 500)
+    path, status = inner_path(scope), _DOCUMENTED.get(error.code, 500)
     body = error_body(error, current_request_id())
-    if inner_path(scope).startswith("/v1/"):
+    if path.startswith("/v1/"):
         status, body = status if status != STATUS["invalid_request"] else 400, openai_error(error)
     headers = {"Content-Language": current_language(), "Vary": "Accept-Language"}
     if error.code in _WAITING_HELPS:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if isinstance(error, Refused):
         headers |= error.headers
-    return JSONResponse({"error": body}, status, headers=headers)
+    content: dict[str, Any] = {"error": body}
+    if path.startswith("/sdapi/"):
+        content |= dict.fromkeys(("detail", "errors"), body["message"])
+    return JSONResponse(content, status, headers=headers)
 
 
 def openai_error(error: ZImageError) -> dict[str, Any]:

@@ -28,8 +28,8 @@ MAX_BODY_BYTES: Final = 2**20
 # Limits of all bodies together; pictures have a separate one, so that they leave room for the others.
 MAX_ARRIVING_BYTES: Final = 32 * 2**20
 MAX_ARRIVING_PICTURES: Final = 64 * 2**20
-# Users drop pictures on the page, which are larger than JSON.
-_LARGER_BODIES: Final = MappingProxyType({"/png-info": 20 * 2**20})
+# Users drop pictures on the page, which are larger than JSON; in JSON, as base64, they have a third more bytes.
+_LARGER_BODIES: Final = MappingProxyType({"/png-info": 20 * 2**20, "/sdapi/v1/png-info": 27 * 2**20})
 _IPV6: Final = r"[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]{1,45}(?:%[\w.~%-]{1,50})?"
 _HOST: Final = re.compile(rf"(?:\[(?P<literal>{_IPV6})\]|(?P<name>[^:@\[\]/?#\s]{{0,255}}))(?::\d{{0,5}})?", re.ASCII)
 _SHOWN: Final = 100

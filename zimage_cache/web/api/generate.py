@@ -279,13 +279,22 @@ async def unless_disconnected(request: Request, waiting: Awaitable[T]) -> T:
     Raises:
         Cancelled: The client has disconnected.
     """
-    asking, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(_disconnect(request))
+    return await unless(_disconnect(request), waiting, Cancelled("hung_up"))
+
+
+async def unless(event: Awaitable[None], waiting: Awaitable[T], reason: Cancelled) -> T:
+    """Await *waiting*; it is cancelled when *event* comes first.
+
+    Raises:
+        Cancelled: *reason*: the event came.
+    """
+    asking, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(event)
     gone.add_done_callback(lambda _: asking.cancel())
     try:
         return await asking
     except asyncio.CancelledError:
         if gone.done():
-            raise Cancelled("hung_up") from None
+            raise reason from None
         raise
     finally:
         gone.cancel()
@@ -312,9 +321,14 @@ def x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
 
 
 def generated(outcomes: Sequence[Outcome], duration: float) -> Generated:
-    """Return the answer for *outcomes* that took *duration* seconds; equal warnings are listed once."""
-    warnings = dict.fromkeys(localized(each) for outcome in outcomes for each in outcome.entry.record.warning_messages)
-    return Generated(images=list(map(image_of, outcomes)), duration=duration, warnings=list(warnings))
+    """Return the answer for *outcomes* that took *duration* seconds."""
+    return Generated(images=list(map(image_of, outcomes)), duration=duration, warnings=warnings_of(outcomes))
+
+
+def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the warnings of pictures; equal ones are listed once."""
+    found = (localized(each) for outcome in outcomes for each in outcome.entry.record.warning_messages)
+    return list(dict.fromkeys(found))
 
 
 def image_of(outcome: Outcome) -> Image:
