@@ -14,7 +14,7 @@ from zimage_cache.web.body import GenerateBody
 
 # Fields of OpenAI's that cannot change a picture here.
 _IGNORED: Final = frozenset({"quality", "moderation", "user", "input_fidelity"})
-_THEIR_STYLES: Final = frozenset({"vivid", "natural"})
+_THEIR_STYLES: Final = ("vivid", "natural")
 _SIZE: Final = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 
 
@@ -80,7 +80,7 @@ def _is_theirs(name: str, value: object) -> bool:
 def ignored_fields(fields: object, body: ImagesBody) -> list[str]:
     """Return the names of fields that were given and have no effect; `auto` asks for none."""
     given = fields if isinstance(fields, dict) else {}
-    theirs = [name for name, value in given.items() if _is_theirs(name, value) and value not in {None, "auto"}]
+    theirs = [name for name, value in given.items() if _is_theirs(name, value) and value not in (None, "auto")]
     return theirs + list(body.model_extra or ())
 
 
