@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from zimage_cache.errors import InvalidRequest, ZImageError
+from zimage_cache.request_id import HEADER, current_request_id
 from zimage_cache.validation import broken_rule
 from zimage_cache.web.language import current_language, localized
-from zimage_cache.web.request_id import HEADER, current_request_id
 
 _log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS: Final = 5

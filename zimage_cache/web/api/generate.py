@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
@@ -22,6 +22,7 @@ from zimage_cache.request import CacheMode
 from zimage_cache.service.job import Outcome
 from zimage_cache.service.lookup import Known
 from zimage_cache.service.service import ImageService
+from zimage_cache.service.statistics import Stage
 from zimage_cache.web.api.accounts import Priority, XPriority, account_of, lane_of, sender_of, within
 from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
 from zimage_cache.web.api.routes import add_routes
@@ -174,6 +175,7 @@ def _add_generate(router: APIRouter, service: ImageService, rate: Rate | None) -
         waiting = service.wait(job)
         outcomes = await (unless_disconnected(request, waiting) if job.pending else waiting)
         headers = {"X-Cache": _x_cache(outcomes[0], body.cache, caching=service.caching)}
+        headers |= server_timing(job.stages)
         if _wants_png(request) and len(outcomes) == 1:
             entry = outcomes[0].entry
             headers |= {"X-Seed": str(entry.record.request["seed"]), "X-Key": entry.record.key}
@@ -270,6 +272,12 @@ async def _disconnect(request: Request) -> None:
 def _wants_png(request: Request) -> bool:
     first = request.headers.get("accept", "").partition(",")[0].partition(";")[0]
     return first.strip().lower() == "image/png"
+
+
+def server_timing(stages: Mapping[Stage, float]) -> dict[str, str]:
+    """Return the header with the milliseconds of each stage; none where there are no stages."""
+    times = ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items())
+    return {"Server-Timing": times} if times else {}
 
 
 def _x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
