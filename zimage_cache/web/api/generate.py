@@ -21,7 +21,7 @@ from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.request import CacheMode
 from zimage_cache.service.job import Outcome
 from zimage_cache.service.lookup import Known
-from zimage_cache.service.service import ImageService
+from zimage_cache.service.service import ImageService, Lookup
 from zimage_cache.service.statistics import Stage
 from zimage_cache.web.api.accounts import Priority, XPriority, account_of, lane_of, sender_of, within
 from zimage_cache.web.api.pictures import PNG, WEBP, image_url, picture_response
@@ -190,11 +190,12 @@ def _add_lookup(router: APIRouter, service: ImageService) -> None:
         """Return what is stored and what the rest would cost. Never generates, counts, touches or promotes."""
         account = account_of(request).name
         found = await service.lookup(body.picture(), n=body.n, model=body.model, account=account)
-        now = datetime.now(UTC)
-        return LookedUp(images=[_known(known, now) for known in found.pictures], eta_seconds=found.eta_seconds)
+        return looked_up(found)
 
 
 def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) -> None:
+    # Gradio's clients make the second address of the name of a file that its endpoint `/generate` answers with.
+    @router.get("/gradio_api/file={name}.png", include_in_schema=False)
     @router.get("/images/{name}.png", response_class=Response, responses=PNG | answers(404, 405, 422))
     async def picture(request: Request, name: str, v: str | None = None) -> Response:
         """Send the stored bytes of a picture, by its key or the token of an unstored one."""
@@ -292,6 +293,12 @@ def generated(outcomes: Sequence[Outcome], duration: float) -> Generated:
     """Return the answer for *outcomes* that took *duration* seconds; equal warnings are listed once."""
     warnings = dict.fromkeys(localized(each) for outcome in outcomes for each in outcome.entry.record.warning_messages)
     return Generated(images=list(map(image_of, outcomes)), duration=duration, warnings=list(warnings))
+
+
+def looked_up(found: Lookup) -> LookedUp:
+    """Return the answer for a look-up."""
+    now = datetime.now(UTC)
+    return LookedUp(images=[_known(known, now) for known in found.pictures], eta_seconds=found.eta_seconds)
 
 
 def image_of(outcome: Outcome) -> Image:
