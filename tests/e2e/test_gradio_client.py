@@ -344,7 +344,8 @@ def test_a_client_that_disconnects_ends_its_run(serve, gate):
     event = house.client.post("/gradio_api/call/generate", json={"data": list(values())}).json()["event_id"]
     with house.client.stream("GET", f"/gradio_api/call/generate/{event}"):
         hold.wait()
-    wait_until(lambda: not house.studio.service.runs)
+    wait_until(lambda: house.studio.service.statistics.this_process().counts.abandoned)
+    assert not house.studio.service.runs
 
 
 def test_a_server_that_stops_tells_its_clients(serve, gate):
