@@ -35,11 +35,11 @@ from zimage_cache.models.places import search_roots
 from zimage_cache.models.profiles import KNOWN, ModelChoice, model_choice
 from zimage_cache.models.progress import OnProgress
 from zimage_cache.models.store import SLIM
+from zimage_cache.request_id import RequestIdFilter
 from zimage_cache.servers import address_of_this_process, announced
 from zimage_cache.service.service import ImageService
 from zimage_cache.settings import Settings
 from zimage_cache.units import rate_in
-from zimage_cache.web.request_id import RequestIdFilter
 
 _log = logging.getLogger(__name__)
 _BACKLOG: Final = 2048

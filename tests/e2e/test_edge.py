@@ -126,7 +126,8 @@ def test_below_a_path(serve, before):
         assert get(address).headers["content-type"].startswith("image/")
     assert get("/").status == get("/theme.css").status == get("/health").status == 200
     assert b'"/zimage/openapi.json' in get("/docs").body.replace(b"'", b'"')
-    assert get("/gradio_api/info").status == get("/no/such").status == 404
+    assert get("/gradio_api/user").status == get("/no/such").status == 404
+    assert get("/gradio_api/info").status == get("/config").status == 200
 
 
 def test_the_path_itself_leads_to_its_slash(serve):
@@ -145,7 +146,7 @@ def test_the_path_itself_leads_to_its_slash(serve):
         ("HTTP://localhost/health?x=1", 200),
         ("http://localhost", 200),
         ("http://localhost/no/such", 404),
-        ("http://localhost/gradio_api/info", 404),
+        ("http://localhost/gradio_api/user", 404),
         ("http://evil.example/health", 403),
         ("http://localhost@evil.example/health", 403),
         ("http:///health", 403),
@@ -386,12 +387,11 @@ def test_the_page_takes_no_other_method(house, expect_error):
         *("/gradio_api/file/http://localhost/", "/gradio_api//file=http://localhost/", "//gradio_api/file=http://x/"),
         *("/gradio_api/%66ile=http://localhost/", "/gradio_api/proxy=http://localhost/", "/gradio_api/heartbeat/abc"),
         *("/gradio_api/upload", "/gradio_api/upload_progress", "/gradio_api/process_recording", "/monitoring/summary"),
-        *("/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/run/predict", "/gradio_api/call/x"),
+        *("/gradio_api/queue/status", "/gradio_api/stream/x", "/gradio_api/run/generate", "/gradio_api/call/x"),
+        *("/gradio_api/api/generate", "/gradio_api/call/v2/generate", "/gradio_api/openapi.json", "/config/"),
         *(
             "/gradio_api/component_server",
-            "/gradio_api/reset",
-            "/gradio_api/info",
-            "/config",
+            "/gradio_api/startup-events",
             "/manifest.json",
         ),
     ],

@@ -64,6 +64,8 @@ def test_a_picture_by_the_official_client(house, client):
     first, second = (client.images.with_raw_response.generate(model="gpt-image-1", **ask) for _ in range(2))
     assert [each.headers["x-cache"] for each in (first, second)] == ["miss", "hit-memory"]
     assert [each.headers["x-seed"] for each in (first, second)] == ["5", "5"]
+    assert "draw;dur=" in first.headers["server-timing"]
+    assert second.headers["server-timing"].startswith("cache;dur=")
     answer = second.parse()
     assert pictures(answer) == pictures(first.parse())
     assert opened(pictures(answer)[0]).size == (96, 64)

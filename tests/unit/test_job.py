@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.factories import plan
+from tests.waiting import Clock
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
@@ -212,3 +215,57 @@ async def test_one_line_a_picture(desk, entry, caplog):
     (first, second) = [record.getMessage() for record in caplog.records]
     assert first.startswith(f"picture key={entry(1).record.key[:12]} source=memory ms=")
     assert second.startswith(f"picture key={entry(2).record.key[:12]} source=disk ms=")
+
+
+def job_at_eleven(desk: Desk, clock: Clock, entry: Entry, moments: Sequence[tuple[float, float, float]]) -> Job:
+    """Return a job that asked at 10 and took its seats at 11, on runs with these moments of start, pixels and end."""
+    keys = [str(i) for i in range(len(moments))]
+    older = [desk.flights.join([plan(key)])[0] for key in keys]
+    clock.now = 11.0
+    job = desk.job(*keys, started=10.0)
+    for seat, (started, drawn, ended) in zip(older, moments, strict=True):
+        desk.flights.start(seat.run, started)
+        clock.now = drawn
+        desk.flights.drawn(seat.run)
+        clock.now = ended
+        desk.flights.resolve(seat.run, entry)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("moments", "waits"),
+    [
+        ([(14, 16, 17)], (3, 2, 1)),
+        ([(5, 16, 17)], (0, 5, 1)),
+        ([(5, 6, 17)], (0, 0, 6)),
+        ([(1, 2, 3)], (0, 0, 0)),
+        ([(12, 13, 14), (15, 17, 18)], (3, 3, 1)),
+        ([(12, 15, 16), (13, 17, 18)], (1, 5, 1)),
+        ([(12, 17, 18), (13, 15, 16)], (1, 5, 1)),
+        ([(1, 2, 3), (14, 16, 17)], (3, 2, 1)),
+    ],
+    ids=["own", "joined while drawn", "joined while encoded", "over", "turns", "two devices", "inside", "one over"],
+)
+def test_the_stages_are_those_of_this_request_alone(monkeypatch, desk, entry, moments, waits):
+    """What a run did before the request came is no part of its wait, overlapping runs count once, gaps are waits."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    job = job_at_eleven(desk, clock, entry(), moments)
+    assert job.stages == dict(zip(("cache", "queue", "draw", "encode"), (1, *waits), strict=True))
+
+
+def test_a_stored_picture_has_one_stage(desk, entry):
+    """A hit was only looked up; so was a picture that the second look found."""
+    hit = Hit(entry(), Source.MEMORY)
+    assert [*desk.job(hit).stages] == ["cache"]
+    job = desk.job("a")
+    desk.flights.found(desk.flights.runs["a"], hit)
+    assert [*job.stages] == ["cache"]
+
+
+def test_a_picture_of_another_process_was_waited_for(desk, entry):
+    """What another process drew was not drawn here: the wait for it is one in a queue."""
+    job = desk.job("a")
+    desk.flights.found(desk.flights.runs["a"], Hit(entry(), Source.SHARED))
+    stages = job.stages
+    assert stages["queue"] > 0 == stages["draw"] == stages["encode"]

@@ -16,7 +16,7 @@ from zimage_cache.log_lines import (
     LimitedStream,
     TextLines,
 )
-from zimage_cache.web.request_id import RequestIdFilter
+from zimage_cache.request_id import RequestIdFilter
 
 
 class Log:

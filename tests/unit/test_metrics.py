@@ -10,9 +10,12 @@ from fastapi import FastAPI
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+import zimage_cache
 from tests.factories import asked
 from zimage_cache.entry import Source
 from zimage_cache.errors import OutOfMemory
+from zimage_cache.generator.protocol import GeneratorState, Status
+from zimage_cache.i18n.messages import Message
 from zimage_cache.request import CacheMode
 from zimage_cache.service.statistics import ANSWERS, FIELD, Counts, Unrated
 from zimage_cache.web.api.metrics import COUNTERS, add_metrics
@@ -154,3 +157,18 @@ async def test_other_methods_are_refused(studio, scrape):
     """Metrics are read, nothing else."""
     answer = await scrape(studio().service, "POST")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_the_state_of_each_model_and_present_faults_are_shown(studio, scrape):
+    """Alarms read them: one status of each model is 1, a fault is there while it lasts, and the version is a label."""
+    house = studio()
+    name = house.generator.profile.name
+    house.generator.state = GeneratorState(Status.SLEEPING)
+    house.service.faults.begin("cache_disk_full", Message("cache_disk_full"))
+    seen = samples((await scrape(house.service)).text)
+    statuses = {status: seen[f"zimage_model_status,model={name},status={status}"] for status in Status}
+    assert statuses == {status: float(status is Status.SLEEPING) for status in Status}
+    assert seen["zimage_trouble,code=cache_disk_full"] == 1
+    assert seen[f"zimage_build_info,version={zimage_cache.__version__}"] == 1
+    house.service.faults.end("cache_disk_full")
+    assert not any(name.startswith("zimage_trouble") for name in samples((await scrape(house.service)).text))

@@ -7,6 +7,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Mount
 
+from zimage_cache.web.page.calls import is_call
 from zimage_cache.web.page.open_routes import is_open
 
 OPENED = {
@@ -112,6 +113,25 @@ def test_open_is_what_the_page_needs_and_nothing_else():
     """The list in the program is the list here."""
     opened = {route for route in OPENED | CLOSED if is_open(route.split(" ")[1])}
     assert opened == OPENED
+
+
+def test_calls_are_what_clients_of_gradio_need_and_nothing_else():
+    """The description of the endpoints, their calls and the answers; neither files nor functions of the page."""
+    paths = {route: route.split(" ")[1] for route in OPENED | CLOSED}
+    names = {"{api_name}": "generate", "{event_id}": "0" * 32}
+    for placeholder, name in names.items():
+        paths = {route: path.replace(placeholder, name) for route, path in paths.items()}
+    called = {route for route, path in paths.items() if is_call(path)}
+    assert called == {
+        "GET /config",
+        "GET /gradio_api/info",
+        "GET /gradio_api/call/{api_name}/{event_id}",
+        "GET /gradio_api/queue/data",
+        "POST /gradio_api/call/{api_name}",
+        "POST /gradio_api/cancel",
+        "POST /gradio_api/queue/join",
+        "POST /gradio_api/reset",
+    }
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,12 @@ from zimage_cache.normal_form import nfc
 from zimage_cache.prompts.template import parse, weighted
 from zimage_cache.prompts.vocabulary import Vocabulary
 from zimage_cache.prompts.wildcards import Wildcards, _pattern, expand
+from zimage_cache.request_id import set_request_id
 from zimage_cache.units import bytes_in, seconds_in
 from zimage_cache.validation import shown
 from zimage_cache.web.api.pictures import _matches, _span
 from zimage_cache.web.body import GenerateBody, parse_json
 from zimage_cache.web.middleware import _authority, _host_name
-from zimage_cache.web.request_id import set_request_id
 
 LONGER = 16
 TAUGHT = Vocabulary(frozenset(("red", "a", "猫", "红色的大房子")))

@@ -16,6 +16,7 @@ from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import GenerationFailed, QueueFull, ZImageError
 from zimage_cache.generator.protocol import Step
 from zimage_cache.request import MAX_PICTURES
+from zimage_cache.request_id import working_for
 from zimage_cache.service.queue import Shares
 from zimage_cache.service.resolve import Plan
 
@@ -43,6 +44,9 @@ class RunResult:
 class Run:
     """One generation, shared. Fields below `plan` change under the lock of `Flights` only.
 
+    `started` (when a thread began to draw it), `drawn` (when its pixels existed) and `ended` (when its waiters got the
+    picture or the error) are monotonic seconds.
+
     `batch` holds until someone joins whose request is interactive.
 
     `owners` are those of the seats whose plans keep the picture, in the order in which they came, without those left
@@ -62,6 +66,7 @@ class Run:
     phase: Phase = Phase.WAITING
     ended: float = 0.0
     started: float | None = None
+    drawn: float | None = None
     step: Step | None = None
     began: float | None = None
     preview: bytes | None = None
@@ -197,7 +202,7 @@ class Flights:
         with self._lock:
             if run.phase is Phase.DRAWING:
                 self._places.give_back(run.plan.user)
-                run.phase = Phase.DRAWN
+                run.phase, run.drawn = Phase.DRAWN, time.monotonic()
 
     def resolve(self, run: Run, entry: Entry) -> bool:
         """Give every waiter the picture. Return whether to store it; only then must `stored` follow.
@@ -223,14 +228,18 @@ class Flights:
 
     @contextmanager
     def failing(self, run: Run) -> Iterator[None]:
-        """Guard a thread's work on a run: whatever goes wrong in it ends the run, and the thread lives on."""
-        try:
-            yield
-        except ZImageError as error:
-            self.fail(run, error)
-        except Exception:  # noqa: BLE001 - the outermost edge of three kinds of threads
-            _log.exception("run_failed key=%s", run.plan.key[:12])
-            self.fail(run, GenerationFailed("failed_unexpectedly"))
+        """Guard a thread's work on a run: whatever goes wrong in it ends the run, and the thread lives on.
+
+        Log lines within have the id of the request that began the run.
+        """
+        with working_for(run.plan.request_id):
+            try:
+                yield
+            except ZImageError as error:
+                self.fail(run, error)
+            except Exception:  # noqa: BLE001 - the outermost edge of three kinds of threads
+                _log.exception("run_failed key=%s", run.plan.key[:12])
+                self.fail(run, GenerationFailed("failed_unexpectedly"))
 
     def close(self, error: ZImageError) -> None:
         """Cancel everything that is not drawn yet, refuse new plans, and give all waiters *error*."""

@@ -10,7 +10,7 @@ from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.service.flights import Run, Seat
 from zimage_cache.service.forecast import Forecast, Progress
 from zimage_cache.service.model import Model
-from zimage_cache.service.statistics import Statistics, Unrated
+from zimage_cache.service.statistics import Stage, Statistics, Unrated
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +93,26 @@ class Job:
         """The pictures that are there, in order, None for the others; looking at them counts nothing as delivered."""
         return [self._outcome(i) if _is_there(part) else None for i, part in enumerate(self.parts)]
 
+    @property
+    def stages(self) -> dict[Stage, float]:
+        """The seconds that this job spent in each stage; together its wait. Only once all pictures are there.
+
+        `cache` is the look-up, and all of it where every picture was found. Otherwise `queue` is the time in which none
+        of its pictures was being drawn, `draw` the time in which one was, `encode` the time since the last pixels.
+        Time before this job took its seats is no part of that: the runs may be older.
+        """
+        runs = [seat.run for seat in self._seats]
+        ended = max([self._looked, *(run.ended for run in runs)])
+        if all(run.future.result().source.cached for run in runs):
+            return {Stage.CACHE: ended - self._started}
+        draw, pixels = _drawing_time(runs, self._looked)
+        return {
+            Stage.CACHE: self._looked - self._started,
+            Stage.QUEUE: pixels - self._looked - draw,
+            Stage.DRAW: draw,
+            Stage.ENCODE: ended - pixels,
+        }
+
     def watch(self) -> None:
         """Have previews made of the pictures this job waits for, until `unwatch` or `leave`."""
         if not self._watched:
@@ -158,6 +178,7 @@ class Job:
         if self._counted:
             return
         self._counted = True
+        self._statistics.spent(self.stages)
         for outcome in outcomes:
             answer = outcome.source if self._lay is None else Unrated.BYPASS
             self._statistics.delivered(answer, seconds=outcome.seconds, saved=outcome.seconds_saved)
@@ -187,6 +208,20 @@ class Job:
 
     def _name(self, entry: Entry) -> str:
         return entry.record.key if self._lay is None else self._lay(entry)
+
+
+def _drawing_time(runs: Sequence[Run], since: float) -> tuple[float, float]:
+    """Return for how long at least one of *runs* was being drawn after *since*, and when the last pixels existed."""
+    seconds, until = 0.0, since
+    for started, drawn in sorted(map(_drawing_span, runs)):
+        seconds += max(0.0, drawn - max(started, until))
+        until = max(until, drawn)
+    return seconds, until
+
+
+def _drawing_span(run: Run) -> tuple[float, float]:
+    """Return from when to when *run* was being drawn; for one whose picture was found after all, its end twice."""
+    return (run.ended, run.ended) if run.started is None or run.drawn is None else (run.started, run.drawn)
 
 
 def _is_there(part: Part) -> bool:

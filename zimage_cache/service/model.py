@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextvars import copy_context
 from functools import partial
 from typing import Final
 
@@ -304,7 +305,8 @@ class Model:
         """Begin to load it, fetching it if need be; `state` tells the progress. A load under way is not begun twice."""
         if self._loader is None or not self._loader.is_alive():
             # Not of a pool, whose threads a stopping server waits for: a download takes hours.
-            self._loader = threading.Thread(target=self.load, name=f"loader-{self.name}", daemon=True)
+            load = partial(copy_context().run, self.load)  # log lines have the id of the request that ordered it
+            self._loader = threading.Thread(target=load, name=f"loader-{self.name}", daemon=True)
             self._loader.start()
 
     async def unload(self) -> None:

@@ -42,6 +42,7 @@ class Plan:
         keep: The asker wants the picture stored.
         batch: It is drawn after those that people wait for.
         salt: Keeps the picture in the cache apart from those with another salt.
+        request_id: That of the request, for the log lines of a run that this plan begins.
         others: Further keys the same picture may be stored under: those of identities that drew it another way.
     """
 
@@ -56,6 +57,7 @@ class Plan:
     keep: bool
     batch: bool = False
     salt: str = ""
+    request_id: str = "-"
     others: tuple[str, ...] = ()
 
 

@@ -17,6 +17,7 @@ from zimage_cache.history import History
 from zimage_cache.i18n.messages import Message
 from zimage_cache.pool import Pool
 from zimage_cache.request import CacheMode, ImageRequest, ModelProfile, Recipe
+from zimage_cache.request_id import current_request_id
 from zimage_cache.service.encodings import Encodings
 from zimage_cache.service.finish import Finisher
 from zimage_cache.service.flights import Flights, Run
@@ -391,6 +392,7 @@ def _plan(
         keep=keep,
         batch=batch,
         salt=salt,
+        request_id=current_request_id(),
         others=tuple(others),
     )
 

@@ -45,6 +45,15 @@ class Unrated(StrEnum):
     ABANDONED = "abandoned"
 
 
+class Stage(StrEnum):
+    """What a delivered request waited for; `Job.stages` says what each of them is."""
+
+    CACHE = "cache"
+    QUEUE = "queue"
+    DRAW = "draw"
+    ENCODE = "encode"
+
+
 Answer = Source | Unrated  # what became of a requested picture; exactly one of these
 ANSWERS: Final[tuple[Answer, ...]] = (*Source, *Unrated)
 FIELD: Final[Mapping[Answer, str]] = {
@@ -138,15 +147,19 @@ class Period:
 
 @dataclass(slots=True)
 class Waits:
-    """How long delivered pictures were waited for: how many within each of `BUCKETS` alone and beyond, and in all."""
+    """How long something was waited for: how often within each of `BUCKETS` alone and beyond, and in all."""
 
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
-        """Take in one picture."""
+        """Take in one wait."""
         self.buckets[bisect.bisect_left(BUCKETS, seconds)] += 1
         self.seconds += seconds
+
+    def copy(self) -> "Waits":
+        """Return the same numbers, which stay as they are."""
+        return Waits(list(self.buckets), self.seconds)
 
 
 class Sums(NamedTuple):
@@ -230,9 +243,10 @@ class Statistics:
         self._lifetime = lifetime
         self._cache_counts = cache_counts
         self._since = clock()
-        self._lock = threading.Lock()  # around the next two, never held across anything slow
+        self._lock = threading.Lock()  # around the next three, never held across anything slow
         self._sums: dict[str, float] = dict.fromkeys(_NAMES, 0)
         self._waits = {answer: Waits() for answer in ANSWERS}
+        self._stages = {stage: Waits() for stage in Stage}
         self._flushing = threading.Lock()  # around the next three
         self._flushed = Counts()
         self._known = Sums({}, None)
@@ -265,6 +279,12 @@ class Statistics:
             self._sums["gpu_seconds_saved"] += saved
             self._waits[answer].add(seconds)
 
+    def spent(self, stages: Mapping[Stage, float]) -> None:
+        """Count the seconds that a delivered request spent in each stage."""
+        with self._lock:
+            for stage, seconds in stages.items():
+                self._stages[stage].add(seconds)
+
     def lost(self, answer: Unrated, pictures: int) -> None:
         """Count pictures that were not handed out."""
         with self._lock:
@@ -284,9 +304,14 @@ class Statistics:
         """Return one moment of the counts and the waits of this process, which therefore agree."""
         with self._lock:
             sums = dict(self._sums)
-            waits = {answer: Waits(list(wait.buckets), wait.seconds) for answer, wait in self._waits.items()}
+            waits = {answer: wait.copy() for answer, wait in self._waits.items()}
         cached = self._cache_counts()
         return _counts(sums | {name: cached.get(name, 0) for name in CACHE_COUNTS}), waits
+
+    def stages(self) -> dict[Stage, Waits]:
+        """Return how long the delivered requests of this process spent in each stage."""
+        with self._lock:
+            return {stage: wait.copy() for stage, wait in self._stages.items()}
 
     def lifetime(self) -> Period:
         """Return the counts of all processes so far, this one's up to this moment included."""

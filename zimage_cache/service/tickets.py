@@ -5,10 +5,10 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import Final, Generic, TypeVar, Unpack
@@ -20,6 +20,7 @@ from zimage_cache.service.forecast import Progress
 from zimage_cache.service.job import Job, Outcome
 from zimage_cache.service.queue import Shares
 from zimage_cache.service.service import AskOptions, ImageService
+from zimage_cache.service.statistics import Stage
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ class Standing(Generic[T]):
         progress: Of the picture being drawn; its `done` counts `pictures`.
         pictures: As shown, in order; None where one is not there (yet).
         warnings: Of the pictures that are there, each once.
+        stages: The seconds of each stage, once it is done; see `Job.stages`.
         duration: Seconds from asking to the end; None before that.
         error: Why it failed or was cancelled.
     """
@@ -60,6 +62,7 @@ class Standing(Generic[T]):
     progress: Progress
     pictures: tuple[T | None, ...]
     warnings: tuple[Message, ...] = ()
+    stages: Mapping[Stage, float] = field(default_factory=dict)
     duration: float | None = None
     error: ZImageError | None = None
 
@@ -203,14 +206,17 @@ class Ticket(Generic[T]):
     def _end(self, error: ZImageError | None) -> None:
         if self.ended:
             return
+        stages: Mapping[Stage, float] = {}
         if self._job is not None:
             self._look(self._job)
+            stages = {} if error else self._job.stages
         self._job = None
         eta = None if error else 0.0
         self._standing = replace(
             self._standing,
             state=_end_of(error),
             progress=replace(self._standing.progress, ahead=0, eta_seconds=eta, preview=None),
+            stages=stages,
             duration=self._clock() - self._started,
             # A copy: the error itself is shared, and its traceback would keep the pictures of all frames it passed.
             error=copy(error),

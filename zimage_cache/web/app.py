@@ -102,7 +102,7 @@ def create_app(
         proxies=trusted_proxies,
         root_path=root_path,
     )
-    return mount_page(app, service, root_path)
+    return mount_page(app, service, root_path, rate)
 
 
 def _write_schema_once(app: FastAPI) -> None:

@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from zimage_cache.errors import InvalidRequest, ZImageError
+from zimage_cache.request_id import HEADER, current_request_id
 from zimage_cache.validation import broken_rule
 from zimage_cache.web.language import current_language, localized
-from zimage_cache.web.request_id import HEADER, current_request_id
 from zimage_cache.web.root_path import inner_path
 
 _log = logging.getLogger(__name__)

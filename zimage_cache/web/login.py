@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from zimage_cache.i18n.messages import page_words
@@ -98,14 +98,16 @@ def add_login(app: FastAPI, authentication: Authentication | None) -> None:
         if authentication is None:
             return RedirectResponse(address("/"), 303)
         form = _fields(await request.body())
-        name, next_ = form.get("name", ""), _own(form.get("next", "/"))
+        of_gradio = "username" in form  # what Gradio's clients send; ours is `name`
+        name, next_ = form.get("username" if of_gradio else "name", ""), _own(form.get("next", "/"))
         try:
             cookie = await authentication.sign_in(request.scope, request.headers, name, form.get("password", ""))
         except Refused as refusal:
             return login_page(request.scope, refusal, next_=next_, name=name)
         if cookie is None:
             return login_page(request.scope, Refused("unauthorized", "wrong_password"), next_=next_, name=name)
-        return RedirectResponse(next_, 303, {"Set-Cookie": cookie, "Cache-Control": "no-store"})
+        headers = {"Set-Cookie": cookie, "Cache-Control": "no-store"}
+        return JSONResponse({"success": True}, headers=headers) if of_gradio else RedirectResponse(next_, 303, headers)
 
     @router.post(SIGN_OUT, include_in_schema=False)
     async def sign_out(request: Request) -> Response:

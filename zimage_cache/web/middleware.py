@@ -14,9 +14,10 @@ from urllib.parse import unquote, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from zimage_cache import request_id
 from zimage_cache.accounts.users import ANYONE
 from zimage_cache.addresses import EVERY_NAME, HostNames, is_address
-from zimage_cache.web import language, request_id
+from zimage_cache.web import language
 from zimage_cache.web.authentication import Authentication
 from zimage_cache.web.bodies import Bodies, Body, BodyDropped
 from zimage_cache.web.errors import COMMON_HEADERS, Refused, error_response

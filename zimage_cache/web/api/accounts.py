@@ -45,14 +45,23 @@ def sender_of(request: Request, priority: Priority) -> Sender:
     return {"user": lane_of(request), "account": account_of(request).name, "batch": batch}
 
 
+def require_rate(rate: Rate | None, request: Request) -> None:
+    """Count a request for pictures of its user, or address.
+
+    Raises:
+        Refused: `rate_limited`: there were too many.
+    """
+    if rate is not None and (seconds := rate.wait(lane_of(request))):
+        raise Refused("rate_limited", "too_many_requests", seconds=seconds, headers={"Retry-After": str(seconds)})
+
+
 def within(rate: Rate | None) -> list[DependsOn]:
     """Return the dependencies of a route that each user, or address, may call at this *rate* only."""
     if rate is None:
         return []
 
     async def require_patience(request: Request) -> None:
-        if seconds := rate.wait(lane_of(request)):
-            raise Refused("rate_limited", "too_many_requests", seconds=seconds, headers={"Retry-After": str(seconds)})
+        require_rate(rate, request)
 
     return [Depends(require_patience)]
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
@@ -22,7 +22,8 @@ from zimage_cache.metadata.encodings import QUALITY, SUFFIXES
 from zimage_cache.request import CacheMode
 from zimage_cache.service.job import Outcome
 from zimage_cache.service.lookup import Known
-from zimage_cache.service.service import ImageService
+from zimage_cache.service.service import ImageService, Lookup
+from zimage_cache.service.statistics import Stage
 from zimage_cache.web.api.accounts import Priority, XPriority, account_of, lane_of, sender_of, within
 from zimage_cache.web.api.pictures import FILES, PNG, WEBP, file_response, image_url, picture_headers, picture_response
 from zimage_cache.web.api.routes import add_routes
@@ -175,6 +176,7 @@ def _add_generate(router: APIRouter, service: ImageService, rate: Rate | None) -
         waiting = service.wait(job)
         outcomes = await (unless_disconnected(request, waiting) if job.pending else waiting)
         headers = {"X-Cache": x_cache(outcomes[0], body.cache, caching=service.caching)}
+        headers |= server_timing(job.stages)
         if _wants_png(request) and len(outcomes) == 1:
             entry = outcomes[0].entry
             headers |= {"X-Seed": str(entry.record.request["seed"]), "X-Key": entry.record.key}
@@ -189,8 +191,7 @@ def _add_lookup(router: APIRouter, service: ImageService) -> None:
         """Return what is stored and what the rest would cost. Never generates, counts, touches or promotes."""
         account = account_of(request).name
         found = await service.lookup(body.picture(), n=body.n, model=body.model, account=account)
-        now = datetime.now(UTC)
-        return LookedUp(images=[_known(known, now) for known in found.pictures], eta_seconds=found.eta_seconds)
+        return looked_up(found)
 
 
 def _add_encoding(router: APIRouter, service: ImageService, suffix: str, *, private: bool) -> None:
@@ -222,6 +223,8 @@ async def _picture(service: ImageService, request: Request, name: str) -> Entry:
 
 
 def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) -> None:
+    # Gradio's clients make the second address of the name of a file that its endpoint `/generate` answers with.
+    @router.get("/gradio_api/file={name}.png", include_in_schema=False)
     @router.get("/images/{name}.png", response_class=Response, responses=PNG | answers(404, 405, 422))
     async def picture(request: Request, name: str, v: str | None = None) -> Response:
         """Send the stored bytes of a picture, by its key or the token of an unstored one."""
@@ -311,6 +314,12 @@ def _wants_png(request: Request) -> bool:
     return first.strip().lower() == "image/png"
 
 
+def server_timing(stages: Mapping[Stage, float]) -> dict[str, str]:
+    """Return the header with the milliseconds of each stage; none where there are no stages."""
+    times = ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items())
+    return {"Server-Timing": times} if times else {}
+
+
 def x_cache(outcome: Outcome, mode: CacheMode, *, caching: bool) -> str:
     """Return the value of the header `X-Cache`: how the first picture of an answer was found."""
     if mode is CacheMode.BYPASS or not caching:
@@ -329,6 +338,12 @@ def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
     """Return the warnings of pictures; equal ones are listed once."""
     found = (localized(each) for outcome in outcomes for each in outcome.entry.record.warning_messages)
     return list(dict.fromkeys(found))
+
+
+def looked_up(found: Lookup) -> LookedUp:
+    """Return the answer for a look-up."""
+    now = datetime.now(UTC)
+    return LookedUp(images=[_known(known, now) for known in found.pictures], eta_seconds=found.eta_seconds)
 
 
 def image_of(outcome: Outcome) -> Image:

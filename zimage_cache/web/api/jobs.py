@@ -12,15 +12,15 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 
 from zimage_cache.accounts.limits import Rate
+from zimage_cache.request_id import current_request_id
 from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets, news
 from zimage_cache.web.api.accounts import Priority, XPriority, account_of, lane_of, sender_of, within
-from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, unless_disconnected
+from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, server_timing, unless_disconnected
 from zimage_cache.web.api.routes import EVENTS, EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, ErrorDetail, Refused, answers, error_body
 from zimage_cache.web.language import localized
-from zimage_cache.web.request_id import current_request_id
 from zimage_cache.web.root_path import address
 
 # Seconds between checks for changes: shorter than a step on any device. Only changes are sent.
@@ -111,7 +111,7 @@ def _add_open(router: APIRouter, service: ImageService, tickets: Tickets[Image],
         )
         # When the client has disconnected by now, no client would ever know the job's id.
         ticket = await unless_disconnected(request, opening)
-        response.headers.update(_UNKEPT | {"Location": address(f"/jobs/{ticket.id}")})
+        response.headers.update(_headers(ticket) | {"Location": address(f"/jobs/{ticket.id}")})
         return job_state(ticket)
 
 
@@ -119,8 +119,9 @@ def _add_state(router: APIRouter, tickets: Tickets[Image]) -> None:
     @router.get("/{job_id}", response_model_exclude_unset=True, responses=answers(404, 405, 422))
     async def state(request: Request, job_id: str, response: Response) -> JobState:
         """Return the state of a job; an ended one is kept for ten minutes."""
-        response.headers.update(_UNKEPT)
-        return job_state(_found(tickets, request, job_id))
+        ticket = _found(tickets, request, job_id)
+        response.headers.update(_headers(ticket))
+        return job_state(ticket)
 
     @router.delete("/{job_id}", status_code=204, responses=answers(404, 405, 422))
     async def leave(request: Request, job_id: str) -> None:
@@ -216,6 +217,10 @@ def job_state(ticket: Ticket[Image]) -> JobState:
             "error": standing.error and error_body(standing.error, ticket.reference),
         }
     )
+
+
+def _headers(ticket: Ticket[Image]) -> dict[str, str]:
+    return _UNKEPT | server_timing(ticket.standing().stages)
 
 
 async def _messages(followed: _Followed) -> AsyncIterator[bytes]:

@@ -7,20 +7,29 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from starlette.responses import Response
 
+import zimage_cache
+from zimage_cache.generator.protocol import Status
 from zimage_cache.service.service import ImageService
-from zimage_cache.service.statistics import ANSWERS, BUCKETS, Answer, Counts, Unrated, Waits
+from zimage_cache.service.statistics import ANSWERS, BUCKETS, Counts, Unrated, Waits
 from zimage_cache.web.api.routes import add_routes
 
 # The counters without labels: the metric, what it counts, and the field that it shows.
 COUNTERS: Final = tuple(
     (each.metadata["metric"], each.metadata["help"], each.name) for each in fields(Counts) if each.metadata["metric"]
 )
+_UNDELIVERED: Final = frozenset({Unrated.FAILED, Unrated.ABANDONED})
 _ENDINGS: Final = [*map(floatToGoString, BUCKETS), "+Inf"]
 
 
@@ -49,13 +58,34 @@ class _ServiceCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         counts, waits = self._service.statistics.snapshot()
         yield _requests(counts)
-        yield _waits(waits)
+        delivered = [(answer, each) for answer, each in waits.items() if answer not in _UNDELIVERED]
+        yield _histogram("zimage_request_seconds", "How long delivered pictures were waited for.", "source", delivered)
+        stages = self._service.statistics.stages()
+        yield _histogram(
+            "zimage_stage_seconds", "How long delivered requests spent in each stage.", "stage", stages.items()
+        )
         yield from _plain(counts)
         yield _errors(counts)
         yield from self._held()
         yield GaugeMetricFamily(
             "zimage_queue_depth", "Pictures that wait for or hold a generator.", self._service.queue_depth
         )
+        yield from self._states()
+
+    def _states(self) -> Iterator[Metric]:
+        models = GaugeMetricFamily(
+            "zimage_model_status", "1 for the present status of each model.", labels=["model", "status"]
+        )
+        for name in self._service.models:
+            now = self._service.state(name).status
+            for status in Status:
+                models.add_metric([name, status], now is status)
+        yield models
+        troubles = GaugeMetricFamily("zimage_trouble", "1 for each persistent fault, while it lasts.", labels=["code"])
+        for fault in self._service.faults.standing:
+            troubles.add_metric([fault.code], 1)
+        yield troubles
+        yield InfoMetricFamily("zimage_build", "The version of this server.", {"version": zimage_cache.__version__})
 
     def _held(self) -> Iterator[Metric]:
         sizes = GaugeMetricFamily("zimage_cache_bytes", "Bytes held by each tier of the cache.", labels=["tier"])
@@ -85,14 +115,11 @@ def _requests(counts: Counts) -> Metric:
     return family
 
 
-def _waits(waits: dict[Answer, Waits]) -> Metric:
-    family = HistogramMetricFamily(
-        "zimage_request_seconds", "How long delivered pictures were waited for.", labels=["source"]
-    )
-    for answer, wait in waits.items():
-        if answer not in {Unrated.FAILED, Unrated.ABANDONED}:
-            ends = zip(_ENDINGS, accumulate(wait.buckets), strict=True)
-            family.add_metric([answer], [(ending, float(number)) for ending, number in ends], wait.seconds)
+def _histogram(name: str, words: str, label: str, waits: Iterable[tuple[str, Waits]]) -> Metric:
+    family = HistogramMetricFamily(name, words, labels=[label])
+    for value, wait in waits:
+        ends = zip(_ENDINGS, accumulate(wait.buckets), strict=True)
+        family.add_metric([value], [(ending, float(number)) for ending, number in ends], wait.seconds)
     return family
 
 

@@ -20,7 +20,7 @@ from zimage_cache.request import MAX_PICTURES, PARAMETERS, CacheMode, Sampler
 from zimage_cache.service.job import Job
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.accounts import Priority, XPriority, lane_of, sender_of, within
-from zimage_cache.web.api.generate import unless, unless_disconnected, warnings_of, x_cache
+from zimage_cache.web.api.generate import server_timing, unless, unless_disconnected, warnings_of, x_cache
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.api.txt2img import SHORT_HASH, LenientBody, Name, Txt2Img, Txt2ImgAnswer, in_base64, told
 from zimage_cache.web.body import body_schema, parse_json, read_body
@@ -250,6 +250,7 @@ def _add_txt2img(
         headers = {
             "X-Cache": x_cache(outcomes[0], CacheMode.USE, caching=service.caching),
             "X-Seed": str(outcomes[0].entry.record.request["seed"]),
+            **server_timing(job.stages),
         }
         # In a thread: eight large pictures are many megabytes.
         return Response(await asyncio.to_thread(written), media_type="application/json", headers=headers)

@@ -46,6 +46,15 @@ try { new Request("."); } catch {
 </script>"""
 _ROOT: Final = '<script>gradio_config.root = new URL(".", location.href).href.replace(/\\/$/u, "");</script>'
 
+# Gradio 6.31 does not load its description of endpoints for an address that names it, only when its button is pressed.
+_OPEN_API: Final = """<script>
+history.replaceState(null, "", location.pathname);
+new MutationObserver((_changes, observer) => {
+  const button = document.querySelector("button.show-api");
+  if (button) { observer.disconnect(); button.click(); }
+}).observe(document, { childList: true, subtree: true });
+</script>"""
+
 
 class Document:
     """ASGI application: the document of *gradio* in our form; *needed* are files of Gradio's that it announces."""
@@ -76,6 +85,19 @@ class Document:
         theme = "".join(map(_THEME_PRELOAD.format, _THEME.findall(html)[:1]))
         html = html.replace("<head>", self._first + theme, 1).replace("</head>", self._last, 1)
         return _BODY.sub(lambda found: found[0] + self._body, html, count=1)
+
+
+class ApiPage:
+    """ASGI application: the page "Use via API" of *gradio*, which has the named endpoints."""
+
+    def __init__(self, gradio: ASGIApp) -> None:
+        self._gradio = gradio
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        start, body = await whole(self._gradio, scope)
+        body = body.replace(b"<head>", b"<head>" + _OPEN_API.encode(), 1)
+        await send(with_headers(start, {"content-length": str(len(body))}))
+        await send({"type": "http.response.body", "body": body})
 
 
 def _announced(name: str) -> str:

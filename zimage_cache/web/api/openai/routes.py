@@ -15,7 +15,7 @@ from zimage_cache.accounts.limits import Rate
 from zimage_cache.models.profiles import name_of
 from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.accounts import Priority, XPriority, sender_of, within
-from zimage_cache.web.api.generate import unless_disconnected, x_cache
+from zimage_cache.web.api.generate import server_timing, unless_disconnected, x_cache
 from zimage_cache.web.api.openai.answer import Asked, Images, events, images
 from zimage_cache.web.api.openai.body import ImagesBody, ignored_fields, naming_size, parsed
 from zimage_cache.web.api.routes import EVENTS, EventStream, add_routes
@@ -108,7 +108,7 @@ def _add_generations(router: APIRouter, service: ImageService, rate: Rate | None
         answer = await images(service, asked, outcomes, f"{request.url.scheme}://{request.url.netloc}")
         seed = str(outcomes[0].entry.record.request["seed"])
         cache = x_cache(outcomes[0], asked.body.cache, caching=service.caching)
-        headers = {"X-Cache": cache, "X-Seed": seed}
+        headers = {"X-Cache": cache, "X-Seed": seed, **server_timing(asked.job.stages)}
         return Response(answer, media_type="application/json", headers=headers)
 
 

@@ -1,8 +1,10 @@
-"""The id of a request, contained in its answer and in its log lines."""
+"""The id of a request, contained in its answer and in the log lines of what is done for it, in any thread."""
 
 import logging
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -21,6 +23,16 @@ def set_request_id(offered: str | None) -> str:
     request_id = offered if offered and _ACCEPTABLE.fullmatch(offered) else secrets.token_hex(6)
     _current.set(request_id)
     return request_id
+
+
+@contextmanager
+def working_for(request_id: str) -> Iterator[None]:
+    """Set the id of the request that the work within the context is done for."""
+    before = _current.set(request_id)
+    try:
+        yield
+    finally:
+        _current.reset(before)
 
 
 class RequestIdFilter(logging.Filter):

@@ -1,0 +1,148 @@
+"""The routes by which Gradio's clients describe, call and cancel its named endpoints, and what passes them.
+
+Gradio trusts what a call says of itself: which function, even those of no endpoint, and whose session under any name.
+Here it is read first, strictly, and only the fields that a call needs are passed on.
+"""
+
+import hashlib
+import json
+import re
+from contextvars import Context, copy_context
+from typing import Annotated, Any, Final
+
+from gradio.routes import App
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+
+from zimage_cache.errors import QueueFull
+from zimage_cache.validation import invalid_request
+from zimage_cache.web.api.accounts import account_of
+from zimage_cache.web.api.routes import Refuse
+from zimage_cache.web.body import GenerateBody, json_body
+from zimage_cache.web.errors import Refused
+from zimage_cache.web.root_path import inner_path
+
+ENDPOINTS: Final = ("generate", "lookup", "cache_stats")
+_ENDPOINT: Final = f"(?:{'|'.join(ENDPOINTS)})"
+_STREAM: Final = re.compile(rf"/gradio_api/(?:queue/data|call/{_ENDPOINT}/(?P<event>[0-9a-f]{{32}}))", re.ASCII)
+_SENT: Final = re.compile(rf"/gradio_api/(?:queue/join|cancel|reset|call/{_ENDPOINT})", re.ASCII)
+_READ: Final = frozenset({"/config", "/gradio_api/info", "/gradio_api/info/"})
+_CONTEXT: Final = "zimage.context"
+MOST_UNREAD: Final = 64  # calls of one session; Gradio's client makes 40 at once
+_MOST_VALUES: Final = len(GenerateBody.model_fields)
+_refuse_reading, _refuse_sending = Refuse({"POST"}), Refuse({"GET"})
+
+_Number = Annotated[int, Field(strict=True, ge=0, lt=len(ENDPOINTS))]
+
+
+def _filled(data: list[Any]) -> list[Any]:
+    return data + [None] * (_MOST_VALUES - len(data))
+
+
+class _Call(BaseModel):
+    """A call of an endpoint by its number or, where that is in the path, by its name.
+
+    Values that are not there are null, which means the default.
+    """
+
+    data: Annotated[list[Any], Field(max_length=_MOST_VALUES), AfterValidator(_filled)]
+    fn_index: _Number | None = None
+    session_hash: str | None = None
+
+
+class _End(BaseModel):
+    """A cancellation, or the sign that a call is not followed any more."""
+
+    event_id: Annotated[str, Field(max_length=64)]
+    fn_index: _Number = 0
+    session_hash: str = ""
+
+
+def is_call(path: str) -> bool:
+    """Return whether *path* is a route by which Gradio's clients call named endpoints."""
+    return path in _READ or _STREAM.fullmatch(path) is not None or _SENT.fullmatch(path) is not None
+
+
+class Calls:
+    """ASGI application in front of *gradio*, which has the endpoints; for paths that are calls only."""
+
+    def __init__(self, gradio: App) -> None:
+        self._gradio = gradio
+        self._queue = gradio.get_blocks()._queue  # noqa: SLF001 - there is no other way to it
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = inner_path(scope), scope["method"]
+        sent, stream = _SENT.fullmatch(path), _STREAM.fullmatch(path)
+        if method != ("POST" if sent else "GET"):
+            await (_refuse_reading if sent else _refuse_sending)(scope, receive, send)
+            return
+        if sent:
+            body = await _read(Request(scope, receive), _End if path.endswith(("cancel", "reset")) else _Call)
+            if isinstance(body, _Call):
+                self._require_room(body.session_hash)
+            receive = _replayed(body, receive)
+        elif stream and not self._exists(scope, stream["event"]):
+            raise Refused("not_found", "no_such_job")
+        # Without the name of a page, which is empty, Gradio keeps a description with the address of its first reader.
+        query = f"session_hash={_asked_session(scope)}&page=".encode()
+        await self._gradio({**scope, "query_string": query, _CONTEXT: copy_context()}, receive, send)
+
+    def _require_room(self, session: str | None) -> None:
+        """Refuse a call of a session with many that were not read: their answers are in memory until then.
+
+        Raises:
+            QueueFull: There are as many as may be.
+        """
+        unread = self._queue.pending_event_ids_session.get(session or "", ())
+        if len(unread) >= MOST_UNREAD:
+            raise QueueFull("too_many_jobs", taken=len(unread), most=MOST_UNREAD)
+
+    def _exists(self, scope: Scope, event: str | None) -> bool:
+        """Return whether there is such a call, or session: Gradio finds out after its answer has begun."""
+        if event is None:
+            return _asked_session(scope) in self._queue.pending_messages_per_session
+        sessions = self._queue.pending_event_ids_session.values()
+        return event in self._queue.event_ids_to_events or any(event in events for events in sessions)
+
+
+def context_of(scope: Scope) -> Context:
+    """Return the context variables of the request that made a call: Gradio executes the call in a task of its own."""
+    context: Context = scope[_CONTEXT]
+    return context.copy()
+
+
+async def _read(request: Request, kind: type[_Call | _End]) -> _Call | _End:
+    """Read and check a body.
+
+    Raises:
+        InvalidRequest: It is no call; names the field and the rule.
+    """
+    try:
+        body = kind.model_validate(await json_body(request))
+    except ValidationError as error:
+        raise invalid_request(error) from None
+    if body.session_hash is not None:
+        body.session_hash = _session(request.scope, body.session_hash)
+    return body
+
+
+def _replayed(body: _Call | _End, then: Receive) -> Receive:
+    """Return what receives *body*, and after that what the client does."""
+    # Not `model_dump_json`: it writes infinity as null, and no lone surrogates.
+    passed = json.dumps(body.model_dump(exclude_none=True)).encode()
+    messages: list[Message] = [{"type": "http.request", "body": passed}]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else await then()
+
+    return receive
+
+
+def _session(scope: Scope, name: str) -> str:
+    """Return the name of a client's session, of a fixed length, and another one for each account."""
+    return hashlib.sha256(f"{account_of(Request(scope)).name}\n{name}".encode(errors="replace")).hexdigest()
+
+
+def _asked_session(scope: Scope) -> str:
+    return _session(scope, Request(scope).query_params.get("session_hash", ""))
