@@ -4,6 +4,7 @@ tokenizer learn the vocabulary
 render    draw training pictures
 vae       train the autoencoder, from nothing or further
 train     train the text encoder and the transformer for a given time
+sheet     draw 64 scenes that were not trained on
 evaluate  score a model and draw contact sheets
 """
 
@@ -125,6 +126,27 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     plan = TrainingPlan(data, base, out, STARTED + seconds, batch, compiled, start, rate, hold, every, seed)
     together(processes, out / "meeting", train, plan, _device(device))
+
+
+@main.command()
+@click.argument("model", type=folder)
+@click.argument("picture", type=file)
+@click.option("--rendered", multiple=True, metavar="SEED:PICTURES:STYLED", help="A render whose scenes are left out.")
+@click.option("--guidance", default=1.0, show_default=True)
+def sheet(*, model: Path, picture: Path, rendered: tuple[str, ...], guidance: float) -> None:
+    """Draw 64 scenes that no render has into one PICTURE, a PNG with a palette; prints their prompts."""
+    from evaluate import contact_sheet  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+    from shards import RenderOrder  # noqa: PLC0415
+
+    orders = []
+    for text in rendered:
+        seed, pictures, styled = text.split(":")
+        nowhere = Path()
+        orders.append(RenderOrder(nowhere, nowhere, int(pictures), 0, 1, int(seed), styled=float(styled)))
+    drawn, prompts = contact_sheet(model, orders, guidance)
+    drawn.quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
+    print(*prompts, sep="\n")
 
 
 @main.command()

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,10 @@ import torch
 from captions import PRESETS, caption
 from diffusers import ZImagePipeline
 from judge import Judge, agreement, answers, load_judge, reliability
+from PIL import Image
 from scene import Scene, Thing, any_scene
-from sheets import contact_sheets, draw
+from shards import RenderOrder, combination, combinations
+from sheets import contact_sheets, draw, tiled
 from words import COLOURS, LOOKS
 
 OLD_SHAPES = ("circle", "square", "triangle", "star")
@@ -95,6 +97,27 @@ class Scorer:
         """Score plain shapes on plain backgrounds."""
         scenes = plain_shapes(max(1, self.exam.prompts // 2))
         yield "plain shapes", self.score(scenes, [_shape_prompt(scene) for scene in scenes], seed=500)[0]
+
+
+def unseen(count: int, orders: Sequence[RenderOrder]) -> list[tuple[Scene, str]]:
+    """Choose scenes with things whose combinations no order has, a quarter of them styled, and their captions."""
+    seen: set[Scene] = set().union(*map(combinations, orders))
+    rng, found = random.Random("unseen"), list[tuple[Scene, str]]()
+    while len(found) < count:
+        scene = any_scene(rng, (128, 128), styled=0.25)
+        if scene.thing and not scene.other and combination(scene) not in seen:
+            text = caption(scene, rng, language=rng.choice(("en", "en", "zh")), full=True, plain=True)
+            look = PRESETS[scene.look]["prompt"].replace("{prompt}", text) if scene.look else text
+            found.append((scene, look))
+    return found
+
+
+def contact_sheet(model: Path, orders: Sequence[RenderOrder], guidance: float) -> tuple[Image.Image, list[str]]:
+    """Draw 64 scenes that were not trained on, one picture each, none chosen; also returns the prompts."""
+    pipe = ZImagePipeline.from_pretrained(model, local_files_only=True, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    prompts = [prompt for _, prompt in unseen(64, orders)]
+    return tiled(draw(pipe, prompts, seed=6000, guidance=guidance), 8), prompts
 
 
 def _line(name: str, counts: Counts) -> str:

@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
@@ -52,15 +52,31 @@ def _shard(task: tuple[RenderOrder, int]) -> int:
     path = order.folder / f"{number:06d}.npz"
     if time.time() > order.deadline or path.exists():
         return 0
-    rng = random.Random(f"{order.seed} {number}")
-    size = (128, 128) if order.square else _size(number)
-    scenes = [any_scene(rng, size, order.styled) for _ in range(IN_SHARD)]
-    drawings = [drawn(scene, rng, 2 if max(size) > 192 else 3) for scene in scenes]  # noqa: PLR2004 - pixels
+    scenes, rng = scenes_of(order, number)
+    drawings = [drawn(scene, rng, 2 if max(scene.size) > 192 else 3) for scene in scenes]  # noqa: PLR2004 - pixels
     tokens, lengths = _captions(scenes, rng, Encoder(order.tokenizer), order.captions)
     pixels = np.stack([np.asarray(picture) for picture, _ in drawings])
     things = np.stack([np.asarray(mask.reduce(CELL)) for _, mask in drawings])
     _write(path, {"pixels": pixels, "things": things, "tokens": tokens, "lengths": lengths})
     return len(scenes)
+
+
+def scenes_of(order: RenderOrder, number: int) -> tuple[list[Scene], random.Random]:
+    """Choose the scenes of one file; also returns the source of randomness for drawing and describing them."""
+    rng = random.Random(f"{order.seed} {number}")
+    size = (128, 128) if order.square else _size(number)
+    return [any_scene(rng, size, order.styled) for _ in range(IN_SHARD)], rng
+
+
+def combinations(order: RenderOrder) -> set[Scene]:
+    """Return what an order combines: its scenes without their sizes and the sun, the moon, stars and clouds."""
+    numbers = range(-(-order.pictures // IN_SHARD))
+    return {combination(scene) for number in numbers for scene in scenes_of(order, number)[0]}
+
+
+def combination(scene: Scene) -> Scene:
+    """Return a scene without its size and what else is in its sky."""
+    return replace(scene, size=(0, 0), extras=())
 
 
 def _size(number: int) -> tuple[int, int]:

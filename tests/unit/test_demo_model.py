@@ -149,6 +149,20 @@ def test_tokens_give_the_caption_back(demo, data):
         assert decoded == demo.tokens.BEFORE + text + demo.tokens.AFTER
 
 
+def test_scenes_of_a_sheet_are_in_no_render(demo):
+    """Neither as they are, nor with another size or sky; their captions name everything."""
+    order = demo.shards.RenderOrder(Path(), Path(), 512, 0, 1, seed=3)
+    rendered = demo.shards.combinations(order)
+    drawn = {demo.shards.combination(scene) for number in range(2) for scene in demo.shards.scenes_of(order, number)[0]}
+    assert drawn == rendered
+    found = demo.evaluate.unseen(40, [order])
+    assert len(found) == 40
+    assert not {demo.shards.combination(scene) for scene, _ in found} & rendered
+    assert any(scene.look for scene, _ in found)
+    for scene, text in found:
+        assert scene.thing.colour in text.lower() or demo.words.ZH_COLOUR[scene.thing.colour] in text
+
+
 # ---------------------------------------------------------------- networks
 
 
