@@ -1,6 +1,6 @@
 """Measures the server under many clients: the rate of stored pictures, throughput with repeated requests, fairness.
 
-The exact command (about four minutes):
+The exact command (about five minutes):
 
     python scripts/bench_load.py
 
@@ -9,9 +9,9 @@ One run on this machine, server and clients in processes of their own:
 1. `rates`: answers for a stored picture of 1024x1024, about 1.5 MB, on 8 keep-alive connections, `/generate`,
    `/v1/images/generations` (the file as Base64) and the PNG itself, each in turn with a bare FastAPI route that sends
    the same bytes.
-2. `repeats`: 200 clients, four of five requests ask for a picture that was asked for before, a GPU simulated by 1 s a
-   picture. The most a server can do is one answer a second for each fifth request that needs the GPU.
-3. `mix`: the same requests with and without the cache, each part as long as it takes: throughput and GPU seconds.
+2. `repeats`: 200 clients, each with two requests in turn, of which four of five ask for a picture that was asked for
+   before, a GPU simulated by 1 s a picture. The most a server can do is five answers a second.
+3. `mix`: such requests of 20 clients with and without the cache: throughput.
 4. `fair`: 10 users, each with 4 requests under way at any time, none of them stored: the waiting time of each user.
 
 Compare columns of one run only: absolute times depend on the machine and its load.
@@ -35,7 +35,7 @@ from bench_http import serve_product, server
 
 SIDE, SMALL = 1024, 64
 CONNECTIONS, TURN_SECONDS, TURNS = 8, 2.0, 6
-CLIENTS, DISTINCT, ASKS = 200, 40, 5  # of ASKS requests one is for a new picture
+CLIENTS, DISTINCT, ASKS = 200, 80, 5  # of ASKS requests one is for a new picture
 USERS, EACH, FAIR_SECONDS = 10, 4, 40.0
 
 Ask = Callable[["Connection"], Awaitable[object]]
@@ -117,10 +117,10 @@ async def rates() -> None:
             print(f"stored pictures of {SIDE}x{SIDE}, {CONNECTIONS} connections, {TURNS} turns of {TURN_SECONDS:g} s")
             for name, ask in asks.items():
                 times: dict[str, list[float]] = {bare.url: [], ours: []}
-                for url in itertools.islice(itertools.cycle(times), 2 * TURNS):
+                for url in [*times] * TURNS:
                     times[url] += await _for_a_while(url, ask)
-                _rates(f"{name}, bare route", times[bare.url], times[bare.url])
-                _rates(name, times[ours], times[bare.url])
+                _print_rates(f"{name}, bare route", times[bare.url], times[bare.url])
+                _print_rates(name, times[ours], times[bare.url])
 
 
 async def _stored(url: str, folder: Path) -> dict[str, Ask]:
@@ -159,7 +159,7 @@ async def _for_a_while(url: str, ask: Ask) -> list[float]:
     return times
 
 
-def _rates(name: str, times: list[float], against: list[float]) -> None:
+def _print_rates(name: str, times: list[float], against: list[float]) -> None:
     high = statistics.quantiles(times, n=100)
     rate, share = len(times) / (TURNS * TURN_SECONDS), len(times) / len(against)
     p50, p95, p99 = (1000 * high[i] for i in (49, 94, 98))
@@ -200,7 +200,7 @@ async def repeats() -> None:
 
 
 async def mix() -> None:
-    """Compare throughput and GPU time with and without the cache."""
+    """Compare the throughput with and without the cache."""
     with product(0.25, "--no-cache") as without, product(0.25) as with_cache:
         bare, asked = await _clients(without, 20)
         cached, _ = await _clients(with_cache, 20)

@@ -164,7 +164,7 @@ def test_a_stream_that_fails_ends_with_an_error(serve):
     made = serve(fail)
     with client_of(made) as client:
         stream = client.images.generate(prompt="fails", stream=True, **SMALL)
-        with pytest.raises(openai.APIError, match=r"unexpectedly|memory"):
+        with pytest.raises(openai.APIError, match="unexpectedly"):
             list(stream)
 
 

@@ -43,21 +43,23 @@ class Visitor:
         ]
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
-            kind = self.rng.choice(kinds)
+            kind, leaves = self.rng.choice(kinds), self.rng.random() < LEAVES
             try:
-                async with asyncio.timeout(0.02 if self.rng.random() < LEAVES else 60):
+                async with asyncio.timeout(0.02 if leaves else 60):
                     await kind()
-                self.told[kind.__name__] += 1
             except TimeoutError:
+                assert leaves, f"{kind.__name__} hangs"
                 self.told["left"] += 1
 
     def seed(self) -> int:
         return min(self.rng.randrange(SEEDS), self.rng.randrange(SEEDS))
 
-    async def answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+    async def answer(self, method: str, path: str, allowed: int = 200, **options: Any) -> httpx.Response:
+        """Send a request; anything but success, a full queue and the *allowed* status is an error."""
         answer = await self.http.request(method, path, **options)
         busy = answer.status_code == 503 and answer.json()["error"]["code"] == "queue_full"
-        assert busy or answer.status_code < 500, (method, path, answer.status_code, answer.text[:300])
+        expected = answer.is_success or busy or answer.status_code == allowed
+        assert expected, (method, path, answer.status_code, answer.text[:300])
         self.told["queue_full"] += busy
         return answer
 
@@ -67,9 +69,10 @@ class Visitor:
         if answer.is_success:
             (image,) = answer.json()["images"]
             assert image["seed"] == seed
-            fetched = await self.answer("GET", image["image_url"])
-            if fetched.status_code != 404:  # evicted, or its ten minutes are over
+            fetched = await self.answer("GET", image["image_url"], 404)
+            if fetched.is_success:  # else evicted, or its time is over
                 check_picture(fetched.content, seed)
+                self.told["generate"] += 1
 
     async def job(self) -> None:
         seed = self.seed()
@@ -78,12 +81,13 @@ class Visitor:
             return
         job = answer.json()
         if self.rng.random() < 0.3:
-            await self.answer("DELETE", f"/jobs/{job['id']}")
+            await self.answer("DELETE", f"/jobs/{job['id']}", 404)
             return
         async with self.http.stream("GET", f"/jobs/{job['id']}/events") as events:
             states = [json.loads(line[5:]) async for line in events.aiter_lines() if line.startswith("data:")]
         assert states[-1]["state"] == "done", states[-1]
         assert [image["seed"] for image in states[-1]["images"]] == [seed, seed + 1]
+        self.told["job"] += 1
 
     async def openai(self) -> None:
         seed, stream = self.seed(), self.rng.random() < 0.5
@@ -94,6 +98,7 @@ class Visitor:
             document = json.loads(text)
             file = document["b64_json"] if stream else document["data"][0]["b64_json"]
             check_picture(base64.b64decode(file), seed)
+            self.told["openai"] += 1
 
     async def a1111(self) -> None:
         seed = self.seed()
@@ -104,14 +109,16 @@ class Visitor:
             document = answer.json()
             assert json.loads(document["info"])["seed"] == seed
             check_picture(base64.b64decode(document["images"][0]), seed)
+            self.told["a1111"] += 1
 
     async def formats(self) -> None:
         known = (await self.answer("POST", "/lookup", json=SMALL | {"seed": self.seed()})).json()["images"][0]
         if known["cached"]:
             for suffix in (".jpg", ".webp", "/thumbnail.webp"):
-                answer = await self.answer("GET", f"/images/{known['key']}{suffix}")
+                answer = await self.answer("GET", f"/images/{known['key']}{suffix}", 404)
                 if answer.is_success:
                     opened(answer.content)
+                    self.told["formats"] += 1
 
     async def look_up(self) -> None:
         answer = await self.answer("POST", "/lookup", json=SMALL | {"seed": self.seed(), "n": 8})
@@ -123,7 +130,7 @@ class Visitor:
 
     async def mistakes(self) -> None:
         bad: dict[str, Any] = self.rng.choice([{"seed": -2}, {"width": 65}, {"n": 99}, {"prompt": ""}, {"steps": "x"}])
-        assert (await self.answer("POST", "/generate", json=SMALL | bad)).status_code == 422
+        assert (await self.answer("POST", "/generate", 422, json=SMALL | bad)).status_code == 422
 
 
 def opened(file: bytes) -> Image.Image:
@@ -179,7 +186,7 @@ def test_fifty_clients(server, rounds):
     assert memory <= 1.1 * warm + 10
     assert files_then <= files + 5
     assert threads_then <= threads + 2
-    assert min(told[kind] for kind in ("generate", "job", "openai", "a1111", "formats", "left")) > seconds / 2
+    assert min(told[kind] for kind in ("generate", "job", "openai", "a1111", "formats", "left")) > seconds
 
 
 def idle(url: str) -> bool:

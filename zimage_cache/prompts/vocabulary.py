@@ -1,7 +1,7 @@
 """The words that a model was taught, where these are few, and which words of a prompt are not among them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Final, Self
 from zimage_cache.i18n.messages import CHINESE, ENGLISH, Message
 from zimage_cache.text_files import decoded
 
-MOST_NAMED: Final = 5
+_MOST_NAMED: Final = 5
 _RUN: Final = re.compile(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+")  # of Han characters, or of other letters
 # Words without a meaning of their own, which count as neither known nor unknown.
 _FUNCTION_WORDS: Final = frozenset(
@@ -34,12 +34,10 @@ class Vocabulary:
         return cls(frozenset(decoded(path.read_bytes()).split()))
 
     @cached_property
-    def _separate(self) -> frozenset[str]:
-        return self.words | _FUNCTION_WORDS
-
-    @cached_property
-    def _longest(self) -> int:
-        return max(map(len, self.words))
+    def _known(self) -> re.Pattern[str]:
+        """Any word that is known, or has no meaning of its own, the longest first."""
+        words = sorted(self.words | _FUNCTION_WORDS, key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, words))})")
 
     def notice(self, prompt: str, examples: Mapping[str, tuple[str, ...]]) -> Message | None:
         """Return what is to be told about words of *prompt* that the model was not taught; None if it knows all.
@@ -49,7 +47,7 @@ class Vocabulary:
         known, unknown = self.divided(prompt)
         if not unknown:
             return None
-        named = tuple(unknown[:MOST_NAMED])
+        named = tuple(unknown[:_MOST_NAMED])
         if known:
             return Message("words_unknown", words=named)
         language = CHINESE if _HAN.search(prompt) else ENGLISH
@@ -61,21 +59,6 @@ class Vocabulary:
         found = list(dict.fromkeys(part for part in parts if part not in _FUNCTION_WORDS))
         return [word for word in found if word in self.words], [word for word in found if word not in self.words]
 
-    def _parts(self, run: str) -> Iterator[str]:
+    def _parts(self, run: str) -> Iterable[str]:
         """Divide a run of Han characters into known words, the longest first, and what is left between them."""
-        if not _HAN.match(run):
-            yield run
-            return
-        begin = at = 0  # of what is not known, and of what is looked at
-        while at < len(run):
-            ends = range(min(len(run), at + self._longest), at, -1)
-            end = next((end for end in ends if run[at:end] in self._separate), None)
-            if end is None:
-                at += 1
-                continue
-            if begin < at:
-                yield run[begin:at]
-            yield run[at:end]
-            begin = at = end
-        if begin < at:
-            yield run[begin:at]
+        return filter(None, self._known.split(run)) if _HAN.match(run) else [run]

@@ -41,7 +41,7 @@ class Encodings:
         return await self._made(name, partial(encoded, entry.png, media_type, quality))
 
     async def base64_of(self, entry: Entry, media_type: MediaType, quality: int = QUALITY) -> bytes:
-        """Return the same as Base64."""
+        """Return the picture of *entry* in a format, as Base64."""
         name = (entry.record.digest, media_type, quality, True)
         return await self._made(name, lambda: base64.b64encode(encoded(entry.png, media_type, quality)))
 

@@ -130,7 +130,7 @@ class Launcher:
         """
         seats = self._flights.join(plans)
         for seat in seats:
-            model.hurry(seat.run)
+            model.promote(seat.run)
         if leading := [seat.run for seat in seats if seat.leads]:
             # In another thread right from here: the leader may leave, the runs belong to all. In one for all of
             # them: they are queued in the order asked for.

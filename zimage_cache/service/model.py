@@ -268,7 +268,7 @@ class Model:
         self.queue.put(run, run.plan.user, batch=run.batch)
         self._after_queueing(run)
 
-    def hurry(self, run: Run) -> None:
+    def promote(self, run: Run) -> None:
         """Move a run that waits among the batch ones to the others, if an interactive request has joined it."""
         if run.plan.batch and not run.batch:
             self.queue.promote(run)
@@ -391,7 +391,7 @@ class Model:
 
     def _after_queueing(self, run: Run) -> None:
         """Catch up with what happened to a run just before it was queued: a request joined, or the last one left."""
-        self.hurry(run)
+        self.promote(run)
         if run.cancelled.is_set():
             self.queue.discard(run)
 

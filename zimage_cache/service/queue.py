@@ -70,8 +70,8 @@ class Lanes(Generic[T]):
 class FairQueue(Generic[T]):
     """A blocking queue of two levels, each with one lane per user; lanes take turns.
 
-    One person's batch of eight delays another person's single picture by one turn, not by eight. The second level, for
-    pictures that no one is waiting for at a screen, has its turn while the first one is empty.
+    One user's request for eight pictures delays another user's single one by one turn, not by eight. The second level,
+    for pictures that no one is waiting for at a screen, has its turn while the first one is empty.
     """
 
     def __init__(self) -> None:
@@ -86,14 +86,14 @@ class FairQueue(Generic[T]):
     def put(self, item: T, user: str, *, batch: bool = False) -> None:
         """Append to the lane of *user*."""
         with self._ready:
-            self._levels[batch].put(item, user)
+            self._level(batch=batch).put(item, user)
             # All of them: the one that a single call woke might not be ready.
             self._ready.notify_all()
 
     def put_back(self, item: T, user: str, *, batch: bool = False) -> None:
         """Let an item that was taken be the next one of *user*, whose turn it is again."""
         with self._ready:
-            self._levels[batch].put_back(item, user)
+            self._level(batch=batch).put_back(item, user)
             self._ready.notify_all()
 
     def promote(self, item: T) -> None:
@@ -121,6 +121,9 @@ class FairQueue(Generic[T]):
             self._ready.wait_for(lambda: self._closed or unless() or (self._waiting() and ready()), seconds)
             level = self._waiting()
             return None if self._closed or level is None or unless() or not ready() else level.take()
+
+    def _level(self, *, batch: bool) -> Lanes[T]:
+        return self._batch if batch else self._interactive
 
     def _waiting(self) -> Lanes[T] | None:
         """Return the level from which the next item is taken; None when nothing waits."""

@@ -223,7 +223,7 @@ async def _picture(service: ImageService, request: Request, name: str) -> Entry:
 
 
 def _add_pictures(router: APIRouter, service: ImageService, *, private: bool) -> None:
-    # Gradio's clients make the second address of the name of a file that its endpoint `/generate` answers with.
+    # From here `gradio_client` downloads the `path` that the endpoint `/generate` returns.
     @router.get("/gradio_api/file={name}.png", include_in_schema=False)
     @router.get("/images/{name}.png", response_class=Response, responses=PNG | answers(404, 405, 422))
     async def picture(request: Request, name: str, v: str | None = None) -> Response:

@@ -17,7 +17,7 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.service.tickets import State, Ticket, Tickets, news
 from zimage_cache.web.api.accounts import Priority, XPriority, account_of, lane_of, sender_of, within
 from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, server_timing, unless_disconnected
-from zimage_cache.web.api.routes import EVENTS, EventStream, add_routes
+from zimage_cache.web.api.routes import EVENTS, STREAMED, EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, ErrorDetail, Refused, answers, error_body
 from zimage_cache.web.language import localized
@@ -31,7 +31,6 @@ _RECONNECT_MS: Final = 1000
 # Characters of a list of job ids: a hundred of them.
 _MOST_IDS: Final = 100 * 33 - 1
 _UNKEPT: Final = {"Cache-Control": "no-store"}
-_STREAMED: Final = _UNKEPT | {"X-Accel-Buffering": "no"}
 
 
 class JobError(ErrorDetail):
@@ -150,7 +149,7 @@ def _add_events(router: APIRouter, tickets: Tickets[Image]) -> None:
         One address may have 167 such streams, all addresses together 256; further ones are refused with `queue_full`.
         `preview` is left out of a message where it is the same as in the previous message.
         """
-        return EventStream(_messages(_Followed([ticket])), headers=_STREAMED, media_type=EventStream.TYPE)
+        return EventStream(_messages(_Followed([ticket])), headers=STREAMED, media_type=EventStream.TYPE)
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def _add_events_of_several(router: APIRouter, tickets: Tickets[Image]) -> None:
         Each job counts as a stream of its own. Of the `quiet` ones, which are out of sight, the state is sent at
         the beginning and at their end, and no previews are made.
         """
-        return EventStream(_messages(followed), headers=_STREAMED, media_type=EventStream.TYPE)
+        return EventStream(_messages(followed), headers=STREAMED, media_type=EventStream.TYPE)
 
 
 def job_state(ticket: Ticket[Image]) -> JobState:

@@ -22,6 +22,8 @@ class EventStream(StreamingResponse):
     TYPE: Final = "text/event-stream"
 
 
+# Headers of streams: proxies are not to collect what they send.
+STREAMED: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 # The OpenAPI description of routes that send events.
 EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {

@@ -34,7 +34,7 @@ from zimage_cache.web.body import json_body
 
 Name = Annotated[str, Field(strict=True, max_length=300)]
 Count = Annotated[int, Field(strict=True, ge=1, le=MAX_PICTURES), as_integer]
-# Values with which fields of A1111 that this program has not would change no pixels either, beside null.
+# A1111's fields without effect here, and the values beside null at which they change no picture in A1111 either.
 _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = MappingProxyType(
     {
         "alwayson_scripts": ({},),

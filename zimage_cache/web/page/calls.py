@@ -26,8 +26,8 @@ from zimage_cache.web.root_path import inner_path
 ENDPOINTS: Final = ("generate", "lookup", "cache_stats")
 _ENDPOINT: Final = f"(?:{'|'.join(ENDPOINTS)})"
 _STREAM: Final = re.compile(rf"/gradio_api/(?:queue/data|call/{_ENDPOINT}/(?P<event>[0-9a-f]{{32}}))", re.ASCII)
-_SENT: Final = re.compile(rf"/gradio_api/(?:queue/join|cancel|reset|call/{_ENDPOINT})", re.ASCII)
-_READ: Final = frozenset({"/config", "/gradio_api/info", "/gradio_api/info/"})
+_POSTED: Final = re.compile(rf"/gradio_api/(?:queue/join|cancel|reset|call/{_ENDPOINT})", re.ASCII)
+_DESCRIPTIONS: Final = frozenset({"/config", "/gradio_api/info", "/gradio_api/info/"})
 _CONTEXT: Final = "zimage.context"
 MOST_UNREAD: Final = 64  # calls of one session; Gradio's client makes 40 at once
 _MOST_VALUES: Final = len(GenerateBody.model_fields)
@@ -51,7 +51,7 @@ class _Call(BaseModel):
     session_hash: str | None = None
 
 
-class _End(BaseModel):
+class _Cancellation(BaseModel):
     """A cancellation, or the sign that a call is not followed any more."""
 
     event_id: Annotated[str, Field(max_length=64)]
@@ -61,7 +61,7 @@ class _End(BaseModel):
 
 def is_call(path: str) -> bool:
     """Return whether *path* is a route by which Gradio's clients call named endpoints."""
-    return path in _READ or _STREAM.fullmatch(path) is not None or _SENT.fullmatch(path) is not None
+    return path in _DESCRIPTIONS or _STREAM.fullmatch(path) is not None or _POSTED.fullmatch(path) is not None
 
 
 class Calls:
@@ -73,18 +73,18 @@ class Calls:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = inner_path(scope), scope["method"]
-        sent, stream = _SENT.fullmatch(path), _STREAM.fullmatch(path)
+        sent, stream = _POSTED.fullmatch(path), _STREAM.fullmatch(path)
         if method != ("POST" if sent else "GET"):
             await (_refuse_reading if sent else _refuse_sending)(scope, receive, send)
             return
         if sent:
-            body = await _read(Request(scope, receive), _End if path.endswith(("cancel", "reset")) else _Call)
+            body = await _read(Request(scope, receive), _Cancellation if path.endswith(("cancel", "reset")) else _Call)
             if isinstance(body, _Call):
                 self._require_room(body.session_hash)
             receive = _replayed(body, receive)
         elif stream and not self._exists(scope, stream["event"]):
             raise Refused("not_found", "no_such_job")
-        # Without the name of a page, which is empty, Gradio keeps a description with the address of its first reader.
+        # Without `page`, Gradio caches the description, in which is the address of its first reader.
         query = f"session_hash={_asked_session(scope)}&page=".encode()
         await self._gradio({**scope, "query_string": query, _CONTEXT: copy_context()}, receive, send)
 
@@ -112,7 +112,7 @@ def context_of(scope: Scope) -> Context:
     return context.copy()
 
 
-async def _read(request: Request, kind: type[_Call | _End]) -> _Call | _End:
+async def _read(request: Request, kind: type[_Call | _Cancellation]) -> _Call | _Cancellation:
     """Read and check a body.
 
     Raises:
@@ -127,7 +127,7 @@ async def _read(request: Request, kind: type[_Call | _End]) -> _Call | _End:
     return body
 
 
-def _replayed(body: _Call | _End, then: Receive) -> Receive:
+def _replayed(body: _Call | _Cancellation, then: Receive) -> Receive:
     """Return what receives *body*, and after that what the client does."""
     # Not `model_dump_json`: it writes infinity as null, and no lone surrogates.
     passed = json.dumps(body.model_dump(exclude_none=True)).encode()

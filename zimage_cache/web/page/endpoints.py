@@ -208,10 +208,10 @@ async def _answer(endpoint: Endpoint, calls: Shares, request: Request, values: t
         with _place(calls, lane_of(request)):
             return await endpoint(request, *values)
     except ZImageError as error:
-        raise _in_words(error) from None
+        raise _gradio_error(error) from None
     except Exception:  # noqa: BLE001 - the outermost edge: Gradio would print the traceback
         _log.exception("endpoint_failed name=%s", endpoint.__name__)
-        raise _in_words(Refused("internal_error", "unforeseen")) from None
+        raise _gradio_error(Refused("internal_error", "unforeseen")) from None
 
 
 @contextmanager
@@ -225,7 +225,7 @@ def _place(calls: Shares, user: str) -> Iterator[None]:
         calls.give_back(user)
 
 
-def _in_words(error: ZImageError) -> gr.Error:
+def _gradio_error(error: ZImageError) -> gr.Error:
     """Return an error in Gradio's form: its message, and its code as the title."""
     body = error_body(error, current_request_id())
     return gr.Error(body["message"], title=body["code"], print_exception=False)
@@ -240,7 +240,7 @@ async def _unless_left(running: asyncio.Task[T]) -> T:
         while not running.done():
             await asyncio.wait([running], timeout=_LOOK_SECONDS)
             if not event.alive:
-                raise _in_words(Cancelled("hung_up"))
+                raise _gradio_error(Cancelled("hung_up"))
     finally:
         running.cancel()
     return await running

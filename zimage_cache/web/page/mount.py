@@ -24,7 +24,7 @@ from zimage_cache.web.page.part import add_part
 from zimage_cache.web.page.theme import theme
 from zimage_cache.web.root_path import quoted
 
-_NEVER: Final = 86400.0  # seconds
+_A_DAY: Final = 86400.0  # seconds
 
 
 def mount_page(app: FastAPI, service: ImageService, root_path: str = "", rate: Rate | None = None) -> FastAPI:
@@ -50,7 +50,7 @@ def mount_page(app: FastAPI, service: ImageService, root_path: str = "", rate: R
 
 
 def _mounted(app: FastAPI, blocks: gr.Blocks, **options: Any) -> gr.routes.App:  # noqa: ANN401 - of Gradio's function
-    """Return Gradio's application of *blocks*, which begins and ends with *app*, and is at no path of it yet."""
+    """Return Gradio's application of *blocks*, which starts and stops with *app*, and is not routed yet."""
     gr.mount_gradio_app(app, blocks, path="/", ssr_mode=False, allowed_paths=[], run_history=False, **options)
     route = app.routes.pop()
     assert isinstance(route, Mount) and isinstance(route.app, gr.routes.App)  # noqa: S101, PT018 - it was just added
@@ -72,7 +72,7 @@ def build_page(service: ImageService, words: Labels) -> gr.Blocks:
     # No event of the page runs in Python: its scripts use the HTTP API.
     page.queue(api_open=False)
     # Gradio would look a thousand times a second whether there is an event in its queue.
-    page._queue.sleep_when_free = page._queue.progress_update_sleep_when_free = _NEVER  # noqa: SLF001
+    page._queue.sleep_when_free = page._queue.progress_update_sleep_when_free = _A_DAY  # noqa: SLF001
     return page
 
 

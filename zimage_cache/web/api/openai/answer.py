@@ -18,12 +18,14 @@ from zimage_cache.i18n.messages import Message
 from zimage_cache.metadata.encodings import SUFFIXES
 from zimage_cache.service.job import Job, Outcome
 from zimage_cache.service.service import ImageService
+from zimage_cache.web.api.generate import warnings_of
 from zimage_cache.web.api.openai.body import ImagesBody
 from zimage_cache.web.api.pictures import image_url
 from zimage_cache.web.errors import openai_error
 from zimage_cache.web.language import localized
 
 _LOOK_SECONDS: Final = 0.1
+_FILE: Final = "<file>"
 _USAGE: Final[dict[str, Any]] = {
     "input_tokens": 0,
     "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
@@ -75,17 +77,23 @@ async def images(service: ImageService, asked: Asked, outcomes: Sequence[Outcome
     """Return the whole answer as JSON; *origin* stands before the paths of addresses."""
     answer = Images(
         created=int(time.time()),
-        data=[_datum(i, asked.body, outcome, origin) for i, outcome in enumerate(outcomes)],
+        data=[_datum(asked.body, outcome, origin) for outcome in outcomes],
         **_about(asked.body, _size(outcomes[0])),
         warnings=_warnings(asked, outcomes),
     )
     document = answer.model_dump_json(exclude_none=True).encode()
     if asked.body.response_format == "url":
         return document
-    # Files are put in as they are: as fields they would be checked and escaped, which takes longer than all the rest.
-    for i, outcome in enumerate(outcomes):
-        document = document.replace(b'"%d"' % i, b'"%b"' % await _base64(service, asked.body, outcome), 1)
-    return document
+    return _with_files(document, [await _base64(service, asked.body, outcome) for outcome in outcomes])
+
+
+def _with_files(document: bytes, files: Sequence[bytes]) -> bytes:
+    """Put files in the place of the marks, in their order.
+
+    As fields they would be checked and escaped, which takes longer than all the rest.
+    """
+    first, *rest = document.split(f'"{_FILE}"'.encode())
+    return b"".join([first, *(b'"%b"%b' % pair for pair in zip(files, rest, strict=True))])
 
 
 def _about(body: ImagesBody, size: str) -> About:
@@ -96,22 +104,21 @@ def _size(outcome: Outcome) -> str:
     return f"{outcome.entry.record.width}x{outcome.entry.record.height}"
 
 
-def _datum(number: int, body: ImagesBody, outcome: Outcome, origin: str) -> Datum:
-    """Return one picture of an answer, with its number in place of the file."""
+def _datum(body: ImagesBody, outcome: Outcome, origin: str) -> Datum:
+    """Return one picture of an answer, with a mark in place of the file."""
     seed = outcome.entry.record.request["seed"]
     if body.response_format == "url":
-        return Datum(seed=seed, url=origin + image_url(outcome.name, outcome.entry, body.suffix, body.quality))
-    return Datum(seed=seed, b64_json=str(number))
+        return Datum(seed=seed, url=origin + image_url(outcome.name, outcome.entry, body.suffix, body.encoding_quality))
+    return Datum(seed=seed, b64_json=_FILE)
 
 
 async def _base64(service: ImageService, body: ImagesBody, outcome: Outcome) -> bytes:
-    return await service.encodings.base64_of(outcome.entry, SUFFIXES[body.suffix], body.quality)
+    return await service.encodings.base64_of(outcome.entry, SUFFIXES[body.suffix], body.encoding_quality)
 
 
 def _warnings(asked: Asked, outcomes: Sequence[Outcome]) -> list[str]:
-    messages = dict.fromkeys(each for outcome in outcomes for each in outcome.entry.record.warning_messages)
-    ignored = [Message("fields_ignored", names=tuple(asked.ignored))] if asked.ignored else []
-    return list(map(localized, [*ignored, *messages]))
+    ignored = [localized(Message("fields_ignored", names=tuple(asked.ignored)))] if asked.ignored else []
+    return ignored + warnings_of(outcomes)
 
 
 # ---------------------------------------------------------------- events
@@ -135,8 +142,9 @@ async def events(service: ImageService, asked: Asked) -> AsyncIterator[bytes]:
 async def _previews(asked: Asked, waiting: "asyncio.Future[list[Outcome]]") -> AsyncIterator[bytes]:
     """Send as many previews as were asked for, spread evenly over the steps, until the job ends."""
     sent, most, job = 0, asked.body.partial_images, asked.job
-    if most:
-        job.watch()
+    if not most:
+        return
+    job.watch()
     while not waiting.done():
         await asyncio.wait([waiting], timeout=_LOOK_SECONDS)
         now = job.progress()

@@ -39,37 +39,27 @@ class ImagesBody(GenerateBody):
         return {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}[self.output_format]
 
     @property
-    def quality(self) -> int:
+    def encoding_quality(self) -> int:
         """The quality of the wanted encoding, 1..100."""
         return max(1, self.output_compression)
 
-    def sides(self) -> dict[str, int]:
-        """Return width and height in pixels; nothing for `auto`.
 
-        Raises:
-            InvalidRequest: `size` is neither `auto` nor a size.
-        """
-        if self.size == "auto":
-            return {}
-        match = _SIZE.fullmatch(self.size)
-        if match is None:
-            raise InvalidRequest("size_form", field="size", got=self.size)
-        return {"width": int(match[1]), "height": int(match[2])}
-
-
-def parsed(fields: object) -> ImagesBody:
-    """Return the request in terms of ours.
+def parsed(fields: object) -> tuple[ImagesBody, list[str]]:
+    """Parse a request; also returns the names of its fields that have no effect.
 
     Raises:
         InvalidRequest: It breaks a rule; names the field.
     """
-    if isinstance(fields, dict):
-        fields = {name: value for name, value in fields.items() if not _is_theirs(name, value)}
-    body = ImagesBody.parse(fields)
+    if not isinstance(fields, dict):
+        return ImagesBody.parse(fields), []
+    theirs = {name: value for name, value in fields.items() if _is_theirs(name, value)}
+    own = {name: value for name, value in fields.items() if name not in theirs}
+    body = ImagesBody.parse(own | _sides(fields.get("size")))
     if body.background == "transparent":
         raise InvalidRequest("transparent", field="background")
-    sides = body.sides()
-    return ImagesBody.parse(body.model_dump(exclude_unset=True) | sides) if sides else body
+    # `auto` asks for nothing.
+    ignored = [name for name, value in theirs.items() if value is not None and value != "auto"]
+    return body, ignored + list(body.model_extra or ())
 
 
 def _is_theirs(name: str, value: object) -> bool:
@@ -77,11 +67,18 @@ def _is_theirs(name: str, value: object) -> bool:
     return name in _IGNORED or (name == "style" and value in _THEIR_STYLES)
 
 
-def ignored_fields(fields: object, body: ImagesBody) -> list[str]:
-    """Return the names of fields that were given and have no effect; `auto` asks for none."""
-    given = fields if isinstance(fields, dict) else {}
-    theirs = [name for name, value in given.items() if _is_theirs(name, value) and value not in (None, "auto")]
-    return theirs + list(body.model_extra or ())
+def _sides(size: object) -> dict[str, int]:
+    """Return width and height in pixels; nothing for `auto`, and for what is no text.
+
+    Raises:
+        InvalidRequest: It is neither `auto` nor a size.
+    """
+    if not isinstance(size, str) or size == "auto":
+        return {}
+    match = _SIZE.fullmatch(size)
+    if match is None:
+        raise InvalidRequest("size_form", field="size", got=size)
+    return {"width": int(match[1]), "height": int(match[2])}
 
 
 @contextmanager

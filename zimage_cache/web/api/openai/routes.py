@@ -17,14 +17,13 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.accounts import Priority, XPriority, sender_of, within
 from zimage_cache.web.api.generate import server_timing, unless_disconnected, x_cache
 from zimage_cache.web.api.openai.answer import Asked, Images, events, images
-from zimage_cache.web.api.openai.body import ImagesBody, ignored_fields, naming_size, parsed
-from zimage_cache.web.api.routes import EVENTS, EventStream, add_routes
+from zimage_cache.web.api.openai.body import ImagesBody, naming_size, parsed
+from zimage_cache.web.api.routes import EVENTS, STREAMED, EventStream, add_routes
 from zimage_cache.web.body import body_schema, json_body
 from zimage_cache.web.errors import WITH_BODY, Refused, answers
 
 # Patterns of names of OpenAI's models, which stand for the default model.
 _THEIR_MODELS: Final = ("gpt-image-*", "chatgpt-image-*", "dall-e-*")
-_UNKEPT: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 Aliases = Iterable[tuple[str, str | None]]
 
@@ -83,12 +82,12 @@ def _add_generations(router: APIRouter, service: ImageService, rate: Rate | None
     async def ask(request: Request, x_priority: XPriority = Priority.INTERACTIVE) -> AsyncIterator[Asked]:
         fields = await json_body(request)
         with naming_size(fields):
-            body = parsed(fields)
+            body, ignored = parsed(fields)
             model = _model(body.model, service, aliases)
             sender = sender_of(request, x_priority)
             job = await service.ask(body.picture(), n=body.n, cache=body.cache, model=model, **sender)
         try:
-            yield Asked(body, job, ignored_fields(fields, body))
+            yield Asked(body, job, ignored)
         finally:
             job.leave()  # a stream may end before its first event
 
@@ -102,7 +101,7 @@ def _add_generations(router: APIRouter, service: ImageService, rate: Rate | None
     async def generations(request: Request, asked: Annotated[Asked, Depends(ask)]) -> Response:
         """Draw pictures, or answer with the stored ones, as OpenAI's images API does."""
         if asked.body.stream:
-            return EventStream(events(service, asked), headers=_UNKEPT, media_type=EventStream.TYPE)
+            return EventStream(events(service, asked), headers=STREAMED, media_type=EventStream.TYPE)
         waiting = service.wait(asked.job)
         outcomes = await (unless_disconnected(request, waiting) if asked.job.pending else waiting)
         answer = await images(service, asked, outcomes, f"{request.url.scheme}://{request.url.netloc}")

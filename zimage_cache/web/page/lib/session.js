@@ -9,10 +9,35 @@ const ASK = "zimage.ask";
 const USER = "zimage.user"; // whose the kept values are
 const NEXT = "zimage.next"; // who has signed in since, as typed on the page to sign in on
 
+/**
+ * If the browser's storage is full or disabled, values are neither found nor kept, without an error.
+ * @param {string} name
+ */
+function stored(name) {
+  try {
+    return sessionStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {string | null} text
+ */
+function store(name, text) {
+  try {
+    if (text === null) sessionStorage.removeItem(name);
+    else sessionStorage.setItem(name, text);
+  } catch {
+    // not kept
+  }
+}
+
 /** @param {string} name */
 function read(name) {
   try {
-    const value = JSON.parse(sessionStorage.getItem(name) ?? "null");
+    const value = JSON.parse(stored(name) ?? "null");
     return value && typeof value === "object" ? value : null;
   } catch {
     return null;
@@ -20,27 +45,15 @@ function read(name) {
 }
 
 /**
- * If the browser's storage is full or disabled, values are not kept, without an error.
  * @param {string} name
  * @param {object | null} value
  */
-function write(name, value) {
-  try {
-    if (value) sessionStorage.setItem(name, JSON.stringify(value));
-    else sessionStorage.removeItem(name);
-  } catch {
-    // not kept
-  }
-}
+const write = (name, value) => store(name, value && JSON.stringify(value));
 
-/** Leaves out what the tab keeps of another user, whose session has ended by itself. */
+/** Removes what the tab keeps of another user, whose session has ended by itself. */
 function dropOther() {
-  try {
-    const [user, next] = [USER, NEXT].map((name) => sessionStorage.getItem(name)?.trim().normalize());
-    if (user && next && user !== next) for (const name of [FORM, ASK]) sessionStorage.removeItem(name);
-  } catch {
-    // nothing is kept
-  }
+  const [user, next] = [USER, NEXT].map((name) => stored(name)?.trim().normalize());
+  if (user && next && user !== next) for (const name of [FORM, ASK]) store(name, null);
 }
 
 dropOther();
@@ -72,15 +85,9 @@ export function keepAsk(source) {
  * Says whose the kept values are.
  * @param {string} user
  */
-export function keepUser(user) {
-  try {
-    sessionStorage.setItem(USER, user);
-  } catch {
-    // nothing is kept
-  }
-}
+export const keepUser = (user) => store(USER, user);
 
-/** Leaves nothing for the next user of the tab. */
+/** Removes the form and the last request; the name stays, to be compared at the next sign-in. */
 export function forget() {
   asked = () => null;
   write(FORM, null);

@@ -27,27 +27,28 @@ export function styles(root) {
     fold();
   }
 
-  /** The tiles of the styles that the model in the form can draw, and of the chosen one. */
-  function tilesShown() {
+  /** Hides the tiles of styles that the model in the form cannot draw, but for a chosen one; returns the others. */
+  function hideUnable() {
     const able = offerOf(form.values).styles;
-    return [...(tiles?.children ?? [])].filter((tile) => {
-      const radio = find(tile, "input", HTMLInputElement);
-      /** @type {HTMLElement} */ (tile).hidden = !(!radio.value || radio.checked || able.includes(radio.value));
-      return !(/** @type {HTMLElement} */ (tile).hidden);
-    });
+    const all = /** @type {HTMLElement[]} */ ([...(tiles?.children ?? [])]);
+    for (const tile of all) {
+      const { value, checked } = find(tile, "input", HTMLInputElement);
+      tile.hidden = value !== "" && !checked && !able.includes(value);
+    }
+    return all.filter((tile) => !tile.hidden);
   }
 
   function fold() {
     if (!(tiles && columns)) return;
     const seen = ROWS * columns;
-    const shown = tilesShown();
+    const shown = hideUnable();
     const hidden = shown.length - seen;
     more.hidden = hidden <= 0;
     more.textContent = open ? say("styles_fewer") : say("styles_more", { n: hidden });
     more.setAttribute("aria-expanded", String(open));
     tiles.classList.toggle("zi-open", open);
     for (const [i, tile] of shown.entries()) {
-      /** @type {HTMLElement} */ (tile).dataset.folded = String(!open && i >= seen);
+      tile.dataset.folded = String(!open && i >= seen);
     }
   }
 
