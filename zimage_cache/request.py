@@ -77,7 +77,7 @@ Prompt = Annotated[
     Text,
     Field(
         min_length=1,
-        examples=["a large red circle on a blue background"],
+        examples=["a red lighthouse by the sea at sunset"],
         description="What to draw, 1..8000 characters, taken as they are.",
         json_schema_extra={"pattern": r"[^\s\x1c-\x1f\x85]"},  # not blank
     ),

@@ -471,3 +471,15 @@ def test_an_unexpected_exception(serve, expect_error, caplog):
         wait_until(lambda: "secret detail" in caplog.text)
     assert "secret" not in expect_error(answer, 500, "internal_error")
     assert answer.headers["x-request-id"] == "mine"
+
+
+def test_every_get_route_answers_head(house):
+    """None says 405 and allows HEAD at the same time; streams do not answer it."""
+    described = house.client.get("/openapi.json").json()["paths"]
+    streams = {path for path in described if path.endswith("/events")}
+    gets = [path for path, methods in described.items() if "get" in methods and path not in streams]
+    assert len(gets) > 25
+    for path in gets:
+        answer = house.raw("HEAD", re.sub(r"\{[^}]*\}", "0" * 64, path))
+        assert answer.status != 405, path
+        assert answer.body == b""

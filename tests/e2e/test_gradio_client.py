@@ -12,14 +12,15 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError, AuthenticationError
 
 from tests.factories import authentication
-from tests.waiting import wait_until
+from tests.waiting import Clock, wait_until
 from zimage_cache.accounts.limits import Rate
 from zimage_cache.accounts.users import hashed, key_digest
+from zimage_cache.errors import QueueFull
 from zimage_cache.request_id import RequestIdFilter
 from zimage_cache.service.queue import Shares
 from zimage_cache.web.body import GenerateBody
 from zimage_cache.web.page import endpoints
-from zimage_cache.web.page.calls import MOST_UNREAD
+from zimage_cache.web.page.calls import MOST_OF_A_USER, MOST_UNREAD, Sessions
 
 ASK: dict[str, Any] = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 4, "seed": 7}
 KEY = "k" * 32
@@ -291,9 +292,52 @@ def test_names_of_sessions_take_no_memory(house):
         assert join(house, session_hash=name).status_code == 200
     queue = next(each for each in open_queues() if each.pending_event_ids_session)
     assert {len(name) for name in queue.pending_event_ids_session} <= {32, 64}
-    for number in range(endpoints.MOST_SESSIONS + 10):
-        queue.pending_event_ids_session[str(number)] = set()
-    assert len(queue.pending_event_ids_session) == endpoints.MOST_SESSIONS
+
+
+def test_a_session_of_which_all_was_read_has_no_stream(house, expect_error):
+    """A second reading would wait for ever: nothing can come any more."""
+    session = {"session_hash": "read once"}
+    assert join(house, **session).status_code == 200
+    assert "close_stream" in house.client.get("/gradio_api/queue/data", params=session).text
+    expect_error(house.client.get("/gradio_api/queue/data", params=session), 404, "not_found")
+
+
+class FakeQueue:
+    """The tables of Gradio's queue that sessions are in."""
+
+    def __init__(self) -> None:
+        self.pending_event_ids_session: dict[str, set[str]] = {}
+        self.pending_messages_per_session: dict[str, list[str]] = {}
+
+    def call(self, session: str) -> None:
+        self.pending_event_ids_session.setdefault(session, set()).add("event")
+        self.pending_messages_per_session.setdefault(session, [])
+
+
+def test_sessions_of_one_user_leave_room_for_others():
+    """One user has a share; what was read, or never is, makes room after a while, and nothing else is forgotten."""
+    queue, clock = FakeQueue(), Clock()
+    sessions = Sessions(queue, clock)  # type: ignore[arg-type]
+
+    def call(session: str, user: str) -> None:
+        sessions.require_room(session, user)
+        queue.call(session)
+
+    call("of ann", "ann")
+    for number in range(MOST_OF_A_USER):
+        call(f"ben {number}", "ben")
+    with pytest.raises(QueueFull):
+        call("one more", "ben")
+    call("ben 0", "ben")  # a session that he has already
+    call("second of ann", "ann")
+    queue.pending_event_ids_session["ben 1"].clear()  # he has read it
+    clock.now += 60
+    call("one more", "ben")
+    assert "of ann" in queue.pending_event_ids_session
+    assert "ben 1" not in queue.pending_messages_per_session
+    clock.now += 1000
+    call("of cat", "cat")
+    assert queue.pending_event_ids_session.keys() == queue.pending_messages_per_session.keys() == {"of cat"}
 
 
 def test_answers_that_are_not_read_are_bounded(house, expect_error):

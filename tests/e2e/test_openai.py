@@ -19,6 +19,7 @@ from tests.waiting import wait_until
 from zimage_cache.accounts.users import key_digest
 from zimage_cache.fingerprint import GeneratorIdentity
 from zimage_cache.generator.fake import FAKE_PROFILE, FakeGenerator
+from zimage_cache.service.encodings import Encodings
 
 SMALL = {"size": "64x64", "extra_body": {"steps": 4}}
 
@@ -168,15 +169,26 @@ def test_a_stream_that_fails_ends_with_an_error(serve):
             list(stream)
 
 
+def test_a_stream_whose_encoding_fails_ends_with_an_error(serve, monkeypatch):
+    """Also an error that is none of ours, which the log has in full."""
+
+    async def fail(*_: object) -> bytes:
+        raise ValueError("of the test")
+
+    made = serve()
+    monkeypatch.setattr(Encodings, "base64_of", fail)
+    with client_of(made) as client, pytest.raises(openai.APIError, match="something unforeseen"):
+        list(client.images.generate(prompt="fails late", stream=True, **SMALL))
+
+
 def test_who_leaves_a_stream_gives_up_the_picture(serve, gate):
     """The run is cancelled when the last one who waits for it closes the connection."""
     door = gate(1)
     made = serve(door)
     with client_of(made) as client:
         stream = client.images.generate(prompt="left", stream=True, partial_images=1, **SMALL)
-        wait_until(lambda: made.studio.service.runs)
+        (run,) = wait_until(lambda: made.studio.service.runs)
         stream.close()
-        (run,) = made.studio.service.runs
         wait_until(run.cancelled.is_set)
     door.open()
 
@@ -262,6 +274,8 @@ def test_the_snippet_of_the_documentation(house):
         ({"style": ["vivid"]}, "style", "string"),
         ({"style": {}}, "style", "string"),
         ({"model": 7}, "model", "string"),
+        ({"size": "64x64", "width": 128}, "width", "size"),
+        ({"size": "64x64", "height": 64}, "height", "size"),
         ({"size": 1024}, "size", "string"),
         ({"size": ["64x64"]}, "size", "string"),
         ({"model": "sdxl"}, "model", "fake"),

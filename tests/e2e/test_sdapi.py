@@ -1,6 +1,7 @@
 """`/sdapi/v1`: the requests that clients of A1111's API send, and the fields that they read."""
 
 import base64
+import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tests.factories import authentication, fake
 from tests.pictures import A_FOX, exif_with, jpeg_of, jpeg_with, user_comment
@@ -619,6 +622,20 @@ def test_png_info(house, prefix):
     expected = {"Prompt": "a fox, red", "Sampler": "Heun", "Seed": "7", "Size-1": "64", "Size-2": "64"}
     assert found["parameters"] | expected == found["parameters"]
     assert "zimage" in found["items"]
+
+
+@pytest.mark.parametrize(
+    "text", ['a\nSteps: 1, X: "\\ud800", Y: "unclosed"', 'a\nSteps: 1, X: "\\ud83d", Lora hashes: "a: b"']
+)
+def test_png_info_with_half_a_sign(house, text):
+    """An escape that is half of a sign is replaced."""
+    buffer, texts = io.BytesIO(), PngInfo()
+    texts.add_text("parameters", text)
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=texts)
+    image = base64.b64encode(buffer.getvalue()).decode()
+    told = house.client.post("/sdapi/v1/png-info", json={"image": image})
+    assert told.status_code == 200, told.text
+    assert told.json()["parameters"]["X"] == "?"
 
 
 def test_png_info_of_other_files(house, expect_error):

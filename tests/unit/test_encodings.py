@@ -54,6 +54,15 @@ def test_the_comment_has_the_type_other_tools_ask_for(encoding):
     assert exif[start : start + count] == b"UNICODE\0" + TEXT.encode("utf-16-be")
 
 
+def test_a_text_that_no_jpeg_has_room_for():
+    """The picture is there without it; WebP has room."""
+    stored = png.encode(PIXELS, {"parameters": "红" * 40_000})
+    assert "exif" not in opened(encoded(stored, MediaType.JPEG)).info
+    assert len(opened(encoded(stored, MediaType.WEBP)).info["exif"]) > 80_000
+    longest = png.encode(PIXELS, {"parameters": "红" * 32_700})
+    assert "exif" in opened(encoded(longest, MediaType.JPEG)).info
+
+
 @pytest.mark.parametrize("encoding", LOSSY)
 def test_a_picture_without_settings(encoding):
     """There is no EXIF then."""

@@ -13,7 +13,7 @@ from tests.factories import picture_entry, plan
 from zimage_cache.entry import Hit, Source
 from zimage_cache.errors import Cancelled, GenerationFailed, OutOfMemory, QueueFull
 from zimage_cache.generator.protocol import Step
-from zimage_cache.service.flights import Flights, Phase, Run, RunResult
+from zimage_cache.service.flights import Flights, Phase, Run, RunResult, Seat
 
 ENTRY = picture_entry()
 
@@ -286,6 +286,33 @@ def test_one_user_never_fills_the_queue():
     flights.drawn(mine[0].run)
     flights.leave(mine[1])
     assert flights.room("ann") == 1
+
+
+def test_batch_runs_hold_half_of_the_places():
+    """The other half is for requests that people wait for; a run that one of these joins is no batch run any more."""
+    flights = Flights(16)
+
+    def ask(key: object, user: object, *, batch: bool = False) -> Seat:
+        return flights.join([plan(str(key), user=str(user), batch=batch)])[0]
+
+    seats = [ask(number, number, batch=True) for number in range(8)]
+    with pytest.raises(QueueFull):
+        ask("one more", "ann", batch=True)
+    ask(0, "ann")  # joins the first one
+    late = ask("one more", "ann", batch=True)
+    with pytest.raises(QueueFull):
+        ask("another", "ben", batch=True)
+    for seat in (late, seats[1]):
+        flights.leave(seat)
+    flights.start(seats[2].run, 0.0)
+    flights.drawn(seats[2].run)
+    for number in range(3):
+        ask(f"again {number}", number, batch=True)
+    assert flights.pending == 9
+    for number in range(7):
+        ask(f"interactive {number}", f"person {number}")
+    with pytest.raises(QueueFull):
+        ask("full", "zoe")
 
 
 def test_shared_runs_count_for_no_user():

@@ -1,11 +1,13 @@
 """`Encodings`: each file is made once while it is asked for, whoever gives up waiting."""
 
 import asyncio
+import base64
 import threading
 
 import pytest
 
 from tests.factories import picture_entry
+from zimage_cache.errors import QueueFull
 from zimage_cache.metadata.container import MediaType
 from zimage_cache.service import encodings as module
 from zimage_cache.service.encodings import Encodings
@@ -75,3 +77,34 @@ async def test_a_failure_is_not_kept(made):
         with pytest.raises(MemoryError):
             await encodings.of(picture_entry(), MediaType.JPEG, 13)
     assert len(calls) == 2
+
+
+async def test_what_no_one_waits_for_is_not_made(made):
+    """Encodings that have not begun are dropped with their last request; the threads are free for others."""
+    encodings, calls, let = made
+    entry = picture_entry()
+    let.clear()
+    left = [asyncio.ensure_future(encodings.of(entry, MediaType.WEBP, quality)) for quality in range(20, 50)]
+    await asyncio.sleep(0)
+    for each in left:
+        each.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    let.set()
+    assert await encodings.of(entry, MediaType.WEBP, 99) == b"x" * 99
+    assert len(calls) <= 4  # those that threads had begun, and the last one
+
+
+async def test_there_is_a_bound(made):
+    """One request too many is refused, and a Base64 of a PNG waits for none of them."""
+    encodings, _, let = made
+    entry = picture_entry()
+    let.clear()
+    qualities = range(1, module.MOST_AT_ONCE + 2)
+    waiting = [asyncio.ensure_future(encodings.of(entry, MediaType.JPEG, 20 + quality)) for quality in qualities]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull):
+        await waiting[-1]
+    assert base64.b64decode(await encodings.base64_of(entry, MediaType.PNG)) == entry.png
+    let.set()
+    assert await waiting[0] == b"x" * 21
+    await asyncio.gather(*waiting[:-1])

@@ -205,6 +205,7 @@ def _quoted(value: str) -> str:
 
 def _unquoted(value: str) -> str:
     try:
-        return str(_decoder.decode(value)) if value.startswith('"') else value.strip()
+        text = str(_decoder.decode(value)) if value.startswith('"') else value.strip()
     except ValueError:
         return value
+    return text.encode("utf-8", "replace").decode()  # escapes may be halves of a sign

@@ -24,6 +24,7 @@ _OPTIONS: Final[Mapping[MediaType, Mapping[str, Any]]] = MappingProxyType(
 QUALITY: Final = 95
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _LONG, _UNDEFINED = 4, 7
+_LONGEST_SEGMENT: Final = 2**16 - 3
 
 
 def encoded(png: bytes, media_type: MediaType, quality: int = QUALITY) -> bytes:
@@ -40,9 +41,14 @@ def encoded(png: bytes, media_type: MediaType, quality: int = QUALITY) -> bytes:
     with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         picture.load()
         parameters = str(picture.info.get(A1111, ""))
-        exif = {"exif": _exif(parameters)} if parameters else {}
+        exif = {"exif": found} if parameters and _fits(found := _exif(parameters), media_type) else {}
         picture.convert("RGB").save(buffer, media_type.name, quality=quality, **_OPTIONS[media_type], **exif)
     return buffer.getvalue()
+
+
+def _fits(exif: bytes, media_type: MediaType) -> bool:
+    """Return whether EXIF is short enough for a format: a segment of a JPEG has at most 64 KiB, its length included."""
+    return media_type is not MediaType.JPEG or len(exif) <= _LONGEST_SEGMENT
 
 
 def _exif(comment: str) -> bytes:

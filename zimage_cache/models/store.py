@@ -62,7 +62,7 @@ class Problem(StrEnum):
 
 
 def demo_folder() -> Path:
-    """Return the folder of the embedded demo model: a complete `ZImagePipeline`, 8.7 MB, part of the package.
+    """Return the folder of the embedded demo model: a complete `ZImagePipeline`, 12 MB, part of the package.
 
     The package is always installed unpacked (torch cannot load from a zip file), so its resources are plain files.
     """

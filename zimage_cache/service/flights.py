@@ -107,6 +107,8 @@ class Flights:
         # More than the map has, where a fresh run took the place of one that is being stored.
         self._under_way: set[Run] = set()
         self._places = Shares(capacity, MAX_PICTURES)
+        # Batch runs wait for as long as others come: they may hold one half, or there would be no place for the others.
+        self._batch_places = Shares(-(-capacity // 2), MAX_PICTURES)
         self._closed: ZImageError | None = None
 
     @property
@@ -147,9 +149,11 @@ class Flights:
         with self._lock:
             if self._closed is not None:
                 raise self._closed
-            new = {plan.key: plan.user for plan in plans if self._shared(plan) is None}
-            for user in set(new.values()):
-                self._require_room(user, len(new))
+            new = {plan.key: plan for plan in plans if self._shared(plan) is None}
+            for user, batch in {(plan.user, plan.batch) for plan in new.values()}:
+                self._require_room(self._places, user, len(new))
+                if batch:
+                    self._require_room(self._batch_places, user, len(new))
             return [self._seat(plan) for plan in plans]
 
     def leave(self, seat: Seat) -> bool:
@@ -201,7 +205,7 @@ class Flights:
         """Mark that pixels exist: from here on the run is finished even without waiters."""
         with self._lock:
             if run.phase is Phase.DRAWING:
-                self._places.give_back(run.plan.user)
+                self._give_place_back(run)
                 run.phase, run.drawn = Phase.DRAWN, time.monotonic()
 
     def resolve(self, run: Run, entry: Entry) -> bool:
@@ -261,8 +265,9 @@ class Flights:
         else:
             run.future.set_exception(result)
 
-    def _require_room(self, user: str, new: int) -> None:
-        room, places = self._places.room(user), self._places
+    @staticmethod
+    def _require_room(places: Shares, user: str, new: int) -> None:
+        room = places.room(user)
         if room is None or new <= room:
             return
         capacity, pending = places.capacity, places.taken
@@ -275,15 +280,27 @@ class Flights:
         leads = run is None
         if run is None:
             run = self._runs[plan.key] = Run(plan, plan.fresh, plan.keep, plan.batch)
-            self._places.take(plan.user)
+            self._take_place(run)
             self._under_way.add(run)
         run.waiters += 1
         run.fresh |= plan.fresh
         run.keep |= plan.keep
-        run.batch &= plan.batch
+        if run.batch and not plan.batch:
+            run.batch = False
+            self._batch_places.give_back(run.plan.user)
         if plan.keep:
             run.owners.append(plan.owner)
         return Seat(run, leads, plan.owner if plan.keep else None)
+
+    def _take_place(self, run: Run) -> None:
+        self._places.take(run.plan.user)
+        if run.batch:
+            self._batch_places.take(run.plan.user)
+
+    def _give_place_back(self, run: Run) -> None:
+        self._places.give_back(run.plan.user)
+        if run.batch:
+            self._batch_places.give_back(run.plan.user)
 
     def _shared(self, plan: Plan) -> Run | None:
         """Find the run *plan* may share; one whose picture was handed out already is too old for a fresh one."""
@@ -292,7 +309,7 @@ class Flights:
 
     def _end(self, run: Run) -> None:
         if run.phase in {Phase.WAITING, Phase.DRAWING}:
-            self._places.give_back(run.plan.user)
+            self._give_place_back(run)
         if run.phase is not Phase.OVER:
             self._under_way.remove(run)
             self._idle.notify_all()

@@ -25,7 +25,16 @@ from zimage_cache.service.lookup import Known
 from zimage_cache.service.service import ImageService, Lookup
 from zimage_cache.service.statistics import Stage
 from zimage_cache.web.api.accounts import Priority, XPriority, account_of, lane_of, sender_of, within
-from zimage_cache.web.api.pictures import FILES, PNG, WEBP, file_response, image_url, picture_headers, picture_response
+from zimage_cache.web.api.pictures import (
+    FILES,
+    PNG,
+    WEBP,
+    file_response,
+    image_url,
+    picture_headers,
+    picture_response,
+    unchanged,
+)
 from zimage_cache.web.api.routes import add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, Refused, answers
@@ -207,6 +216,8 @@ def _add_encoding(router: APIRouter, service: ImageService, suffix: str, *, priv
         """Send a picture in another format, with its parameters; the PNG alone is stored."""
         entry = await _picture(service, request, name)
         headers = picture_headers(name, entry, v, private=private, suffix=suffix, quality=q)
+        if (current := unchanged(request.headers, headers)) is not None:
+            return current
         return file_response(await service.encodings.of(entry, kind, q), request.headers, headers, kind)
 
 

@@ -73,9 +73,9 @@ def file_response(
         answer: The headers to send, including an `ETag`.
         media_type: Of the file.
     """
+    if (current := unchanged(headers, answer)) is not None:
+        return current
     etag, answer = answer["ETag"], {**answer, "Accept-Ranges": "bytes"}
-    if _matches(headers.get("if-none-match", ""), etag):
-        return Response(status_code=304, headers=answer)
     size = len(file)
     span = _span(headers.get("range", ""), size) if headers.get("if-range", etag) == etag else None
     if span is None:
@@ -85,6 +85,13 @@ def file_response(
         return Response(status_code=416, headers=answer | {"Content-Range": f"bytes */{size}"})
     answer["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return Response(file[start:end], 206, answer, media_type)
+
+
+def unchanged(headers: Mapping[str, str], answer: Mapping[str, str]) -> Response | None:
+    """Answer that the client's copy is current (304); None where it is not."""
+    if _matches(headers.get("if-none-match", ""), answer["ETag"]):
+        return Response(status_code=304, headers={**answer, "Accept-Ranges": "bytes"})
+    return None
 
 
 def _cache_control(name: str, entry: Entry, version: str | None, *, private: bool) -> str:

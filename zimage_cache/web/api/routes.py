@@ -55,7 +55,8 @@ def add_routes(app: FastAPI, router: APIRouter) -> None:
         methods = set(route.methods or ())
         if "GET" in methods and "HEAD" not in methods and route.response_class is not EventStream:
             # A separate route: two methods on one route would give the schema two operations of the same name.
-            router.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
+            path = route.path.removeprefix(router.prefix)  # which would be added again
+            router.add_api_route(path, route.endpoint, methods=["HEAD"], include_in_schema=False)
             methods.add("HEAD")
         allowed.setdefault(route.path, set()).update(methods)
     app.include_router(router, responses=answers(*ANY_ROUTE))

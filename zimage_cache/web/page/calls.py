@@ -7,9 +7,13 @@ Here it is read first, strictly, and only the fields that a call needs are passe
 import hashlib
 import json
 import re
+import secrets
+import time
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Annotated, Any, Final
 
+from gradio.queueing import Queue
 from gradio.routes import App
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from starlette.requests import Request
@@ -17,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from zimage_cache.errors import QueueFull
 from zimage_cache.validation import invalid_request
-from zimage_cache.web.api.accounts import account_of
+from zimage_cache.web.api.accounts import account_of, lane_of
 from zimage_cache.web.api.routes import Refuse
 from zimage_cache.web.body import GenerateBody, json_body
 from zimage_cache.web.errors import Refused
@@ -29,6 +33,10 @@ _STREAM: Final = re.compile(rf"/gradio_api/(?:queue/data|call/{_ENDPOINT}/(?P<ev
 _POSTED: Final = re.compile(rf"/gradio_api/(?:queue/join|cancel|reset|call/{_ENDPOINT})", re.ASCII)
 _DESCRIPTIONS: Final = frozenset({"/config", "/gradio_api/info", "/gradio_api/info/"})
 _CONTEXT: Final = "zimage.context"
+MOST_SESSIONS: Final = 500
+MOST_OF_A_USER: Final = 100
+_GRACE_SECONDS: Final = 10.0
+_KEPT_SECONDS: Final = 900.0
 MOST_UNREAD: Final = 64  # calls of one session; Gradio's client makes 40 at once
 _MOST_VALUES: Final = len(GenerateBody.model_fields)
 _refuse_reading, _refuse_sending = Refuse({"POST"}), Refuse({"GET"})
@@ -64,12 +72,54 @@ def is_call(path: str) -> bool:
     return path in _DESCRIPTIONS or _STREAM.fullmatch(path) is not None or _POSTED.fullmatch(path) is not None
 
 
+class Sessions:
+    """The sessions of Gradio's *queue*, whose answers are in memory until they are read: bounded for each user.
+
+    For the event loop's thread only.
+    """
+
+    def __init__(self, queue: Queue, clock: Callable[[], float] = time.monotonic) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._called: dict[str, tuple[str, float]] = {}  # by session: the user, and the time of the last call
+
+    def require_room(self, session: str, user: str) -> None:
+        """Note a call of a session.
+
+        Raises:
+            QueueFull: The session has too many calls that were not read, or the user too many sessions, or all have.
+        """
+        self._forget()
+        if len(self._queue.pending_event_ids_session.get(session, ())) >= MOST_UNREAD:
+            raise QueueFull("too_many_jobs", taken=MOST_UNREAD, most=MOST_UNREAD)
+        if session not in self._called:
+            own = sum(whose == user for whose, _ in self._called.values())
+            if own >= MOST_OF_A_USER or len(self._called) >= MOST_SESSIONS:
+                raise QueueFull("too_many_jobs", taken=own, most=MOST_OF_A_USER)
+        self._called[session] = user, self._clock()
+
+    def has_calls(self, session: str) -> bool:
+        """Return whether a session has calls that were not read: a stream of any other would never end."""
+        return bool(self._queue.pending_event_ids_session.get(session))
+
+    def _forget(self) -> None:
+        """Forget sessions of which all was read, a few seconds after their last call, and those that never read."""
+        now = self._clock()
+        for session, (_, called) in list(self._called.items()):
+            if now - called > (_KEPT_SECONDS if self.has_calls(session) else _GRACE_SECONDS):
+                del self._called[session]
+                self._queue.pending_event_ids_session.pop(session, None)
+                if session in self._queue.pending_messages_per_session:
+                    del self._queue.pending_messages_per_session[session]
+
+
 class Calls:
     """ASGI application in front of *gradio*, which has the endpoints; for paths that are calls only."""
 
     def __init__(self, gradio: App) -> None:
         self._gradio = gradio
         self._queue = gradio.get_blocks()._queue  # noqa: SLF001 - there is no other way to it
+        self._sessions = Sessions(self._queue)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = inner_path(scope), scope["method"]
@@ -80,7 +130,9 @@ class Calls:
         if sent:
             body = await _read(Request(scope, receive), _Cancellation if path.endswith(("cancel", "reset")) else _Call)
             if isinstance(body, _Call):
-                self._require_room(body.session_hash)
+                # A call without a session gets one of its own, so that it counts.
+                body.session_hash = body.session_hash or _session(scope, secrets.token_hex(16))
+                self._sessions.require_room(body.session_hash, lane_of(Request(scope)))
             receive = _replayed(body, receive)
         elif stream and not self._exists(scope, stream["event"]):
             raise Refused("not_found", "no_such_job")
@@ -88,20 +140,10 @@ class Calls:
         query = f"session_hash={_asked_session(scope)}&page=".encode()
         await self._gradio({**scope, "query_string": query, _CONTEXT: copy_context()}, receive, send)
 
-    def _require_room(self, session: str | None) -> None:
-        """Refuse a call of a session with many that were not read: their answers are in memory until then.
-
-        Raises:
-            QueueFull: There are as many as may be.
-        """
-        unread = self._queue.pending_event_ids_session.get(session or "", ())
-        if len(unread) >= MOST_UNREAD:
-            raise QueueFull("too_many_jobs", taken=len(unread), most=MOST_UNREAD)
-
     def _exists(self, scope: Scope, event: str | None) -> bool:
         """Return whether there is such a call, or session: Gradio finds out after its answer has begun."""
         if event is None:
-            return _asked_session(scope) in self._queue.pending_messages_per_session
+            return self._sessions.has_calls(_asked_session(scope))
         sessions = self._queue.pending_event_ids_session.values()
         return event in self._queue.event_ids_to_events or any(event in events for events in sessions)
 

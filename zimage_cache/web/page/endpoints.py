@@ -18,7 +18,6 @@ from fastapi import Request
 from gradio.context import LocalContext
 from gradio.data_classes import FileData
 from gradio.events import api
-from gradio.utils import LRUCache
 from pydantic import BaseModel, Field, ValidationError
 
 from zimage_cache.accounts.limits import Rate
@@ -44,14 +43,13 @@ from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, generated, looked
 from zimage_cache.web.api.pictures import image_url
 from zimage_cache.web.body import GenerateBody
 from zimage_cache.web.errors import Refused, error_body
-from zimage_cache.web.page.calls import context_of
+from zimage_cache.web.page.calls import MOST_SESSIONS, context_of
 
 T = TypeVar("T")
 Endpoint = Callable[..., Awaitable[Any]]
 
 _log = logging.getLogger(__name__)
 MOST_CALLS: Final = 256  # under way, of all users together; each is looked at several times a second
-MOST_SESSIONS: Final = 500  # whose answers are in memory until they are read
 _LOOK_SECONDS: Final = 0.3
 _POLL_SECONDS: Final = 0.01
 
@@ -92,8 +90,6 @@ def build_endpoints(service: ImageService, rate: Rate | None) -> gr.Blocks:
     # Not once a millisecond, which costs an idle server a share of a processor; not every session ever named; and
     # neither a list nor a table of all calls, for a page that is closed.
     queue.sleep_when_free = queue.progress_update_sleep_when_free = _POLL_SECONDS
-    queue.pending_event_ids_session = LRUCache(MOST_SESSIONS)
-    queue.pending_messages_per_session = LRUCache(MOST_SESSIONS)
     queue.ANALYTICS_MAX_EVENTS = 1
     queue.compute_analytics_summary = lambda _records: {}  # type: ignore[method-assign]
     return blocks

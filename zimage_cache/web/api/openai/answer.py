@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from zimage_cache.service.service import ImageService
 from zimage_cache.web.api.generate import warnings_of
 from zimage_cache.web.api.openai.body import ImagesBody
 from zimage_cache.web.api.pictures import image_url
-from zimage_cache.web.errors import openai_error
+from zimage_cache.web.errors import Refused, openai_error
 from zimage_cache.web.language import localized
 
+_log = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.1
 _FILE: Final = "<file>"
 _USAGE: Final[dict[str, Any]] = {
@@ -134,7 +136,10 @@ async def events(service: ImageService, asked: Asked) -> AsyncIterator[bytes]:
             picture = {"b64_json": (await _base64(service, asked.body, outcome)).decode(), "usage": _USAGE}
             yield _event("completed", _about(asked.body, _size(outcome)), picture)
     except ZImageError as error:
-        yield format_sse_event(event="error", data_str=json.dumps({"error": openai_error(error)}))
+        yield _failure(error)
+    except Exception:  # noqa: BLE001 - the outermost edge: the client is to see that the stream has failed
+        _log.exception("stream_failed")
+        yield _failure(Refused("internal_error", "unforeseen"))
     finally:
         waiting.cancel()
 
@@ -153,6 +158,10 @@ async def _previews(asked: Asked, waiting: "asyncio.Future[list[Outcome]]") -> A
             picture = {"b64_json": preview, "partial_image_index": sent}
             yield _event("partial_image", _about(asked.body, asked.body.size), picture)
             sent += 1
+
+
+def _failure(error: ZImageError) -> bytes:
+    return format_sse_event(event="error", data_str=json.dumps({"error": openai_error(error)}))
 
 
 def _event(kind: str, about: About, fields: dict[str, Any]) -> bytes:

@@ -54,7 +54,10 @@ def parsed(fields: object) -> tuple[ImagesBody, list[str]]:
         return ImagesBody.parse(fields), []
     theirs = {name: value for name, value in fields.items() if _is_theirs(name, value)}
     own = {name: value for name, value in fields.items() if name not in theirs}
-    body = ImagesBody.parse(own | _sides(fields.get("size")))
+    sides = _sides(fields.get("size"))
+    if twice := next((name for name in sides if own.get(name) is not None), None):
+        raise InvalidRequest("given_twice", field=twice, alias="size")
+    body = ImagesBody.parse(own | sides)
     if body.background == "transparent":
         raise InvalidRequest("transparent", field="background")
     # `auto` asks for nothing.
