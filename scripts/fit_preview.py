@@ -21,26 +21,32 @@ CELL = 8
 STEPS = 4
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
 SHAPES = ("circle", "square", "triangle", "star")
+TIMES = ("by day", "at sunset", "at night", "at dawn")
+PLACES = ("in a meadow", "in the mountains", "by the sea", "in the snow", "in the desert")
 
 
 def main() -> None:
     """Fit and print."""
-    latents, colours = samples()
+    latents, colours = samples(prompts())
     factors, explained = fit(latents, colours)
     for row in factors:
         print("(" + ", ".join(f"{value:.4f}" for value in row) + "),")
     print(f"explained: {explained:.3f} of the variance of {len(colours)} cells; the last row is the bias")
 
 
-def samples(pictures: int = 56) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draw pictures of every pair of colours; returns latents (cells, 16) and colours -1..1 (cells, 3)."""
+def prompts() -> list[str]:
+    """List shapes in every pair of colours, and landscapes at every time of the day."""
+    pairs = zip(itertools.permutations(COLOURS, 2), itertools.cycle(SHAPES), strict=False)
+    landscapes = zip(itertools.product(TIMES, PLACES), itertools.cycle(COLOURS), strict=False)
+    plain = [f"a large {a} {shape} on a {b} background" for (a, b), shape in pairs]
+    return plain + [f"a {colour} house {place} {time}" for (time, place), colour in landscapes]
+
+
+def samples(asked: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw pictures; returns latents (cells, 16) and colours -1..1 (cells, 3)."""
     pipeline = ZImagePipeline.from_pretrained(demo_folder(), local_files_only=True, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    pairs = itertools.islice(zip(itertools.permutations(COLOURS, 2), itertools.cycle(SHAPES), strict=False), pictures)
-    drawn = [
-        _sample(pipeline, f"a large {a} {shape} on a {b} background", seed)
-        for seed, ((a, b), shape) in enumerate(pairs)
-    ]
+    drawn = [_sample(pipeline, prompt, seed) for seed, prompt in enumerate(asked)]
     return np.concatenate([latents for latents, _ in drawn]), np.concatenate([colours for _, colours in drawn])
 
 

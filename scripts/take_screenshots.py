@@ -18,19 +18,19 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-PROMPT = "a large red circle on a blue background"
-ZH_PROMPT = "黑色背景上的黄色星形"
+PROMPT = "a red lighthouse by the sea at sunset"
+ZH_PROMPT = "夜晚的雪地，一座红色的小屋，月亮"
 SEED = "2026"
 COLOURS = (256, 128, 64)  # as many as fit
 MOST = 110_000  # bytes
 PHONE = {"width": 390, "height": 844}
 MORE = (
-    "a small white star on a purple background",
-    "a large yellow triangle on a green background",
-    "a small black square on an orange background",
-    "a large blue star on a white background",
-    "a small purple circle on a yellow background",
-    "a large green square on a black background",
+    "a white sailboat on the sea by day with clouds",
+    "two yellow balloons in the mountains at dawn",
+    "an orange cat in a meadow on a sunny day",
+    "a red house in the snow at night, full moon",
+    "a green cactus in the desert at sunset",
+    "a yellow star on a purple background",
 )
 
 
@@ -127,7 +127,7 @@ def look_closer(studio: Studio, page: Page) -> None:
 def run_and_stop(studio: Studio, page: Page) -> None:
     """Show a picture that takes a while."""
     page.get_by_role("button", name="Advanced").click()
-    for field, value in (("width", "512"), ("height", "512"), ("steps", "14")):
+    for field, value in (("width", "256"), ("height", "256"), ("steps", "50")):
         choose(page, field, value)
     page.get_by_role("button", name="Advanced").click()
     page.click("#zi-generate")

@@ -1,4 +1,4 @@
-"""The commands of `python scripts/demo_model`, which trains a successor of the embedded demo model.
+"""The commands of `python scripts/demo_model`, which trains the embedded demo model.
 
 tokenizer learn the vocabulary
 render    draw training pictures
@@ -145,7 +145,7 @@ def sheet(*, model: Path, picture: Path, rendered: tuple[str, ...], guidance: fl
         nowhere = Path()
         orders.append(RenderOrder(nowhere, nowhere, int(pictures), 0, 1, int(seed), styled=float(styled)))
     drawn, prompts = contact_sheet(model, orders, guidance)
-    drawn.quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
+    drawn.quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
     print(*prompts, sep="\n")
 
 
