@@ -70,9 +70,7 @@ DEMO: Final = ModelProfile(
             ),
         }
     ),
-    styles=(
-        *("watercolor", "ink", "gufeng", "sketch", "comic", "pixel", "cinematic", "cyberpunk", "poster", "papercut"),
-    ),
+    styles=(*("watercolor", "ink", "gufeng", "sketch", "cinematic", "cyberpunk", "poster"),),
     vocabulary=Vocabulary.read(demo_folder() / "words.txt"),
 )
 
