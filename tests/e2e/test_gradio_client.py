@@ -214,7 +214,7 @@ def test_an_error_is_in_the_language_of_the_client(house):
 
 
 def test_a_bug_is_no_traceback(house, monkeypatch, capsys):
-    """What nobody foresaw is an error in words; the traceback is in the log alone."""
+    """An unforeseen exception is an error in words; the traceback is in the log alone."""
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""`Encodings`: each file is made once while it is asked for, whoever gives up waiting."""
+"""`Encodings`: each file is made once while it is asked for, also where some requests give up waiting."""
 
 import asyncio
 import base64
