@@ -79,7 +79,8 @@ class Trainer:
         if not self.buckets:
             raise SystemExit(f"no pictures in {self.plan.data}")
         self.mean, self.deviation = latents.moments(self.buckets)
-        self.vae.register_to_config(shift_factor=self.mean, scaling_factor=1 / self.deviation)
+        # Without the path that it was read from, which would be saved with it.
+        self.vae.register_to_config(shift_factor=self.mean, scaling_factor=1 / self.deviation, _name_or_path="")
         texts = [ids for ids in self.encoder(["", *NEGATIVES]) if len(ids) <= CELL]
         self.nothing, self.nothing_mask = (t.to(self.device) for t in latents.padded(texts, CELL))
         self.batches = latents.batch_sizes(self.buckets, self.plan.batch)

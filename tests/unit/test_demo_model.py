@@ -1,6 +1,7 @@
 """The scripts that make the demo model: what they draw, what they say about it, and that a model learns from it."""
 
 import importlib
+import json
 import random
 import re
 import sys
@@ -223,6 +224,19 @@ def test_a_model_is_made_from_nothing(demo, data, monkeypatch):
     pipeline = importlib.import_module("diffusers").ZImagePipeline.from_pretrained(data / "out" / "model")
     (picture,) = importlib.import_module("sheets").draw(pipeline, ["a red house"], steps=2)
     assert picture.size == (128, 128)
+    assert folders_named(data / "out" / "model") == []
+
+
+def folders_named(model: Path) -> list[str]:
+    """List the values in a model's settings that are absolute paths: of the machine that made it."""
+    settings = [json.loads(path.read_text("utf-8")) for path in model.rglob("*config.json")]
+    assert len(settings) >= 4
+    return [value for each in settings for value in each.values() if isinstance(value, str) and value.startswith("/")]
+
+
+def test_the_demo_names_no_folder():
+    """Nothing in it says where it was made."""
+    assert folders_named(DEMO) == []
 
 
 def test_a_model_is_scored(demo, tmp_path, monkeypatch):
