@@ -40,6 +40,14 @@ def last_words(connection: socket.socket) -> bytes:
     return said
 
 
+def answered(connection: socket.socket) -> bool:
+    """Read one answer of `/health`, whole."""
+    said = b""
+    while not said.endswith(b"}"):
+        said += connection.recv(65536)
+    return said.startswith(b"HTTP/1.1 200")
+
+
 def sweep(house) -> None:
     """Wait until connections that take too long have been looked for."""
     assert last_words(connect(house)) == b""
@@ -85,6 +93,31 @@ def test_drops_do_not_keep_a_connection_alive(serve):
         wait_until(has_ended)
 
 
+def test_between_two_requests_there_is_more_time(serve):
+    """A kept connection outlives those that wait for a first head, by more than clients and proxies keep theirs."""
+    house = serve(web={"bounds": HASTY})
+    with connect(house) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert answered(connection)
+            sweep(house)
+            sweep(house)
+        assert len(house.server.connections.of(ConnectionPhase.IDLE)) == 1
+        # nginx and the load balancers of clouds keep connections for 60 s.
+        assert house.server.config.timeout_keep_alive == HASTY.idle_seconds > 60
+        connection.sendall(b"GET /health HT")  # from here on, the limit of a head counts
+        assert error(last_words(connection)) == (408, "timed_out")
+
+
+def test_an_idle_connection_ends(serve):
+    """A connection that is not used any more is closed."""
+    house = serve(web={"bounds": ConnectionBounds(idle_seconds=1)})
+    with connect(house) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert answered(connection)
+        assert last_words(connection) == b""
+
+
 def test_a_body_on_its_way_has_time(serve):
     """Each part of a body that arrives is worth more time, so that a large one may take long."""
     house = serve(web={"bounds": ConnectionBounds(head_seconds=0.2, body_seconds=0.2, body_rate=1)})
@@ -121,13 +154,13 @@ def test_waiting_requests_are_never_cut(serve, gate):
 
 
 def test_answers_that_are_not_taken(serve):
-    """A client that asks for pictures and reads none holds its connection, and what was written to it, for a while."""
+    """A client that asks for much and reads nothing holds its connection, and what was written to it, for a while."""
     house = serve(web={"bounds": HASTY})
-    path = house.image(width=512, height=512)["image_url"]
+    assert 100 * len(house.raw("GET", "/openapi.json").body) > 2**23  # more than the system takes off the server
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", house.port))
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 50)
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
         wait_until(lambda: len(house.server.connections) >= 1)
         sweep(house)
         wait_until(lambda: len(house.server.connections) == 0)
@@ -144,6 +177,19 @@ def test_silent_ones_make_room(serve):
     assert last_words(silent[1]).startswith(b"HTTP/1.1 200")
     for connection in silent:
         connection.close()
+
+
+def test_idle_ones_make_room_first(serve):
+    """A connection between two requests goes before one whose first request may be on its way."""
+    house = serve(web={"bounds": ConnectionBounds(connections=2)})
+    with connect(house) as silent, connect(house) as idle:
+        idle.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert answered(idle)
+        wait_until(lambda: len(house.server.connections) == 2)
+        assert house.raw("GET", "/health").status == 200
+        assert last_words(idle) == b""
+        silent.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert last_words(silent).startswith(b"HTTP/1.1 200")
 
 
 def test_half_bodies_make_room(serve):

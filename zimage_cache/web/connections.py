@@ -2,6 +2,9 @@
 
 uvicorn has one time-out, for a connection between two requests. This module adds limits for receiving the head of a
 request, receiving its body, and sending its answer. A request that waits for a picture or a job's events has no limit.
+
+Between two requests a connection stays open for longer than clients and proxies keep theirs (httpx and uvicorn 5 s,
+nginx and load balancers 60 s): where the server closes first, the next request may already be on its way and is lost.
 """
 
 import json
@@ -27,8 +30,9 @@ _SMALL_PIECE: Final = 256
 
 
 class ConnectionPhase(Enum):
-    """What a connection waits for: the head of a request, its body, or the answer."""
+    """What a connection waits for: another request after an answer, the head of a request, its body, or the answer."""
 
+    IDLE = auto()
     HEAD = auto()
     BODY = auto()
     ANSWER = auto()
@@ -39,15 +43,17 @@ class ConnectionBounds:
     """How many connections there may be, and how long each may take.
 
     Args:
-        connections: Maximum number. Beyond it, the connection that has waited longest for a head is closed, else the
-            one that has waited longest for a body.
-        head_seconds: From the start of the connection, or from the previous answer, until a request's head is complete.
+        connections: Maximum number. Beyond it, the connection that has been idle longest is closed, else the one that
+            has waited longest for a head, else for a body.
+        idle_seconds: From an answer to the first byte of the next request.
+        head_seconds: From the start of the connection, or from the first byte, until a request's head is complete.
         body_seconds: From the head until the body is complete; *body_rate* more bytes add one second.
         body_rate: Bytes per second.
         answer_seconds: How long a client may receive none of the bytes sent to it.
     """
 
     connections: int = 1000
+    idle_seconds: int = 75
     head_seconds: float = 10.0
     body_seconds: float = 30.0
     body_rate: int = 2**14
@@ -121,13 +127,15 @@ class Connections:
             return float("inf")
         if connection.transport.get_write_buffer_size():
             return since + bounds.answer_seconds
+        if phase is ConnectionPhase.IDLE:
+            return since + bounds.idle_seconds
         if phase is ConnectionPhase.HEAD:
             return since + bounds.head_seconds
         return since + bounds.body_seconds + connection.arrived / bounds.body_rate
 
     def _spared_for(self, newest: "Connection") -> "Connection":
-        """Return the connection waiting longest for a head, else for a body, else one of the address with the most."""
-        for phase in (ConnectionPhase.HEAD, ConnectionPhase.BODY):
+        """Return the one longest idle, else waiting for a head or a body, else one of the address with the most."""
+        for phase in (ConnectionPhase.IDLE, ConnectionPhase.HEAD, ConnectionPhase.BODY):
             for connection in self._waiting[phase]:
                 if connection is not newest:
                     return connection
@@ -156,7 +164,9 @@ class Connection(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY:
             return ConnectionPhase.BODY
         cycle = self._cycle
-        return ConnectionPhase.HEAD if cycle is None or cycle.response_complete else ConnectionPhase.ANSWER
+        if cycle is not None and not cycle.response_complete:
+            return ConnectionPhase.ANSWER
+        return ConnectionPhase.HEAD if cycle is None or self.conn.trailing_data[0] else ConnectionPhase.IDLE
 
     @property
     def arrived(self) -> int:

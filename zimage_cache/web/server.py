@@ -88,6 +88,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,  # see proxies.py
                 timeout_graceful_shutdown=grace_seconds,
+                timeout_keep_alive=bounds.idle_seconds,
                 workers=1,  # else the variable WEB_CONCURRENCY is read, which a value other than a number ends
                 # asyncio accepts up to this many connections in a row before one of them can be closed again: few where
                 # few are allowed, because where files run out it logs an error, and another one when it is stopped.
