@@ -3,9 +3,10 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from types import ModuleType, SimpleNamespace
+from typing import Any, TypeVar
 
 import pytest
 
@@ -49,6 +50,16 @@ def no_thread_left(name: str) -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     assert [each.name for each in threading.enumerate() if each not in before and each.name.startswith(name)] == []
+
+
+def replace_time(patch: pytest.MonkeyPatch, modules: Iterable[ModuleType], **functions: Callable[..., Any]) -> None:
+    """Replace functions of `time` in *modules* alone.
+
+    Servers that several tests share run in threads of this process: with another clock, their event loops would set
+    timers that never end.
+    """
+    for module in modules:
+        patch.setattr(module, "time", SimpleNamespace(**(vars(time) | functions)))
 
 
 class Clock:

@@ -16,8 +16,9 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.waiting import wait_until
+from tests.waiting import replace_time, wait_until
 from zimage_cache.cli import main as cli
+from zimage_cache.cli import reached
 from zimage_cache.cli.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,7 +213,7 @@ def test_a_server_is_waited_for_on_any_port(start, monkeypatch):
         else:
             started.append(start())
 
-    monkeypatch.setattr(time, "sleep", start_first)
+    replace_time(monkeypatch, [reached], sleep=start_first)
     result = zimage("warmup", "--wait", "120")
     assert result.exit_code == 0, result.output
     assert len(started) == 1

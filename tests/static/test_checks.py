@@ -1,5 +1,6 @@
 """Formatting, lint, types and import rules, beside the tests instead of before them."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -24,3 +25,9 @@ def test_check(name: str):
     assert executable, f"{tool} is not installed beside {sys.executable}"
     found = subprocess.run([executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, f"\n{found.stdout}{found.stderr}"
+
+
+def test_no_test_replaces_a_clock_of_the_whole_process():
+    """Tests use `replace_time`: servers in other threads share the module `time`, and stop when its clock jumps."""
+    replaced = re.compile(r'setattr\((?:time, "|"time\.)')
+    assert [path.name for path in (ROOT / "tests").rglob("*.py") if replaced.search(path.read_text())] == []

@@ -2,12 +2,13 @@
 
 import base64
 import json
-import time
 from collections.abc import Callable
 
 import httpx
 import pytest
 
+from tests.waiting import replace_time
+from zimage_cache.cli import client
 from zimage_cache.cli.client import Client
 from zimage_cache.errors import ServerError
 from zimage_cache.servers import local_url
@@ -40,7 +41,7 @@ def make_client(server: Callable[[httpx.Request], httpx.Response], **options) ->
 def naps(monkeypatch) -> list[float]:
     """Let no time pass between two looks, and tell how long each nap would have been."""
     taken: list[float] = []
-    monkeypatch.setattr(time, "sleep", taken.append)
+    replace_time(monkeypatch, [client], sleep=taken.append)
     return taken
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from tests.factories import present
-from tests.waiting import wait_until
+from tests.waiting import replace_time, wait_until
 from zimage_cache.database import Snapshot
 from zimage_cache.errors import HistoryUnavailable, InvalidRequest
 from zimage_cache.faults import Faults
@@ -570,13 +570,13 @@ def test_folders_whose_times_are_coarse(history, put, monkeypatch, inner):
 
     put(f"{inner}a.png")
     monkeypatch.setattr(os, "lstat", coarse)
-    monkeypatch.setattr(time, "time_ns", lambda: int(now * 1e9))
+    replace_time(monkeypatch, [files], time_ns=lambda: int(now * 1e9))
     history.start()
     try:
         wait_until(lambda: names(history.page().pictures) == [f"{inner}a.png"])
         present(history._thread).join()  # noqa: SLF001 - the comparison is over
         put(f"{inner}b.png", made=2000)
-        monkeypatch.setattr(time, "time_ns", lambda: int((now + 5) * 1e9))
+        replace_time(monkeypatch, [files], time_ns=lambda: int((now + 5) * 1e9))
         wait_until(lambda: len(history.page().pictures) == 2)
     finally:
         history.close()

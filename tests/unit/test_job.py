@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.factories import plan
-from tests.waiting import Clock
+from tests.waiting import Clock, replace_time
 from zimage_cache.entry import Entry, Hit, Source
 from zimage_cache.errors import OutOfMemory
 from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.service import flights
+from zimage_cache.service import job as job_module
 from zimage_cache.service.flights import Flights, Seat
 from zimage_cache.service.forecast import Forecast
 from zimage_cache.service.job import Job
@@ -249,7 +250,7 @@ def job_at_eleven(desk: Desk, clock: Clock, entry: Entry, moments: Sequence[tupl
 def test_the_stages_are_those_of_this_request_alone(monkeypatch, desk, entry, moments, waits):
     """What a run did before the request came is no part of its wait, overlapping runs count once, gaps are waits."""
     clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock)
+    replace_time(monkeypatch, [job_module, flights], monotonic=clock)
     job = job_at_eleven(desk, clock, entry(), moments)
     assert job.stages == dict(zip(("cache", "queue", "draw", "encode"), (1, *waits), strict=True))
 
