@@ -44,7 +44,11 @@ def add_create(page: gr.Blocks, service: ImageService, words: Labels) -> None:
             form = _form(service, words)
             add_part("read")
         with gr.Column(scale=7, min_width=340, elem_classes="zi-stage"):
-            add_part("card", elem_id="zi-card")
+            with gr.Column(elem_classes="zi-panel"):
+                add_part("bar")
+                add_part("card", elem_id="zi-card")
+                add_part("queue")
+                add_part("strip")
             add_part("similar")
     # Pressed by the page's script, because widgets can be changed only inside an event of Gradio.
     fill = gr.Button(visible="hidden", elem_id="zi-fill")

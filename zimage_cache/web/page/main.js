@@ -1,5 +1,6 @@
 // The page's scripts: connects each component with its element, and gives Gradio's events what they call.
 import { advanced } from "./advanced/advanced.js";
+import { bar } from "./bar/bar.js";
 import { card, generate, onResult, restore, stop } from "./card/card.js";
 import { drop } from "./drop/drop.js";
 import { header } from "./header/header.js";
@@ -11,9 +12,11 @@ import { isComposing } from "./lib/keys.js";
 import "./lib/model_defaults.js";
 import { server } from "./lib/server.js";
 import { prompt } from "./prompt/prompt.js";
+import { queueRows } from "./queue/queue.js";
 import { sides } from "./sides/sides.js";
 import { similar } from "./similar/similar.js";
 import { sizes } from "./sizes/sizes.js";
+import { strip } from "./strip/strip.js";
 import { styles } from "./styles/styles.js";
 import { viewer } from "./viewer/viewer.js";
 
@@ -21,7 +24,21 @@ import { viewer } from "./viewer/viewer.js";
  * The components with a script, by the name of their folder.
  * @type {Record<string, (root: HTMLElement) => void>}
  */
-const components = { advanced, card, drop, header, history, prompt, sides, similar, sizes, styles };
+const components = {
+  advanced,
+  bar: bar.begin,
+  card,
+  drop,
+  header,
+  history,
+  prompt,
+  queue: queueRows,
+  sides,
+  similar,
+  sizes,
+  strip,
+  styles,
+};
 
 /**
  * @param {string[]} names

@@ -1,81 +1,67 @@
-// From pressing Generate to the finished picture.
+// What is on the card: the pictures that were shown last, and the request that is being drawn for it.
 //
-// One press is one request, `POST /jobs`. Its answer has the stored pictures; when some are missing, an event stream
-// reports progress until they are finished.
+// The card follows the queue: what was pressed last, or finished last. A picture chosen in the strip stays until the
+// next press. A request that is stopped or fails takes nothing away.
+import { bar } from "../bar/bar.js";
+import { find } from "../lib/dom.js";
+import { fault } from "../lib/fault.js";
 import { form } from "../lib/form.js";
+import { container } from "../lib/gradio.js";
 import { say } from "../lib/i18n.js";
-import { resumeJob, startJob } from "../lib/jobs.js";
 import { pageAct } from "../lib/keys.js";
 import { link } from "../lib/link.js";
 import { tell } from "../lib/notice.js";
-import { drawSeed, isRandom, seedsOf } from "../lib/seeds.js";
-import { Refused, refusal, server } from "../lib/server.js";
+import { queue } from "../lib/queue.js";
+import { drawSeed, isRandom } from "../lib/seeds.js";
+import { isGone, refusal } from "../lib/server.js";
 import { keepAsk, keptAsk } from "../lib/session.js";
-import { givenFields, isDynamic, offered, request, settings, spelled } from "../lib/settings.js";
+import { givenFields, offered, request, settings, spelled } from "../lib/settings.js";
+import { sitting } from "../lib/sitting.js";
+import { stored } from "../lib/stored.js";
 import { cardViews } from "./views.js";
 
-/** @import { JobState, LookedUp } from "../lib/api.d.ts" */
-/** @import { Callbacks, Job } from "../lib/jobs.js" */
 /** @import { Opened } from "../lib/link.js" */
-/** @import { Progress } from "./views.js" */
-/** @import { Ask, Fields, Parameters, Picture, Remembered, Result, Trouble } from "../lib/types.d.ts" */
+/** @import { Entry } from "../lib/queue.js" */
+/** @import { Ask, Fields, Kept, Missing, Parameters, Picture, Remembered, Result, Trouble } from "../lib/types.d.ts" */
 
-/**
- * The running request. *literal*: the prompts of its `ask` are expanded; *heard*: its job has said something.
- * @typedef {object} Running
- * @property {Ask | null} ask
- * @property {AbortController} looking
- * @property {boolean} literal
- * @property {boolean} heard
- * @property {Job | null} job
- */
+/** Pictures on the card; *missing* says why some are not there. @typedef {Result & { ask: Ask, missing: Missing }} Shown */
 
-const PATIENCE = 120; // ms before the page shows that a look-up runs: hits are faster
+const BELOW = 12; // px that stay free below the card
 const NARROW = matchMedia("(max-width: 800px)");
 /** @type {((ask: Ask, images: Picture[]) => void)[]} */
 const listeners = [];
-let turn = 0; // number of the latest request for the card; results of older ones are ignored
-/** @type {Running | null} */
-let current = null;
-/** @type {Ask | null} */
-let shown = null; // the request whose pictures are on the card
+/** @type {((picture: Picture | null) => void)[]} */
+const watchers = [];
+let turn = 0; // number of the latest look-up or press; results of older look-ups are ignored
+/** @type {Shown | null} */
+let shown = null;
+/** The request whose progress is on the card. @type {Entry | null} */
+let watched = null;
+let follows = true; // whether the card shows what comes next, not what was chosen
+/** Why the card is empty. @type {"empty" | "stopped" | "deleted"} */
+let rest = "empty";
+/** @type {Entry | null} */
+let scrolledTo = null;
 /** @type {HTMLElement} */
 let root;
 /** @type {ReturnType<typeof cardViews>} */
 let views;
 
-// ---- one request, from the button to the picture ----
+// ---- what is shown ----
 
-/**
- * Ends the running request and makes *ask* the running one.
- * @param {Ask | null} ask
- * @returns {Running}
- */
-function begin(ask) {
-  giveUp();
-  tell("");
-  turn += 1;
-  shown = null;
-  current = { ask, looking: new AbortController(), literal: false, heard: false, job: null };
-  return current;
-}
+/** Whether there is something to see of *entry* in the place of the pictures that are there. @param {Entry} entry */
+const hasBegun = ({ ask, progress: { preview, images = [], phase } }) =>
+  Boolean(preview) || images.some(Boolean) || (ask.n > 1 && ["drawing", "decoding"].includes(phase));
 
-/**
- * Shows the running request. Not before it is known to take a while: stored pictures appear without a change between.
- * @param {Ask} ask
- * @param {Progress} progress
- */
-function showRunning(ask, progress) {
-  document.body.classList.add("zi-busy");
-  views.running(ask, progress);
-}
-
-/** @param {() => void} showEnd */
-function end(showEnd) {
-  current = null;
-  document.body.classList.remove("zi-busy");
-  showEnd();
-  comeIntoView();
+function draw() {
+  const busy = queue.entries.some(({ visible }) => visible);
+  document.body.classList.toggle("zi-busy", busy);
+  const entry = watched?.visible ? watched : null;
+  if (entry && (hasBegun(entry) || !shown)) views.running(entry);
+  else if (shown) views.result(shown, entry, together().length);
+  else views.empty(rest);
+  const alone = !entry && shown?.images.length === 1 ? (shown.images[0] ?? null) : null;
+  for (const watcher of watchers) watcher(alone);
 }
 
 // Where the card is below the form, it is scrolled into view.
@@ -84,110 +70,88 @@ function comeIntoView() {
 }
 
 /**
- * @param {Ask} ask
- * @param {Result} answer
+ * Puts pictures on the card, in the place of everything else.
+ * @param {Shown} next
  */
-function finish(ask, answer) {
-  shown = ask;
-  form.mark(null);
-  end(() => views.result(ask, answer));
-  const images = answer.images.flatMap((image) => (image ? [image] : []));
-  for (const listener of listeners) listener(ask, images);
+function put(next) {
+  shown = next;
+  watched = null;
+  draw();
 }
 
-/** @param {Trouble} error */
-function fail(error) {
-  form.mark(error.field);
-  end(() => views.failed(error));
+/** The pictures of the request that a single picture on the card belongs to. */
+function together() {
+  const alone = shown?.images.length === 1 ? shown.images[0]?.image_url : undefined;
+  const batch = sitting.all.find(({ image }) => image.image_url === alone)?.batch;
+  return sitting.all.filter((one) => one.batch === batch);
 }
 
-function giveUp() {
-  current?.looking.abort();
-  current?.job?.stop();
-  current = null;
+/** @param {Entry} entry */
+function changed(entry) {
+  if (entry.state === "waiting") draw();
+  else ended(entry);
+  if (entry !== watched || entry === scrolledTo || !entry.visible) return;
+  scrolledTo = entry;
+  comeIntoView();
+}
+
+/** @param {Entry} entry */
+function ended(entry) {
+  const { ask, result, state, error } = entry;
+  const isMine = follows || entry === watched;
+  if (result) sitting.add(ask, result.images);
+  if (result && isMine) shown = { ask, ...result, missing: state === "done" ? "deleted" : "stopped" };
+  if (state === "stopped") rest = "stopped";
+  if (error) complain(error, () => press(ask, true));
+  watched = watchedAfter(entry);
+  draw();
+  if (isMine) comeIntoView();
+  if (result) report(ask, result);
 }
 
 /**
- * *ask* with its prompts expanded: the server picks options of {red|blue} and wildcards from the seed.
- * @param {Ask} ask
- * @param {AbortSignal} signal
- * @returns {Promise<Ask>}
+ * What is watched after *entry* has ended: the next one in its place, else what was watched before. A stored picture that
+ * is there at once stays on the card, and the others go on without being watched.
+ * @param {Entry} entry
  */
-async function expanded(ask, signal) {
-  if (!isDynamic(ask)) return ask;
-  const { prompt, negative_prompt, style, seed, model, max_sequence_length } = ask;
-  const body = { prompt, negative_prompt, style, seed, model, max_sequence_length };
-  const info = await server.post("/prompt-info", body, { signal });
-  return { ...ask, prompt: info.prompt, negative_prompt: info.negative_prompt };
+function watchedAfter(entry) {
+  if (entry === watched) return (follows && queue.entries.find(({ visible }) => visible)) || null;
+  return follows && entry.result ? null : watched;
 }
+
+/**
+ * @param {Ask} ask
+ * @param {Result} result
+ */
+function report(ask, { images }) {
+  const there = images.filter((image) => image !== null);
+  for (const listener of listeners) listener(ask, there);
+}
+
+/**
+ * Shows an error: at its field, or as a line above the card.
+ * @param {Trouble} error
+ * @param {() => void} [again]
+ */
+function complain(error, again) {
+  if (!fault.show(error)) bar.show(error, again);
+}
+
+// ---- from the button to the queue ----
 
 /**
  * @param {Ask} ask
  * @param {boolean} literal
  */
-async function draw(ask, literal = false) {
-  const mine = begin(ask);
-  form.mark(null);
-  setTimeout(() => {
-    if (mine !== current || mine.heard) return;
-    showRunning(mine.ask ?? ask, { phase: "asking", preview: null });
-    comeIntoView();
-  }, PATIENCE);
-  try {
-    const whole = literal ? ask : await expanded(ask, mine.looking.signal);
-    mine.ask = whole;
-    mine.literal = true;
-    if (mine === current) mine.job = startJob(whole, hearing(mine, whole));
-  } catch (error) {
-    if (mine === current) fail(refusal(error));
-  }
-}
-
-/**
- * Callbacks that show a job's progress on the card, while no newer request has replaced it.
- * @param {Running} mine
- * @param {Ask} ask
- * @returns {Callbacks}
- */
-function hearing(mine, ask) {
-  /** @param {() => void} act */
-  function ours(act) {
-    if (mine !== current) return;
-    const first = !mine.heard;
-    mine.heard = true;
-    act();
-    if (first && mine === current) comeIntoView();
-  }
-  return {
-    state: (state) => ours(() => show(ask, state)),
-    lost: () => ours(() => views.lost(ask)),
-    gone: () => ours(() => void settle(mine, ask)),
-    failed: (error) => ours(() => fail(error)),
-  };
-}
-
-/**
- * Shows the state of a job for *ask*.
- * @param {Ask} ask
- * @param {JobState} job
- */
-function show(ask, job) {
-  if (job.state === "done") finish(ask, job);
-  else if (job.state === "failed" && job.error) fail(job.error);
-  else if (job.state === "cancelled") fail(job.error ?? { code: "cancelled", message: say("cancelled_text") });
-  else showRunning(ask, job);
-}
-
-/**
- * The server has no such job any more. Its picture may have been finished, so it is looked up.
- * @param {Running} mine
- * @param {Ask} ask
- */
-async function settle(mine, ask) {
-  const found = ask.cache === "use" ? await stored(ask).catch(() => null) : null;
-  if (mine !== current) return;
-  if (found) finish(ask, found);
-  else fail({ code: "job_gone", message: say("error_job_gone_text") });
+function press(ask, literal = false) {
+  turn += 1;
+  follows = true;
+  tell("");
+  bar.clear();
+  fault.clear();
+  const entry = queue.add(ask, literal);
+  // What is being drawn stays in view; it is not left for one that waits behind it.
+  if (!watched) watched = entry;
 }
 
 /**
@@ -200,19 +164,16 @@ export function generate(values) {
     return;
   }
   try {
-    void draw(request(values));
+    press(request(values));
   } catch (error) {
-    // In every case the previous request is ended.
-    begin(null);
-    fail(refusal(error));
+    complain(refusal(error));
   }
 }
 
-/** Ends the running request. */
+/** Ends the request on the card, else the one that is drawn next. */
 export function stop() {
-  if (!current) return;
-  giveUp();
-  end(views.stopped);
+  const entry = watched ?? queue.entries[0];
+  if (entry) queue.stop(entry);
 }
 
 // ---- the buttons of a result ----
@@ -221,8 +182,8 @@ function newSeed() {
   form.fill({ seed: drawSeed() }, generate);
 }
 
-function again() {
-  if (shown) void draw({ ...shown, cache: "refresh" }, true);
+function redraw() {
+  if (shown) press({ ...shown.ask, cache: "refresh" }, true);
 }
 
 /**
@@ -233,63 +194,85 @@ function use(ask, seed) {
   form.fill(spelled(settings({ ...ask, seed, n: 1 })), () => tell(say("used")));
 }
 
-// The only picture on the card was deleted: the card becomes empty, also after a reload.
-function forgotten() {
-  shown = null;
-  views.deleted();
+/**
+ * A picture was deleted: its tile becomes empty; a card without any other picture does too, also after a reload.
+ * @param {Picture} image
+ */
+function forgotten(image) {
+  sitting.remove(image);
+  if (!shown) return;
+  const images = shown.images.map((other) => (other === image ? null : other));
+  rest = "deleted";
+  shown = images.some(Boolean) ? { ...shown, images, missing: "deleted" } : null;
+  draw();
 }
+
+/** @param {Picture} image */
+async function unseen(image) {
+  if (await isGone(image.image_url)) forgotten(image);
+}
+
+// ---- the strip and the rows of the queue ----
+
+/**
+ * Shows a picture of this sitting, or all *pictures* of its request.
+ * @param {Kept[]} pictures
+ */
+export function look(pictures) {
+  const [first] = pictures;
+  if (!first) return;
+  turn += 1;
+  follows = pictures.at(-1) === sitting.all.at(-1);
+  const ask = { ...first.ask, n: pictures.length };
+  put({ ask, images: pictures.map(({ image }) => image), warnings: [], missing: "deleted" });
+}
+
+/** Shows all pictures of the request that the one on the card belongs to. */
+const showAll = () => look(together());
+
+/**
+ * Shows the progress of a request.
+ * @param {Entry} entry
+ */
+export function watch(entry) {
+  follows = true;
+  watched = entry;
+  draw();
+}
+
+/** The request on the card that has not ended. */
+export const onCard = () => watched;
 
 // ---- settings from a link, a file, the history, or from before a reload ----
 
 /**
- * The pictures of *ask*, all of which are stored; null when one is not any more, or while the model is loading.
- * @param {Ask} ask
- * @returns {Promise<Result | null>}
- */
-async function fetched(ask) {
-  try {
-    return await server.post("/generate", { ...ask, cache: "only" });
-  } catch (error) {
-    if (error instanceof Refused && ["not_cached", "loading"].includes(error.code)) return null;
-    throw error;
-  }
-}
-
-/**
- * The stored pictures of *ask*; null when one is missing, or where *some* are enough, when all are, with null for each
- * missing one. Asked first by a look-up: browsers report an answer that is an error, such as "not stored".
- * @param {Ask} ask
- * @returns {Promise<Result | null>}
- */
-async function stored(ask, some = false) {
-  /** @type {LookedUp} */
-  const { images: known } = await server.post("/lookup", ask);
-  if (known.every(({ cached }) => cached)) return fetched(ask);
-  if (!some) return null;
-  const each = seedsOf(ask.seed, ask.n).map((seed, i) => (known[i]?.cached ? fetched({ ...ask, seed, n: 1 }) : null));
-  const found = await Promise.all(each);
-  const images = found.map((one) => one?.images[0] ?? null);
-  return images.some(Boolean) ? { images, warnings: found.flatMap((one) => one?.warnings ?? []) } : null;
-}
-
-/**
- * Shows the stored pictures of *ask*, where *before* (it was on the card) also an incomplete set; else the copy at the
+ * Shows the stored pictures of *ask*, where it was on the card *before* also an incomplete set; else the copy at the
  * URL *image*; else a message that there is no picture.
  * @param {Ask} ask
- * @param {{ image?: string | undefined, before?: boolean }} options
+ * @param {{ image?: string | undefined, before?: Missing | undefined }} options
  */
-async function lookUp(ask, { image, before = false } = {}) {
+async function lookUp(ask, { image, before } = {}) {
   turn += 1;
   const mine = turn;
-  const found = await stored(ask, before);
+  const found = await stored(ask, before !== undefined);
   if (mine !== turn) return;
   if (!(found || image)) {
     tell(say("not_stored"));
     return;
   }
   const copy = { ...ask, image_url: image ?? "", source: "history", key: "" };
-  giveUp();
-  finish(ask, found ?? { images: [copy], warnings: [] });
+  const result = found ?? { images: [copy], warnings: [] };
+  if (before) {
+    shown = { ask, ...result, missing: before };
+    draw();
+  } else {
+    follows = false;
+    bar.clear();
+    fault.clear();
+    put({ ask, ...result, missing: "deleted" });
+    comeIntoView();
+  }
+  report(ask, result);
 }
 
 /**
@@ -325,15 +308,6 @@ function mention(model) {
   if (model && !offered(model)) tell(say("model_elsewhere", { model: String(model) }));
 }
 
-/**
- * Errors of such settings are shown on the card, unless it shows a running request.
- * @param {Trouble} error
- */
-function complain(error) {
-  if (current) tell(error.message);
-  else fail(error);
-}
-
 /** @param {() => Promise<void>} act */
 async function attempt(act) {
   try {
@@ -344,22 +318,29 @@ async function attempt(act) {
 }
 
 /** @param {Remembered} remembered */
-function resume({ ask, literal, id, shown: was }) {
-  if (was) void attempt(() => lookUp(ask, { before: true }));
-  else if (id) {
-    const mine = begin(ask);
-    showRunning(ask, { phase: "asking", preview: null });
-    mine.job = resumeJob(id, hearing(mine, ask));
-  } else void draw(ask, literal);
+function resume({ waited, shown: was }) {
+  if (was) void attempt(() => lookUp(was.ask, { before: was.missing }));
+  [watched = null] = waited.map((one) => queue.resume(one));
+  draw();
 }
 
-/** @returns {Remembered | null} */
+/** @returns {Remembered} */
 function remembered() {
-  if (current?.ask) return { ask: current.ask, literal: current.literal, id: current.job?.id ?? null };
-  return shown && shown.cache !== "bypass" ? { ask: shown, shown: true } : null;
+  const { ask, missing = "deleted" } = shown ?? {};
+  return { waited: queue.waited(), shown: ask && ask.cache !== "bypass" ? { ask, missing } : null };
 }
 
 // ---- connection with the page ----
+
+/** Tells the style sheet what stands above the form and the card: the head, with notices that come and go. */
+function keepRoom() {
+  const [row, head] = [find(document, ".zi-create"), find(document, ".zi-part-header")];
+  const measure = () => {
+    const above = row.getBoundingClientRect().top + scrollY;
+    if (row.checkVisibility()) container().style.setProperty("--zi-above", `${Math.round(above) + BELOW}px`);
+  };
+  new ResizeObserver(measure).observe(head);
+}
 
 /**
  * Registers a callback for every result shown.
@@ -367,6 +348,14 @@ function remembered() {
  */
 export function onResult(listener) {
   listeners.push(listener);
+}
+
+/**
+ * Registers a callback for the picture that is alone on the card, or null.
+ * @param {(picture: Picture | null) => void} watcher
+ */
+export function onShown(watcher) {
+  watchers.push(watcher);
 }
 
 /** @param {KeyboardEvent} event */
@@ -389,13 +378,15 @@ function hashChanged() {
 /** @param {HTMLElement} element */
 export function card(element) {
   root = element;
-  views = cardViews(element, { again, forgotten, newSeed, stop, use });
+  views = cardViews(element, { forgotten, generate, newSeed, redraw, showAll, stop, unseen, use });
+  keepRoom();
+  queue.changed(changed);
   document.addEventListener("keydown", key);
   addEventListener("hashchange", hashChanged);
-  views.empty();
+  draw();
   void form.begun.then((read) => {
     keepAsk(remembered);
     if (read) opened(read);
-    else if (keptAsk) resume(keptAsk);
+    else if (keptAsk?.waited) resume(keptAsk);
   });
 }

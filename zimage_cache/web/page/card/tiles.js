@@ -2,21 +2,25 @@
 import { find, make } from "../lib/dom.js";
 import { age, say, time } from "../lib/i18n.js";
 import { SMALL, viewer } from "../viewer/viewer.js";
+import { columnsFor, ownSeconds } from "./grid.js";
 
-/** @import { Ask, Picture } from "../lib/types.d.ts" */
+/** @import { Ask, Missing, Picture } from "../lib/types.d.ts" */
 
-/** @typedef {"there" | "pending" | "deleted"} State */
+/** @typedef {"there" | "pending" | Missing} State */
 /** @typedef {{ state: State, figure: HTMLElement, image: Picture | null }} Tile */
 /** Of the first unfinished picture. @typedef {{ words: string, share: number, preview?: string | null | undefined }} Progress */
 
-const HOLES = { pending: "tile_waiting", deleted: "tile_deleted" };
+const HOLES = { pending: "tile_waiting", deleted: "tile_deleted", stopped: "tile_stopped" };
+const NARROW = matchMedia("(max-width: 800px)");
+const GAP = 10; // px, see card.css
+const BELOW = 62; // px: about the height of the text below a picture
 
 /**
- * Where a picture came from, and what that saved.
+ * Where a picture came from, in which of its own *seconds*, and what that saved.
  * @param {Picture} image
- * @param {Ask} ask
+ * @param {number | null | undefined} seconds
  */
-function badge({ source, seconds, seconds_saved: saved, cached, age_seconds: old }, ask) {
+export function badge({ source, seconds_saved: saved, cached, age_seconds: old }, seconds) {
   const more = [
     seconds == null ? "" : say("in_time", { time: time(seconds) }),
     cached && old != null ? age(old) : "",
@@ -28,7 +32,7 @@ function badge({ source, seconds, seconds_saved: saved, cached, age_seconds: old
     "p",
     { className: "zi-badge", dataset: { source, cached: Boolean(cached) } },
     make("strong", {}, make("span", { className: "zi-glyph" }), title),
-    make("span", { className: "zi-badge-more", title: ask.n > 1 ? text : "" }, text),
+    make("span", { className: "zi-badge-more" }, text),
   );
 }
 
@@ -36,8 +40,8 @@ function badge({ source, seconds, seconds_saved: saved, cached, age_seconds: old
 const alt = (ask) => say("picture_alt", { prompt: ask.prompt });
 
 /**
- * An unfinished or deleted picture.
- * @param {"pending" | "deleted"} state
+ * An unfinished or missing picture.
+ * @param {"pending" | Missing} state
  */
 function hole(state) {
   const image = make("img", { className: "zi-tile-preview", alt: "", hidden: true });
@@ -51,11 +55,15 @@ function hole(state) {
 }
 
 /**
- * The tiles inside *box*; *caption* makes what stands below one of several pictures.
+ * The tiles inside *box*. *does*: makes the buttons of a picture, and what stands below one of several; *unseen* is
+ * called with a picture that could not be loaded.
  * @param {HTMLElement} box
- * @param {(ask: Ask, image: Picture, shown: HTMLImageElement) => Node} caption
+ * @param {object} does
+ * @param {(ask: Ask, image: Picture, shown: HTMLImageElement) => Node} does.tools
+ * @param {(image: Picture) => Node} does.caption
+ * @param {(image: Picture) => void} does.unseen
  */
-export function tilesIn(box, caption) {
+export function tilesIn(box, { tools, caption, unseen }) {
   /** @type {Ask | null} */
   let ask = null; // the request of these pictures
   /** @type {Tile[]} */
@@ -86,16 +94,19 @@ export function tilesIn(box, caption) {
   /**
    * @param {Ask} asked
    * @param {Picture} image
+   * @param {number | null | undefined} seconds
    */
-  function picture(asked, image) {
+  function picture(asked, image, seconds) {
     const { image_url: url, width, height } = image;
     const className = width < SMALL ? "zi-small" : "";
     const shown = make("img", { src: url, width, height, alt: alt(asked), className });
     shown.style.setProperty("--own", `${width}px`);
     const open = make("a", { href: url, target: "_blank", className: "zi-open", title: say("view") }, shown);
     open.addEventListener("click", (event) => view(event, asked, image));
-    const below = make("figcaption", {}, badge(image, asked), asked.n > 1 ? caption(asked, image, shown) : null);
-    return make("figure", { dataset: { state: "there" } }, open, below);
+    shown.addEventListener("error", () => unseen(image));
+    const own = make("div", { className: "zi-own" }, tools(asked, image, shown));
+    const below = asked.n > 1 ? make("figcaption", {}, badge(image, seconds), caption(image)) : null;
+    return make("figure", { dataset: { state: "there" } }, open, own, below);
   }
 
   /**
@@ -113,12 +124,25 @@ export function tilesIn(box, caption) {
    * Puts *image*, or what stands for a missing one, in the place *i*, if that does not show it yet.
    * @param {number} i
    * @param {Ask} asked
-   * @param {Picture | null} image
-   * @param {"pending" | "deleted"} missing
+   * @param {(Picture | null)[]} images
+   * @param {"pending" | Missing} missing
    */
-  function fill(i, asked, image, missing) {
+  function fill(i, asked, images, missing) {
+    const image = images[i] ?? null;
     const state = image ? "there" : missing;
-    if (tiles[i]?.state !== state) put(i, { state, figure: image ? picture(asked, image) : hole(missing), image });
+    if (tiles[i]?.state === state) return;
+    const own = ownSeconds(images.map((each) => each ?? {}))[i];
+    put(i, { state, figure: image ? picture(asked, image, own) : hole(missing), image });
+  }
+
+  // As many columns as give the largest pictures; below the form, where the card has no height of its own, two.
+  function arrange() {
+    const { clientWidth: width, clientHeight: height } = box;
+    const n = tiles.length;
+    const room = { n, wide: Number(box.style.getPropertyValue("--wide")) || 1, width, height, gap: GAP, below: BELOW };
+    const columns = NARROW.matches ? Math.min(n, 2) : columnsFor(room);
+    box.style.setProperty("--columns", String(columns));
+    box.style.setProperty("--rows", String(Math.ceil(n / columns)));
   }
 
   /**
@@ -153,28 +177,23 @@ export function tilesIn(box, caption) {
     box.replaceChildren();
   }
 
+  new ResizeObserver(() => tiles.length > 0 && arrange()).observe(box);
   return {
     /**
-     * Shows *images* of *next*. With *progress*, a missing image (null) is not finished yet; without, it was deleted.
+     * Shows *images* of *next*. With *progress*, a missing image (null) is not finished yet; without, *missing* says why.
      * @param {Ask} next
      * @param {(Picture | null)[]} images
      * @param {Progress | null} progress
+     * @param {Missing} missing
      */
-    show(next, images, progress = null) {
+    show(next, images, progress = null, missing = "deleted") {
       begin(next);
       const { width, height } = images.find(Boolean) ?? next;
       shape({ width, height, n: images.length });
-      for (const [i, image] of images.entries()) fill(i, next, image, progress ? "pending" : "deleted");
+      for (const i of images.keys()) fill(i, next, images, progress ? "pending" : missing);
+      arrange();
       const first = tiles[images.findIndex((image) => !image)];
       if (first && progress) drawing(first.figure, progress);
-    },
-    /**
-     * Replaces *image* by an empty tile.
-     * @param {Picture} image
-     */
-    remove(image) {
-      const i = tiles.findIndex((tile) => tile.image === image);
-      if (i >= 0) put(i, { state: "deleted", figure: hole("deleted"), image: null });
     },
   };
 }

@@ -1,64 +1,36 @@
-// The result card: one view for each state of a request (empty, running, result, error, stopped); display only.
+// The result card: one view for each state (empty, running, result); display only.
 import { find, make } from "../lib/dom.js";
 import { facts, offerOf } from "../lib/facts.js";
 import { form } from "../lib/form.js";
-import { has, language, say, styleTitle, time } from "../lib/i18n.js";
+import { language, say, styleTitle } from "../lib/i18n.js";
 import { seedsOf } from "../lib/seeds.js";
-import { SMALL } from "../viewer/viewer.js";
 import { fact, tools } from "./actions.js";
-import { tilesIn } from "./tiles.js";
+import { lostWords, place, worded } from "./progress.js";
+import { badge, tilesIn } from "./tiles.js";
 
-/** @import { JobState } from "../lib/api.d.ts" */
-/** @import { Ask, Fields, Picture, Result, Trouble } from "../lib/types.d.ts" */
-
-const ENLARGED = 512; // px: width of a small picture, see card.css
-
-/**
- * A job's state, or before the first one {phase: "asking", preview: null}.
- * @typedef {Partial<Omit<JobState, "phase">> & { phase: string }} Progress
- */
-/** @typedef {{ phase: string, more: string, share: number | null, own: number }} Words */
+/** @import { Entry, Progress } from "../lib/queue.js" */
+/** @import { Ask, Fields, Picture } from "../lib/types.d.ts" */
+/** @import { Shown } from "./card.js" */
+/** @import { Words } from "./progress.js" */
 
 /**
  * @typedef {object} Does
- * @property {() => void} again
- * @property {() => void} forgotten
+ * @property {(image: Picture) => void} forgotten
+ * @property {(fields: Fields) => void} generate
  * @property {() => void} newSeed
+ * @property {() => void} redraw
+ * @property {() => void} showAll
  * @property {() => void} stop
+ * @property {(image: Picture) => void} unseen
  * @property {(ask: Ask, seed: number) => void} use
  */
 
-/**
- * Where the run is: in the queue, at a step.
- * @param {Progress} progress
- */
-function place({ phase, detail, position, step = 0, steps = 0 }) {
-  if (phase === "loading") return detail || say("loading_hint");
-  if (phase === "queued") return position ? say("queued_ahead", { ahead: position }) : say("queued_next");
-  return phase === "drawing" ? say("drawing_step", { step, steps }) : "";
-}
-
-/**
- * The progress as text, with the finished shares of all pictures (null while unknown) and of this one.
- * @param {Progress} progress
- * @param {number} n
- * @returns {Words}
- */
-function worded(progress, n) {
-  const { phase, step = 0, steps = 0, done = 0, eta_seconds: eta } = progress;
-  const known = ["drawing", "decoding"].includes(phase) && steps > 0;
-  const more = [
-    place(progress),
-    n > 1 ? say("picture_of", { number: Math.min(done + 1, n), n }) : "",
-    eta && eta >= 1 ? say("eta", { time: time(eta) }) : "",
-  ];
-  return {
-    phase: say(phase),
-    more: more.filter(Boolean).join(" · "),
-    share: known ? Math.round((100 * (done + step / steps)) / n) : null,
-    own: known ? Math.round((100 * step) / steps) : 0,
-  };
-}
+/** What an empty card says, by the reason. @type {Record<"empty" | "stopped" | "deleted", [string, string]>} */
+const EMPTY = {
+  empty: ["empty_title", "empty_text"],
+  stopped: ["stopped_title", "stopped_text"],
+  deleted: ["deleted_title", "deleted_text"],
+};
 
 /**
  * Shows the progress inside *box*.
@@ -82,10 +54,13 @@ function showCourse(box, { phase, more, share }) {
  */
 const plain = (name, value) => make("div", {}, make("dt", {}, name), make("dd", {}, value));
 
+/** @param {string} style */
+const styled = (style) => Object.assign(plain(say("style"), style), { className: "zi-more-only" });
+
 /** @param {Picture} image */
 function key(image) {
   const shown = fact(say("key"), image.key.slice(0, 12), image.key);
-  shown.classList.add("zi-code");
+  shown.classList.add("zi-code", "zi-more-only");
   return shown;
 }
 
@@ -104,50 +79,57 @@ function factsOf(ask, images) {
     alone ? fact(say("seed"), String(first.seed)) : plain(say("seed"), `${ask.seed} – ${last}`),
     fact(say("size"), `${first.width} × ${first.height}`, `${first.width}x${first.height}`),
     ...(ask.steps ? [fact(say("steps"), String(ask.steps))] : []),
-    ...(style ? [plain(say("style"), style)] : []),
+    ...(style ? [styled(style)] : []),
     ...(alone && first.key ? [key(first)] : []),
   ];
 }
 
 /**
- * Example prompts, shown in the place of the picture until the first one is drawn.
- * @param {string} prompt
+ * What stands below one of several pictures.
+ * @param {Picture} image
  */
-function example(prompt) {
-  const chip = make("button", { type: "button", className: "zi-chip" }, prompt);
-  chip.addEventListener("click", () => form.fill({ prompt }));
-  return chip;
-}
+const caption = (image) => make("dl", { className: "zi-facts" }, fact(say("seed"), String(image.seed)));
 
 /**
  * @param {HTMLElement} root
  * @param {Does} does
  */
-export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
+export function cardViews(root, { forgotten, generate, newSeed, redraw, showAll, stop, unseen, use }) {
   const card = find(root, ".zi-card");
   const examples = find(card, ".zi-examples");
   const course = find(card, ".zi-course");
   const waiting = find(card, ".zi-running");
   const preview = find(card, ".zi-preview", HTMLImageElement);
   const pictures = find(card, ".zi-pictures");
-  const tiles = tilesIn(pictures, caption);
+  const about = find(card, ".zi-about");
+  const all = find(card, ".zi-whole");
+  const tiles = tilesIn(pictures, { tools: toolsOf, caption, unseen });
   let model = "";
 
   /** @param {string} name */
-  function view(name) {
+  function view(name, under = false) {
     card.dataset.view = name;
-    card.setAttribute("aria-busy", String(["running", "filling"].includes(name)));
+    card.classList.toggle("zi-under", under);
+    card.setAttribute("aria-busy", String(under || ["running", "filling"].includes(name)));
+  }
+
+  /** @param {"empty" | "stopped" | "deleted"} why */
+  function empty(why) {
+    const [title, text] = EMPTY[why];
+    find(card, ".zi-empty-title").textContent = say(title);
+    find(card, ".zi-empty-text").textContent = say(text);
+    examples.hidden = why !== "empty";
+    view("empty");
   }
 
   /**
-   * @param {string} title
-   * @param {string} text
+   * An example prompt, shown in the place of the picture until the first one is drawn; a click draws it.
+   * @param {string} prompt
    */
-  function rest(title, text) {
-    find(card, ".zi-empty-title").textContent = say(title);
-    find(card, ".zi-empty-text").textContent = say(text);
-    examples.hidden = title !== "empty_title";
-    view("empty");
+  function example(prompt) {
+    const chip = make("button", { type: "button", className: "zi-chip" }, prompt);
+    chip.addEventListener("click", () => form.fill({ prompt }, generate));
+    return chip;
   }
 
   /** @param {Pick<Fields, "model">} values */
@@ -160,25 +142,19 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
   // ---- while a request runs ----
 
   /**
-   * The preview. Progress without a preview keeps the last one; null removes it.
    * @param {string | null | undefined} source
    * @param {Ask} ask
    */
-  function grow(source, ask) {
-    if (source === undefined && !preview.hidden) return;
+  function grow(source, { width, height }) {
     preview.hidden = !source;
-    if (source) Object.assign(preview, { src: source, width: ask.width, height: ask.height });
+    if (source) Object.assign(preview, { src: source, width, height });
     else preview.removeAttribute("src");
   }
 
-  /**
-   * @param {Ask} ask
-   * @param {Progress} progress
-   */
-  function running(ask, progress) {
-    const { n = 1 } = ask;
-    const words = worded(progress, n);
-    if (n > 1) fill(ask, progress, words);
+  /** @param {Entry} entry */
+  function running({ ask, progress, lost }) {
+    const words = lost ? lostWords() : worded(progress, ask.n);
+    if (ask.n > 1) fill(ask, progress, words);
     else wait(ask, progress, words);
   }
 
@@ -203,88 +179,58 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
    * @param {Words} words
    */
   function wait(ask, progress, words) {
-    const { width = 1, height = 1 } = ask;
     grow(progress.preview, ask);
-    waiting.style.setProperty("--ratio", `${width} / ${height}`);
-    waiting.style.setProperty("--wide", String(width / height));
-    waiting.style.setProperty("--cap", `${ask.width < SMALL ? ENLARGED : ask.width}px`); // the width of the finished picture
     showCourse(waiting, words);
     view("running");
   }
 
-  /**
-   * The connection was lost; the last progress stays on the card, and the next one removes this message.
-   * @param {Ask} ask
-   */
-  function lost({ n = 1 }) {
-    showCourse(n > 1 ? course : waiting, { phase: say("lost"), more: say("lost_text"), share: null });
-    view(n > 1 ? "filling" : "running");
-  }
-
   // ---- after a request has ended ----
 
-  /** @param {Trouble} error */
-  function failed({ code, message, field, reason, request_id: id }) {
-    const title = has(`error_${code}`) ? say(`error_${code}`) : say("error_other");
-    const named = field && has(field) ? field : null;
-    find(card, ".zi-error-title").textContent = named ? say("error_about", { title, field: say(named) }) : title;
-    find(card, ".zi-error-text").textContent = (named && reason) || message;
-    find(card, ".zi-error-id").textContent = id ? `${say("request_id")} ${id} · ${code}` : code;
-    view("error");
-  }
-
   /**
-   * Each of several pictures has its own caption; that of a single one is on the card.
    * @param {Ask} ask
    * @param {Picture} image
    * @param {HTMLImageElement} shown
    */
-  function caption(ask, image, shown) {
-    const seed = make("dl", { className: "zi-facts" }, fact(say("seed"), String(image.seed)));
-    return make("div", { className: "zi-own" }, seed, tools(ask, image, shown, { use, remove }));
+  function toolsOf(ask, image, shown) {
+    return tools(ask, image, shown, { use, remove: forgotten });
   }
 
   /**
-   * @param {Ask} ask
-   * @param {Result} result
+   * The pictures of *shown*, of which a single one may belong to a request for *n*. *next*: the request that is drawn
+   * meanwhile, until it has something to show.
+   * @param {Shown} shown
+   * @param {Entry | null} next
+   * @param {number} n
    */
-  function result(ask, { images, warnings }) {
+  function result({ ask, images, warnings, missing }, next, n) {
     const [alone] = images.length === 1 ? images : [];
-    tiles.show(ask, images);
+    tiles.show(ask, images, null, missing);
+    find(card, ".zi-own-badge").replaceChildren(...(alone ? [badge(alone, alone.seconds)] : []));
+    all.hidden = !alone || n < 2;
+    all.textContent = say("show_all", { n });
     find(card, ".zi-warnings").replaceChildren(...warnings.map((text) => make("li", {}, text)));
     find(card, ".zi-asked").textContent = ask.prompt;
     find(card, ".zi-facts-all").replaceChildren(...factsOf(ask, images));
-    find(card, ".zi-own-tools").replaceChildren(...(alone ? [toolsOf(ask, alone)] : []));
-    view("result");
+    if (next) showCourse(course, next.lost ? lostWords() : worded(next.progress, next.ask.n));
+    view("result", next !== null);
   }
 
-  /**
-   * @param {Ask} ask
-   * @param {Picture} alone
-   */
-  function toolsOf(ask, alone) {
-    return tools(ask, alone, find(pictures, "img", HTMLImageElement), { use, remove });
-  }
-
-  /** @param {Picture} image */
-  function remove(image) {
-    if (pictures.dataset.count === "1") forgotten();
-    else tiles.remove(image);
+  /** @param {boolean} open */
+  function unfold(open) {
+    const button = find(about, ".zi-unfold");
+    about.classList.toggle("zi-open-about", open);
+    button.setAttribute("aria-expanded", String(open));
+    button.textContent = say(open ? "about_less" : "about_more");
   }
 
   examples.setAttribute("aria-label", say("examples"));
   showExamples({ model: facts.default_model });
   form.changed(showExamples);
+  unfold(false);
   find(card, ".zi-new-seed").addEventListener("click", newSeed);
-  find(card, ".zi-again").addEventListener("click", again);
+  find(card, ".zi-again").addEventListener("click", redraw);
+  all.addEventListener("click", showAll);
+  find(about, ".zi-unfold").addEventListener("click", () => unfold(!about.classList.contains("zi-open-about")));
   for (const halt of card.querySelectorAll(".zi-halt")) halt.addEventListener("click", stop);
-  return {
-    empty: () => rest("empty_title", "empty_text"),
-    stopped: () => rest("stopped_title", "stopped_text"),
-    deleted: () => rest("deleted_title", "deleted_text"),
-    running,
-    lost,
-    failed,
-    result,
-  };
+  return { empty, running, result };
 }

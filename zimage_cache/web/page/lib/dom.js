@@ -69,3 +69,18 @@ export function setAttributes(element, attributes) {
     if (element && element.getAttribute(name) !== value) element.setAttribute(name, value);
   }
 }
+
+/**
+ * Puts the elements *wanted* into *parent*, in order; elements already in their place are not touched.
+ * @param {Element} parent
+ * @param {Element[]} wanted
+ */
+export function settle(parent, wanted) {
+  const kept = new Set(wanted);
+  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
+  let next = parent.firstElementChild;
+  for (const element of wanted) {
+    if (element === next) next = next.nextElementSibling;
+    else parent.insertBefore(element, next);
+  }
+}

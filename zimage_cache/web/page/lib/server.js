@@ -121,3 +121,15 @@ export const server = {
    */
   drop: (path, options) => ask("DELETE", path, options),
 };
+
+/**
+ * Whether a picture that could not be loaded is not there any more; an unreachable server is no sign of that.
+ * @param {string} url
+ */
+export async function isGone(url) {
+  try {
+    return (await fetch(url, { method: "HEAD", cache: "no-store" })).status === 404;
+  } catch {
+    return false;
+  }
+}

@@ -2,10 +2,11 @@
 //
 // The request is stored only when the page is left: a duplicated tab must not find the job of the original one, and
 // cancel it.
-/** @import { Fields, Remembered } from "./types.d.ts" */
+/** @import { Fields, Kept, Remembered } from "./types.d.ts" */
 
 const FORM = "zimage.form";
 const ASK = "zimage.ask";
+const SITTING = "zimage.sitting";
 const USER = "zimage.user"; // whose the kept values are
 const NEXT = "zimage.next"; // who has signed in since, as typed on the page to sign in on
 
@@ -53,7 +54,7 @@ const write = (name, value) => store(name, value && JSON.stringify(value));
 /** Removes what the tab keeps of another user, whose session has ended by itself. */
 function dropOther() {
   const [user, next] = [USER, NEXT].map((name) => stored(name)?.trim().normalize());
-  if (user && next && user !== next) for (const name of [FORM, ASK]) store(name, null);
+  if (user && next && user !== next) for (const name of [FORM, ASK, SITTING]) store(name, null);
 }
 
 dropOther();
@@ -63,15 +64,23 @@ dropOther();
  */
 export const keptForm = read(FORM);
 /**
- * The card before the reload; `id` is its job, if that was still running.
+ * The card and the queue before the reload.
  * @type {Remembered | null}
  */
 export const keptAsk = read(ASK);
+/**
+ * The pictures of this sitting.
+ * @type {Kept[] | null}
+ */
+export const keptSitting = read(SITTING);
 /** @type {() => Remembered | null} */
 let asked = () => keptAsk;
 
 /** @param {Fields} values */
 export const keepForm = (values) => write(FORM, values);
+
+/** @param {Kept[]} pictures */
+export const keepSitting = (pictures) => write(SITTING, pictures);
 
 /**
  * *source* returns the value to keep when the page is left.
@@ -87,10 +96,10 @@ export function keepAsk(source) {
  */
 export const keepUser = (user) => store(USER, user);
 
-/** Removes the form and the last request; the name stays, to be compared at the next sign-in. */
+/** Removes the form, the requests and the pictures; the name stays, to be compared at the next sign-in. */
 export function forget() {
   asked = () => null;
-  write(FORM, null);
+  for (const name of [FORM, SITTING]) store(name, null);
 }
 
 write(ASK, null);

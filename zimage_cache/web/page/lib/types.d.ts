@@ -109,12 +109,28 @@ export type Trouble = Pick<ErrorDetail | JobError, "code" | "message"> & {
   request_id?: string | undefined;
 };
 
-/** The request that a tab showed or waited for before a reload. */
-export interface Remembered {
+/** A request that a tab waited for before a reload; `id` is its job, once the server has answered. */
+export interface Waited {
   ask: Ask;
-  literal?: boolean;
-  id?: string | null;
-  shown?: boolean;
+  /** The prompts are expanded. */
+  literal: boolean;
+  id: string | null;
+}
+
+/** Why some pictures of a request are not there. */
+export type Missing = "deleted" | "stopped";
+
+/** What a tab waited for before a reload, and the request whose pictures were on its card. */
+export interface Remembered {
+  waited: Waited[];
+  shown: { ask: Ask; missing: Missing } | null;
+}
+
+/** A picture of this sitting, the request for it alone, and a name for all pictures of one request. */
+export interface Kept {
+  ask: Ask;
+  image: Picture;
+  batch: string;
 }
 
 export type Properties<Kind> = Partial<Omit<Kind, "dataset">> & {
