@@ -20,6 +20,15 @@ export class Refused extends Error {
   }
 }
 
+/** @type {(() => void)[]} */
+const unanswered = [];
+
+/**
+ * Calls *listener* each time no server answers a request.
+ * @param {() => void} listener
+ */
+export const onUnreachable = (listener) => void unanswered.push(listener);
+
 /** @typedef {{ signal?: AbortSignal, keepalive?: boolean }} Options */
 
 /**
@@ -70,6 +79,7 @@ async function arrived(part) {
     return await part;
   } catch (error) {
     if (aborted(error)) throw error;
+    for (const listener of unanswered) listener();
     throw new Refused({ code: "unreachable", message: say("error_unreachable_text") }, { cause: error });
   }
 }

@@ -1,0 +1,58 @@
+// What the server says of itself. Requests /health often while its state changes or it does not answer, else seldom, at
+// once when another request was not answered, and never while the page is hidden.
+import { onUnreachable, server } from "./server.js";
+
+/** @import { Health } from "./api.d.ts" */
+
+/**
+ * The answer of /health; nothing but its status where no server answers.
+ * @typedef {Partial<Omit<Health, "status">> & { status: string }} Known
+ */
+
+const OFTEN = 1000; // ms
+const SELDOM = 5000;
+const PATIENCE = 10_000; // a server that takes longer does not answer
+const AT_REST = ["healthy", "sleeping"];
+
+/** @type {((health: Known) => void)[]} */
+const listeners = [];
+/** @type {Known | null} */
+let known = null;
+let timer = 0;
+let isAsking = false;
+
+/** @returns {Promise<Known>} */
+async function answer() {
+  try {
+    return await server.get("/health", { signal: AbortSignal.timeout(PATIENCE) });
+  } catch {
+    return { status: "unreachable" };
+  }
+}
+
+/** Asks now, instead of at the next turn. */
+export async function askHealth() {
+  if (document.hidden || isAsking) return;
+  clearTimeout(timer);
+  isAsking = true;
+  const health = await answer();
+  isAsking = false;
+  known = health;
+  timer = setTimeout(askHealth, AT_REST.includes(health.status) ? SELDOM : OFTEN);
+  for (const listener of listeners) listener(health);
+}
+
+/**
+ * Calls *listener* with each answer, and at once with the last one.
+ * @param {(health: Known) => void} listener
+ */
+export function onHealth(listener) {
+  listeners.push(listener);
+  if (known) listener(known);
+}
+
+// Where this is known already, there is nothing to ask: it is asked often.
+onUnreachable(() => void (known?.status === "unreachable" || askHealth()));
+document.addEventListener("visibilitychange", askHealth);
+for (const change of ["online", "offline"]) addEventListener(change, askHealth);
+void askHealth();
