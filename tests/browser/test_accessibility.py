@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from .conftest import Fake
+from .conftest import Fake, set_side
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -48,7 +48,7 @@ def test_axe_finds_nothing_in_any_state(
     page = open_page(fake.url, color_scheme=scheme, locale=locale, reduced_motion="reduce")
     expect(page.locator(".zi-state")).not_to_have_attribute("data-status", "loading")
     found = {"empty": offences(page)}
-    page.click(".zi-styles-more")
+    page.click(".zi-styles-all")
     advanced(page)
     found["advanced open"] = offences(page)
     ask(page, f"{scheme} {locale}")
@@ -58,12 +58,12 @@ def test_axe_finds_nothing_in_any_state(
     expect(page.locator("dialog.zi-viewer")).to_be_visible()
     found["viewer open"] = offences(page)
     page.keyboard.press("Escape")
-    page.fill("#zi-width input", "100")
+    set_side(page, "width", "100")
     expect(page.locator(".zi-side-hint button")).to_be_visible()
     page.click("#zi-generate")
     expect(page.locator(".zi-error")).to_be_visible()
     found["error"] = offences(page)
-    page.fill("#zi-width input", "128")
+    set_side(page, "width", "128")
     hold()
     ask(page, f"{scheme} {locale} running")
     expect(page.locator("body.zi-busy")).to_have_count(1)
@@ -77,7 +77,7 @@ def test_axe_finds_nothing_in_any_state(
 # What has the focus: the nearest thing that has a name of ours.
 _FOCUS = """() => {
   const it = document.activeElement;
-  const ours = ['.zi-styles-more', '.zi-classes', '.zi-aspects', '.zi-turn', '.zi-advanced-head'];
+  const ours = ['.zi-styles-all', '.zi-classes', '.zi-aspects', '.zi-turn', '.zi-advanced-head'];
   const part = it.closest(['[id^="zi-"]:not(#zi-card)', ...ours].join());
   return part ? part.id || ours.find((name) => part.matches(name)).slice(1) : it.tagName;
 }"""
@@ -161,8 +161,8 @@ def test_no_window_is_too_narrow_or_too_wide(fake: Fake, open_page: Callable[...
     """Nothing is cut off sideways, and a large screen is used: page and card grow with it."""
     page = open_page(fake.url, viewport={"width": width, "height": round(width * 0.5625) if width > 800 else 844})
     advanced(page)
-    page.fill("#zi-width input", "100")
-    page.fill("#zi-height input", "101")
+    set_side(page, "width", "100")
+    set_side(page, "height", "101")
     expect(page.locator(".zi-side-hint button")).to_have_count(2)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     cut = page.evaluate(

@@ -8,9 +8,11 @@ import { events, form, named } from "./lib/form.js";
 import { whenPartAdded } from "./lib/gradio.js";
 import { age, language, translate } from "./lib/i18n.js";
 import { isComposing } from "./lib/keys.js";
+import "./known/known.js";
 import "./lib/model_defaults.js";
 import { server } from "./lib/server.js";
 import { prompt } from "./prompt/prompt.js";
+import { seed } from "./seed/seed.js";
 import { sides } from "./sides/sides.js";
 import { similar } from "./similar/similar.js";
 import { sizes } from "./sizes/sizes.js";
@@ -21,7 +23,7 @@ import { viewer } from "./viewer/viewer.js";
  * The components with a script, by the name of their folder.
  * @type {Record<string, (root: HTMLElement) => void>}
  */
-const components = { advanced, card, drop, header, history, prompt, sides, similar, sizes, styles };
+const components = { advanced, card, drop, header, history, prompt, seed, sides, similar, sizes, styles };
 
 /**
  * @param {string[]} names

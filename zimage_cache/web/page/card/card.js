@@ -8,10 +8,10 @@ import { resumeJob, startJob } from "../lib/jobs.js";
 import { pageAct } from "../lib/keys.js";
 import { link } from "../lib/link.js";
 import { tell } from "../lib/notice.js";
-import { drawSeed, isRandom, seedsOf } from "../lib/seeds.js";
+import { isRandom, rolls, seedsOf } from "../lib/seeds.js";
 import { Refused, refusal, server } from "../lib/server.js";
 import { keepAsk, keptAsk } from "../lib/session.js";
-import { givenFields, isDynamic, offered, request, settings, spelled } from "../lib/settings.js";
+import { expanded, givenFields, offered, request, settings, spelled } from "../lib/settings.js";
 import { cardViews } from "./views.js";
 
 /** @import { JobState, LookedUp } from "../lib/api.d.ts" */
@@ -108,20 +108,6 @@ function giveUp() {
 }
 
 /**
- * *ask* with its prompts expanded: the server picks options of {red|blue} and wildcards from the seed.
- * @param {Ask} ask
- * @param {AbortSignal} signal
- * @returns {Promise<Ask>}
- */
-async function expanded(ask, signal) {
-  if (!isDynamic(ask)) return ask;
-  const { prompt, negative_prompt, style, seed, model, max_sequence_length } = ask;
-  const body = { prompt, negative_prompt, style, seed, model, max_sequence_length };
-  const info = await server.post("/prompt-info", body, { signal });
-  return { ...ask, prompt: info.prompt, negative_prompt: info.negative_prompt };
-}
-
-/**
  * @param {Ask} ask
  * @param {boolean} literal
  */
@@ -195,10 +181,12 @@ async function settle(mine, ask) {
  * @param {Fields} values
  */
 export function generate(values) {
-  if (isRandom(values.seed)) {
-    form.fill({ seed: drawSeed() }, generate);
-    return;
-  }
+  if (isRandom(values.seed) || rolls()) form.roll(press);
+  else press(values);
+}
+
+/** @param {Fields} values */
+function press(values) {
   try {
     void draw(request(values));
   } catch (error) {
@@ -218,7 +206,7 @@ export function stop() {
 // ---- the buttons of a result ----
 
 function newSeed() {
-  form.fill({ seed: drawSeed() }, generate);
+  form.roll(press);
 }
 
 function again() {

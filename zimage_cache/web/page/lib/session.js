@@ -2,7 +2,7 @@
 //
 // The request is stored only when the page is left: a duplicated tab must not find the job of the original one, and
 // cancel it.
-/** @import { Fields, Remembered } from "./types.d.ts" */
+/** @import { KeptForm, Remembered } from "./types.d.ts" */
 
 const FORM = "zimage.form";
 const ASK = "zimage.ask";
@@ -58,8 +58,8 @@ function dropOther() {
 
 dropOther();
 /**
- * The form's values before the reload; null in a new tab.
- * @type {Partial<Fields> | null}
+ * The form before the reload; null in a new tab.
+ * @type {Partial<KeptForm> | null}
  */
 export const keptForm = read(FORM);
 /**
@@ -70,8 +70,16 @@ export const keptAsk = read(ASK);
 /** @type {() => Remembered | null} */
 let asked = () => keptAsk;
 
-/** @param {Fields} values */
-export const keepForm = (values) => write(FORM, values);
+let form = { ...keptForm };
+
+/**
+ * Keeps these parts of the form, beside those kept before.
+ * @param {Partial<KeptForm>} parts
+ */
+export function keepForm(parts) {
+  form = { ...form, ...parts };
+  write(FORM, form);
+}
 
 /**
  * *source* returns the value to keep when the page is left.
@@ -90,6 +98,7 @@ export const keepUser = (user) => store(USER, user);
 /** Removes the form and the last request; the name stays, to be compared at the next sign-in. */
 export function forget() {
   asked = () => null;
+  form = {};
   write(FORM, null);
 }
 
