@@ -471,7 +471,7 @@ def test_chinese_browsers_read_chinese(fake: Fake, open_page):
     page = open_page(fake.url, locale="zh-CN")
     for words in ("提示词", "生成", "停止", "风格", "宽度", "种子", "高级设置", "图片会显示在这里"):
         expect(page.locator("body")).to_contain_text(words)
-    expect(page.get_by_label("水彩")).to_be_visible()
+    expect(page.get_by_label("摄影", exact=True)).to_be_visible()
     write(page, "红色圆形")
     page.click("#zi-generate")
     expect(page.locator(".zi-badge")).to_contain_text("新生成")

@@ -208,7 +208,7 @@ class TestPicking:
         expect_size(page, 256, 144)
 
     def test_custom_shows_the_sides(self, models: str, open_page: Callable[..., Page]):
-        """They are hidden until asked for, do not go away while they are typed in, and close with a choice of a size."""
+        """They are hidden until asked for, stay while they are typed in, and close with a choice of a size."""
         page = open_page(models)
         custom, width = page.locator(".zi-custom"), page.locator("#zi-width input")
         expect(width).to_be_hidden()

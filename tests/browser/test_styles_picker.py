@@ -117,7 +117,7 @@ class TestTiles:
         expect(page.locator(SHOWN)).to_have_count(6)
 
     def test_a_chosen_style_is_always_in_the_row(self, open_tiles: Callable[..., Page]):
-        """A restored style is visible without the others, also after a reload; one of the first takes no other place."""
+        """A restored style is visible without the others, also after a reload; one of the first stays in its place."""
         page = open_tiles()
         page.evaluate("zimage.form.fill({ style: 'papercut' })")
         expect(page.get_by_label("Paper cut")).to_be_checked()
@@ -142,7 +142,7 @@ class TestTiles:
             assert all(lines <= words and wider <= 6 for words, lines, wider in found), (style, found)
 
     def test_arrows_go_through_all_that_are_shown(self, open_tiles: Callable[..., Page]):
-        """The tiles are one group: one stop of the Tab key, and arrows choose; none of those behind "All" in silence."""
+        """The tiles are one group: one stop of the Tab key, and arrows choose; never one that is hidden."""
         page = open_tiles()
         page.focus("#zi-style input:checked")
         for style in [*list(styles())[:5], "", "photo"]:

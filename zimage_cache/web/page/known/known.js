@@ -18,7 +18,9 @@ const MOMENT = 250; // ms
 const BUTTON = "#zi-generate";
 const { max_pictures: MOST, max_seed: LAST } = facts.limits;
 
-let asked = ""; // the last request, as JSON
+/** @type {string | null} */
+let asked = ""; // the last request, as JSON; null: it is asked again
+let about = ""; // the request that the button speaks of
 let timer = 0;
 let isReady = true; // whether the model can be asked for, as far as is known
 /** @type {AbortController | null} */
@@ -71,8 +73,13 @@ function write(button) {
   }
 }
 
-/** @param {KnownImage[] | null} images */
-function show(images) {
+/**
+ * Says how many of the pictures of the request *text* are stored; null: nothing.
+ * @param {string} text
+ * @param {KnownImage[] | null} images
+ */
+function show(text, images) {
+  about = text;
   told = images && { known: images.filter(({ cached }) => cached).length, n: images.length };
   for (const button of document.querySelectorAll(BUTTON)) write(/** @type {HTMLElement} */ (button));
 }
@@ -102,33 +109,37 @@ async function look() {
   looking = new AbortController();
   const { signal } = looking;
   const images = text ? await lookUp(text, signal) : null;
-  if (!signal.aborted) show(images);
+  if (!signal.aborted) show(text, images);
 }
 
-function soon() {
-  // What was said of other values does not hold.
-  if (wanted() !== asked) {
-    looking?.abort();
-    asked = "";
-    show(null);
-  }
+function later() {
   clearTimeout(timer);
   timer = setTimeout(look, MOMENT);
+}
+
+function changed() {
+  // What was said of other values does not hold, and what is asked of them is not needed.
+  const text = wanted();
+  if (text !== asked) {
+    looking?.abort();
+    asked = null;
+  }
+  if (text !== about) show("", null);
+  later();
 }
 
 /** Asks once more for the same values: what is stored may have changed. */
 export function lookAgain() {
-  asked = "";
-  clearTimeout(timer);
-  timer = setTimeout(look, MOMENT);
+  asked = null;
+  later();
 }
 
 always(BUTTON, write);
-form.changed(soon);
-onRolls(soon);
+form.changed(changed);
+onRolls(changed);
 onResult(lookAgain);
 onHealth(({ status }) => {
   isReady = !["loading", "unreachable"].includes(status);
-  soon();
+  changed();
 });
-document.addEventListener("visibilitychange", soon);
+document.addEventListener("visibilitychange", changed);
