@@ -68,6 +68,29 @@ def open_advanced(page: Page) -> None:
     page.get_by_role("button", name="Advanced").click()
 
 
+def choose_style(page: Page, title: str) -> None:
+    """Choose a style that may be behind "All"."""
+    tile = page.locator("#zi-style label", has_text=title)
+    if tile.is_hidden():
+        page.click(".zi-styles-all")
+    tile.click()
+
+
+def set_side(page: Page, side: str, pixels: str) -> None:
+    """Type a width or a height, which "Custom" shows."""
+    field = page.locator(f"#zi-{side} input")
+    if field.is_hidden():
+        page.click(".zi-custom")
+    field.fill(pixels)
+
+
+def set_count(page: Page, n: int) -> None:
+    """Choose how many pictures to ask for; a number that is not offered is one that a script sets."""
+    choice = page.locator(f"#zi-n label:has([value='{n}'])")
+    choice.click() if choice.is_visible() else page.evaluate("n => zimage.form.fill({ n })", n)
+    page.wait_for_function("n => zimage.form.values.n === n", arg=n)
+
+
 def generate(page: Page, prompt: str, source: str = "") -> None:
     """Ask for *prompt* and wait for a picture of *source*."""
     write(page, prompt)

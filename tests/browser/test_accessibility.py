@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from .conftest import Fake
+from .conftest import Fake, set_side
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -48,22 +48,28 @@ def test_axe_finds_nothing_in_any_state(
     page = open_page(fake.url, color_scheme=scheme, locale=locale, reduced_motion="reduce")
     expect(page.locator(".zi-state")).not_to_have_attribute("data-status", "loading")
     found = {"empty": offences(page)}
-    page.click(".zi-styles-more")
+    page.click(".zi-styles-all")
+    found["all styles"] = offences(page)
+    page.keyboard.press("Escape")
+    page.click(".zi-custom")
+    page.click(".zi-rolls label:last-child")
     advanced(page)
-    found["advanced open"] = offences(page)
+    found["all open"] = offences(page)
+    page.click(".zi-rolls label:first-child")
     ask(page, f"{scheme} {locale}")
     expect(page.locator(".zi-badge")).to_have_count(1)
+    expect(page.locator("#zi-generate[data-known]")).to_be_visible()
     found["result"] = offences(page)
     page.locator(".zi-pictures .zi-open").click()
     expect(page.locator("dialog.zi-viewer")).to_be_visible()
     found["viewer open"] = offences(page)
     page.keyboard.press("Escape")
-    page.fill("#zi-width input", "100")
+    set_side(page, "width", "100")
     expect(page.locator(".zi-side-hint button")).to_be_visible()
     page.click("#zi-generate")
     expect(page.locator(".zi-error")).to_be_visible()
     found["error"] = offences(page)
-    page.fill("#zi-width input", "128")
+    set_side(page, "width", "128")
     hold()
     ask(page, f"{scheme} {locale} running")
     expect(page.locator("body.zi-busy")).to_have_count(1)
@@ -71,13 +77,14 @@ def test_axe_finds_nothing_in_any_state(
     expect(page.locator("#zi-stop")).to_have_attribute("aria-disabled", "false")  # a frame later
     found["running"] = offences(page)
     assert {state: wrong for state, wrong in found.items() if wrong} == {}
-    assert len(found) == 6
+    assert len(found) == 7
 
 
 # What has the focus: the nearest thing that has a name of ours.
 _FOCUS = """() => {
   const it = document.activeElement;
-  const ours = ['.zi-styles-more', '.zi-classes', '.zi-aspects', '.zi-turn', '.zi-advanced-head'];
+  const names = ['styles-all', 'classes', 'custom', 'aspects', 'turn', 'rolls', 'advanced-head'];
+  const ours = names.map((name) => `.zi-${name}`);
   const part = it.closest(['[id^="zi-"]:not(#zi-card)', ...ours].join());
   return part ? part.id || ours.find((name) => part.matches(name)).slice(1) : it.tagName;
 }"""
@@ -100,15 +107,13 @@ def test_tab_goes_through_the_form_in_the_order_it_is_read(fake: Fake, open_page
     expect(page.locator("#zi-stop")).to_have_attribute("aria-disabled", "true")
     page.wait_for_function("document.querySelectorAll('#zi-style input[name=zi-style-choice]').length === 17")
     stops = tab_to(page, ".zi-advanced-head")
-    form = ["zi-prompt", "zi-generate", "zi-styles-more", "zi-style", "zi-classes", "zi-aspects", "zi-turn", "zi-width"]
-    # Three for the number of pictures: the number, its reset, the slider.
-    assert [stop for stop in stops if stop != "BODY"] == [
-        *("zi-tab-create-button", "zi-tab-history-button"),
-        *form,
-        *("zi-height", "zi-seed", "zi-dice", "zi-n", "zi-n", "zi-n", "zi-advanced-head"),
+    form = [
+        *("zi-prompt", "zi-n", "zi-generate", "zi-styles-all", "zi-style", "zi-classes", "zi-custom"),
+        *("zi-aspects", "zi-turn", "zi-seed", "zi-dice", "zi-rolls", "zi-advanced-head"),
     ]
+    assert [stop for stop in stops if stop != "BODY"] == ["zi-tab-create-button", "zi-tab-history-button", *form]
     page.focus("#zi-prompt textarea")
-    for _ in range(len(form)):
+    for _ in form[1:]:
         page.keyboard.press("Tab")
         assert page.evaluate(
             """() => [document.activeElement]
@@ -148,11 +153,11 @@ def test_gradios_widgets_have_names_in_the_pages_language(fake: Fake, open_page:
     """Every field, slider and reset button is named for its field, in Chinese too."""
     page = open_page(fake.url, locale="zh-CN")
     advanced(page)
-    for field in ("张数", "步数", "引导强度（CFG）", "偏移（shift）"):
+    for field in ("步数", "引导强度（CFG）", "偏移（shift）"):
         expect(page.get_by_role("spinbutton", name=field, exact=True)).to_be_visible()
         expect(page.get_by_role("slider", name=f"{field}，滑块", exact=True)).to_be_visible()
         expect(page.get_by_role("button", name=f"{field}：恢复默认值", exact=True)).to_be_visible()
-    for group in ("风格", "缓存", "宽高比", "像素数"):
+    for group in ("张数", "风格", "缓存", "宽高比", "像素数", "每次生成时的种子"):
         expect(page.get_by_role("radiogroup", name=group, exact=True)).to_be_visible()
 
 
@@ -161,8 +166,8 @@ def test_no_window_is_too_narrow_or_too_wide(fake: Fake, open_page: Callable[...
     """Nothing is cut off sideways, and a large screen is used: page and card grow with it."""
     page = open_page(fake.url, viewport={"width": width, "height": round(width * 0.5625) if width > 800 else 844})
     advanced(page)
-    page.fill("#zi-width input", "100")
-    page.fill("#zi-height input", "101")
+    set_side(page, "width", "100")
+    set_side(page, "height", "101")
     expect(page.locator(".zi-side-hint button")).to_have_count(2)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     cut = page.evaluate(

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.waiting import wait_until
 
-from .conftest import Fake, generate, http, open_advanced, seed, wait_with, write
+from .conftest import Fake, generate, http, open_advanced, seed, set_count, set_side, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -55,7 +55,7 @@ def test_the_age_of_a_stored_picture_is_reported(fake: Fake, open_page):
 
 
 def test_draw_again_replaces_the_stored_picture(fake: Fake, open_page):
-    """Draw again draws the picture that is shown, not what the form holds by now, and stores it in its place."""
+    """Redraw draws the picture that is shown, not what the form holds by now, and stores it in its place."""
     page = open_page(fake.url)
     generate(page, "drawn twice", "generated")
     drawn, first = len(fake.generator.recipes), key(page)
@@ -115,7 +115,7 @@ def test_a_link_opens_the_settings_and_the_picture(fake: Fake, open_page):
     """Opened elsewhere, a link fills the form and shows the stored picture; the address bar is clean again."""
     page = open_page(fake.url)
     page.get_by_label("Watercolour").check()
-    page.fill("#zi-width input", "160")
+    set_side(page, "width", "160")
     generate(page, "linked & 100 % #+红", "generated")
     drawn, address = len(fake.generator.recipes), link(page)
     assert parse_qs(address.partition("#")[2])["seed"] == [seed(page)]
@@ -174,7 +174,7 @@ def test_use_as_settings_fills_the_form(fake: Fake, open_page):
     page.fill("#zi-seed input", "77")
     generate(page, "to be used", "generated")
     write(page, "something else")
-    page.fill("#zi-width input", "256")
+    set_side(page, "width", "256")
     page.fill("#zi-seed input", "1")
     tool(page, "use").click()
     expect(page.locator("#zi-prompt textarea")).to_have_value("to be used")
@@ -246,7 +246,7 @@ def test_delete_asks_first_and_then_it_is_gone(fake: Fake, open_page):
 def test_one_of_several_is_deleted_alone(fake: Fake, open_page):
     """A deleted tile leaves its place empty; the others stay."""
     page = open_page(fake.url)
-    page.fill("#zi-n input[type=number]", "2")
+    set_count(page, 2)
     generate(page, "one of two", "generated")
     expect(page.locator(".zi-badge")).to_have_count(2)
     tool(page, "delete").last.click()
@@ -276,7 +276,7 @@ def test_a_click_opens_the_viewer(fake: Fake, open_page):
     """The viewer gets all pictures and which was clicked; with Ctrl, the picture opens in a tab of its own."""
     page = open_page(fake.url)
     page.fill("#zi-seed input", "31")
-    page.fill("#zi-n input[type=number]", "2")
+    set_count(page, 2)
     generate(page, "looked at", "generated")
     expect(page.locator(".zi-badge")).to_have_count(2)
     page.evaluate("zimage.viewer.open = (...given) => void (window.given = given)")

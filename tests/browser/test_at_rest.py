@@ -32,7 +32,7 @@ OBSERVE = """async () => {
 
 
 def all_styles(page: Page) -> None:
-    page.click(".zi-styles-more")
+    page.click(".zi-styles-all")
 
 
 def a_picture(page: Page) -> None:

@@ -9,7 +9,7 @@ from zimage_cache.errors import GenerationFailed
 from zimage_cache.generator.protocol import GeneratorState, Status
 from zimage_cache.i18n.messages import Message
 
-from .conftest import ALONE, FLAGS, Fake, write
+from .conftest import ALONE, FLAGS, Fake, set_side, write
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -26,10 +26,10 @@ def chinese(fake: Fake, open_page) -> Page:
 def test_errors_and_warnings_reach_the_card_in_chinese(fake: Fake, chinese: Page):
     """The card shows errors of a field, errors of drawing, and warnings in Chinese."""
     chinese.fill("#zi-prompt textarea", "圆")
-    chinese.fill("#zi-width input", "100")
+    set_side(chinese, "width", "100")
     chinese.click("#zi-generate")
     expect(chinese.locator(".zi-fault")).to_have_text("应为 16 的倍数，实际为 100", timeout=PATIENCE)
-    chinese.fill("#zi-width input", "128")
+    set_side(chinese, "width", "128")
     quiet, fake.generator.before_step = fake.generator.before_step, _fail
     try:
         chinese.click("#zi-generate")
@@ -91,7 +91,7 @@ def test_the_page_decides_the_language_of_its_answers(fake: Fake, open_page):
     script = "Object.defineProperty(navigator, 'language', { get: () => 'en-GB' })"
     page = open_page(fake.url, locale="zh-CN", script=script)
     page.fill("#zi-prompt textarea", "circle")
-    page.fill("#zi-width input", "100")
+    set_side(page, "width", "100")
     page.click("#zi-generate")
     expect(page.locator(".zi-fault")).to_have_text("should be a multiple of 16, got 100", timeout=PATIENCE)
 

@@ -16,7 +16,22 @@ from zimage_cache.models.profiles import DEMO
 from zimage_cache.service import tickets
 from zimage_cache.web.body import GenerateBody
 
-from .conftest import Demo, Fake, Streams, Watch, both, generate, http, open_advanced, seed, wait_with, write
+from .conftest import (
+    Demo,
+    Fake,
+    Streams,
+    Watch,
+    both,
+    choose_style,
+    generate,
+    http,
+    open_advanced,
+    seed,
+    set_count,
+    set_side,
+    wait_with,
+    write,
+)
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -59,7 +74,7 @@ def test_first_drawn_then_from_memory_then_after_a_restart_from_disk(demo: Demo,
 
 
 def test_new_seed_draws_another_picture(demo: Demo, open_page):
-    """The button "New seed" puts a new seed into the form and draws with it."""
+    """The button "Another seed" puts a new seed into the form and draws with it."""
     page = open_page(demo.url)
     generate(page, CIRCLE)
     old_seed, old = seed(page), page.get_attribute(".zi-download", "href")
@@ -84,9 +99,9 @@ def test_every_control_reaches_the_recipe(fake: Fake, open_page):
     """The values of the form are the ones drawn, field by field."""
     page = open_page(fake.url)
     write(page, "all of it")
-    page.get_by_label("Watercolour").check()
-    page.fill("#zi-width input", "160")
-    page.fill("#zi-height input", "96")
+    choose_style(page, "Watercolour")
+    set_side(page, "width", "160")
+    set_side(page, "height", "96")
     page.fill("#zi-seed input", "4294967295")
     open_advanced(page)
     expect(page.locator(".zi-idle")).to_be_visible()
@@ -97,7 +112,7 @@ def test_every_control_reaches_the_recipe(fake: Fake, open_page):
     page.fill("#zi-shift input[type=number]", "1.5")
     page.click("#zi-sampler input")
     page.get_by_role("option", name="UniPC").click()
-    page.fill("#zi-n input[type=number]", "2")
+    set_count(page, 2)
     page.keyboard.press("Control+Enter")
     expect(page.locator(".zi-pictures .zi-badge")).to_have_count(2)
     first, second = fake.generator.recipes[-2:]
@@ -142,7 +157,7 @@ def test_what_is_typed_as_soon_as_advanced_opens_stays(fake: Fake, open_page):
 
 
 def test_cache_modes(fake: Fake, open_page):
-    """The mode "Draw again" draws although it is stored; "Leave no trace" stores nothing."""
+    """The mode "Redraw" draws although it is stored; "Leave no trace" stores nothing."""
     page = open_page(fake.url)
 
     def stored(prompt: str) -> bool:
@@ -156,7 +171,7 @@ def test_cache_modes(fake: Fake, open_page):
     wait_until(lambda: stored("modes"))
     open_advanced(page)
     drawn = len(fake.generator.recipes)
-    page.get_by_label("Draw again").check()
+    page.get_by_label("Redraw").check()
     page.click("#zi-generate")
     wait_until(lambda: len(fake.generator.recipes) == drawn + 1)
     wait_until(lambda: stored("modes"))
@@ -295,14 +310,14 @@ def test_bad_input_names_the_field_and_the_rule(fake: Fake, open_page):
     expect(page.locator("#zi-prompt .zi-fault")).to_contain_text("must not be blank")
     expect(page.locator("#zi-prompt.zi-wrong")).to_be_visible()
     write(page, CIRCLE)
-    page.fill("#zi-width input", "100")
+    set_side(page, "width", "100")
     page.click("#zi-generate")
     expect(page.locator("#zi-width .zi-fault")).to_contain_text("multiple of 16, got 100")
     expect(page.locator("#zi-width input")).to_be_focused()
-    page.fill("#zi-width input", "")
+    set_side(page, "width", "")
     page.click("#zi-generate")
     expect(page.locator("#zi-width .zi-fault")).to_contain_text("a number of pixels is needed")
-    page.fill("#zi-width input", "96")
+    set_side(page, "width", "96")
     page.click("#zi-generate")
     expect(page.locator(".zi-facts")).to_contain_text("96 × 128")
     expect(page.locator(".zi-wrong, .zi-fault")).to_have_count(0)
@@ -446,7 +461,7 @@ def test_chinese_browsers_read_chinese(fake: Fake, open_page):
     page = open_page(fake.url, locale="zh-CN")
     for words in ("提示词", "生成", "停止", "风格", "宽度", "种子", "高级设置", "图片会显示在这里"):
         expect(page.locator("body")).to_contain_text(words)
-    expect(page.get_by_label("水彩")).to_be_visible()
+    expect(page.get_by_label("摄影", exact=True)).to_be_visible()
     write(page, "红色圆形")
     page.click("#zi-generate")
     expect(page.locator(".zi-badge")).to_contain_text("新生成")

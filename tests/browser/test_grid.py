@@ -10,14 +10,14 @@ from tests.waiting import wait_until
 from zimage_cache.errors import GenerationFailed
 from zimage_cache.request import Recipe
 
-from .conftest import Fake, Streams, both, generate, http, seed, write
+from .conftest import Fake, Streams, both, generate, http, seed, set_count, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
 
 def several(page: Page, prompt: str, n: int) -> None:
     write(page, prompt)
-    page.fill("#zi-n input[type=number]", str(n))
+    set_count(page, n)
     page.click("#zi-generate")
 
 

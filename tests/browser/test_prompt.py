@@ -158,7 +158,7 @@ SIGNS = (
 
 
 def test_restored_words_ask_for_the_same_picture(fake: Fake, open_page):
-    """Characters that were drawn literally are escaped in the form: Generate, a link and Draw again mean the same."""
+    """Characters that were drawn literally are escaped in the form: Generate, a link and Redraw mean the same."""
     page = open_page(fake.url)
     for i, prompt in enumerate(SIGNS):
         body = {"prompt": prompt, "negative_prompt": prompt, "guidance_scale": 2, "seed": i}
@@ -173,7 +173,7 @@ def test_restored_words_ask_for_the_same_picture(fake: Fake, open_page):
 
 
 def test_words_that_were_drawn_are_not_expanded_again(fake: Fake, open_page):
-    """Draw again, Use these settings and a copied link keep every sign of what was drawn."""
+    """Redraw, Use these settings and a copied link keep every sign of what was drawn."""
     page = open_page(fake.url)
     write(page, r"a \{red|blue\} fox")
     page.click("#zi-generate")

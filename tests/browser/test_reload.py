@@ -5,7 +5,7 @@ from playwright.sync_api import Page, Route, expect
 
 from zimage_cache.generator.fake import FakeGenerator
 
-from .conftest import ALONE, Fake, Watch, generate, seed, serving, wait_with, write
+from .conftest import ALONE, Fake, Watch, choose_style, generate, seed, serving, set_count, set_side, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -19,16 +19,16 @@ def test_the_form_stays_as_it_was(fake: Fake, open_page):
     """A reload keeps every field; a tab of its own begins afresh."""
     page = open_page(fake.url)
     write(page, "kept ${text}")
-    page.get_by_label("Watercolour").check()
-    page.fill("#zi-width input", "160")
+    choose_style(page, "Watercolour")
+    set_side(page, "width", "160")
     page.fill("#zi-seed input", "5")
-    page.fill("#zi-n input[type=number]", "3")
+    set_count(page, 3)
     page.wait_for_function("zimage.form.values.n === 3")
     reload(page)
     expect(page.locator("#zi-prompt textarea")).to_have_value("kept ${text}")
     expect(page.get_by_label("Watercolour")).to_be_checked()
     expect(page.locator("#zi-width input")).to_have_value("160")
-    expect(page.locator("#zi-n input[type=number]")).to_have_value("3")
+    expect(page.locator("#zi-n input:checked")).to_have_value("3")
     assert seed(page) == "5"
     fresh = page.context.new_page()
     fresh.goto(fake.url)

@@ -14,7 +14,7 @@ from zimage_cache.request import ImageRequest, ModelProfile
 from zimage_cache.service.resolve import resolve
 from zimage_cache.web.page.form import ASPECTS, size_classes
 
-from .conftest import open_advanced, serving
+from .conftest import open_advanced, serving, set_side
 
 browser = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -69,7 +69,8 @@ def expect_chosen(page: Page, shape: str | None, pixels: str | None) -> None:
 
 
 def pick(page: Page, words: str) -> None:
-    page.locator(".zi-sizes label", has_text=re.compile(f"^{re.escape(words)}$")).click()
+    """Pick a shape or a class; a shape that has its size from another class says it behind its name."""
+    page.locator(".zi-sizes label", has_text=re.compile(rf"^{re.escape(words)}(\s|$)")).click()
 
 
 def pick_model(page: Page, title: str) -> None:
@@ -109,9 +110,9 @@ class TestPicking:
     def test_the_highlight_follows_whatever_sets_the_size(self, models: str, open_page: Callable[..., Page]):
         """Typed or filled by a script: an offered size is highlighted, any other is not."""
         page = open_page(models)
-        page.fill("#zi-width input", "832")
+        set_side(page, "width", "832")
         expect_chosen(page, None, None)
-        page.fill("#zi-height input", "1248")
+        set_side(page, "height", "1248")
         expect_chosen(page, "2:3", "1 MP")
         page.evaluate("zimage.form.fill({ width: 1680, height: 720 })")
         expect_chosen(page, "21:9", "1.6 MP")
@@ -120,8 +121,8 @@ class TestPicking:
     def test_from_a_size_of_ones_own_a_shape_keeps_about_its_pixels(self, models: str, open_page: Callable[..., Page]):
         """Picking a shape with a custom size picks it in the class nearest to that size."""
         page = open_page(models)
-        page.fill("#zi-width input", "1600")
-        page.fill("#zi-height input", "1552")
+        set_side(page, "width", "1600")
+        set_side(page, "height", "1552")
         expect_chosen(page, None, None)
         pick(page, "4:3")
         expect_size(page, 1728, 1296)
@@ -129,6 +130,7 @@ class TestPicking:
     def test_a_wrong_side_is_reported_while_it_is_typed(self, models: str, open_page: Callable[..., Page]):
         """A side that is no multiple of 16, or out of bounds, is named with the nearest right one to press."""
         page = open_page(models)
+        page.click(".zi-custom")
         hint, width = page.locator("#zi-side-hint"), page.locator("#zi-width input")
         expect(hint).to_have_text("Multiples of 16, from 256 to 2048")
         width.fill("1001")
@@ -154,9 +156,100 @@ class TestPicking:
         expect_size(page, 128, 128)
         pick(page, "16:9")
         expect_size(page, 256, 144)
-        pick(page, "128 px")
-        expect_size(page, 144, 96)
+        pick(page, "192 px")
+        expect_size(page, 192, 128)
         expect(page.locator("#zi-side-hint")).to_have_text("Multiples of 16, from 64 to 512")
+
+    def test_a_shape_tried_and_taken_back_leaves_the_size_as_it_was(self, models: str, open_page: Callable[..., Page]):
+        """The class that was chosen by hand stays, though it lacks a shape; the shape says the size it would have."""
+        page = open_page(models)
+        pick_model(page, "Demo (small scenes)")
+        expect(page.locator(".zi-aspects label", has_text="16:9")).to_have_text("16:9 256×144")
+        expect(page.locator(".zi-aspects label", has_text="4:3")).to_have_text("4:3")
+        for shape, width, height in (("16:9", 256, 144), ("1:1", 128, 128), ("21:9", 224, 96), ("16:9", 256, 144)):
+            pick(page, shape)
+            expect_size(page, width, height)
+            expect(page.locator(".zi-size")).to_have_text(f"{width} × {height}")
+            expect_chosen(page, f"16:9 {width}×{height}" if shape == "16:9" else shape, "128 px")
+        page.reload()
+        expect_size(page, 256, 144)
+        expect_chosen(page, "16:9 256×144", "128 px")
+        page.click(".zi-turn")
+        expect_size(page, 144, 256)
+        pick(page, "1:1")
+        expect_size(page, 128, 128)
+
+    def test_a_size_set_otherwise_is_the_one_to_go_back_to(self, models: str, open_page: Callable[..., Page]):
+        """A size from a link, the history or another class forgets the class of before."""
+        page = open_page(models)
+        pick_model(page, "Demo (small scenes)")
+        pick(page, "16:9")
+        expect_size(page, 256, 144)
+        page.evaluate("zimage.form.fill({ width: 192, height: 128 })")
+        expect_chosen(page, "3:2", "192 px")
+        pick(page, "1:1")
+        expect_size(page, 192, 192)
+        pick(page, "16:9")
+        pick(page, "256 px")
+        expect_size(page, 256, 144)
+        pick(page, "1:1")
+        expect_size(page, 256, 256)
+
+    def test_a_class_tried_and_taken_back_leaves_the_shape_as_it_was(self, models: str, open_page: Callable[..., Page]):
+        """Where a class lacks the shape, it gives the nearest one; the next class has the one that was chosen."""
+        page = open_page(models)
+        pick_model(page, "Demo (small scenes)")
+        pick(page, "256 px")
+        pick(page, "16:9")
+        pick(page, "192 px")
+        expect_size(page, 192, 128)
+        expect_chosen(page, "3:2", "192 px")
+        pick(page, "256 px")
+        expect_size(page, 256, 144)
+
+    def test_custom_shows_the_sides(self, models: str, open_page: Callable[..., Page]):
+        """They are hidden until asked for, stay while they are typed in, and close with a choice of a size."""
+        page = open_page(models)
+        custom, width = page.locator(".zi-custom"), page.locator("#zi-width input")
+        expect(width).to_be_hidden()
+        expect(custom).to_have_attribute("aria-expanded", "false")
+        custom.click()
+        expect(custom).to_have_attribute("aria-expanded", "true")
+        width.fill("832")
+        page.fill("#zi-height input", "1248")
+        expect_chosen(page, "2:3", "1 MP")
+        expect(width).to_be_visible()
+        pick(page, "3:4")
+        expect(width).to_be_hidden()
+        expect_size(page, 864, 1152)
+
+    def test_a_size_that_is_not_offered_opens_custom(self, models: str, open_page: Callable[..., Page]):
+        """Filled by a script or kept over a reload; such a size may be hidden again, a wrong one may not."""
+        page = open_page(models)
+        custom, width = page.locator(".zi-custom"), page.locator("#zi-width input")
+        page.evaluate("zimage.form.fill({ width: 1600, height: 1552 })")
+        expect(width).to_be_visible()
+        custom.click()
+        expect(width).to_be_hidden()
+        expect(page.locator(".zi-size")).to_have_text("1600 × 1552")
+        page.reload()
+        expect(width).to_be_visible()
+        width.fill("1601")
+        custom.click()
+        expect(width).to_be_focused()
+        expect(page.locator("#zi-side-hint")).to_be_visible()
+        expect(custom).to_have_attribute("aria-expanded", "true")
+
+    def test_an_error_at_a_hidden_field_shows_it(self, models: str, open_page: Callable[..., Page]):
+        """What the server refuses is marked where it can be changed, in Custom and in Advanced."""
+        page = open_page(models)
+        for field in ("width", "height", "steps"):
+            expect(page.locator(f"#zi-{field} input").first).to_be_hidden()
+            page.evaluate("field => zimage.form.mark(field)", field)
+            expect(page.locator(f"#zi-{field}.zi-wrong input").first).to_be_visible()
+            if page.locator(".zi-custom").get_attribute("aria-expanded") == "true":
+                page.click(".zi-custom")
+        expect(page.locator(".zi-advanced-head")).to_have_attribute("aria-expanded", "true")
 
     def test_keys_pick_shapes(self, models: str, open_page: Callable[..., Page]):
         """The shapes are one stop of the Tab key, and arrows go from one to the next."""
@@ -189,7 +282,7 @@ class TestAnotherModel:
         page = open_page(models)
         open_advanced(page)
         page.fill("#zi-steps input[type=number]", "12")
-        page.fill("#zi-width input", "512")
+        set_side(page, "width", "512")
         expect_chosen(page, None, None)
         pick_model(page, "Demo (small scenes)")
         expect(page.locator("#zi-guidance_scale input[type=number]")).to_have_value("1")
@@ -212,18 +305,19 @@ class TestAnotherModel:
     def test_styles_that_a_model_was_not_taught_are_not_offered(self, models: str, open_page: Callable[..., Page]):
         """With the demo model their tiles go, but for one that is chosen; with another model all are offered again."""
         page = open_page(models)
-        page.get_by_role("button", name="more").click()
-        photo, ink = (page.locator(f"#zi-style label:has(input[value='{name}'])") for name in ("photo", "ink"))
-        oil = page.locator("#zi-style label:has(input[value='oil'])")
-        expect(photo).to_be_visible()
+        photo, ink, oil = (
+            page.locator(f"#zi-style label:has(input[value='{name}'])") for name in ("photo", "ink", "oil")
+        )
         photo.click()
         pick_model(page, "Demo (small scenes)")
+        page.click(".zi-styles-all")
         expect(oil).to_be_hidden()
         expect(ink).to_be_visible()
         expect(photo).to_be_visible()  # chosen: it still counts, and can be taken back
         ink.click()
         expect(photo).to_be_hidden()
         pick_model(page, "Z-Image")
+        page.click(".zi-styles-all")
         for tile in (photo, oil, ink):
             expect(tile).to_be_visible()
         expect(page.locator("#zi-style input:checked")).to_have_value("ink")

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from zimage_cache.prompts.styles import styles
 from zimage_cache.web.page.swatches import swatch_rules, swatches
 
-from .conftest import Fake
+from .conftest import Fake, write
 
 browser = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -56,6 +56,18 @@ def open_tiles(fake: Fake, open_page: Callable[..., Page]) -> Callable[..., Page
     return open_
 
 
+SHOWN = "#zi-style label:not([hidden])"
+TOPS = "tiles => tiles.map((tile) => tile.getBoundingClientRect().top)"
+# Of each label: its words (in Chinese, characters), its lines, and by how much a line is wider than the tile.
+LINES = """() => [...document.querySelectorAll('#zi-style label:not([hidden]) span')].map((span) => {
+  const text = document.createRange();
+  text.selectNodeContents(span);
+  const lines = [...text.getClientRects()];
+  const words = /[a-z]/i.test(span.textContent) ? span.textContent.split(' ').length : span.textContent.length;
+  return [words, lines.length, Math.max(...lines.map((line) => line.width)) - span.parentElement.clientWidth];
+})"""
+
+
 class TestTiles:
     pytestmark = browser
 
@@ -77,49 +89,102 @@ class TestTiles:
     def test_a_tile_chooses_its_style(self, open_tiles: Callable[..., Page]):
         """A click chooses, the choice is named above the tiles, and it reaches the request."""
         page = open_tiles()
-        page.locator("#zi-style label", has_text="Watercolour").click()
-        expect(page.get_by_label("Watercolour")).to_be_checked()
-        expect(page.locator(".zi-style-chosen")).to_have_text("Watercolour")
-        assert page.evaluate("zimage.form.values.style") == "watercolor"
+        page.locator("#zi-style label", has_text="Photograph").click()
+        expect(page.get_by_label("Photograph")).to_be_checked()
+        expect(page.locator(".zi-style-chosen")).to_have_text("Photograph")
+        assert page.evaluate("zimage.form.values.style") == "photo"
         page.locator("#zi-style label", has_text="None").click()
         expect(page.locator(".zi-style-chosen")).to_be_empty()
 
-    def test_two_rows_until_there_is_a_reason_for_more(self, open_tiles: Callable[..., Page]):
-        """What does not fit two rows waits behind a button, which says how much that is."""
+    def test_one_row_and_a_button_for_the_others(self, open_tiles: Callable[..., Page]):
+        """The others lie over what is below, which stays in its place; a click on one chooses it and closes them."""
         page = open_tiles()
-        more, last = page.locator(".zi-styles-more"), page.locator("#zi-style label", has_text="Paper cut")
-        expect(more).to_have_attribute("aria-expanded", "false")
-        folded = int((more.text_content() or "").split()[0])
-        expect(page.locator('#zi-style label[data-folded="true"]')).to_have_count(folded)
-        expect(last).to_have_css("height", "0px")
-        more.click()
-        expect(more).to_have_text("Fewer")
-        expect(page.locator('#zi-style label[data-folded="true"]')).to_have_count(0)
+        button, last = page.locator(".zi-styles-all"), page.locator("#zi-style label", has_text="Paper cut")
+        expect(button).to_have_text(f"All {len(styles())}")
+        expect(button).to_have_attribute("aria-expanded", "false")
+        expect(page.locator(SHOWN)).to_have_count(6)
+        assert len(set(page.eval_on_selector_all(SHOWN, TOPS))) == 1
+        expect(last).to_be_hidden()
+        below = page.locator(".zi-sizes").bounding_box()
+        button.click()
+        expect(button).to_have_attribute("aria-expanded", "true")
+        expect(page.locator(SHOWN)).to_have_count(len(styles()) + 1)
+        assert page.locator(".zi-sizes").bounding_box() == below
         last.click()
+        expect(button).to_have_attribute("aria-expanded", "false")
         expect(page.locator(".zi-style-chosen")).to_have_text("Paper cut")
+        expect(last).to_be_visible()
+        expect(page.locator(SHOWN)).to_have_count(6)
 
-    def test_a_folded_style_unfolds_when_the_form_is_filled_with_it(self, open_tiles: Callable[..., Page]):
-        """A restored style is visible, in whichever row it is."""
+    def test_a_chosen_style_is_always_in_the_row(self, open_tiles: Callable[..., Page]):
+        """A restored style is visible without the others, also after a reload; one of the first stays in its place."""
         page = open_tiles()
         page.evaluate("zimage.form.fill({ style: 'papercut' })")
         expect(page.get_by_label("Paper cut")).to_be_checked()
-        expect(page.locator(".zi-styles-more")).to_have_attribute("aria-expanded", "true")
+        expect(page.locator(SHOWN).last).to_have_text("Paper cut")
+        expect(page.locator(".zi-styles-all")).to_have_attribute("aria-expanded", "false")
+        page.reload()
+        expect(page.locator(SHOWN).last).to_have_text("Paper cut")
+        expect(page.locator(SHOWN)).to_have_count(6)
+        page.locator("#zi-style label", has_text="Film still").click()
+        expect(page.locator(SHOWN).last).to_have_text("Anime")
 
-    def test_arrows_go_through_all_of_them(self, open_tiles: Callable[..., Page]):
-        """The tiles are one group: one stop of the Tab key, arrows choose, and folded tiles unfold on the way."""
+    @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+    @pytest.mark.parametrize("width", [390, 1280])
+    def test_no_label_breaks_inside_a_word(self, open_tiles: Callable[..., Page], width: int, locale: str):
+        """Whichever style is chosen, its label has as many lines as words at most, and fits between its neighbours."""
+        page = open_tiles(viewport={"width": width, "height": 844}, locale=locale)
+        page.click(".zi-styles-all")
+        for style in ("", *styles()):
+            page.evaluate("style => zimage.form.fill({ style })", style)
+            expect(page.locator(f'#zi-style input[value="{style}"]')).to_be_checked()
+            found = page.evaluate(LINES)
+            assert all(lines <= words and wider <= 6 for words, lines, wider in found), (style, found)
+
+    def test_arrows_go_through_all_that_are_shown(self, open_tiles: Callable[..., Page]):
+        """The tiles are one group: one stop of the Tab key, and arrows choose; never one that is hidden."""
         page = open_tiles()
         page.focus("#zi-style input:checked")
-        for style in styles():
+        for style in [*list(styles())[:5], "", "photo"]:
             page.keyboard.press("ArrowRight")
             expect(page.locator(f'#zi-style input[value="{style}"]')).to_be_checked()
             page.wait_for_function("style => zimage.form.values.style === style", arg=style)
-        expect(page.locator(".zi-styles-more")).to_have_attribute("aria-expanded", "true")
+        page.focus(".zi-styles-all")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        for style in list(styles())[1:]:
+            page.keyboard.press("ArrowRight")
+            expect(page.locator(f'#zi-style input[value="{style}"]')).to_be_checked()
+        expect(page.locator(".zi-styles-all")).to_have_attribute("aria-expanded", "true")
         page.keyboard.press("Tab")
         expect(page.locator(".zi-classes input:checked")).to_be_focused()
+        expect(page.locator(".zi-styles-all")).to_have_attribute("aria-expanded", "false")
+        expect(page.get_by_label("Paper cut")).to_be_visible()
+
+    def test_escape_closes_the_others_and_stops_no_run(self, fake: Fake, open_tiles: Callable[..., Page], hold):
+        """Esc goes back to the button; a click beside them closes them too."""
+        page, gate = open_tiles(), hold()
+        write(page, "not stopped by a picker")
+        page.click("#zi-generate")
+        gate.wait()
+        button = page.locator(".zi-styles-all")
+        button.click()
+        page.focus("#zi-style input:checked")
+        page.keyboard.press("Escape")
+        expect(button).to_have_attribute("aria-expanded", "false")
+        expect(button).to_be_focused()
+        expect(page.locator("body.zi-busy")).to_have_count(1)
+        button.click()
+        page.locator(".zi-brand").click()
+        expect(button).to_have_attribute("aria-expanded", "false")
+        gate.open()
+        expect(page.locator(".zi-badge")).to_have_count(1)
+        assert fake.generator.recipes[-1].prompt == "not stopped by a picker"
 
     def test_no_arrow_is_lost_before_the_next_frame(self, open_tiles: Callable[..., Page]):
         """Gradio takes the group apart at each choice; it is whole again before the next key."""
         page = open_tiles()
+        page.click(".zi-styles-all")
         page.focus("#zi-style input:checked")
         page.evaluate("window.requestAnimationFrame = () => 0")
         for style in styles():
@@ -127,12 +192,11 @@ class TestTiles:
             expect(page.locator(f'#zi-style input[value="{style}"]')).to_be_checked()
 
     def test_a_phone_has_room_for_whole_tiles(self, open_tiles: Callable[..., Page]):
-        """At 390 pixels no tile is cut off, and wide windows need no second look."""
+        """At 390 pixels no tile is cut off, and wide windows show all in one row."""
         page = open_tiles(viewport={"width": 390, "height": 844})
-        boxes = page.eval_on_selector_all(
-            '#zi-style label:not([data-folded="true"])', "tiles => tiles.map((tile) => tile.getBoundingClientRect())"
-        )
-        assert len(boxes) == 10
+        expect(page.locator(SHOWN)).to_have_count(5)
+        boxes = page.eval_on_selector_all(SHOWN, "tiles => tiles.map((tile) => tile.getBoundingClientRect())")
         assert all(box["left"] >= 0 and box["right"] <= 390 and box["width"] > 60 for box in boxes)
-        page.set_viewport_size({"width": 3840, "height": 2160})
-        expect(page.locator(".zi-styles-more")).to_be_hidden()
+        page.click(".zi-styles-all")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        page.keyboard.press("Escape")

@@ -119,7 +119,7 @@ def test_one_press_is_one_request(fake: Fake, open_page: Callable[..., Page], wa
     for source in ("generated", "memory"):
         watch.requests.clear()
         generate(page, "pressed once", source)
-        asked = [path for path in watch.requests if path.startswith(("/generate", "/jobs", "/lookup"))]
+        asked = [path for path in watch.requests if path.startswith(("/generate", "/jobs"))]
         assert asked == ["/jobs"]  # the stream is the worker's, which is not among the page's requests
     page.goto(f"{fake.url}/#prompt=pressed+never&seed=1")
     expect(page.locator(".zi-told")).to_contain_text("not stored")

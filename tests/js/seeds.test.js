@@ -1,7 +1,7 @@
 import "./facts.js";
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { drawSeed, isRandom, seedsOf } from "../../zimage_cache/web/page/lib/seeds.js";
+import { drawSeed, isRandom, onRolls, rolls, seedsOf, setRolls } from "../../zimage_cache/web/page/lib/seeds.js";
 
 it("after the largest seed comes 0", () => {
   assert.deepEqual(seedsOf(2 ** 32 - 2, 4), [2 ** 32 - 2, 2 ** 32 - 1, 0, 1]);
@@ -15,4 +15,12 @@ it("drawn seeds are whole, in range, and not all the same", () => {
   const drawn = Array.from({ length: 8 }, drawSeed);
   assert.ok(drawn.every((seed) => Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32));
   assert.ok(new Set(drawn).size > 1);
+});
+
+it("seeds are not rolled at first, and each change is told once", () => {
+  const told = [];
+  onRolls(() => told.push(rolls()));
+  assert.equal(rolls(), false);
+  for (const wanted of [false, true, true, false]) setRolls(wanted);
+  assert.deepEqual(told, [true, false]);
 });

@@ -60,18 +60,22 @@ def _form(service: ImageService, words: Labels) -> Form:
     fields: dict[str, Field] = {"prompt": _prompt(words)}
     add_part("prompt")
     with gr.Row(elem_classes="zi-actions"):
-        generate = gr.Button(words("generate"), variant="primary", size="lg", scale=3, elem_id="zi-generate")
-        stop = gr.Button(words("stop"), size="lg", scale=1, min_width=90, elem_id="zi-stop")
+        # Of all numbers the style sheet shows a few, and the chosen one, see count.css.
+        counts = [(str(n), n) for n in range(1, MAX_PICTURES + 1)]
+        fields["n"] = gr.Radio(counts, value=1, label=words("n"), elem_id="zi-n", min_width=100)
+        generate = gr.Button(words("generate"), variant="primary", size="lg", elem_id="zi-generate", min_width=60)
+        stop = gr.Button(words("stop"), size="lg", scale=0, elem_id="zi-stop", min_width=60)
     add_part("styles")
     fields["style"] = gr.Radio([], label=words("style"), elem_id="zi-style")
     add_part("sizes")
-    with gr.Row(elem_classes="zi-sides"):
-        fields |= {side: _side(side, profile, words) for side in ("width", "height")}
-    add_part("sides")
+    with gr.Column(elem_id="zi-sides"):
+        with gr.Row(elem_classes="zi-sides"):
+            fields |= {side: _side(side, profile, words) for side in ("width", "height")}
+        add_part("sides")
     with gr.Row(elem_classes="zi-seed"):
-        fields["seed"] = gr.Number(label=words("seed"), precision=0, elem_id="zi-seed", scale=5, min_width=120)
-        dice = gr.Button(words("dice"), elem_id="zi-dice", scale=0, min_width=42)
-        fields["n"] = gr.Slider(1, MAX_PICTURES, 1, step=1, label=words("n"), elem_id="zi-n", scale=5, min_width=140)
+        fields["seed"] = gr.Number(label=words("seed"), precision=0, elem_id="zi-seed", min_width=120)
+        dice = gr.Button(words("dice"), elem_id="zi-dice", scale=0, min_width=38)
+        add_part("seed")
     add_part("advanced")
     # Not Gradio's accordion: it creates its widgets when it is first opened, and resets their values shortly after
     # that, which overwrites text typed meanwhile. These widgets always exist; the component above shows and hides them.
@@ -89,7 +93,7 @@ def _prompt(words: Labels) -> Field:
     return gr.Textbox(
         label=words("prompt"),
         placeholder=words("prompt_hint"),
-        lines=4,
+        lines=3,
         max_lines=12,
         max_length=MAX_TEXT,
         elem_id="zi-prompt",

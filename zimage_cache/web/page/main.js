@@ -9,10 +9,12 @@ import { events, form, named } from "./lib/form.js";
 import { whenPartAdded } from "./lib/gradio.js";
 import { age, language, translate } from "./lib/i18n.js";
 import { isComposing } from "./lib/keys.js";
+import "./known/known.js";
 import "./lib/model_defaults.js";
 import { server } from "./lib/server.js";
 import { prompt } from "./prompt/prompt.js";
 import { queueRows } from "./queue/queue.js";
+import { seed } from "./seed/seed.js";
 import { sides } from "./sides/sides.js";
 import { similar } from "./similar/similar.js";
 import { sizes } from "./sizes/sizes.js";
@@ -33,6 +35,7 @@ const components = {
   history,
   prompt,
   queue: queueRows,
+  seed,
   sides,
   similar,
   sizes,

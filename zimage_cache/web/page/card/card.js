@@ -12,7 +12,7 @@ import { pageAct } from "../lib/keys.js";
 import { link } from "../lib/link.js";
 import { tell } from "../lib/notice.js";
 import { queue } from "../lib/queue.js";
-import { drawSeed, isRandom } from "../lib/seeds.js";
+import { isRandom, rolls } from "../lib/seeds.js";
 import { isGone, refusal } from "../lib/server.js";
 import { keepAsk, keptAsk } from "../lib/session.js";
 import { givenFields, offered, request, settings, spelled } from "../lib/settings.js";
@@ -159,10 +159,12 @@ function press(ask, literal = false) {
  * @param {Fields} values
  */
 export function generate(values) {
-  if (isRandom(values.seed)) {
-    form.fill({ seed: drawSeed() }, generate);
-    return;
-  }
+  if (isRandom(values.seed) || rolls()) form.roll(drawForm);
+  else drawForm(values);
+}
+
+/** @param {Fields} values */
+function drawForm(values) {
   try {
     press(request(values));
   } catch (error) {
@@ -179,7 +181,7 @@ export function stop() {
 // ---- the buttons of a result ----
 
 function newSeed() {
-  form.fill({ seed: drawSeed() }, generate);
+  form.roll(drawForm);
 }
 
 function redraw() {

@@ -6,7 +6,7 @@ import { facts } from "./facts.js";
 import { applyFills } from "./gradio.js";
 import { say, styles } from "./i18n.js";
 import { link } from "./link.js";
-import { drawSeed } from "./seeds.js";
+import { drawSeed, onRolls, rolls, setRolls } from "./seeds.js";
 import { keepForm, keptForm } from "./session.js";
 import { offered, settings, spelled } from "./settings.js";
 
@@ -14,11 +14,13 @@ import { offered, settings, spelled } from "./settings.js";
 /** @import { Opened } from "./link.js" */
 
 /** @typedef {(values: Fields, how: How) => void} Listener */
-/** @typedef {{ fields: Partial<Fields>, then: ((form: Fields) => void) | undefined }} Wish */
+/** @typedef {{ fields: Partial<Fields>, then: ((form: Fields) => void) | undefined, isRoll?: boolean }} Wish */
 
 const SKIP = { __type__: "update" }; // Gradio's word for a widget that stays as it is
 /** @type {Listener[]} */
 const listeners = [];
+/** @type {((field: string | null) => void)[]} */
+const markers = [];
 let values = /** @type {Fields} */ ({});
 /** @type {Wish[]} */
 let wishes = []; // queued values for the form, with their callbacks
@@ -57,6 +59,12 @@ function hear(next, how) {
   for (const listener of listeners) listener(values, how);
 }
 
+/** @param {Wish} wish */
+function want(wish) {
+  wishes.push(wish);
+  if (settled) applyFills();
+}
+
 export const form = {
   /** The latest values, by field name. */
   get values() {
@@ -67,14 +75,17 @@ export const form = {
   begun: begun.promise,
 
   /**
-   * Sets fields by name; *then* is called with the whole form.
+   * Sets fields by name; *then* is called with the whole form. A seed that is given is not rolled at the next press.
    * @param {Partial<Fields>} fields
    * @param {(form: Fields) => void} [then]
    */
-  fill(fields, then) {
-    wishes.push({ fields, then });
-    if (settled) applyFills();
-  },
+  fill: (fields, then) => want({ fields, then }),
+
+  /**
+   * Sets a new random seed; whether seeds are rolled stays as it is.
+   * @param {(form: Fields) => void} [then]
+   */
+  roll: (then) => want({ fields: { seed: drawSeed() }, then, isRoll: true }),
 
   /**
    * Calls *listener* with the values now, if the form has them, and after each change.
@@ -92,8 +103,19 @@ export const form = {
   mark(field) {
     for (const old of document.querySelectorAll(".zi-wrong")) old.classList.remove("zi-wrong");
     if (field) document.getElementById(`zi-${field}`)?.classList.add("zi-wrong");
+    for (const marker of markers) marker(field ?? null);
+  },
+
+  /**
+   * Calls *marker* with each field that is marked, so that a part of the form that hides it can show it.
+   * @param {(field: string | null) => void} marker
+   */
+  marked(marker) {
+    markers.push(marker);
   },
 };
+
+onRolls(() => keepForm({ rolls: rolls() }));
 
 // What Gradio's events call, with the names of the widgets and their values in the same order; the values returned are
 // written into the widgets. See `_wire` in create.py.
@@ -107,6 +129,7 @@ export const events = {
   begin(names, held) {
     const opened = link.read();
     const said = opened && spelled(settings(opened.parameters));
+    setRolls(!opened && keptForm?.rolls === true);
     const first = { ...named(names, held), seed: drawSeed(), style: "", ...keptForm, ...said };
     // Kept values may be from a server that offered other choices.
     if (!offered(first.model)) first.model = facts.default_model;
@@ -139,6 +162,7 @@ export const events = {
     wishes = [];
     const fields = Object.assign({}, ...granted.map((wish) => wish.fields));
     const next = { ...named(names, held), ...fields };
+    if (granted.some((wish) => "seed" in wish.fields && !wish.isRoll)) setRolls(false);
     hear(named(names, listed(names, next)), "filled");
     for (const { then } of granted) then?.(next);
     // Fields without new values are not written, because the user may be typing in them.

@@ -4,8 +4,8 @@
 // progress until they are finished.
 import { say } from "./i18n.js";
 import { resumeJob, startJob } from "./jobs.js";
-import { refusal, server } from "./server.js";
-import { isDynamic } from "./settings.js";
+import { refusal } from "./server.js";
+import { expanded } from "./settings.js";
 import { stored } from "./stored.js";
 
 /** @import { JobState } from "./api.d.ts" */
@@ -95,20 +95,6 @@ function end(entry, state, last, error = null) {
  * @param {Trouble} error
  */
 const fail = (entry, error) => end(entry, "failed", entry.progress, error);
-
-/**
- * *ask* with its prompts expanded: the server picks options of {red|blue} and wildcards from the seed.
- * @param {Ask} ask
- * @param {AbortSignal} signal
- * @returns {Promise<Ask>}
- */
-async function expanded(ask, signal) {
-  if (!isDynamic(ask)) return ask;
-  const { prompt, negative_prompt, style, seed, model, max_sequence_length } = ask;
-  const body = { prompt, negative_prompt, style, seed, model, max_sequence_length };
-  const info = await server.post("/prompt-info", body, { signal });
-  return { ...ask, prompt: info.prompt, negative_prompt: info.negative_prompt };
-}
 
 /** @param {Entry} entry */
 async function start(entry) {

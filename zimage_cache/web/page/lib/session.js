@@ -2,7 +2,7 @@
 //
 // The request is stored only when the page is left: a duplicated tab must not find the job of the original one, and
 // cancel it.
-/** @import { Fields, Kept, Remembered } from "./types.d.ts" */
+/** @import { Kept, KeptForm, Remembered } from "./types.d.ts" */
 
 const FORM = "zimage.form";
 const ASK = "zimage.ask";
@@ -59,8 +59,8 @@ function dropOther() {
 
 dropOther();
 /**
- * The form's values before the reload; null in a new tab.
- * @type {Partial<Fields> | null}
+ * The form before the reload; null in a new tab.
+ * @type {Partial<KeptForm> | null}
  */
 export const keptForm = read(FORM);
 /**
@@ -76,8 +76,16 @@ export const keptSitting = read(SITTING);
 /** @type {() => Remembered | null} */
 let asked = () => keptAsk;
 
-/** @param {Fields} values */
-export const keepForm = (values) => write(FORM, values);
+let form = { ...keptForm };
+
+/**
+ * Keeps these parts of the form, beside those kept before.
+ * @param {Partial<KeptForm>} parts
+ */
+export function keepForm(parts) {
+  form = { ...form, ...parts };
+  write(FORM, form);
+}
 
 /** @param {Kept[]} pictures */
 export const keepSitting = (pictures) => write(SITTING, pictures);
@@ -99,6 +107,7 @@ export const keepUser = (user) => store(USER, user);
 /** Removes the form, the requests and the pictures; the name stays, to be compared at the next sign-in. */
 export function forget() {
   asked = () => null;
+  form = {};
   for (const name of [FORM, SITTING]) store(name, null);
 }
 

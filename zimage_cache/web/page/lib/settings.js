@@ -2,7 +2,7 @@
 import { facts } from "./facts.js";
 import { say } from "./i18n.js";
 import { drawSeed } from "./seeds.js";
-import { Refused } from "./server.js";
+import { Refused, server } from "./server.js";
 
 /** @import { Ask, Fields, Parameters } from "./types.d.ts" */
 
@@ -89,4 +89,18 @@ function pixels(field, side) {
     throw new Refused({ code: "invalid_request", field, message: say("side_missing", { step: facts.limits.grid }) });
   }
   return side;
+}
+
+/**
+ * *ask* with its prompts expanded: the server picks options of {red|blue} and wildcards from the seed.
+ * @param {Ask} ask
+ * @param {AbortSignal} signal
+ * @returns {Promise<Ask>}
+ */
+export async function expanded(ask, signal) {
+  if (!isDynamic(ask)) return ask;
+  const { prompt, negative_prompt, style, seed, model, max_sequence_length } = ask;
+  const body = { prompt, negative_prompt, style, seed, model, max_sequence_length };
+  const info = await server.post("/prompt-info", body, { signal });
+  return { ...ask, prompt: info.prompt, negative_prompt: info.negative_prompt };
 }

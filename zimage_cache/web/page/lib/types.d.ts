@@ -7,6 +7,13 @@ export type Size = [number, number];
 /** The sizes of one class by the place of their aspect ratio; null: the class has none of that ratio. */
 export type Sizes = Record<string, (Size | null)[]>;
 
+/** A class and the place of a ratio in it, and which of both counts where the class lacks the ratio. */
+export interface SizeChoice {
+  side: string;
+  place: number;
+  keep: "place" | "side";
+}
+
 export interface Offer {
   min_side: number;
   max_side: number;
@@ -73,6 +80,9 @@ export interface Fields {
   shift: number;
   max_sequence_length: number;
 }
+
+/** What a tab keeps of its form over a reload: also whether seeds are rolled, and how the size was chosen. */
+export type KeptForm = Fields & { rolls: boolean; size: SizeChoice };
 
 /** A complete request: the body of `POST /generate`. */
 export type Ask = Omit<Fields, "width" | "height" | "seed"> & { width: number; height: number; seed: number };

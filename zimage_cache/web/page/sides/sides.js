@@ -4,26 +4,13 @@ import { facts, offerOf } from "../lib/facts.js";
 import { form } from "../lib/form.js";
 import { inputOf } from "../lib/gradio.js";
 import { say } from "../lib/i18n.js";
+import { isRight, mended } from "../sizes/geometry.js";
 
 /** @import { Fields, Offer } from "../lib/types.d.ts" */
 
 /** @type {("width" | "height")[]} */
 const SIDES = ["width", "height"];
 const GRID = facts.limits.grid;
-
-/**
- * @param {number | null} side
- * @param {Offer} offer
- */
-const isRight = (side, { min_side: least, max_side: most }) =>
-  side !== null && Number.isInteger(side) && side % GRID === 0 && side >= least && side <= most;
-
-/**
- * @param {number} side
- * @param {Offer} offer
- */
-const mended = (side, { min_side: least, max_side: most }) =>
-  Math.min(Math.max(Math.round(side / GRID) * GRID, least), most);
 
 /** @param {Offer} offer */
 const rule = ({ min_side: least, max_side: most }) => say("side_rule", { least, most, step: GRID });
