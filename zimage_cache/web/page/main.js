@@ -1,6 +1,8 @@
 // The page's scripts: connects each component with its element, and gives Gradio's events what they call.
 import { advanced } from "./advanced/advanced.js";
+import { cache } from "./cache/cache.js";
 import { card, generate, onResult, restore, stop } from "./card/card.js";
+import "./done/done.js";
 import { drop } from "./drop/drop.js";
 import { header } from "./header/header.js";
 import { history } from "./history/history.js";
@@ -10,7 +12,10 @@ import { age, language, translate } from "./lib/i18n.js";
 import { isComposing } from "./lib/keys.js";
 import "./lib/model_defaults.js";
 import { server } from "./lib/server.js";
+import { preferences } from "./preferences/preferences.js";
 import { prompt } from "./prompt/prompt.js";
+import { saved } from "./saved/saved.js";
+import "./shortcuts/shortcuts.js";
 import { sides } from "./sides/sides.js";
 import { similar } from "./similar/similar.js";
 import { sizes } from "./sizes/sizes.js";
@@ -21,7 +26,21 @@ import { viewer } from "./viewer/viewer.js";
  * The components with a script, by the name of their folder.
  * @type {Record<string, (root: HTMLElement) => void>}
  */
-const components = { advanced, card, drop, header, history, prompt, sides, similar, sizes, styles };
+const components = {
+  advanced,
+  cache,
+  card,
+  drop,
+  header,
+  history,
+  preferences,
+  prompt,
+  saved,
+  sides,
+  similar,
+  sizes,
+  styles,
+};
 
 /**
  * @param {string[]} names

@@ -51,6 +51,9 @@ export function onHealth(listener) {
   if (known) listener(known);
 }
 
+/** What pictures are drawn on, for words: a GPU is what its time is worth. */
+export const devices = () => (known?.device === "cpu" ? "cpu" : "gpu");
+
 // Where this is known already, there is nothing to ask: it is asked often.
 onUnreachable(() => void (known?.status === "unreachable" || askHealth()));
 document.addEventListener("visibilitychange", askHealth);
