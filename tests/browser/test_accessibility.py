@@ -77,7 +77,8 @@ def test_axe_finds_nothing_in_any_state(
 # What has the focus: the nearest thing that has a name of ours.
 _FOCUS = """() => {
   const it = document.activeElement;
-  const ours = ['.zi-styles-more', '.zi-classes', '.zi-aspects', '.zi-turn', '.zi-advanced-head'];
+  const form = ['.zi-styles-more', '.zi-classes', '.zi-aspects', '.zi-turn', '.zi-advanced-head'];
+  const ours = ['.zi-saved', '.zi-menu-open', ...form];
   const part = it.closest(['[id^="zi-"]:not(#zi-card)', ...ours].join());
   return part ? part.id || ours.find((name) => part.matches(name)).slice(1) : it.tagName;
 }"""
@@ -101,9 +102,10 @@ def test_tab_goes_through_the_form_in_the_order_it_is_read(fake: Fake, open_page
     page.wait_for_function("document.querySelectorAll('#zi-style input[name=zi-style-choice]').length === 17")
     stops = tab_to(page, ".zi-advanced-head")
     form = ["zi-prompt", "zi-generate", "zi-styles-more", "zi-style", "zi-classes", "zi-aspects", "zi-turn", "zi-width"]
-    # Three for the number of pictures: the number, its reset, the slider.
-    assert [stop for stop in stops if stop != "BODY"] == [
-        *("zi-tab-create-button", "zi-tab-history-button"),
+    # What was saved is there once a picture was asked for. Three for the number of pictures: the number, its reset, the
+    # slider.
+    assert [stop for stop in stops if stop not in {"BODY", "zi-saved"}] == [
+        *("zi-menu-open", "zi-tab-create-button", "zi-tab-history-button", "zi-tab-cache-button"),
         *form,
         *("zi-height", "zi-seed", "zi-dice", "zi-n", "zi-n", "zi-n", "zi-advanced-head"),
     ]

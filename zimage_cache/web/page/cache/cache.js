@@ -1,6 +1,6 @@
 // The Cache tab: what the result cache did and holds, up to date while it can be seen. For administrators.
 import { find, make } from "../lib/dom.js";
-import { devices, onHealth } from "../lib/health.js";
+import { deviceKind, onHealth } from "../lib/health.js";
 import { bytes, count, moment, say, share, span } from "../lib/i18n.js";
 import { why } from "../lib/server.js";
 import { askStatistics, hits, onStatistics, tiers } from "../lib/statistics.js";
@@ -69,7 +69,7 @@ function texts({ now, lifetime }) {
     ...held(now),
     rate: of_all,
     rate_of: of_how_many,
-    saved_title: say(`cache_saved_${devices()}`),
+    saved_title: say(`cache_saved_${deviceKind()}`),
     saved: span(lifetime.gpu_seconds_saved),
     spent: say("cache_spent", { time: span(lifetime.gpu_seconds) }),
   };

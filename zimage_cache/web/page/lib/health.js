@@ -18,6 +18,7 @@ const AT_REST = ["healthy", "sleeping"];
 const listeners = [];
 /** @type {Known | null} */
 let known = null;
+let device = ""; // the last one that was told of
 let timer = 0;
 let isAsking = false;
 
@@ -38,6 +39,7 @@ export async function askHealth() {
   const health = await answer();
   isAsking = false;
   known = health;
+  device = health.device ?? device;
   timer = setTimeout(askHealth, AT_REST.includes(health.status) ? SELDOM : OFTEN);
   for (const listener of listeners) listener(health);
 }
@@ -52,7 +54,7 @@ export function onHealth(listener) {
 }
 
 /** What pictures are drawn on, for words: a GPU is what its time is worth. */
-export const devices = () => (known?.device === "cpu" ? "cpu" : "gpu");
+export const deviceKind = () => (device === "cpu" ? "cpu" : "gpu");
 
 // Where this is known already, there is nothing to ask: it is asked often.
 onUnreachable(() => void (known?.status === "unreachable" || askHealth()));

@@ -1,7 +1,7 @@
 // What the cache has saved so far, in the head; it opens the Cache tab.
 import { onResult } from "../card/card.js";
 import { find } from "../lib/dom.js";
-import { devices, onHealth } from "../lib/health.js";
+import { deviceKind, onHealth } from "../lib/health.js";
 import { count, say, span } from "../lib/i18n.js";
 import { askStatistics, hits, onStatistics } from "../lib/statistics.js";
 import { openTab } from "../lib/tabs.js";
@@ -21,7 +21,7 @@ export function saved(root) {
     button.hidden = asked === 0;
     find(root, ".zi-saved-hits").textContent = say("saved_hits", { found: count(found), asked: count(asked) });
     const time = span(lifetime.gpu_seconds_saved);
-    find(root, ".zi-saved-time").textContent = say(`saved_on_${devices()}`, { time });
+    find(root, ".zi-saved-time").textContent = say(`saved_on_${deviceKind()}`, { time });
     button.title = say("saved_open");
   }
 
