@@ -2,18 +2,23 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from click.testing import CliRunner
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from zimage_cache.cli.main import main
-from zimage_cache.generator.fake import FakeGenerator
+from zimage_cache.units import shown_bytes
 
-from .conftest import Fake, Watch, generate, http, serving
+from .conftest import Demo, Fake, Watch, generate, http
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
+
+REQUESTS = 'zimage_requests_total{{source="{}"}}'
+BYTES = 'zimage_cache_bytes{tier="disk"}'
+BOUND = 'zimage_cache_max_bytes{tier="disk"}'
 
 
 def open_tab(page: Page) -> None:
@@ -34,35 +39,35 @@ def metric(text: str, name: str) -> float:
     return float(re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)[0])
 
 
-def test_the_numbers_are_those_of_the_metrics_and_of_the_command(
-    chromium: Browser,  # noqa: ARG001 - see `fake`
-    tmp_path,
-    open_page: Callable[..., Page],
-):
+def stats(demo: Demo) -> dict[str, Any]:
+    """Return what `zimage cache stats --json` prints."""
+    command = [sys.executable, "-c", "from zimage_cache.cli.main import main; main()", "cache", "stats", "--json"]
+    told = subprocess.run([*command, "--workspace", str(demo.workspace)], capture_output=True, text=True, check=True)
+    return dict(json.loads(told.stdout))
+
+
+def test_the_numbers_are_those_of_the_metrics_and_of_the_command(demo: Demo, open_page: Callable[..., Page]):
     """Hit rate, sources, time, pictures and bytes with their bounds equal `/metrics` and `zimage cache stats`."""
-    with serving(FakeGenerator(), tmp_path, memory_max_bytes=2**20, cache_max_bytes=3 * 2**30) as url:
-        page = open_page(url)
-        for source in ("generated", "memory", "memory"):
-            generate(page, "counted", source)
-        http.post(f"{url}/generate", json={"prompt": "counted", "seed": 3, "cache": "bypass"})
-        open_tab(page)
-        expect(page.locator('[data-number="rate_of"]')).to_have_text("2 of 3 pictures")
-        assert number(page, "rate") == "66.7%"
-        seen = table(page)
-        text = http.get(f"{url}/metrics").text
-        for words, label in (("From memory", "memory"), ("From disk", "disk"), ("Newly drawn", "generated")):
-            count = metric(text, f'zimage_requests_total{{source="{label}"}}')
-            assert seen[words][0] == seen[words][2] == f"{count:.0f}"
-        assert seen["Drawn without the cache"][0] == "1"
-        kibibytes = metric(text, 'zimage_cache_bytes{tier="disk"}') / 1024
-        assert number(page, "disk_bytes") == f"{kibibytes:.1f} KiB of 3.0 GiB"
-        assert metric(text, 'zimage_cache_max_bytes{tier="disk"}') == 3 * 2**30
-        assert number(page, "memory_bytes").endswith("of 1.0 MiB")
-        told = CliRunner().invoke(main, ["--workspace", str(tmp_path), "cache", "stats", "--json"])
-        stats = json.loads(told.output)
-        assert seen["From memory"][0] == str(stats["lifetime"]["hits_memory"])
-        assert number(page, "disk") == f"{stats['now']['disk_entries']} pictures"
-        page.close()
+    page = open_page(demo.url)
+    for source in ("generated", "memory", "memory"):
+        generate(page, "a red house that is counted", source)
+    http.post(f"{demo.url}/generate", json={"prompt": "a red house", "seed": 3, "cache": "bypass"})
+    open_tab(page)
+    told, text, seen = stats(demo), http.get(f"{demo.url}/metrics").text, table(page)
+    lifetime, now = told["lifetime"], told["now"]
+    labels = {"From memory": "memory", "From disk": "disk", "Newly drawn": "generated", "Shared run": "shared"}
+    for words, label in (labels | {"Drawn without the cache": "bypass", "Failed": "failed"}).items():
+        assert seen[words][2] == f"{metric(text, REQUESTS.format(label)):.0f}", words
+    for words, name in (("From memory", "hits_memory"), ("Newly drawn", "misses"), ("Failed", "failures")):
+        assert seen[words][0] == str(lifetime[name])
+    found = lifetime["hits_memory"] + lifetime["hits_disk"]
+    assert number(page, "rate_of") == f"{found} of {found + lifetime['misses'] + lifetime['shared']} pictures"
+    assert number(page, "rate") == f"{100 * lifetime['hit_ratio']:.1f}".removesuffix(".0") + "%"
+    assert number(page, "saved") == f"{lifetime['gpu_seconds_saved']:.1f} s"
+    assert number(page, "disk") == f"{now['disk_entries']} pictures"
+    assert number(page, "disk_bytes") == f"{shown_bytes(metric(text, BYTES))} of {shown_bytes(metric(text, BOUND))}"
+    assert now["disk_max_bytes"] == metric(text, BOUND) == 10 * 2**30
+    assert number(page, "memory_bytes").endswith(f" of {shown_bytes(now['memory_max_bytes'])}")
 
 
 def test_it_is_up_to_date_while_it_is_open_and_asks_nothing_else(

@@ -12,7 +12,8 @@ import { openTab } from "../lib/tabs.js";
 
 function focusPrompt() {
   openTab("create");
-  find(document, "#zi-prompt textarea").focus();
+  // Gradio shows a tab after this task.
+  requestAnimationFrame(() => find(document, "#zi-prompt textarea").focus());
 }
 
 /** How the list of shortcuts is opened; set by shortcuts.js, which needs this table. @type {{ open: () => void }} */
