@@ -44,20 +44,22 @@ export async function askHealth() {
   for (const listener of listeners) listener(health);
 }
 
+function begin() {
+  // Where this is known already, there is nothing to ask: it is asked often.
+  onUnreachable(() => void (known?.status === "unreachable" || askHealth()));
+  document.addEventListener("visibilitychange", askHealth);
+  for (const change of ["online", "offline"]) addEventListener(change, askHealth);
+  void askHealth();
+}
+
 /**
  * Calls *listener* with each answer, and at once with the last one.
  * @param {(health: Known) => void} listener
  */
 export function onHealth(listener) {
-  listeners.push(listener);
+  if (listeners.push(listener) === 1) begin();
   if (known) listener(known);
 }
 
 /** What pictures are drawn on, for words: a GPU is what its time is worth. */
 export const deviceKind = () => (device === "cpu" ? "cpu" : "gpu");
-
-// Where this is known already, there is nothing to ask: it is asked often.
-onUnreachable(() => void (known?.status === "unreachable" || askHealth()));
-document.addEventListener("visibilitychange", askHealth);
-for (const change of ["online", "offline"]) addEventListener(change, askHealth);
-void askHealth();
