@@ -37,7 +37,9 @@ def test_the_head_leaves_the_window_to_the_picture(demo: Demo, open_page, width:
     for left, right in zip(boxes, boxes[1:], strict=False):
         assert left["x"] + left["width"] <= right["x"]
         assert right["y"] < 64
-    cut = "() => [...document.querySelectorAll('.zi-head *')].filter((it) => it.scrollWidth > it.clientWidth + 1).length"
+    cut = (
+        "() => [...document.querySelectorAll('.zi-head *')].filter((it) => it.scrollWidth > it.clientWidth + 1).length"
+    )
     assert page.evaluate(cut.replace(".zi-head *", ".zi-saved span, .zi-state span, .zi-note p")) == 0
 
 

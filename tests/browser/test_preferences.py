@@ -135,7 +135,9 @@ def test_a_storage_with_anything_else_in_it_is_no_error(fake: Fake, open_page: C
 
 def test_without_a_storage_a_choice_holds_until_the_page_is_left(fake: Fake, open_page: Callable[..., Page]):
     """A browser that refuses its storage shows the page all the same."""
-    refuse = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError'); } })"
+    refuse = (
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError'); } })"
+    )
     page = open_page(fake.url, script=refuse)
     choose(page, "Dark")
     assert is_dark(page)

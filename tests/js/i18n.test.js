@@ -1,7 +1,18 @@
 import "./facts.js";
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { age, bytes, count, has, language, say, share, span, styleTitle, time } from "../../zimage_cache/web/page/lib/i18n.js";
+import {
+  age,
+  bytes,
+  count,
+  has,
+  language,
+  say,
+  share,
+  span,
+  styleTitle,
+  time,
+} from "../../zimage_cache/web/page/lib/i18n.js";
 
 it("places are filled, unknown ones and unknown texts stay", () => {
   assert.equal(language, "en");
