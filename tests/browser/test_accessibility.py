@@ -83,8 +83,8 @@ def test_axe_finds_nothing_in_any_state(
 # What has the focus: the nearest thing that has a name of ours.
 _FOCUS = """() => {
   const it = document.activeElement;
-  const names = ['styles-all', 'classes', 'custom', 'aspects', 'turn', 'rolls', 'advanced-head'];
-  const ours = names.map((name) => `.zi-${name}`);
+  const form = ['styles-all', 'classes', 'custom', 'aspects', 'turn', 'rolls', 'advanced-head'];
+  const ours = ['saved', 'menu-open', ...form].map((name) => `.zi-${name}`);
   const part = it.closest(['[id^="zi-"]:not(#zi-card)', ...ours].join());
   return part ? part.id || ours.find((name) => part.matches(name)).slice(1) : it.tagName;
 }"""
@@ -111,7 +111,9 @@ def test_tab_goes_through_the_form_in_the_order_it_is_read(fake: Fake, open_page
         *("zi-prompt", "zi-n", "zi-generate", "zi-styles-all", "zi-style", "zi-classes", "zi-custom"),
         *("zi-aspects", "zi-turn", "zi-seed", "zi-dice", "zi-rolls", "zi-advanced-head"),
     ]
-    assert [stop for stop in stops if stop != "BODY"] == ["zi-tab-create-button", "zi-tab-history-button", *form]
+    # What was saved is there once a picture was asked for.
+    tabs = [f"zi-tab-{name}-button" for name in ("create", "history", "cache")]
+    assert [stop for stop in stops if stop not in {"BODY", "zi-saved"}] == ["zi-menu-open", *tabs, *form]
     page.focus("#zi-prompt textarea")
     for _ in form[1:]:
         page.keyboard.press("Tab")

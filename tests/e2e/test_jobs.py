@@ -529,3 +529,18 @@ def test_a_stream_is_in_the_language_of_its_reader(serve, gate):
     house.client.delete(f"/jobs/{job['id']}")
     with together(house, job["id"], headers={"Accept-Language": "zh-CN"}) as stream:
         assert [message["error"]["message"] for message in messages(stream)] == ["已被请求者停止"]
+
+
+def test_a_stream_may_name_its_language(serve, gate, expect_error):
+    """For an `EventSource`, whose header is the browser's: the address counts more; only known ones are accepted."""
+    house = serve(gate())
+    job = opened(house, {"Accept-Language": "en"})
+    house.client.delete(f"/jobs/{job['id']}")
+    for language, words in {"zh": "已被请求者停止", "en": "stopped by who asked for it"}.items():
+        asked = {"ids": job["id"], "language": language}
+        other = {"Accept-Language": {"zh": "en", "en": "zh"}[language]}
+        with house.client.stream("GET", "/jobs/events", params=asked, headers=other) as stream:
+            assert [message["error"]["message"] for message in messages(stream)] == [words]
+    for wrong in ("fr", "", "zh-CN", "ZH", "en,zh"):
+        refused = house.client.get("/jobs/events", params={"ids": job["id"], "language": wrong})
+        expect_error(refused, 422, "invalid_request", "language")

@@ -8,11 +8,12 @@ const SIZES = {
   ],
 };
 const OFFER = { min_side: 64, max_side: 2048, sizes: SIZES, styles: ["photo"], examples: {} };
+const UNITS = { seconds: "{n} s", minutes: "{n} min", hours: "{n} h", days: "{n} d" };
 
 globalThis.zimageFacts = {
   root_path: "",
   strings: {
-    en: { side_missing: "a number is needed", link_number: "not a number: {got}", hello: "Hello {name}" },
+    en: { side_missing: "a number is needed", link_number: "not a number: {got}", hello: "Hello {name}", ...UNITS },
     zh: { hello: "{name} 好" },
   },
   fields: ["prompt", "width", "height", "seed", "steps", "shift", "n"],

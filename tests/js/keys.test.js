@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { isComposing, keepKeys, pageAct, panOf, step } from "../../zimage_cache/web/page/lib/keys.js";
+import { isComposing, isTyping, keepKeys, pageAct, panOf, step } from "../../zimage_cache/web/page/lib/keys.js";
 
 it("Esc stops, Ctrl+Enter and Cmd+Enter generate", () => {
   assert.equal(pageAct({ key: "Escape" }), "stop");
@@ -34,4 +34,13 @@ it("Shift with arrows moves an enlarged picture sideways; up and down need none"
   assert.equal(panOf({ key: "ArrowLeft", shiftKey: false }), null);
   assert.deepEqual(panOf({ key: "ArrowUp", shiftKey: false }), [0, 80]);
   assert.equal(panOf({ key: "PageUp", shiftKey: false }), null);
+});
+
+it("what is no element is no place to type in", () => {
+  globalThis.Element = class {
+    closest = (selector) => (selector.includes("textarea") ? this : null);
+  };
+  assert.equal(isTyping(null), false);
+  assert.equal(isTyping({}), false);
+  assert.equal(isTyping(new globalThis.Element()), true);
 });

@@ -40,7 +40,8 @@ const open = () => opened.filter(({ readyState }) => readyState !== EventSource.
 function two() {
   const told = [];
   const stream = jobStream();
-  const follow = (id, quiet = false) => stream.follow(id, { id, quiet }, (news) => told.push([id, news]));
+  const follow = (id, quiet = false) =>
+    stream.follow(id, { id, quiet, language: "en" }, (news) => told.push([id, news]));
   follow("A");
   follow("B");
   return { told, stream, follow };
@@ -48,7 +49,7 @@ function two() {
 
 it("all jobs have one stream, and each listener is told of its own", () => {
   const { told } = two();
-  assert.deepEqual(addresses(), ["/jobs/events?ids=A&quiet=", "/jobs/events?ids=A,B&quiet="]);
+  assert.deepEqual(addresses(), ["/jobs/events?ids=A&quiet=&language=en", "/jobs/events?ids=A,B&quiet=&language=en"]);
   assert.equal(open(), 1);
   last().send("state", { id: "B", state: "running" });
   assert.deepEqual(told, [["B", { state: { id: "B", state: "running" } }]]);
@@ -64,14 +65,14 @@ it("the same again changes nothing", () => {
 it("jobs out of sight are quiet, and those that one of two tabs shows are not", () => {
   const { stream, follow } = two();
   follow("A", true);
-  assert.equal(last().address, "/jobs/events?ids=B,A&quiet=A");
-  stream.follow("another", { id: "A", quiet: false }, () => undefined);
-  assert.equal(last().address, "/jobs/events?ids=B,A&quiet=");
+  assert.equal(last().address, "/jobs/events?ids=B,A&quiet=A&language=en");
+  stream.follow("another", { id: "A", quiet: false, language: "en" }, () => undefined);
+  assert.equal(last().address, "/jobs/events?ids=B,A&quiet=&language=en");
 });
 
 it("a new listener of a job that is followed is told its state: by a new stream", () => {
   const { stream } = two();
-  stream.follow("another", { id: "A", quiet: false }, () => undefined);
+  stream.follow("another", { id: "A", quiet: false, language: "en" }, () => undefined);
   assert.equal(opened.length, 3);
   assert.equal(open(), 1);
 });
@@ -96,7 +97,7 @@ it("a job that has ended is dropped, and the stream goes on", () => {
 it("with the last listener the stream is closed", () => {
   const { stream } = two();
   stream.leave("A");
-  assert.equal(last().address, "/jobs/events?ids=B&quiet=");
+  assert.equal(last().address, "/jobs/events?ids=B&quiet=&language=en");
   stream.leave("B");
   stream.leave("B");
   assert.equal(open(), 0);
@@ -118,5 +119,5 @@ it("a lost stream is left to the browser, a refused one is ended", () => {
   ]);
   assert.equal(open(), 0);
   follow("B");
-  assert.equal(last().address, "/jobs/events?ids=B&quiet=");
+  assert.equal(last().address, "/jobs/events?ids=B&quiet=&language=en");
 });

@@ -76,6 +76,7 @@ async def test_each_number_is_the_one_the_statistics_have(studio, scrape):
     held = service.cache.held()
     for tier in ("memory", "disk"):
         assert seen[f"zimage_cache_bytes,tier={tier}"] == getattr(held, f"{tier}_bytes") > 0
+        assert seen[f"zimage_cache_max_bytes,tier={tier}"] == getattr(held, f"{tier}_max_bytes")
         assert seen[f"zimage_cache_entries,tier={tier}"] == getattr(held, f"{tier}_entries") == 2
     assert seen["zimage_queue_depth"] == 0
 

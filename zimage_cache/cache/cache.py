@@ -43,6 +43,8 @@ class Held:
         pinned: Entries on disk that are only removed when deleted by key.
         victim_age_seconds: Seconds between the last use and the eviction of the entry that this process evicted last;
             None before the first. A small value means that the bound is small for what is asked for.
+        memory_max_bytes: The bound of `memory_bytes`; 0 = none.
+        disk_max_bytes: The bound of `disk_bytes`; 0 = none.
     """
 
     memory_bytes: int = 0
@@ -51,6 +53,8 @@ class Held:
     disk_entries: int = 0
     pinned: int = 0
     victim_age_seconds: float | None = None
+    memory_max_bytes: int = 0
+    disk_max_bytes: int = 0
 
 
 class _Step(NamedTuple):
@@ -264,6 +268,8 @@ class ResultCache:
             disk_entries=len(self._disk),
             pinned=self._disk.pinned,
             victim_age_seconds=self._disk.victim_age,
+            memory_max_bytes=self._memory.max_bytes,
+            disk_max_bytes=self._disk.max_bytes,
         )
 
     def counts(self) -> Counter[str]:

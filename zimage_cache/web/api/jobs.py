@@ -20,7 +20,7 @@ from zimage_cache.web.api.generate import MAX_IDEMPOTENCY_KEY, Image, server_tim
 from zimage_cache.web.api.routes import EVENTS, STREAMED, EventStream, add_routes
 from zimage_cache.web.body import GenerateBody, body_schema, generate_body
 from zimage_cache.web.errors import WITH_BODY, ErrorDetail, Refused, answers, error_body
-from zimage_cache.web.language import localized
+from zimage_cache.web.language import localized, set_language
 from zimage_cache.web.root_path import address
 
 # Seconds between checks for changes: shorter than a step on any device. Only changes are sent.
@@ -170,7 +170,12 @@ def _add_events_of_several(router: APIRouter, tickets: Tickets[Image]) -> None:
         quiet: Annotated[
             str, Query(max_length=_MOST_IDS, description="Those of them of which only the end is awaited.")
         ] = "",
+        language: Annotated[
+            Literal["en", "zh"] | None, Query(description="Of texts, where the header cannot be set.")
+        ] = None,
     ) -> AsyncIterator[_Followed]:
+        if language is not None:
+            set_language(language)
         found = tickets.find_all(filter(None, ids.split(",")), account_of(request).name)
         jobs = [ticket for ticket in found.values() if ticket is not None]
         still = {ticket for ticket in map(found.get, quiet.split(",")) if ticket is not None}

@@ -89,15 +89,18 @@ class _ServiceCollector(Collector):
 
     def _held(self) -> Iterator[Metric]:
         sizes = GaugeMetricFamily("zimage_cache_bytes", "Bytes held by each tier of the cache.", labels=["tier"])
+        bounds = GaugeMetricFamily("zimage_cache_max_bytes", "Bound of those bytes; 0 = none.", labels=["tier"])
         entries = GaugeMetricFamily("zimage_cache_entries", "Entries in each tier of the cache.", labels=["tier"])
         held = self._service.cache.held()
-        for tier, size, number in (
-            ("memory", held.memory_bytes, held.memory_entries),
-            ("disk", held.disk_bytes, held.disk_entries),
+        for tier, size, bound, number in (
+            ("memory", held.memory_bytes, held.memory_max_bytes, held.memory_entries),
+            ("disk", held.disk_bytes, held.disk_max_bytes, held.disk_entries),
         ):
             sizes.add_metric([tier], size)
+            bounds.add_metric([tier], bound)
             entries.add_metric([tier], number)
         yield sizes
+        yield bounds
         yield entries
         yield GaugeMetricFamily("zimage_cache_pinned", "Entries on disk that are pinned.", held.pinned)
         if held.victim_age_seconds is not None:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from zimage_cache.web.page import compression
 from zimage_cache.web.page.assets import Assets
-from zimage_cache.web.page.bundle import source
+from zimage_cache.web.page.bundle import script, source
 from zimage_cache.web.page.gradio_files import whole, with_headers
 from zimage_cache.web.page.part import templates
 
@@ -61,9 +61,11 @@ class Document:
 
     def __init__(self, gradio: ASGIApp, assets: Assets, needed: Iterable[str]) -> None:
         self._gradio = gradio
-        script = f'<script type="module" src="{assets.address("page.js")}"></script>'
+        page = f'<script type="module" src="{assets.address("page.js")}"></script>'
+        # Before anything is painted, with names that nothing else sees.
+        theme = f"<script>{{{script('lib/theme.js')}}}</script>"
         style = f"<style>{source('skeleton.css')}</style>"
-        self._first = f"<head><title>Z-Image</title>{_ICON}{style}{_CLEAN}{script}"
+        self._first = f"<head><title>Z-Image</title>{_ICON}{theme}{style}{_CLEAN}{page}"
         self._sheet = _EARLY.format(assets.address("gradio.css"))
         self._last = _ROOT + "".join(map(_announced, needed)) + "</head>"
         sheet = f'<link rel="stylesheet" href="{assets.address("page.css")}">'

@@ -1,7 +1,9 @@
 // The page's scripts: connects each component with its element, and gives Gradio's events what they call.
 import { advanced } from "./advanced/advanced.js";
 import { bar } from "./bar/bar.js";
+import { cache } from "./cache/cache.js";
 import { card, generate, onResult, restore, stop } from "./card/card.js";
+import "./done/done.js";
 import { drop } from "./drop/drop.js";
 import { header } from "./header/header.js";
 import { history } from "./history/history.js";
@@ -12,9 +14,12 @@ import { isComposing } from "./lib/keys.js";
 import "./known/known.js";
 import "./lib/model_defaults.js";
 import { server } from "./lib/server.js";
+import { preferences } from "./preferences/preferences.js";
 import { prompt } from "./prompt/prompt.js";
 import { queueRows } from "./queue/queue.js";
+import { saved } from "./saved/saved.js";
 import { seed } from "./seed/seed.js";
+import "./shortcuts/shortcuts.js";
 import { sides } from "./sides/sides.js";
 import { similar } from "./similar/similar.js";
 import { sizes } from "./sizes/sizes.js";
@@ -29,12 +34,15 @@ import { viewer } from "./viewer/viewer.js";
 const components = {
   advanced,
   bar: bar.begin,
+  cache,
   card,
   drop,
   header,
   history,
+  preferences,
   prompt,
   queue: queueRows,
+  saved,
   seed,
   sides,
   similar,

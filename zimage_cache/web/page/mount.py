@@ -68,6 +68,8 @@ def build_page(service: ImageService, words: Labels) -> gr.Blocks:
                 add_create(page, service, words)
             with gr.Tab(words("tab_history"), elem_id="zi-tab-history"):
                 add_part("history")
+            with gr.Tab(words("tab_cache"), elem_id="zi-tab-cache"):
+                add_part("cache")
         add_part("drop")
     # No event of the page runs in Python: its scripts use the HTTP API.
     page.queue(api_open=False)

@@ -1,10 +1,11 @@
-// The line with the model's state, and what does not work.
+// The line with the model's state, what does not work, and a note on the model, which can be closed.
+import { me } from "../lib/account.js";
 import { addressOf } from "../lib/address.js";
-import { find } from "../lib/dom.js";
+import { find, setAttributes } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { onHealth } from "../lib/health.js";
 import { has, say } from "../lib/i18n.js";
-import { server } from "../lib/server.js";
+import { chosen, prefer } from "../lib/preferences.js";
 import { forget, keepUser } from "../lib/session.js";
 
 /** @import { Known } from "../lib/health.js" */
@@ -19,6 +20,22 @@ function own(kind) {
 }
 
 /** @param {HTMLElement} root */
+function note(root) {
+  const { name } = facts.model;
+  const box = find(root, ".zi-note");
+  find(box, ".zi-note-name").textContent = own("title");
+  find(box, ".zi-note-text").textContent = own("note");
+  // It may be cut off where the window is narrow.
+  find(box, "p").title = own("note");
+  box.hidden = !own("note") || chosen().unnoted.includes(name);
+  setAttributes(find(box, ".zi-note-close"), { "aria-label": say("note_close"), title: say("note_close") });
+  find(box, ".zi-note-close").addEventListener("click", () => {
+    prefer({ unnoted: [...chosen().unnoted, name] });
+    box.hidden = true;
+  });
+}
+
+/** @param {HTMLElement} root */
 export function header(root) {
   const line = find(root, ".zi-state");
   const title = own("title");
@@ -26,12 +43,12 @@ export function header(root) {
   /** @param {Known} health */
   function show({ status, phase, share, detail, device, model, troubles }) {
     const progress = [phase, share == null ? "" : `${Math.round(share * 100)} %`].filter(Boolean).join(" ");
+    const more = [title, status === "loading" ? progress : device].filter(Boolean).join(" · ");
     root.dataset.status = status;
     line.dataset.status = status;
+    line.title = more;
     find(line, ".zi-state-word").textContent = say(`state_${status}`);
-    find(line, ".zi-state-more").textContent = [title, status === "loading" ? progress : device]
-      .filter(Boolean)
-      .join(" · ");
+    find(line, ".zi-state-more").textContent = more;
     const trouble = find(root, ".zi-trouble");
     const lasting = (troubles ?? []).map((each) => each.detail);
     // Without an account, the server tells its status only.
@@ -42,16 +59,15 @@ export function header(root) {
   }
 
   async function greet() {
-    const me = await server.get("/me").catch(() => ({ name: "" }));
+    const { name, administrator } = await me();
+    document.body.classList.toggle("zi-administrator", administrator);
     find(root, ".zi-account", HTMLFormElement).action = addressOf("/logout");
-    find(root, ".zi-account-name").textContent = me.name;
-    find(root, ".zi-account").hidden = !me.name;
-    if (me.name) keepUser(me.name);
+    find(root, ".zi-account-name").textContent = name;
+    find(root, ".zi-account").hidden = !name;
+    if (name) keepUser(name);
   }
 
-  find(root, ".zi-note-name").textContent = title;
-  find(root, ".zi-note-text").textContent = own("note");
-  find(root, ".zi-note").hidden = !own("note");
+  note(root);
   find(root, ".zi-account").addEventListener("submit", forget);
   onHealth(show);
   void greet();

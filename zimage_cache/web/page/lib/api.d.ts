@@ -52,6 +52,8 @@ export interface Held {
   disk_entries?: number;
   pinned?: number;
   victim_age_seconds?: number | null;
+  memory_max_bytes?: number;
+  disk_max_bytes?: number;
 }
 
 export interface HistoryPage {

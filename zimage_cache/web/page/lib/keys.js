@@ -19,6 +19,15 @@ export function pageAct({ key, ctrlKey, metaKey }) {
   return key === "Enter" && (ctrlKey || metaKey) ? "generate" : null;
 }
 
+const TEXT = `textarea, select, [contenteditable]:not([contenteditable="false"]),
+  input:not([type="radio"], [type="checkbox"], [type="range"], [type="button"])`;
+
+/**
+ * Whether a key pressed there is typed.
+ * @param {EventTarget | null} target
+ */
+export const isTyping = (target) => target instanceof Element && target.closest(TEXT) !== null;
+
 /**
  * Keeps the page's own keys from acting on a run that is not visible.
  * @param {KeyboardEvent} event

@@ -1,6 +1,8 @@
 // Follows a job by the event stream that all tabs of the browser share, see worker.js, or by one of this tab where
 // there are no shared workers (Chrome on Android) or this one does not start.
 import { facts } from "./facts.js";
+import { askHealth } from "./health.js";
+import { language } from "./i18n.js";
 import { jobStream } from "./stream.js";
 
 /** @import { News } from "./stream.js" */
@@ -23,7 +25,7 @@ const MANY = 16; // so many: it is done without
 function alone(id, tell) {
   const stream = jobStream();
   const key = {};
-  const say = () => stream.follow(key, { id, quiet: document.hidden }, tell);
+  const say = () => stream.follow(key, { id, quiet: document.hidden, language }, tell);
   const leave = () => stream.leave(key);
   return { say, repeat: say, leave, close: leave };
 }
@@ -52,7 +54,7 @@ function together(id, tell, failed) {
   }
 
   function say() {
-    port.postMessage({ id, quiet: document.hidden });
+    port.postMessage({ id, quiet: document.hidden, language });
   }
 
   function leave() {
@@ -78,11 +80,17 @@ function together(id, tell, failed) {
 }
 
 /**
- * Tells *tell* of the job *id* until the function that it returns is called.
+ * Tells *listener* of the job *id* until the function that it returns is called.
  * @param {string} id
- * @param {(news: News) => void} tell
+ * @param {(news: News) => void} listener
  */
-export function listen(id, tell) {
+export function listen(id, listener) {
+  /** @param {News} news */
+  function tell(news) {
+    if (news === "lost") void askHealth();
+    listener(news);
+  }
+
   /** @type {Way} */
   let way = "SharedWorker" in window ? together(id, tell, failed) : alone(id, tell);
   let timer = 0;

@@ -9,8 +9,9 @@ import { addressOf, withAddresses } from "./address.js";
  * @typedef {{ state: JobState } | "gone" | "lost" | "refused"} News
  */
 /**
- * A job to follow. *quiet*: it is out of sight, so that its end is enough.
- * @typedef {{ id: string, quiet: boolean }} Followed
+ * A job to follow. *quiet*: it is out of sight, so that its end is enough. *language*: of its texts for people; an
+ * `EventSource` has the browser's, and one stream has one for all, that of the latest listener.
+ * @typedef {{ id: string, quiet: boolean, language: string }} Followed
  */
 
 const OVER = ["done", "failed", "cancelled"];
@@ -29,7 +30,8 @@ export function jobStream() {
     const all = [...listeners.values()];
     const seen = new Set(all.flatMap(({ id, quiet }) => (quiet ? [] : [id])));
     const unseen = new Set(all.flatMap(({ id }) => (seen.has(id) ? [] : [id])));
-    return all.length ? `/jobs/events?ids=${[...seen, ...unseen]}&quiet=${[...unseen]}` : "";
+    const language = all.at(-1)?.language;
+    return all.length ? `/jobs/events?ids=${[...seen, ...unseen]}&quiet=${[...unseen]}&language=${language}` : "";
   }
 
   // The jobs of a stream cannot be changed: another one takes its place, and begins with the state of each.

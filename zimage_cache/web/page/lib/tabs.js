@@ -35,7 +35,8 @@ export function onSeen(root, listener) {
 
 document.addEventListener("keydown", (event) => {
   const tab = inside(event, TAB);
-  const tabs = /** @type {HTMLElement[]} */ ([...document.querySelectorAll(TAB)]);
+  const all = /** @type {HTMLElement[]} */ ([...document.querySelectorAll(TAB)]);
+  const tabs = all.filter((each) => each.checkVisibility());
   const place = tab && step(event.key, tabs.indexOf(/** @type {HTMLElement} */ (tab)), tabs.length);
   const next = place === null ? undefined : tabs[place];
   if (!next) return;

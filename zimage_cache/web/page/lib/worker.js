@@ -12,9 +12,9 @@ const stream = jobStream();
 function attend(port) {
   const leave = () => stream.leave(port);
   let timer = 0;
-  port.addEventListener("message", ({ data: { id, quiet } }) => {
+  port.addEventListener("message", ({ data: { id, quiet, language } }) => {
     clearTimeout(timer);
-    if (id) stream.follow(port, { id, quiet }, (news) => port.postMessage(news));
+    if (id) stream.follow(port, { id, quiet, language }, (news) => port.postMessage(news));
     else leave();
     if (id && !quiet) timer = setTimeout(leave, SILENCE);
     port.postMessage("here");
