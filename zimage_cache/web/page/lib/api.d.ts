@@ -57,6 +57,7 @@ export interface Held {
 export interface HistoryPage {
   pictures: HistoryPicture[];
   cursor?: string | null;
+  total?: number | null;
 }
 
 export interface HistoryPicture {
@@ -69,6 +70,8 @@ export interface HistoryPicture {
   key: string | null;
   model: string | null;
   parameters: Record<string, unknown>;
+  cached: boolean;
+  pinned: boolean;
   image_url: string;
   thumbnail_url: string;
 }
