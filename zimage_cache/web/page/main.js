@@ -10,6 +10,7 @@ import { age, language, translate } from "./lib/i18n.js";
 import { isComposing } from "./lib/keys.js";
 import "./lib/model_defaults.js";
 import { server } from "./lib/server.js";
+import { reopenTab } from "./lib/tabs.js";
 import { prompt } from "./prompt/prompt.js";
 import { sides } from "./sides/sides.js";
 import { similar } from "./similar/similar.js";
@@ -38,7 +39,8 @@ whenPartAdded((element, name) => {
   translate(element);
   components[name]?.(element);
 });
-void form.begun.then(() => {
+void form.begun.then((opened) => {
+  if (!opened) reopenTab();
   document.getElementById("zi-skeleton")?.remove();
   // The drawings of the styles are not needed before, see document.py.
   document.getElementById("zi-late")?.removeAttribute("disabled");

@@ -2,6 +2,7 @@
 //
 // One press is one request, `POST /jobs`. Its answer has the stored pictures; when some are missing, an event stream
 // reports progress until they are finished.
+import { finishDeletion } from "../lib/deletion.js";
 import { form } from "../lib/form.js";
 import { say } from "../lib/i18n.js";
 import { resumeJob, startJob } from "../lib/jobs.js";
@@ -134,6 +135,7 @@ async function draw(ask, literal = false) {
     comeIntoView();
   }, PATIENCE);
   try {
+    await finishDeletion(); // the picture may be the one that is asked for
     const whole = literal ? ask : await expanded(ask, mine.looking.signal);
     mine.ask = whole;
     mine.literal = true;
@@ -237,6 +239,16 @@ function use(ask, seed) {
 function forgotten() {
   shown = null;
   views.deleted();
+}
+
+/**
+ * It came back.
+ * @param {Ask} ask
+ * @param {Result} result
+ */
+function regained(ask, result) {
+  shown = ask;
+  views.result(ask, result);
 }
 
 // ---- settings from a link, a file, the history, or from before a reload ----
@@ -389,7 +401,7 @@ function hashChanged() {
 /** @param {HTMLElement} element */
 export function card(element) {
   root = element;
-  views = cardViews(element, { again, forgotten, newSeed, stop, use });
+  views = cardViews(element, { again, forgotten, newSeed, regained, stop, use });
   document.addEventListener("keydown", key);
   addEventListener("hashchange", hashChanged);
   views.empty();

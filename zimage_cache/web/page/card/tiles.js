@@ -169,6 +169,12 @@ export function tilesIn(box, caption) {
       if (first && progress) drawing(first.figure, progress);
     },
     /**
+     * Puts *image* back in its place.
+     * @param {number} i
+     * @param {Picture} image
+     */
+    restore: (i, image) => ask && fill(i, ask, image, "deleted"),
+    /**
      * Replaces *image* by an empty tile.
      * @param {Picture} image
      */

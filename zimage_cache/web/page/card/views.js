@@ -1,4 +1,6 @@
 // The result card: one view for each state of a request (empty, running, result, error, stopped); display only.
+
+import { onDeletion } from "../lib/deletion.js";
 import { find, make } from "../lib/dom.js";
 import { facts, offerOf } from "../lib/facts.js";
 import { form } from "../lib/form.js";
@@ -9,6 +11,7 @@ import { fact, tools } from "./actions.js";
 import { tilesIn } from "./tiles.js";
 
 /** @import { JobState } from "../lib/api.d.ts" */
+/** @import { Gone } from "../lib/deletion.js" */
 /** @import { Ask, Fields, Picture, Result, Trouble } from "../lib/types.d.ts" */
 
 const ENLARGED = 512; // px: width of a small picture, see card.css
@@ -23,6 +26,7 @@ const ENLARGED = 512; // px: width of a small picture, see card.css
  * @typedef {object} Does
  * @property {() => void} again
  * @property {() => void} forgotten
+ * @property {(ask: Ask, result: Result) => void} regained
  * @property {() => void} newSeed
  * @property {() => void} stop
  * @property {(ask: Ask, seed: number) => void} use
@@ -123,7 +127,7 @@ function example(prompt) {
  * @param {HTMLElement} root
  * @param {Does} does
  */
-export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
+export function cardViews(root, { again, forgotten, newSeed, regained, stop, use }) {
   const card = find(root, ".zi-card");
   const examples = find(card, ".zi-examples");
   const course = find(card, ".zi-course");
@@ -132,9 +136,12 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
   const pictures = find(card, ".zi-pictures");
   const tiles = tilesIn(pictures, caption);
   let model = "";
+  /** @type {{ ask: Ask, result: Result } | null} */
+  let last = null; // what is on the card, or was before it was deleted
 
   /** @param {string} name */
   function view(name) {
+    if (["running", "filling", "error"].includes(name)) last = null;
     card.dataset.view = name;
     card.setAttribute("aria-busy", String(["running", "filling"].includes(name)));
   }
@@ -241,7 +248,7 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
    */
   function caption(ask, image, shown) {
     const seed = make("dl", { className: "zi-facts" }, fact(say("seed"), String(image.seed)));
-    return make("div", { className: "zi-own" }, seed, tools(ask, image, shown, { use, remove }));
+    return make("div", { className: "zi-own" }, seed, tools(ask, image, shown, { use }));
   }
 
   /**
@@ -249,6 +256,7 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
    * @param {Result} result
    */
   function result(ask, { images, warnings }) {
+    last = { ask, result: { images, warnings } };
     const [alone] = images.length === 1 ? images : [];
     tiles.show(ask, images);
     find(card, ".zi-warnings").replaceChildren(...warnings.map((text) => make("li", {}, text)));
@@ -263,18 +271,29 @@ export function cardViews(root, { again, forgotten, newSeed, stop, use }) {
    * @param {Picture} alone
    */
   function toolsOf(ask, alone) {
-    return tools(ask, alone, find(pictures, "img", HTMLImageElement), { use, remove });
+    return tools(ask, alone, find(pictures, "img", HTMLImageElement), { use });
   }
 
-  /** @param {Picture} image */
-  function remove(image) {
-    if (pictures.dataset.count === "1") forgotten();
+  /**
+   * Takes the picture of *gone* off the card, or puts it back in its place.
+   * @param {Gone} gone
+   * @param {boolean} isBack
+   */
+  function change(gone, isBack) {
+    const images = last?.result.images ?? [];
+    const i = images.findIndex((each) => each?.key === gone.key);
+    const image = images[i];
+    if (!(gone.key && last && image)) return;
+    if (images.length === 1 && isBack) regained(last.ask, last.result);
+    else if (images.length === 1) forgotten();
+    else if (isBack) tiles.restore(i, image);
     else tiles.remove(image);
   }
 
   examples.setAttribute("aria-label", say("examples"));
   showExamples({ model: facts.default_model });
   form.changed(showExamples);
+  onDeletion({ gone: (gone) => change(gone, false), back: (gone) => change(gone, true) });
   find(card, ".zi-new-seed").addEventListener("click", newSeed);
   find(card, ".zi-again").addEventListener("click", again);
   for (const halt of card.querySelectorAll(".zi-halt")) halt.addEventListener("click", stop);

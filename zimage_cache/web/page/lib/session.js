@@ -6,6 +6,7 @@
 
 const FORM = "zimage.form";
 const ASK = "zimage.ask";
+const SEARCH = "zimage.search";
 const USER = "zimage.user"; // whose the kept values are
 const NEXT = "zimage.next"; // who has signed in since, as typed on the page to sign in on
 
@@ -13,7 +14,7 @@ const NEXT = "zimage.next"; // who has signed in since, as typed on the page to 
  * If the browser's storage is full or disabled, values are neither found nor kept, without an error.
  * @param {string} name
  */
-function stored(name) {
+export function stored(name) {
   try {
     return sessionStorage.getItem(name);
   } catch {
@@ -25,7 +26,7 @@ function stored(name) {
  * @param {string} name
  * @param {string | null} text
  */
-function store(name, text) {
+export function store(name, text) {
   try {
     if (text === null) sessionStorage.removeItem(name);
     else sessionStorage.setItem(name, text);
@@ -53,7 +54,7 @@ const write = (name, value) => store(name, value && JSON.stringify(value));
 /** Removes what the tab keeps of another user, whose session has ended by itself. */
 function dropOther() {
   const [user, next] = [USER, NEXT].map((name) => stored(name)?.trim().normalize());
-  if (user && next && user !== next) for (const name of [FORM, ASK]) store(name, null);
+  if (user && next && user !== next) for (const name of [FORM, ASK, SEARCH]) store(name, null);
 }
 
 dropOther();
@@ -67,11 +68,16 @@ export const keptForm = read(FORM);
  * @type {Remembered | null}
  */
 export const keptAsk = read(ASK);
+/** The search in the history before the reload. */
+export const keptSearch = stored(SEARCH);
 /** @type {() => Remembered | null} */
 let asked = () => keptAsk;
 
 /** @param {Fields} values */
 export const keepForm = (values) => write(FORM, values);
+
+/** @param {string} query */
+export const keepSearch = (query) => store(SEARCH, query || null);
 
 /**
  * *source* returns the value to keep when the page is left.
@@ -87,10 +93,11 @@ export function keepAsk(source) {
  */
 export const keepUser = (user) => store(USER, user);
 
-/** Removes the form and the last request; the name stays, to be compared at the next sign-in. */
+/** Removes the form, the last request and the search; the name stays, to be compared at the next sign-in. */
 export function forget() {
   asked = () => null;
   write(FORM, null);
+  store(SEARCH, null);
 }
 
 write(ASK, null);
