@@ -75,6 +75,7 @@ export function tell(text, offer = null) {
     const button = make("button", { type: "button", className: "zi-told-act" }, offer.action);
     button.addEventListener("click", accept);
     offered = offer;
+    plain.hide();
     offering.show([make("span", {}, text), button], offer.seconds);
   } else if (text) plain.show([text], SECONDS);
   else plain.hide();
