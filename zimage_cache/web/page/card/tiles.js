@@ -179,7 +179,7 @@ export function tilesIn(box, caption) {
      * @param {Picture} image
      */
     remove(image) {
-      const i = tiles.findIndex((tile) => tile.image === image);
+      const i = tiles.findIndex((tile) => tile.image?.key === image.key);
       if (i >= 0) put(i, { state: "deleted", figure: hole("deleted"), image: null });
     },
   };
