@@ -21,10 +21,19 @@ function noticeLine(className) {
   /** @type {HTMLElement | null} */
   let line = null;
   let timer = 0;
+  /** @type {EventTarget | null} */
+  let before = null; // what had the focus before the notice's button
 
   function hide() {
     clearTimeout(timer);
+    if (line?.contains(document.activeElement)) giveFocusBack(line);
     line?.classList.remove("zi-there");
+  }
+
+  /** Without the focus, no key would reach a dialog. @param {HTMLElement} from */
+  function giveFocusBack(from) {
+    if (before instanceof HTMLElement) before.focus();
+    if (from.contains(document.activeElement)) from.parentElement?.focus();
   }
 
   /**
@@ -32,12 +41,20 @@ function noticeLine(className) {
    * @param {number} seconds
    */
   function show(content, seconds) {
-    line ??= make("div", { className: `zi-told ${className}`, role: "status" });
+    line ??= made();
     if (line.parentElement !== home()) home().append(line);
     clearTimeout(timer);
     line.classList.add("zi-there");
     line.replaceChildren(...content);
     timer = setTimeout(hide, seconds * 1000);
+  }
+
+  function made() {
+    const box = make("div", { className: `zi-told ${className}`, role: "status" });
+    box.addEventListener("focusin", ({ relatedTarget }) => {
+      before = relatedTarget;
+    });
+    return box;
   }
 
   /** A dialog that was closed takes no notice with it. */
