@@ -707,7 +707,7 @@ def test_pictures_of_other_tabs_appear_by_themselves(fake: Fake, folder: Path, o
 
 @pytest.mark.usefixtures("folder")
 def test_the_viewer_goes_on_past_the_first_page(fake: Fake, open_page):
-    """It says how many there are in all, loads the next pictures before it comes to the end, and so reaches the last."""
+    """All are counted, the next ones are loaded before the end is reached, and so the last one is shown."""
     for seed in range(0, 56, 8):
         draw(fake, "a long row", seed=seed, n=8)
     page = open_page(fake.url)

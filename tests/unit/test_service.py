@@ -530,7 +530,7 @@ async def test_only_is_all_or_nothing_and_never_generates(studio):
 
 
 async def test_with_the_cache_off_people_still_get_their_copies(studio):
-    """Nothing is looked up or stored, every ask draws; `output_image/` is written, each picture once; they go out under tokens."""
+    """Nothing is looked up or stored, every ask draws; `output_image/` has the picture; it goes out under tokens."""
     made = studio(caching=False)
     (first,) = await made.service.render(asked())
     (second,) = await made.service.render(asked())

@@ -1,4 +1,5 @@
 // The actions of a finished picture: small labelled buttons with an icon, and values to copy.
+import { administers } from "../lib/account.js";
 import { addressOf } from "../lib/address.js";
 import { copy } from "../lib/clipboard.js";
 import { askDeletion } from "../lib/deletion.js";
@@ -84,6 +85,7 @@ function saveButtons(image) {
  */
 async function askStarred(image, shown, button) {
   await loaded(shown);
+  if (!(await administers())) return; // the server would refuse
   try {
     const entry = await server.get(`/cache/${image.key}`);
     image.pinned ??= entry.pinned;

@@ -169,6 +169,7 @@ function show(index) {
   actions.show(current());
   showPlace();
   fit();
+  keepFocus();
   if (at + AHEAD >= pictures.length) void loadMore();
 }
 
@@ -213,10 +214,13 @@ function showNeighbour(button, neighbour) {
 /** @param {number} by */
 async function step(by) {
   if (by > 0 && at + by >= pictures.length) await loadMore();
-  if (!(at + by in pictures)) return;
-  const hiding = document.activeElement === (by < 0 ? before : after) && !(at + 2 * by in pictures);
-  show(at + by);
-  if (hiding) dialog.focus();
+  if (at + by in pictures) show(at + by);
+}
+
+/** What had the focus may be hidden or gone with another picture: no key would reach the viewer any more. */
+function keepFocus() {
+  const focused = document.activeElement;
+  if (!(dialog.contains(focused) && focused?.checkVisibility())) dialog.focus();
 }
 
 // ---- open and closed ----
