@@ -184,19 +184,87 @@ def test_use_as_settings_fills_the_form(fake: Fake, open_page):
     expect(page.locator(".zi-badge")).to_contain_text("From memory")
 
 
-def test_pin_and_unpin(fake: Fake, open_page):
-    """The pin says what it does, does it, and undoes it."""
+def test_the_other_formats_are_downloaded_from_a_list(fake: Fake, open_page):
+    """A second button opens PNG, JPEG and WebP; arrow keys and Esc work there, and Esc stops nothing."""
     page = open_page(fake.url)
-    generate(page, "pinned", "generated")
+    generate(page, "in three formats", "generated")
     wait_until(lambda: entry(fake, key(page)))
-    page.get_by_role("button", name="Pin: keep it").click()
-    expect(told(page)).to_contain_text("Pinned")
+    other = page.get_by_role("button", name="Download in another format")
+    other.press("Enter")
+    entries = page.get_by_role("menuitem")
+    expect(entries).to_have_text(["PNG, the original with its settings", "JPEG", "WebP"])
+    expect(entries.first).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(entries.nth(1)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(entries.first).to_be_hidden()
+    expect(other).to_be_focused()
+    for name, kind in (("JPEG", "JPEG"), ("WebP", "WEBP")):
+        other.click()
+        with page.expect_download() as downloading:
+            page.get_by_role("menuitem", name=name).click()
+        suffix = {"JPEG": "jpg", "WEBP": "webp"}[kind]
+        assert downloading.value.suggested_filename == f"zimage_{key(page)[:8]}_{seed(page)}.{suffix}"
+        with Image.open(downloading.value.path()) as saved:
+            assert (saved.format, saved.size) == (kind, (128, 128))
+
+
+def test_a_list_of_formats_is_inside_the_window(fake: Fake, open_page):
+    """In a grid on a small screen too, where the frame of a tile would cut it off."""
+    page = open_page(fake.url, viewport={"width": 390, "height": 844})
+    page.fill("#zi-n input[type=number]", "2")
+    generate(page, "formats of a tile", "generated")
+    expect(page.locator(".zi-badge")).to_have_count(2)
+    tool(page, "formats").last.click()
+    box = page.get_by_role("menu").bounding_box()
+    assert box
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
+    assert 0 <= box["y"] <= box["y"] + box["height"] <= 844
+    expect(page.get_by_role("menuitem", name="WebP")).to_be_visible()
+
+
+def test_a_star_keeps_a_picture(fake: Fake, open_page):
+    """The star says what it does, is filled at once, pins the picture in the cache, and is taken again."""
+    page = open_page(fake.url)
+    generate(page, "starred", "generated")
+    wait_until(lambda: entry(fake, key(page)))
+    star = page.get_by_role("button", name="Star", exact=True)
+    assert star.get_attribute("title") == "Star: stays in the cache"
+    star.click()
+    expect(page.get_by_role("button", name="Unstar")).to_have_class(re.compile("zi-on"))
+    expect(told(page)).to_contain_text("Starred: it stays in the cache")
     assert entry(fake, key(page))["pinned"] is True
     page.click("#zi-generate")
     expect(page.locator('.zi-badge[data-source="memory"]')).to_be_visible()
-    page.get_by_role("button", name="Unpin").click()
-    expect(told(page)).to_contain_text("No longer pinned")
+    page.get_by_role("button", name="Unstar").click()
+    expect(told(page)).to_contain_text("No longer starred")
     assert entry(fake, key(page))["pinned"] is False
+
+
+def test_a_star_is_still_there_after_a_reload(fake: Fake, open_page):
+    """The server is asked for the star of a picture that was stored before."""
+    page = open_page(fake.url)
+    generate(page, "starred and reloaded", "generated")
+    wait_until(lambda: entry(fake, key(page)))
+    tool(page, "star").click()
+    expect(told(page)).to_contain_text("Starred")
+    page.reload()
+    expect(page.get_by_role("button", name="Unstar")).to_be_visible()
+
+
+def test_a_star_that_is_refused_is_taken_back(fake: Fake, open_page):
+    """The reason is said; a second press of the same button may succeed."""
+    page = open_page(fake.url)
+    generate(page, "refused star", "generated")
+    wait_until(lambda: entry(fake, key(page)))
+    error = {"code": "cache_unavailable", "message": "the disk is read-only", "request_id": "x"}
+    page.route("**/cache/*/pin", lambda route: route.fulfill(status=503, json={"error": error}))
+    tool(page, "star").click()
+    expect(told(page)).to_have_text("the disk is read-only")
+    expect(page.get_by_role("button", name="Star", exact=True)).to_be_visible()
+    page.unroute("**/cache/*/pin")
+    tool(page, "star").click()
+    expect(told(page)).to_contain_text("Starred")
 
 
 def test_a_stored_picture_is_requested_before_whether_it_is_pinned(fake: Fake, open_page):
@@ -213,7 +281,7 @@ def test_a_stored_picture_is_requested_before_whether_it_is_pinned(fake: Fake, o
     write(page, "first of all")
     page.click("#zi-generate")
     expect(page.locator('.zi-badge[data-cached="true"]')).to_be_visible()
-    expect(tool(page, "pin")).to_be_visible()
+    expect(tool(page, "star")).to_be_visible()
     wait_with(page, lambda: held)
     about = [path.split("/")[1] for path in asked if not path.endswith("/thumbnail.webp")]
     assert [what for what in about if what in {"jobs", "images", "cache"}] == ["jobs", "images"]
@@ -222,53 +290,209 @@ def test_a_stored_picture_is_requested_before_whether_it_is_pinned(fake: Fake, o
     wait_with(page, lambda: any(path.startswith("/cache/") for path in asked))
 
 
-def test_delete_asks_first_and_then_it_is_gone(fake: Fake, open_page):
-    """Kept when the answer is Keep or Esc; deleted, it is gone from the card and the cache, and drawn when asked."""
-    page = open_page(fake.url)
+def question(page: Page) -> Locator:
+    return page.get_by_role("dialog", name="Delete this picture?")
+
+
+def delete(page: Page) -> None:
+    """Delete the first picture of the card."""
+    tool(page, "delete").first.click()
+    question(page).get_by_role("button", name="Delete", exact=True).click()
+
+
+def files_of(fake: Fake, key_: str) -> list[dict]:
+    return http.get(f"{fake.url}/history", params={"query": f"key:{key_}"}).raise_for_status().json()["pictures"]
+
+
+def wait_for_both(fake: Fake, key_: str) -> None:
+    """Wait until a picture is in the cache and in the history."""
+    wait_until(lambda: entry(fake, key_) and files_of(fake, key_))
+
+
+def test_delete_asks_first_and_then_both_copies_go(fake: Fake, open_page):
+    """Kept by Keep, which has the focus, or Esc; deleted, it leaves the card at once, cache and history 5 s later."""
+    page = open_page(fake.url, clock=True)
     generate(page, "to be deleted", "generated")
-    wait_until(lambda: entry(fake, key(page)))
     doomed = key(page)
+    wait_for_both(fake, doomed)
+    (file,) = files_of(fake, doomed)
     tool(page, "delete").click()
-    page.get_by_role("button", name="Keep it", exact=True).click()
+    expect(question(page)).to_contain_text(file["name"])
+    expect(question(page)).to_contain_text("Its file leaves the history")
+    expect(question(page).get_by_label("also from the cache")).to_be_checked()
+    expect(question(page).get_by_role("button")).to_have_text(["Keep", "Delete"])
+    expect(question(page).get_by_role("button", name="Keep")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(question(page)).to_have_count(0)
     tool(page, "delete").click()
-    expect(page.get_by_role("dialog")).to_contain_text("cannot be undone")
+    expect(question(page)).to_be_visible()
     page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(question(page)).to_have_count(0)
+    delete(page)
+    expect(page.locator(".zi-empty")).to_contain_text("Deleted")
     assert entry(fake, doomed)
-    tool(page, "delete").click()
-    page.get_by_role("button", name="Delete", exact=True).click()
-    expect(page.locator(".zi-empty")).to_contain_text("Deleted from the cache")
-    assert not entry(fake, doomed)
+    assert files_of(fake, doomed)
+    page.clock.run_for(5000)
+    wait_with(page, lambda: not (entry(fake, doomed) or files_of(fake, doomed)))
+    expect(page.locator(".zi-told-offer")).to_be_hidden()
     page.click("#zi-generate")
-    expect(page.locator(".zi-badge")).to_contain_text("Newly drawn")
+    expect(page.locator('.zi-badge[data-source="generated"]')).to_be_visible()
 
 
-def test_one_of_several_is_deleted_alone(fake: Fake, open_page):
-    """A deleted tile leaves its place empty; the others stay."""
+@pytest.mark.parametrize("way", ["button", "key"])
+def test_undo_brings_it_back(fake: Fake, open_page, way):
+    """Within 5 s the picture is back in its place, by the notice's button or Ctrl+Z; the server was never asked."""
+    page = open_page(fake.url, clock=True)
+    generate(page, f"undone by {way}", "generated")
+    kept = key(page)
+    wait_for_both(fake, kept)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "DELETE" else None)
+    delete(page)
+    expect(page.locator(".zi-empty")).to_be_visible()
+    if way == "button":
+        page.get_by_role("button", name="Undo").click()
+    else:
+        page.keyboard.press("Control+Z")
+    expect(page.locator(".zi-open")).to_be_visible()
+    assert key(page) == kept
+    page.clock.run_for(10_000)
+    expect(tool(page, "delete")).to_be_visible()
+    assert asked == []
+
+
+def test_a_tile_comes_back_in_its_place(fake: Fake, open_page):
+    """Of several pictures, the others stay where they are, and the deleted one returns between them."""
     page = open_page(fake.url)
+    set_count(page, 3)
+    generate(page, "three to delete from", "generated")
+    expect(page.locator(".zi-badge")).to_have_count(3)
+    before = page.locator(".zi-open").evaluate_all("all => all.map(each => each.href)")
+    tool(page, "delete").nth(1).click()
+    question(page).get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator('figure[data-state="deleted"]')).to_have_count(1)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".zi-badge")).to_have_count(3)
+    assert page.locator(".zi-open").evaluate_all("all => all.map(each => each.href)") == before
+
+
+def test_a_second_deletion_carries_out_the_first(fake: Fake, open_page):
+    """Only the latest one can be undone: the one before is carried out at once."""
+    page = open_page(fake.url, clock=True)
     set_count(page, 2)
-    generate(page, "one of two", "generated")
+    generate(page, "two deletions", "generated")
     expect(page.locator(".zi-badge")).to_have_count(2)
-    tool(page, "delete").last.click()
-    page.get_by_role("button", name="Delete", exact=True).click()
-    expect(page.locator('figure[data-state="deleted"]')).to_contain_text("Deleted")
+    keys = [each["key"] for each in http.get(f"{fake.url}/cache/entries?query=two deletions").json()["entries"]]
+    wait_until(lambda: all(files_of(fake, each) for each in keys))
+    first = key(page)
+    (second,) = (each for each in keys if each != first)
+    delete(page)
+    expect(page.locator('figure[data-state="deleted"]')).to_have_count(1)
+    delete(page)
+    expect(page.locator('figure[data-state="deleted"]')).to_have_count(2)
+    wait_with(page, lambda: not (entry(fake, first) or files_of(fake, first)))
+    assert entry(fake, second)
+    page.get_by_role("button", name="Undo").click()
     expect(page.locator(".zi-badge")).to_have_count(1)
+    page.clock.run_for(10_000)
+    assert entry(fake, second)
+
+
+def test_the_page_is_left_before_the_time_is_up(fake: Fake, open_page):
+    """A reload while Undo is offered carries out the deletion."""
+    page = open_page(fake.url)
+    generate(page, "deleted and reloaded", "generated")
+    doomed = key(page)
+    wait_for_both(fake, doomed)
+    delete(page)
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    page.reload()
+    wait_with(page, lambda: not (entry(fake, doomed) or files_of(fake, doomed)))
+    expect(page.locator(".zi-empty")).to_be_visible()
+
+
+def test_generate_while_undo_is_offered_draws_anew(fake: Fake, open_page):
+    """What was deleted is not shown once more from the cache, to go a little later."""
+    page = open_page(fake.url)
+    generate(page, "asked for while it goes", "generated")
+    wait_for_both(fake, key(page))
+    delete(page)
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    page.click("#zi-generate")
+    expect(page.locator('.zi-badge[data-source="generated"]')).to_be_visible()
+    wait_for_both(fake, key(page))
+
+
+def test_a_refused_deletion_brings_it_back_with_the_reason(fake: Fake, open_page):
+    """A server that cannot delete now leaves the picture, in its place, and says why."""
+    page = open_page(fake.url, clock=True)
+    generate(page, "not to be deleted", "generated")
+    wait_for_both(fake, key(page))
+    error = {"code": "history_unavailable", "message": "the disk is read-only", "request_id": "x"}
+    page.route("**/history/*", lambda route: route.fulfill(status=503, json={"error": error}))
+    delete(page)
+    expect(page.locator(".zi-empty")).to_be_visible()
+    page.clock.run_for(5000)
+    expect(page.locator(".zi-told-plain")).to_have_text("It could not be deleted and is back: the disk is read-only")
+    expect(page.locator(".zi-open")).to_be_visible()
+
+
+def test_what_was_deleted_elsewhere_is_no_error(fake: Fake, open_page):
+    """A picture that another tab has deleted meanwhile is gone, as was wanted."""
+    page = open_page(fake.url, clock=True)
+    generate(page, "deleted by two", "generated")
+    doomed = key(page)
+    wait_for_both(fake, doomed)
+    delete(page)
+    http.delete(f"{fake.url}/cache/{doomed}").raise_for_status()
+    http.delete(f"{fake.url}/history/{files_of(fake, doomed)[0]['id']}").raise_for_status()
+    page.clock.run_for(5000)
+    page.clock.run_for(1000)
+    expect(page.locator(".zi-empty")).to_be_visible()
+    expect(page.locator(".zi-told-plain.zi-there")).to_have_count(0)
+
+
+def test_only_what_there_is_is_deleted(fake: Fake, open_page):
+    """Without a file, the cache alone is offered; with the tick off, the cache keeps the picture."""
+    page = open_page(fake.url, clock=True)
+    generate(page, "without a file", "generated")
+    doomed = key(page)
+    wait_for_both(fake, doomed)
+    http.delete(f"{fake.url}/history/{files_of(fake, doomed)[0]['id']}").raise_for_status()
+    tool(page, "delete").click()
+    expect(question(page)).to_contain_text("It leaves the cache; the history has no file of it.")
+    expect(question(page).get_by_role("checkbox")).to_have_count(0)
+    question(page).get_by_role("button", name="Delete", exact=True).click()
+    page.clock.run_for(5000)
+    wait_with(page, lambda: not entry(fake, doomed))
+
+    generate(page, "kept in the cache", "generated")
+    doomed = key(page)
+    wait_for_both(fake, doomed)
+    tool(page, "delete").click()
+    question(page).get_by_label("also from the cache").uncheck()
+    question(page).get_by_role("button", name="Delete", exact=True).click()
+    page.clock.run_for(5000)
+    wait_with(page, lambda: not files_of(fake, doomed))
+    assert entry(fake, doomed)
 
 
 def test_a_picture_without_a_trace_cannot_be_kept(fake: Fake, open_page):
-    """What is not stored offers no pin and no deletion; what was deleted elsewhere says so when it is to be pinned."""
+    """What is not stored offers no star and no deletion; what was deleted elsewhere says so when it is starred."""
     page = open_page(fake.url)
     generate(page, "deleted elsewhere", "generated")
     wait_until(lambda: entry(fake, key(page)))
     assert http.delete(f"{fake.url}/cache/{key(page)}").status_code == 200
-    tool(page, "pin").click()
-    expect(told(page)).to_contain_text("cannot be pinned")
+    tool(page, "star").click()
+    expect(told(page)).to_contain_text("cannot be starred")
+    expect(page.get_by_role("button", name="Star", exact=True)).to_be_visible()
     open_advanced(page)
     page.get_by_label("Leave no trace").check()
     generate(page, "no trace to keep", "generated")
     expect(page.locator(".zi-asked")).to_have_text("no trace to keep")
     expect(tool(page, "use")).to_be_visible()
-    expect(tool(page, "pin")).to_have_count(0)
+    expect(tool(page, "star")).to_have_count(0)
+    expect(tool(page, "formats")).to_have_count(0)
     expect(tool(page, "delete")).to_have_count(0)
 
 

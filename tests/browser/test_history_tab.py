@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.waiting import wait_until
@@ -139,7 +139,7 @@ def test_searching_says_how_many_and_what_can_be_searched(fake: Fake, open_page)
         expect(tiles(page)).to_have_count(found)
     search(page, "purple elephant")
     expect(page.locator(".zi-h-none")).to_contain_text("Nothing found for “purple elephant”")
-    for way in ("red fox", '"red fox"', "seed:42", "size:1024x768", "model:turbo"):
+    for way in ("red fox", '"red fox"', "seed:42", "size:1024x768", "model:turbo", "is:starred"):
         expect(page.locator(".zi-h-ways")).to_contain_text(way)
     page.get_by_role("button", name="Clear the search").click()
     expect(tiles(page)).to_have_count(3)
@@ -172,9 +172,11 @@ def test_all_pictures_can_be_reached_and_none_twice(fake: Fake, open_page):
         draw(fake, "many of them", seed=seed, n=8)
     page = open_page(fake.url, viewport={"width": 390, "height": 844})
     open_history(page)
-    expect(page.locator(".zi-h-count")).to_have_text("The newest 48 pictures")
+    expect(tiles(page)).to_have_count(48)
+    expect(page.locator(".zi-h-count")).to_have_text("56 pictures")
     # Not by a mouse: that would scroll to the button first, which continues the list by itself.
     page.get_by_role("button", name="Show more").dispatch_event("click")
+    expect(tiles(page)).to_have_count(56)
     expect(page.locator(".zi-h-count")).to_have_text("56 pictures")
     expect(page.locator(".zi-h-below")).to_be_hidden()
     ids = tiles(page).evaluate_all("all => all.map(tile => Number(tile.dataset.id))")
@@ -207,32 +209,130 @@ def wait_until_pumped(page: Page, true: Callable[[], bool]) -> None:
     wait_until(lambda: page.evaluate("1") and true())
 
 
+def delete(page: Page) -> None:
+    """Answer the question about a picture with yes."""
+    page.get_by_role("dialog").get_by_role("button", name="Delete").press("Enter")
+
+
 def test_deleting_asks_first_and_the_focus_stays_near(fake: Fake, folder: Path, open_page):
     """With keys only: the dialog opens with the focus on Keep; No changes nothing; Yes deletes this file alone."""
     for prompt in ("first to stay", "to be deleted", "last to stay"):
         draw(fake, prompt)
-    page = open_page(fake.url)
+    page = open_page(fake.url, clock=True)
     open_history(page)
     doomed = tile(page, "to be deleted").locator(".zi-h-pick")
     doomed.focus()
     page.keyboard.press("Delete")
     question = page.get_by_role("dialog", name="Delete this picture?")
     expect(question).to_contain_text("to be deleted")
-    expect(question.get_by_role("button", name="Keep it")).to_be_focused()
+    expect(question.get_by_role("button", name="Keep")).to_be_focused()
     page.keyboard.press("Enter")
     expect(question).to_be_hidden()
     expect(doomed).to_be_focused()
     assert len(list(folder.iterdir())) == 3
     page.keyboard.press("Delete")
+    expect(question).to_be_visible()
     page.keyboard.press("Escape")
     expect(question).to_be_hidden()
     page.keyboard.press("Delete")
-    question.get_by_role("button", name="Delete").press("Enter")
-    expect(page.locator(".zi-h-notice")).to_contain_text("was deleted")
+    delete(page)
     expect(tile(page, "to be deleted")).to_have_count(0)
     expect(tile(page, "first to stay").locator(".zi-h-pick")).to_be_focused()
     expect(page.locator(".zi-h-count")).to_have_text("2 pictures")
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.iterdir())) == 3
+    page.clock.run_for(5000)
+    wait_until_pumped(page, lambda: len(list(folder.iterdir())) == 2)
+    expect(tiles(page)).to_have_count(2)
+
+
+def test_undo_puts_it_back_between_the_others(fake: Fake, folder: Path, open_page):
+    """The list has it again in its place, counted, also after a reload of the list in between."""
+    for prompt in ("first", "second", "third"):
+        draw(fake, prompt)
+    page = open_page(fake.url, clock=True)
+    open_history(page)
+    tile(page, "second").locator(".zi-h-pick").press("Delete")
+    delete(page)
+    expect(tiles(page)).to_have_text(["third", "first"])
+    page.get_by_role("searchbox").press("Enter")  # reloads the list
+    expect(page.locator(".zi-history")).to_have_attribute("aria-busy", "false")
+    expect(tiles(page)).to_have_text(["third", "first"])
+    expect(page.locator(".zi-h-count")).to_have_text("2 pictures")
+    page.get_by_role("button", name="Undo").click()
+    expect(tiles(page)).to_have_text(["third", "second", "first"])
+    expect(page.locator(".zi-h-count")).to_have_text("3 pictures")
+    page.clock.run_for(10_000)
+    expect(tiles(page)).to_have_count(3)
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_another_file_of_the_same_settings_stays(fake: Fake, folder: Path, open_page):
+    """Of a picture that was drawn twice with other results, one file goes, and the dialog says that the other stays."""
+    draw(fake, "drawn twice", seed=3)
+    (first,) = folder.iterdir()
+    put_twin(fake, first)
+    page = open_page(fake.url, clock=True)
+    open_history(page)
+    expect(tiles(page)).to_have_count(2)
+    page.locator(".zi-h-pick").first.press("Delete")
+    expect(page.get_by_role("dialog")).to_contain_text("Another file of the same settings, drawn anew, stays.")
+    delete(page)
+    expect(tiles(page)).to_have_count(1)
+    page.clock.run_for(5000)
+    wait_until_pumped(page, lambda: len(list(folder.iterdir())) == 1)
+
+
+def put_twin(fake: Fake, file: Path) -> None:
+    """Put a file of the same key and settings beside *file*, with other pixels."""
+    before = listed(fake)
+    with Image.open(file) as picture:
+        info = PngImagePlugin.PngInfo()
+        for name, text in picture.info.items():
+            info.add_text(name, text)
+        picture.transpose(Image.Transpose.ROTATE_180).save(file.with_stem(f"{file.stem}_2"), "PNG", pnginfo=info)
+    wait_until(lambda: listed(fake) == before + 1)
+
+
+def test_the_card_deletes_all_files_of_its_picture(fake: Fake, folder: Path, open_page):
+    """From the Create tab every file of the key goes; the dialog says how many."""
+    draw(fake, "drawn twice and shown", seed=4)
+    (first,) = folder.iterdir()
+    put_twin(fake, first)
+    page = open_page(fake.url, clock=True)
+    open_history(page)
+    page.locator(".zi-h-pick").first.click()
+    expect(page.locator(".zi-badge")).to_be_visible()
+    page.locator('.zi-tool[data-tool="delete"]').click()
+    expect(page.get_by_role("dialog")).to_contain_text("All 2 files of it leave the history.")
+    delete(page)
+    expect(page.locator(".zi-empty")).to_be_visible()
+    open_history(page)
+    expect(page.locator(".zi-h-empty")).to_be_visible()
+    page.clock.run_for(5000)
+    wait_until_pumped(page, lambda: not list(folder.iterdir()))
+
+
+def test_a_deletion_in_the_history_reaches_card_and_similar_pictures(fake: Fake, folder: Path, open_page):
+    """A picture that is deleted disappears from the card and from the row of similar ones, and comes back to both."""
+    draw(fake, "a red fox in deep snow", seed=1)
+    draw(fake, "a red fox in deep snow", seed=2)
+    page = open_page(fake.url)
+    page.fill("#zi-prompt textarea", "a red fox in deep snow")
+    expect(page.locator(".zi-similar li")).to_have_count(2)
+    page.locator(".zi-similar button").first.click()
+    expect(page.locator(".zi-badge")).to_be_visible()
+    expect(page.locator(".zi-similar li")).to_have_count(1)
+    open_history(page)
+    for left in (1, 0):
+        page.locator(".zi-h-pick").first.press("Delete")
+        delete(page)
+        expect(tiles(page)).to_have_count(left)
+    page.get_by_role("tab", name="Create").click()
+    expect(page.locator(".zi-empty")).to_be_visible()
+    expect(page.locator(".zi-similar")).to_be_hidden()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(":is(.zi-open, .zi-similar li):visible")).to_have_count(1)
+    wait_until_pumped(page, lambda: len(list(folder.iterdir())) == 1)
 
 
 def test_a_reload_in_front_of_the_question_deletes_nothing(fake: Fake, folder: Path, open_page):
@@ -256,7 +356,7 @@ def test_what_was_deleted_outside_is_said_and_taken_off(fake: Fake, folder: Path
         draw(fake, prompt)
     unseen, undeleted = sorted(folder.iterdir(), key=lambda file: b"gone before it is seen" not in file.read_bytes())
     held: list[Route] = []
-    page = open_page(fake.url)
+    page = open_page(fake.url, clock=True)
     page.route("**/thumbnail.webp*", holding(held))
     open_history(page)
     wait_until_pumped(page, lambda: len(held) == 2)
@@ -269,9 +369,10 @@ def test_what_was_deleted_outside_is_said_and_taken_off(fake: Fake, folder: Path
     expect(tiles(page)).to_have_count(1)
     undeleted.unlink()
     page.locator(".zi-h-pick").press("Delete")
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    delete(page)
     expect(page.locator(".zi-h-empty")).to_contain_text("No pictures yet")
-    expect(page.locator(".zi-h-notice")).to_contain_text(f"{undeleted.name} is no longer in output_image")
+    page.clock.run_for(6000)
+    expect(page.locator(".zi-told-plain.zi-there")).to_have_count(0)
 
 
 def test_the_settings_of_a_file_that_went_are_used_all_the_same(fake: Fake, folder: Path, open_page):
@@ -311,13 +412,15 @@ def test_a_damaged_picture_keeps_its_place(fake: Fake, folder: Path, open_page):
     """A file whose pixels are broken is listed without a thumbnail and can be deleted."""
     whole = put(fake, folder, "damaged.png", (400, 300))
     whole.write_bytes(whole.read_bytes()[:70])
-    page = open_page(fake.url)
+    page = open_page(fake.url, clock=True)
     open_history(page)
     expect(page.locator(".zi-h-tile.zi-h-unshown")).to_contain_text("damaged.png")
     page.locator(".zi-h-pick").press("Delete")
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog").get_by_role("checkbox")).to_have_count(0)  # nothing of it is in the cache
+    delete(page)
     expect(page.locator(".zi-h-empty")).to_be_visible()
-    assert not whole.exists()
+    page.clock.run_for(5000)
+    wait_until_pumped(page, lambda: not whole.exists())
 
 
 @pytest.mark.usefixtures("folder")
@@ -359,17 +462,18 @@ def test_trouble_is_reported_and_passes(fake: Fake, open_page, watch: Watch):
     watch.errors.clear()  # the browser's own line about the aborted request
 
 
-def test_a_refused_deletion_is_reported_where_it_was_asked(fake: Fake, folder: Path, open_page):
-    """When a file cannot be deleted, the question stays open with the reason, and the picture stays listed."""
+def test_a_refused_deletion_lists_the_picture_again(fake: Fake, folder: Path, open_page):
+    """When a file cannot be deleted, the picture is listed again, with the reason."""
     draw(fake, "cannot be deleted")
-    page = open_page(fake.url)
+    page = open_page(fake.url, clock=True)
     error = {"code": "history_unavailable", "message": "the disk is read-only", "request_id": "x"}
     page.route("**/history/*", lambda route: route.fulfill(status=503, json={"error": error}))
     open_history(page)
     page.locator(".zi-h-pick").press("Delete")
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("the disk is read-only")
-    page.get_by_role("button", name="Keep it").click()
+    delete(page)
+    expect(tiles(page)).to_have_count(0)
+    page.clock.run_for(5000)
+    expect(page.locator(".zi-told-plain")).to_have_text("It could not be deleted and is back: the disk is read-only")
     expect(tiles(page)).to_have_count(1)
     assert len(list(folder.iterdir())) == 1
 
@@ -436,7 +540,7 @@ def test_hostile_prompts_and_names_are_text(fake: Fake, folder: Path, open_page)
     search(page, '"onerror=alert(1)>.png"')
     expect(page.locator(".zi-h-count")).to_have_text("1 found")
     page.locator(".zi-h-pick").press("Delete")
-    expect(page.locator(".zi-h-what-name")).to_have_text("<img src=x onerror=alert(1)>.png")
+    expect(page.locator(".zi-delete-name")).to_have_text("<img src=x onerror=alert(1)>.png")
 
 
 def test_tabs_by_keys(fake: Fake, open_page):
@@ -511,3 +615,111 @@ def test_chinese_and_a_phone(fake: Fake, open_page):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.get_by_role("button", name="删除 红色的圆形").tap()
     expect(page.get_by_role("dialog")).to_contain_text("删除这张图片？")
+
+
+@pytest.mark.usefixtures("folder")
+def test_stars_are_shown_and_filtered(fake: Fake, open_page):
+    """A star stays visible; the button and the term show starred pictures only, counted, and follow each other."""
+    for prompt in ("plain", "loved", "loved too"):
+        draw(fake, prompt)
+    page = open_page(fake.url)
+    open_history(page)
+    star = tile(page, "loved too").get_by_role("button", name="Star", exact=True)
+    expect(star).to_have_css("opacity", "0")
+    tile(page, "loved too").hover()
+    star.click()
+    expect(page.locator(".zi-told")).to_contain_text("Starred")
+    http.post(f"{fake.url}/cache/{key_of(fake, 'loved')}/pin").raise_for_status()
+    page.mouse.move(0, 0)
+    expect(tile(page, "loved too").get_by_role("button", name="Unstar")).to_have_css("opacity", "1")
+    only = page.get_by_role("button", name="Starred")
+    expect(only).to_have_attribute("aria-pressed", "false")
+    only.click()
+    expect(only).to_have_attribute("aria-pressed", "true")
+    expect(tiles(page)).to_have_text(["loved too", "loved"])
+    expect(page.locator(".zi-h-count")).to_have_text("2 found")
+    expect(page.get_by_role("searchbox")).to_have_value("is:starred")
+    search(page, "too is:starred")
+    expect(tiles(page)).to_have_count(1)
+    only.click()
+    expect(page.get_by_role("searchbox")).to_have_value("too")
+    search(page, "IS:starred")
+    expect(only).to_have_attribute("aria-pressed", "true")
+    expect(tiles(page)).to_have_count(2)
+    page.reload()
+    expect(only).to_have_attribute("aria-pressed", "true")
+    expect(tiles(page)).to_have_count(2)
+    http.delete(f"{fake.url}/cache/{key_of(fake, 'loved')}").raise_for_status()  # gone from the cache: no star
+    page.get_by_role("searchbox").press("Enter")
+    expect(tiles(page)).to_have_text(["loved too"])
+
+
+def key_of(fake: Fake, prompt: str) -> str:
+    pictures = http.get(f"{fake.url}/history").raise_for_status().json()["pictures"]
+    return next(each["key"] for each in pictures if each["parameters"]["prompt"] == prompt)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_reload_stays_in_the_history_with_its_search(fake: Fake, open_page):
+    """The open tab and what is searched for survive a reload; a link opens the Create tab all the same."""
+    draw(fake, "a red fox")
+    draw(fake, "a blue ship")
+    page = open_page(fake.url)
+    open_history(page)
+    search(page, "fox")
+    expect(tiles(page)).to_have_text(["a red fox"])
+    page.reload()
+    expect(page.get_by_role("tab", name="History")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("searchbox")).to_have_value("fox")
+    expect(tiles(page)).to_have_text(["a red fox"])
+    other = open_page(fake.url)  # another browser tab begins anew
+    expect(other.get_by_role("tab", name="Create")).to_have_attribute("aria-selected", "true")
+    page.goto(f"{fake.url}/?again#prompt=a+red+fox&seed=1")
+    expect(page.get_by_role("tab", name="Create")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#zi-prompt textarea")).to_have_value("a red fox")
+
+
+@pytest.mark.usefixtures("folder")
+def test_pictures_of_other_tabs_appear_by_themselves(fake: Fake, folder: Path, open_page):
+    """Within ten seconds, by a question for one picture; hidden behind another tab, nothing is asked."""
+    draw(fake, "earlier")
+    page = open_page(fake.url, clock=True)
+    open_history(page)
+    expect(tiles(page)).to_have_count(1)
+    asked = asked_for_history(page)
+    page.clock.run_for(8000)
+    wait_until_pumped(page, lambda: len(asked) == 1)
+    assert "limit=1&" in f"{asked[0]}&"
+    draw(fake, "by another tab")
+    page.clock.run_for(8000)
+    expect(tiles(page)).to_have_text(["by another tab", "earlier"])
+    for file in folder.iterdir():
+        if b"earlier" in file.read_bytes():
+            file.unlink()
+    wait_until(lambda: listed(fake) == 1)
+    page.clock.run_for(8000)
+    expect(tiles(page)).to_have_text(["by another tab"])
+    page.get_by_role("tab", name="Create").click()
+    asked.clear()
+    page.clock.run_for(60_000)
+    assert asked == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_viewer_goes_on_past_the_first_page(fake: Fake, open_page):
+    """All are counted, the next ones are loaded before the end is reached, and so the last one is shown."""
+    for seed in range(0, 56, 8):
+        draw(fake, "a long row", seed=seed, n=8)
+    page = open_page(fake.url)
+    open_history(page)
+    page.evaluate("document.querySelectorAll('.zi-h-act-full')[40].click()")
+    number = page.locator(".zi-viewer-number")
+    expect(number).to_have_text("41 / 56")
+    for place in range(42, 57):
+        page.keyboard.press("ArrowRight")
+        expect(number).to_have_text(f"{place} / 56")
+    page.keyboard.press("ArrowRight")
+    expect(number).to_have_text("56 / 56")
+    expect(page.locator(".zi-viewer-strip button")).to_have_count(56)
+    page.keyboard.press("Escape")
+    expect(tiles(page)).to_have_count(56)

@@ -231,3 +231,37 @@ def test_an_address_with_a_password(url: str, visitor):
     page.wait_for_function(READY)
     assert page.evaluate("location.href").startswith(f"{url}/")
     generate(page, "with a clean address")
+
+
+def test_stars_and_the_cache_are_the_administrators(url: str, visitor):
+    """Others have no star, and delete their own files alone: no route refuses them, and none is asked in vain."""
+    ben = visitor("light", "en-GB")
+    refused: list[str] = []
+    ben.on("response", lambda answer: refused.append(answer.url) if answer.status == 403 else None)
+    page = signed_in(ben, url, "ben", BEN)
+    generate(page, "of a user who is no administrator", "generated")
+    expect(page.locator('.zi-tool[data-tool="use"]')).to_be_visible()
+    expect(page.locator('.zi-tool[data-tool="star"]')).to_be_hidden()
+    page.get_by_role("tab", name="History").click()
+    page.get_by_role("searchbox").fill("no administrator")
+    expect(page.locator(".zi-h-tile")).to_have_count(1)
+    expect(page.locator(".zi-h-star")).to_be_hidden()
+    expect(page.locator(".zi-h-starred")).to_be_hidden()
+    page.locator(".zi-h-pick").press("Delete")
+    question = page.get_by_role("dialog", name="Delete this picture?")
+    expect(question).to_contain_text("Its file leaves the history.")
+    expect(question.get_by_role("checkbox")).to_have_count(0)
+    question.get_by_role("button", name="Delete").click()
+    expect(page.locator(".zi-h-tile")).to_have_count(0)
+    page.reload()  # carries it out
+    page.wait_for_function(READY)
+    page.get_by_role("tab", name="Create").click()
+    page.click("#zi-generate")  # found in the cache
+    expect(page.locator('.zi-badge[data-cached="true"]')).to_be_visible()
+    page.locator('.zi-tool[data-tool="delete"]').click()
+    expect(page.locator(".zi-told")).to_contain_text("only administrators can delete it from the cache")
+    assert refused == []
+
+    ann = signed_in(visitor("light", "en-GB"), url, "ann", ANN)
+    generate(ann, "of an administrator", "generated")
+    expect(ann.locator('.zi-tool[data-tool="star"]')).to_be_visible()

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from .conftest import Fake, Watch
+from tests.waiting import wait_until
+
+from .conftest import Fake, Watch, http
+from .test_accessibility import offences
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -59,7 +62,7 @@ def test_a_picture_of_the_card_opens_and_focus_returns_to_it(pictures: Callable[
     expect(viewer).to_have_accessible_name("Picture viewer")
     expect(viewer).to_contain_text("2 / 3")
     expect(viewer).to_contain_text("Seed 8 · 1024 × 1024")
-    expect(viewer.locator("img")).to_have_attribute("alt", "Picture drawn for: seen")
+    expect(viewer.locator(".zi-viewer-stage img")).to_have_attribute("alt", "Picture drawn for: seen")
     expect(page.locator("html")).to_have_css("overflow", "hidden")
     page.keyboard.press("Escape")
     expect(viewer).to_be_hidden()
@@ -189,9 +192,9 @@ def test_tiny_pictures_are_shown_large_and_with_their_pixels(pictures: Callable[
     page = pictures(128)
     open_at(page, 0)
     expect(page.locator(".zi-viewer-stage img")).to_have_css("image-rendering", "pixelated")
-    assert scale(page) == 600
+    assert scale(page) == 500
     page.set_viewport_size({"width": 1280, "height": 460})
-    page.wait_for_function("document.querySelector('.zi-viewer-scale').textContent === '300 %'")
+    page.wait_for_function("document.querySelector('.zi-viewer-scale').textContent === '200 %'")
 
 
 def test_it_saves_the_picture(pictures: Callable[..., Page]):
@@ -204,6 +207,211 @@ def test_it_saves_the_picture(pictures: Callable[..., Page]):
     assert saved.value.path().read_bytes().startswith(b"\x89PNG")
     with page.expect_download():
         page.keyboard.press("d")
+
+
+def stored(fake: Fake, prompt: str, n: int = 3) -> list[dict[str, Any]]:
+    """Have pictures drawn, and return them as the history lists them, in the order of their seeds."""
+    body = {"prompt": prompt, "n": n, "seed": 40, "steps": 6, "width": 192, "height": 128}
+    http.post(f"{fake.url}/generate", json=body).raise_for_status()
+
+    def listed() -> list[dict[str, Any]]:
+        answer = http.get(f"{fake.url}/history", params={"query": f'"{prompt}"'}).raise_for_status().json()
+        return sorted(answer["pictures"], key=lambda each: each["parameters"]["seed"])
+
+    wait_until(lambda: len(listed()) == n)
+    return listed()
+
+
+def open_from_history(page: Page, prompt: str) -> Locator:
+    """Open the viewer at the newest picture of *prompt*, among those of that prompt."""
+    page.get_by_role("tab", name="History").click()
+    page.get_by_role("searchbox").fill(f'"{prompt}"')
+    page.wait_for_function("document.querySelector('.zi-h-count').textContent.includes('found')")
+    page.locator(".zi-h-tile").first.hover()
+    page.locator(".zi-h-act-full").first.click()
+    shown(page)
+    return page.locator(VIEWER)
+
+
+def test_prompt_and_settings_are_in_a_panel(fake: Fake, open_page: Callable[..., Page]):
+    """I opens it and closes it; it follows the picture; each value is copied by a press."""
+    stored(fake, "a panel <b>full</b> of settings")
+    page = open_page(fake.url)
+    page.evaluate("navigator.clipboard.writeText = async (text) => void (window.copied = text)")
+    viewer = open_from_history(page, "a panel")
+    panel = viewer.get_by_label("Prompt and settings", exact=True)
+    expect(panel).to_be_hidden()
+    page.keyboard.press("i")
+    expect(panel).to_contain_text("a panel <b>full</b> of settings")
+    for text in ("192x128", "Steps", "6", "euler", "image_2"):
+        expect(panel).to_contain_text(text)
+    assert offences(page) == []
+    panel.get_by_role("button", name="Copy: Prompt", exact=True).click()
+    assert page.evaluate("window.copied") == "a panel <b>full</b> of settings"
+    before = panel.locator('[data-fact="seed"]').text_content()
+    page.keyboard.press("ArrowRight")
+    expect(panel.locator('[data-fact="seed"]')).not_to_have_text(before or "")
+    page.keyboard.press("i")
+    expect(panel).to_be_hidden()
+
+
+def test_the_settings_of_the_shown_picture_are_used(fake: Fake, open_page: Callable[..., Page]):
+    """U closes the viewer and fills the form on the Create tab; nothing is drawn, and the link copies the same."""
+    stored(fake, "used from the viewer")
+    page = open_page(fake.url)
+    page.evaluate("navigator.clipboard.writeText = async (text) => void (window.copied = text)")
+    drawn = len(fake.generator.recipes)
+    viewer = open_from_history(page, "used from the viewer")
+    seed = int((page.text_content(".zi-viewer-caption") or "").split()[1])
+    page.keyboard.press("l")
+    page.wait_for_function("window.copied")
+    assert f"seed={seed}" in page.evaluate("window.copied")
+    assert "prompt=used+from+the+viewer" in page.evaluate("window.copied")
+    page.keyboard.press("u")
+    expect(viewer).to_be_hidden()
+    expect(page.get_by_role("tab", name="Create")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#zi-prompt textarea")).to_have_value("used from the viewer")
+    expect(page.locator("#zi-seed input")).to_have_value(str(seed))
+    expect(page.locator("#zi-width input")).to_have_value("192")
+    assert len(fake.generator.recipes) == drawn
+
+
+def test_a_star_in_the_viewer_is_a_star_everywhere(fake: Fake, open_page: Callable[..., Page]):
+    """S stars and unstars; the History's tile shows it at once, and the star is there when the picture comes again."""
+    stored(fake, "starred in the viewer")
+    page = open_page(fake.url)
+    viewer = open_from_history(page, "starred in the viewer")
+    star = viewer.locator(".zi-viewer-star")
+    expect(star).to_be_visible()
+    page.keyboard.press("s")
+    expect(star).to_have_accessible_name("Unstar")
+    expect(page.locator(".zi-h-star.zi-on")).to_have_count(1)
+    page.keyboard.press("ArrowRight")
+    expect(star).to_have_accessible_name("Star")
+    page.keyboard.press("ArrowLeft")
+    expect(star).to_have_accessible_name("Unstar")
+    star.click()
+    expect(star).to_have_accessible_name("Star")
+    expect(page.locator(".zi-h-star.zi-on")).to_have_count(0)
+
+
+def test_deleting_in_the_viewer_goes_on_to_the_next(fake: Fake, open_page: Callable[..., Page]):
+    """Undo can be pressed over the viewer, and shows the picture again; deleting the last one closes the viewer."""
+    stored(fake, "deleted in the viewer", 2)
+    page = open_page(fake.url)
+    viewer = open_from_history(page, "deleted in the viewer")
+    number, question = page.locator(".zi-viewer-number"), page.get_by_role("dialog", name="Delete this picture?")
+    expect(number).to_have_text("1 / 2")
+    first = page.text_content(".zi-viewer-caption")
+    page.keyboard.press("Delete")
+    expect(question.get_by_role("button", name="Keep")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(question).to_have_count(0)
+    expect(viewer).to_be_visible()
+    page.keyboard.press("Delete")
+    question.get_by_role("button", name="Delete").click()
+    expect(page.locator(".zi-viewer-caption")).not_to_have_text(first or "")
+    expect(number).to_have_text("")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".zi-viewer-caption")).to_have_text(first or "")
+    expect(number).to_have_text("1 / 2")
+    for _ in range(2):
+        page.keyboard.press("Delete")
+        question.get_by_role("button", name="Delete").click()
+        expect(question).to_have_count(0)
+    expect(viewer).to_be_hidden()
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+
+
+def test_a_reload_in_the_viewer_comes_back_to_the_list(fake: Fake, open_page: Callable[..., Page]):
+    """The viewer is closed, and the History is as it was searched."""
+    stored(fake, "reloaded in the viewer", 2)
+    page = open_page(fake.url)
+    open_from_history(page, "reloaded in the viewer")
+    page.reload()
+    expect(page.locator(".zi-h-tile")).to_have_count(2)
+    expect(page.locator(VIEWER)).to_be_hidden()
+
+
+def test_the_strip_shows_the_row(fake: Fake, open_page: Callable[..., Page]):
+    """A thumbnail for each picture, the current one marked; a press goes there. A single picture has none."""
+    stored(fake, "in a strip")
+    page = open_page(fake.url)
+    viewer = open_from_history(page, "in a strip")
+    strip = viewer.locator(".zi-viewer-strip")
+    expect(strip.locator("button")).to_have_count(3)
+    expect(strip.locator("[aria-current]")).to_have_attribute("aria-label", re.compile("^1: "))
+    strip.locator("button").last.click()
+    expect(viewer).to_contain_text("3 / 3")
+    expect(strip.locator("[aria-current]")).to_have_attribute("aria-label", re.compile("^3: "))
+    page.keyboard.press("Escape")
+    page.evaluate("zimage.viewer.open([{ image_url: '/x.png', alt: '', seed: 1, width: 64, height: 64 }])")
+    expect(strip).to_be_hidden()
+
+
+def test_what_is_not_known_of_a_picture_is_not_offered(fake: Fake, open_page: Callable[..., Page]):
+    """A picture of a caller that tells only where it is can be looked at and downloaded; keys do no more either."""
+    page = open_page(fake.url)
+    page.evaluate("zimage.viewer.open([{ image_url: '/x.png', alt: '', seed: 1, width: 64, height: 64 }])")
+    viewer = page.locator(VIEWER)
+    for name in ("use", "star", "link", "compare", "formats", "remove"):
+        expect(viewer.locator(f".zi-viewer-{name}")).to_be_hidden()
+    expect(viewer.locator(".zi-viewer-download")).to_be_visible()
+    for key in ("u", "s", "l", "c", "Delete"):
+        page.keyboard.press(key)
+    expect(viewer).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(1)
+
+
+def test_a_picture_is_compared_with_the_one_before(pictures: Callable[..., Page]):
+    """C and the button take the picture and the one before it; the first has none. Esc leads back to the viewer."""
+    page = pictures()
+    viewer, compared = open_at(page, 0), page.locator(".zi-compare figcaption")
+    expect(viewer.locator(".zi-viewer-compare")).to_be_hidden()
+    page.keyboard.press("c")
+    expect(compared).to_have_count(0)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("c")
+    expect(compared).to_have_text(["Before · Seed 7", "After · Seed 8"])
+    page.keyboard.press("Escape")
+    expect(compared).to_have_count(0)
+    expect(viewer).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    viewer.locator(".zi-viewer-compare").click()
+    expect(compared).to_have_text(["Before · Seed 8", "After · Seed 9"])
+
+
+def test_other_formats_in_the_viewer(fake: Fake, open_page: Callable[..., Page]):
+    """The list opens over the viewer; Esc closes the list alone."""
+    (first, *_) = stored(fake, "formats in the viewer", 1)
+    page = open_page(fake.url)
+    viewer = open_from_history(page, "formats in the viewer")
+    viewer.get_by_role("button", name="Download in another format").click()
+    with page.expect_download() as saved:
+        page.get_by_role("menuitem", name="WebP").click()
+    assert saved.value.suggested_filename == f"zimage_{first['key'][:8]}_40.webp"
+    viewer.get_by_role("button", name="Download in another format").click()
+    expect(page.get_by_role("menuitem", name="JPEG")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("menuitem", name="JPEG")).to_be_hidden()
+    expect(viewer).to_be_visible()
+
+
+@pytest.mark.parametrize("size", [(390, 844), (320, 256)])
+def test_everything_fits_on_a_small_screen(fake: Fake, open_page: Callable[..., Page], size: tuple[int, int]):
+    """On a phone, and at 400 %, all buttons are inside the window, and some of the picture is seen."""
+    stored(fake, "on a small screen")
+    page = open_page(fake.url, viewport={"width": size[0], "height": size[1]}, is_mobile=True, has_touch=True)
+    viewer = open_from_history(page, "on a small screen")
+    for button in viewer.locator(".zi-viewer-bar :is(button, a):visible, .zi-viewer-views button:visible").all():
+        box = button.bounding_box()
+        assert box
+        assert 0 <= box["x"] < box["x"] + box["width"] <= size[0]
+        assert 0 <= box["y"] < box["y"] + box["height"] <= size[1]
+    assert (page.locator(".zi-viewer-stage").bounding_box() or {})["height"] > 80
+    viewer.locator(".zi-viewer-info").tap()
+    expect(viewer.get_by_label("Prompt and settings", exact=True)).to_contain_text("on a small screen")
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
 
 
 def test_f_fills_the_screen_and_gives_it_back(pictures: Callable[..., Page]):

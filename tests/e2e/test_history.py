@@ -105,6 +105,39 @@ def test_pictures_and_thumbnails(gallery):
         assert (picture.format, picture.size) == ("WEBP", (64, 64))
 
 
+def test_stars(gallery):
+    """A pinned picture says so, and is found as starred; without its entry in the cache it is neither."""
+    (fox,), (ship,) = listed(gallery, query="fox"), listed(gallery, query="ship")
+    assert (fox["cached"], fox["pinned"]) == (True, False)
+    for each in (fox, ship):
+        gallery.client.post(f"/cache/{each['key']}/pin").raise_for_status()
+    answer = gallery.client.get("/history", params={"query": "is:starred", "limit": 1}).json()
+    assert (len(answer["pictures"]), answer["total"]) == (1, 2)
+    assert {each["key"] for each in listed(gallery) if each["pinned"]} == {fox["key"], ship["key"]}
+
+    gallery.client.post(f"/cache/{ship['key']}/unpin").raise_for_status()
+    assert [each["key"] for each in listed(gallery, query="is:starred")] == [fox["key"]]
+    (gallery.studio.root / "cache" / "keys" / f"{fox['key']}.json").unlink()  # by hand: the mark stays for a while
+    assert listed(gallery, query="is:starred") == []
+    (fox,) = listed(gallery, query="fox")
+    assert (fox["cached"], fox["pinned"]) == (False, False)
+    assert [each["pinned"] for each in listed(gallery, similar="red foxes")] == [False]
+
+
+def test_drawn_again_with_the_same_result_is_listed_once(gallery):
+    """A refresh that gives the same picture stores it in the cache and adds no second file; a hit adds none either."""
+    before = sorted(each["name"] for each in listed(gallery))
+    for mode in ("refresh", "use", "refresh"):
+        gallery.image(prompt="a red fox", seed=1, cache=mode)
+        gallery.stored()
+    assert sorted(each["name"] for each in listed(gallery)) == before
+    (fox,) = listed(gallery, query="fox")
+    gallery.client.delete(f"/history/{fox['id']}")
+    gallery.image(prompt="a red fox", seed=1, cache="refresh")
+    gallery.stored()
+    assert len(listed(gallery, query="fox")) == 1
+
+
 def test_deleting(gallery, expect_error):
     """The file goes, and with it its row; the cache still has the picture; the second time there is nothing."""
     (fox,) = listed(gallery, query="fox")
@@ -264,7 +297,7 @@ def test_two_searches_run_at_a_time(serve, monkeypatch):
     def slow(*_args, **_kwargs):
         begun.release()
         assert go_on.wait(60)
-        return Page([], None)
+        return Page([], None, 0)
 
     monkeypatch.setattr(house.studio.service.history, "page", slow)
     with ThreadPoolExecutor(12) as pool:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,15 @@ import pytest
 from tests.factories import present
 from tests.waiting import replace_time, wait_until
 from zimage_cache.database import Snapshot
+from zimage_cache.entry import Entry
 from zimage_cache.errors import HistoryUnavailable, InvalidRequest
 from zimage_cache.faults import Faults
+from zimage_cache.fingerprint import GeneratorIdentity, fingerprint
 from zimage_cache.history import History, files, index
 from zimage_cache.metadata import png
+from zimage_cache.request import Recipe
 
+IDENTITY = GeneratorIdentity(model="fake-1", revision="1", precision="float32", runtime="fake")
 NAME = re.compile(r"image_\d{8}_\d{6}_[0-9a-f]{8}(_\d+)?\.png")
 
 
@@ -91,6 +95,111 @@ def test_many_in_one_moment(folder, entry):
 
     assert sorted(path.read_bytes() for path in folder.iterdir()) == sorted(one.png for one in made)
     assert all(NAME.fullmatch(path.name) for path in folder.iterdir())
+
+
+def drawn(seed: int = 1, *, look: int = 0, style: str = "", salt: str = "") -> Entry:
+    """Make the entry of a picture as the service does: with its request and key in the file."""
+    recipe = Recipe(prompt="twins", seed=seed, width=64, height=64, steps=4, guidance_scale=1.0)
+    key = fingerprint(recipe, IDENTITY, salt)
+    document = {"request": {"prompt": "twins", "seed": seed, "style": style}, "key": key}
+    pixels = np.full((64, 64, 3), look, np.uint8)
+    return Entry.of(
+        png.encode(pixels, {png.ZIMAGE: json.dumps(document)}),
+        recipe=recipe,
+        identity=IDENTITY,
+        created=datetime(2026, 11, 21, tzinfo=UTC) + timedelta(minutes=look),
+        gpu_seconds=1.0,
+        request=document["request"],
+        versions={},
+        salt=salt,
+    )
+
+
+def test_the_same_picture_drawn_again_has_one_file(folder):
+    """A picture with the very bytes of one that its owner has, of the same key, adds no second file."""
+    history = History(folder)
+    first = present(history.add(drawn(), "ann"))
+    history.add(drawn(2), "ann")
+
+    assert history.add(drawn(), "ann") == first
+    assert len(list(folder.iterdir())) == 2
+    assert len(history.page().pictures) == 2
+    assert History(folder).add(drawn(), "ann") == first  # nor after a restart
+
+
+@pytest.mark.parametrize(
+    ("other", "owner"),
+    [
+        pytest.param(drawn(look=1), "ann", id="other pixels"),
+        pytest.param(drawn(style="ink"), "ann", id="asked for in other words"),
+        pytest.param(drawn(salt="x"), "ann", id="another key"),
+        pytest.param(drawn(), "bob", id="another owner"),
+        pytest.param(drawn(), "", id="no owner"),
+    ],
+)
+def test_what_differs_is_kept_beside(folder, other, owner):
+    """A picture that differs in its pixels, its description, its key or its owner has a file of its own."""
+    history = History(folder)
+    first = present(history.add(drawn(), "ann"))
+    second = present(history.add(other, owner))
+
+    assert second != first
+    assert (first.read_bytes(), second.read_bytes()) == (drawn().png, other.png)
+    assert len(history.page().pictures) == 2
+
+
+@pytest.mark.parametrize("change", ["edited", "cut short", "deleted", "a link", "not in the index"])
+def test_a_file_that_is_no_twin_any_more_is_no_reason_to_write_none(folder, change):
+    """What was done to the first file by hand, or an index that is lost, costs no picture."""
+    history = History(folder)
+    first = present(history.add(drawn()))
+    match change:
+        case "edited":
+            first.write_bytes(first.read_bytes()[:-1] + b"!")
+        case "cut short":
+            first.write_bytes(first.read_bytes()[:-1])
+        case "deleted":
+            first.unlink()
+        case "a link":
+            first.rename(folder.parent / "elsewhere.png")
+            first.symlink_to(folder.parent / "elsewhere.png")
+        case _:
+            (folder.parent / "zimage.sqlite3").unlink()
+
+    second = present(history.add(drawn()))
+
+    assert not second.is_symlink()
+    assert second.read_bytes() == drawn().png
+
+
+def test_twins_that_are_written_at_the_same_time_leave_one(folder):
+    """Threads and processes that all found no earlier file leave one, and its row; none leaves nothing."""
+    histories = [History(folder) for _ in range(6)]  # as many processes do, they share nothing but the folder
+    barrier = threading.Barrier(len(histories))
+    paths = []
+
+    def add(history):
+        barrier.wait()
+        paths.append(history.add(drawn()))
+
+    threads = [threading.Thread(target=add, args=(history,)) for history in histories]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    (file,) = folder.iterdir()
+    assert set(paths) == {file}
+    assert names(histories[0].page().pictures) == [file.name]
+
+
+def test_a_writer_that_is_killed_between_file_and_row_costs_no_picture(folder):
+    """The file that it left is found by the next comparison, and is the twin of later ones."""
+    history = History(folder)
+    left = files.write_new(folder, "image_20261121_000000_left", drawn().png)
+    history.reconcile()
+    assert history.add(drawn()) == left
+    assert list(folder.iterdir()) == [left]
 
 
 def test_files_of_people_are_never_overwritten(folder, entry):
@@ -374,6 +483,65 @@ def test_hostile_claims_are_made_plain(history, folder, document):
     json.dumps(picture.parameters, allow_nan=False, ensure_ascii=False).encode()
     assert picture.parameters.keys() <= {"prompt", "seed"}
     assert picture.key is None
+
+
+def test_the_total_counts_all_pages(history, put):
+    """The first page says how many there are on all; with a query, how many were found; later pages do not count."""
+    for number in range(5):
+        put(f"{number}.png", "a fox" if number % 2 else "a ship", made=1000 + number)
+    history.reconcile()
+
+    first = history.page(limit=2)
+    assert (len(first.pictures), first.total) == (2, 5)
+    assert history.page(limit=2, cursor=first.cursor).total is None
+    assert history.page("fox", limit=1).total == 2
+    assert history.page("whale").total == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("key:" + "ab" * 32, {"1", "2"}),
+        ("key:abababab", {"1", "2"}),
+        ("KEY:ABABABAB", {"1", "2"}),
+        ("key:cdcdcdcd seed:7", {"3"}),
+        ("key:" + "ac" * 32, set()),
+        ("key:abababag", set()),  # no key: a word that is nowhere
+        ("key:ab", set()),
+        ('key:"abababab"', {"1", "2"}),
+        ("key：abababab", {"1", "2"}),
+    ],
+)
+def test_pictures_of_a_key(folder, query, found):
+    """`key:` finds all files of a key, also by its first digits as file names have them."""
+    history = History(folder)
+    folder.mkdir()
+    for number, key in [("1", "ab" * 32), ("2", "ab" * 32), ("3", "cd" * 32)]:
+        document = {"request": {"prompt": "a fox", "seed": 7, "steps": int(number)}, "seed": 7, "key": key}
+        (folder / f"{number}.png").write_bytes(
+            png.encode(np.zeros((16, 16, 3), np.uint8), {"zimage": json.dumps(document)})
+        )
+    history.reconcile()
+    assert {name.removesuffix(".png") for name in names(history.page(query).pictures)} == found
+
+
+def test_starred_pictures(folder):
+    """`is:starred` finds the pictures of the starred keys, also of thousands of them, and beside other terms."""
+    history = History(folder)
+    for seed in range(4):
+        history.add(drawn(seed))
+    keys = {drawn(seed).record.key for seed in (1, 3)} | {f"{number:064x}" for number in range(5000)}
+
+    def seeds(query: str, starred: set[str]) -> list[int]:
+        return sorted(each.parameters["seed"] for each in history.page(query, starred=lambda: starred).pictures)
+
+    assert seeds("is:starred", keys) == [1, 3]
+    assert seeds("Is:Starred seed:3", keys) == [3]
+    assert seeds("is:starred", set()) == []
+    assert seeds("twins", keys) == [0, 1, 2, 3]
+    assert history.page("is:starred", limit=1, starred=lambda: keys).total == 2
+    assert seeds("is:red", keys) == []  # a word like any other
+    assert history.page("is:starred").pictures == []  # without a cache
 
 
 def test_pages_are_stable_under_additions(history, put):

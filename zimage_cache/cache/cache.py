@@ -226,6 +226,14 @@ class ResultCache:
         with _refused("cannot_unpin"):
             return self._disk.unpin(key)
 
+    def pinned_keys(self) -> set[str]:
+        """Return the keys of the entries that are pinned; blocks for the disk."""
+        return self._disk.pinned_keys()
+
+    def recorded(self, keys: Iterable[str]) -> set[str]:
+        """Return which of *keys* are on disk; their pictures are not looked at. Blocks for the disk."""
+        return self._disk.recorded(keys)
+
     def entries(self, query: str = "", limit: int = 50, cursor: str | None = None) -> Listing:
         """List what is on disk, newest first.
 
@@ -357,6 +365,12 @@ class NoCache:
 
     def prune(self, **_bounds: object) -> Pruned:
         return Pruned(0, 0)
+
+    def pinned_keys(self) -> set[str]:
+        return set()
+
+    def recorded(self, _keys: Iterable[str]) -> set[str]:
+        return set()
 
     def entries(self, _query: str = "", _limit: int = 50, _cursor: str | None = None) -> Listing:
         return Listing([], None)

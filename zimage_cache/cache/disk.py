@@ -9,7 +9,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,6 +249,18 @@ class DiskTier:
                 return False
             with self._inventory.changing(key):
                 return self._store.unpin(key)
+
+    def pinned_keys(self) -> set[str]:
+        """Return the keys of the entries that are pinned, by whichever process; empty where the disk does not say."""
+        with suppress(CacheError):
+            return self._store.pinned_keys()
+        return set()
+
+    def recorded(self, keys: Iterable[str]) -> set[str]:
+        """Return which of *keys* are on disk; empty where the disk does not say."""
+        with suppress(CacheError):
+            return self._store.recorded(keys)
+        return set()
 
     def generation(self, key: str) -> Generation | None:
         """Take the right to generate *key* among all processes on this folder; None while another has it.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from zimage_cache.cache import files, thumbs
-from zimage_cache.cache.layout import Layout, key_in, writer_of
+from zimage_cache.cache.layout import Layout, is_key, key_in, writer_of
 from zimage_cache.cache.locks import Stripes
 from zimage_cache.cache.tier import Signature, Stored
 from zimage_cache.database import storable
@@ -355,6 +355,15 @@ class Store:
     def pinned(self, key: str) -> bool:
         """Tell whether *key* is marked."""
         return files.status(self.layout.pin(key)) is not None
+
+    def pinned_keys(self) -> set[str]:
+        """Return the marked keys that have a record: what was removed by hand may leave its mark for a while."""
+        marked = (key_in(entry.name, "") for entry in files.listing(self.layout.pins))
+        return self.recorded(key for key in marked if key)
+
+    def recorded(self, keys: Iterable[str]) -> set[str]:
+        """Return which of *keys* have a record; nothing is read."""
+        return {key for key in keys if is_key(key) and files.status(self.layout.record(key)) is not None}
 
     def folder_lost(self) -> bool:
         """Tell whether a whole folder is missing: a lost mount, say, after which nothing is to be tidied away."""

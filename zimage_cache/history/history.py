@@ -5,7 +5,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -22,7 +22,7 @@ from zimage_cache.history import files
 from zimage_cache.history.files import Stamp, Survey
 from zimage_cache.history.index import HistoryIndex
 from zimage_cache.history.picture import Picture
-from zimage_cache.history.search import Condition, conditions, pieces, resembling
+from zimage_cache.history.search import Condition, conditions, no_keys, pieces, resembling
 from zimage_cache.history.thumbs import Thumbnails
 from zimage_cache.i18n.messages import Message
 
@@ -47,10 +47,14 @@ Owners = Collection[str] | None
 
 
 class Page(NamedTuple):
-    """Some pictures, newest first; `cursor` requests the next ones, None = there are no more."""
+    """Some pictures, newest first; `cursor` requests the next ones, None = there are no more.
+
+    `total` is how many there are on all pages, as far as the index knows; None on those after the first.
+    """
 
     pictures: list[Picture]
     cursor: str | None
+    total: int | None
 
 
 class History:
@@ -109,8 +113,12 @@ class History:
     def add(self, entry: Entry, owner: str = "") -> Path | None:
         """Write a copy as `image_YYYYMMDD_HHMMSS_<key8>[_n].png` (local time); on failure log a warning, return None.
 
-        The file is written atomically. An error of the index is logged as a warning; the next comparison adds the file.
+        Where *owner* has a file of the same key with the very same bytes, that one stays the only one, and its path is
+        returned. The file is written atomically. An error of the index is logged as a warning; the next comparison
+        adds the file.
         """
+        if (twin := self._twin(entry, owner)) is not None:
+            return twin
         moment = entry.record.created.astimezone().strftime("%Y%m%d_%H%M%S")
         try:
             path = files.write_new(self._folder, f"image_{moment}_{entry.record.key[:8]}", entry.png)
@@ -123,13 +131,36 @@ class History:
         self._faults.end(*(f"history_{cause}" for cause in _FAULTS))
         try:
             if stamp := files.stamp_of(path):
-                self._index.put([Picture.read(self._folder, path.name, stamp, owner)])
+                [id_] = self._index.put([Picture.read(self._folder, path.name, stamp, owner)])
+                path = self._only(path, entry, owner, id_)
         except (sqlite3.Error, OSError) as error:
             _log.warning("history_index_failed file=%s error=%s", path, error)
             self._faults.begin(_INDEX, Message(_INDEX), self._index.writable)
         else:
             self._faults.end(_INDEX)
         return path
+
+    def _twin(self, entry: Entry, owner: str, before: int | None = None) -> Path | None:
+        """Return the file of an earlier picture of *owner* with the bytes of *entry*; None where none is known."""
+        try:
+            known = self._index.same(entry.record.key, len(entry.png), owner, before)
+            twins = (each for each in self._current(known) if self.read(each) == entry.png)
+            found = next(twins, None)
+        except (sqlite3.Error, OSError):  # not known: two files are better than none
+            return None
+        return None if found is None else self._folder / found.name
+
+    def _only(self, path: Path, entry: Entry, owner: str, id_: int) -> Path:
+        """Delete the new file *path* if another thread or process added the same picture first; return what stays.
+
+        Of two that write at the same time, the one whose row has the lower number finds no earlier one.
+        """
+        twin = self._twin(entry, owner, before=id_)
+        if twin is None:
+            return path
+        path.unlink(missing_ok=True)
+        self._index.delete([id_])
+        return twin
 
     def reconcile(self) -> None:
         """Bring the index up to date with the files: new, vanished, changed and renamed ones.
@@ -155,14 +186,24 @@ class History:
             self._thumbnails.sweep((self._folder / name, stamp) for name, stamp in there.items())
             self._compared = None if self._closing.is_set() else found
 
-    def page(self, query: str = "", *, limit: int = 50, cursor: str | None = None, owners: Owners = None) -> Page:
+    def page(
+        self,
+        query: str = "",
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        owners: Owners = None,
+        starred: Callable[[], Collection[str]] = no_keys,
+    ) -> Page:
         """Return pictures, newest first; pictures added later do not shift the next page.
 
         Args:
-            query: Words, "several words", `seed:42`, `size:1024x768`, `model:turbo`; all must be found.
+            query: Words, "several words", `seed:42`, `size:1024x768`, `model:turbo`, `key:` and a key or the first 8 or
+                more digits of it, `is:starred`; all must be found.
             limit: Most of them, at least 1.
             cursor: From the previous page.
             owners: Only pictures of these; None = all.
+            starred: Returns the keys of the pictures that are starred.
 
         Raises:
             InvalidRequest: The query is too long, or the cursor is invalid.
@@ -173,10 +214,11 @@ class History:
         if comparison is not None and cursor is None:
             comparison.join(_FRESH_SECONDS)
         with _translated():
-            wanted = conditions(query, full_text=self._index.full_text)
+            wanted = conditions(query, full_text=self._index.full_text, starred=starred)
             found = list(islice(self._every(wanted, after=after, owners=owners), limit + 1))
+            total = self._index.count(wanted, owners=owners) if cursor is None else None
         shown = found[:limit]
-        return Page(shown, f"{shown[-1].made}_{shown[-1].id}" if len(found) > limit else None)
+        return Page(shown, f"{shown[-1].made}_{shown[-1].id}" if len(found) > limit else None, total)
 
     def similar(self, text: str, *, limit: int = 8, owners: Owners = None) -> list[Picture]:
         """Return pictures whose prompts have at least half of the trigrams of *text*, the most similar first.

@@ -61,6 +61,8 @@ CREATE TRIGGER IF NOT EXISTS history_words_changed AFTER UPDATE OF prompt, detai
   INSERT INTO history_words (rowid, prompt, details) VALUES (new.id, new.prompt, new.details);
 END;
 """
+# Made with the first picture that is added, so that databases from before it need no other version.
+_KEYS: Final = "CREATE INDEX IF NOT EXISTS history_keys ON history_pictures (folder, key)"
 _OURS: Final = ("history_words", "history_pictures", "history_version")
 _COLUMNS: Final = (
     "folder, name, size, changed, made, owner, readable, width, height, seed, key, model, prompt, details, parameters"
@@ -99,7 +101,12 @@ class HistoryIndex:
     def put(self, pictures: Iterable[Picture]) -> list[int]:
         """Insert or refresh pictures by name, all or nothing; return their ids."""
         rows = [self._row(picture) for picture in pictures]
-        return self._within(lambda database: [database.execute(_PUT, row).fetchall()[0][0] for row in rows])
+
+        def put(database: sqlite3.Connection) -> list[int]:
+            database.execute(_KEYS)
+            return [database.execute(_PUT, row).fetchall()[0][0] for row in rows]
+
+        return self._within(put)
 
     def rename(self, changes: Iterable[tuple[int, str]]) -> None:
         """Change the names of pictures; their ids and owners stay."""
@@ -136,14 +143,30 @@ class HistoryIndex:
             after: The time and id of the last picture of the previous page.
             owners: Only pictures of these; None = all.
         """
+        later = [] if after is None else [Condition("(made, id) < (?, ?)", after)]
+        where, values = self._where([*wanted, *later], owners)
+        return self._select(f"{where} ORDER BY made DESC, id DESC LIMIT ?", (*values, limit))
+
+    def count(self, wanted: Sequence[Condition], *, owners: Collection[str] | None) -> int:
+        """Return how many pictures `newest` would list without a limit."""
+        where, values = self._where(wanted, owners)
+        query = f"SELECT COUNT(*) FROM history_pictures WHERE {where}"  # noqa: S608 - our own conditions
+        return int(self._within(lambda database: database.execute(query, values).fetchone()[0]))
+
+    def same(self, key: str, size: int, owner: str, before: int | None = None) -> list[Picture]:
+        """Return readable pictures of a key, a size in bytes and an owner; with *before*, only those of lower ids."""
+        wanted = [Condition("key = ?", (key,)), Condition("size = ?", (size,))]
+        earlier = [] if before is None else [Condition("id < ?", (before,))]
+        where, values = self._where([*wanted, *earlier], [owner])
+        return self._select(f"{where} ORDER BY id", values)
+
+    def _where(self, wanted: Sequence[Condition], owners: Collection[str] | None) -> tuple[str, tuple[str | int, ...]]:
+        """Return the condition for readable pictures of this folder and of *owners*, with its values."""
         every = [Condition("folder = ?", (self._folder,)), Condition("readable"), *wanted]
-        if after is not None:
-            every.append(Condition("(made, id) < (?, ?)", after))
         if owners is not None:
             every.append(Condition(f"owner IN ({', '.join('?' * len(owners))})", tuple(owners)))
         values = tuple(value for condition in every for value in condition.values)
-        where = " AND ".join(condition.sql for condition in every)
-        return self._select(f"{where} ORDER BY made DESC, id DESC LIMIT ?", (*values, limit))
+        return " AND ".join(condition.sql for condition in every), values
 
     @property
     def full_text(self) -> bool:

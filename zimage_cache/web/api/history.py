@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -36,7 +37,10 @@ _PICTURE_BODY: Final = {each: {"schema": {"type": "string", "format": "binary"}}
 
 
 class HistoryPicture(BaseModel):
-    """A picture in `output_image/`; `parameters` are the metadata of its file, empty where it has none."""
+    """A picture in `output_image/`; `parameters` are the metadata of its file, empty where it has none.
+
+    `cached`: the cache has a picture of the same key; `pinned`: which is kept there until it is deleted by name.
+    """
 
     id: int
     name: str
@@ -47,15 +51,21 @@ class HistoryPicture(BaseModel):
     key: str | None
     model: str | None
     parameters: dict[str, Any]
+    cached: bool
+    pinned: bool
     image_url: str
     thumbnail_url: str
 
 
 class HistoryPage(BaseModel):
-    """Pictures, newest first, or the most similar first; `cursor` requests the next ones, null = no more."""
+    """Pictures, newest first, or the most similar first; `cursor` requests the next ones, null = no more.
+
+    `total` counts those of all pages; null on pages after the first, and for the similar ones.
+    """
 
     pictures: list[HistoryPicture]
     cursor: str | None = None
+    total: int | None = None
 
 
 class PngInfo(BaseModel):
@@ -94,7 +104,10 @@ def _add_listing(router: APIRouter, service: ImageService) -> None:
         request: Request,
         query: Annotated[
             str,
-            Query(max_length=MAX_QUERY, description='Words, "several words", seed:42, size:1024x768, model:turbo.'),
+            Query(
+                max_length=MAX_QUERY,
+                description='Words, "several words", seed:42, size:1024x768, model:turbo, key:f93e1a2b, is:starred.',
+            ),
         ] = "",
         similar: Annotated[
             str | None, Query(max_length=MAX_TEXT, description="Instead: pictures with prompts like this one.")
@@ -107,12 +120,16 @@ def _add_listing(router: APIRouter, service: ImageService) -> None:
         if similar is not None:
             async with searching:
                 found = await asyncio.to_thread(history.similar, similar, limit=limit, owners=owners)
-            return HistoryPage(pictures=list(map(_shown, found)))
+            return HistoryPage(pictures=await asyncio.to_thread(_shown, found, service))
         if not service.stored_by(0):
             await asyncio.to_thread(service.stored_by, _STORING_SECONDS)
         async with searching:
-            page = await asyncio.to_thread(history.page, query, limit=limit, cursor=cursor, owners=owners)
-        return HistoryPage(pictures=list(map(_shown, page.pictures)), cursor=page.cursor)
+            starred = service.cache.pinned_keys
+            page = await asyncio.to_thread(
+                history.page, query, limit=limit, cursor=cursor, owners=owners, starred=starred
+            )
+        shown = await asyncio.to_thread(_shown, page.pictures, service)
+        return HistoryPage(pictures=shown, cursor=page.cursor, total=page.total)
 
 
 def _add_pictures(router: APIRouter, history: History) -> None:
@@ -187,7 +204,14 @@ def _missing() -> Refused:
     return Refused("not_found", "not_in_history")
 
 
-def _shown(picture: Picture) -> HistoryPicture:
+def _shown(pictures: Sequence[Picture], service: ImageService) -> list[HistoryPicture]:
+    """Describe pictures; blocks for the cache's disk."""
+    cached = service.cache.recorded({picture.key for picture in pictures if picture.key})
+    pinned = cached and service.cache.pinned_keys()
+    return [_described(each, cached=each.key in cached, pinned=each.key in pinned) for each in pictures]
+
+
+def _described(picture: Picture, *, cached: bool, pinned: bool) -> HistoryPicture:
     version = _version(picture)
     return HistoryPicture(
         id=picture.id,
@@ -199,6 +223,8 @@ def _shown(picture: Picture) -> HistoryPicture:
         key=picture.key,
         model=picture.model,
         parameters=picture.parameters or {},
+        cached=cached,
+        pinned=pinned,
         image_url=address(f"/history/{picture.id}.png?v={version}"),
         thumbnail_url=address(f"/history/{picture.id}/thumbnail.webp?v={version}"),
     )

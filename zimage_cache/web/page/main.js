@@ -14,6 +14,7 @@ import { isComposing } from "./lib/keys.js";
 import "./known/known.js";
 import "./lib/model_defaults.js";
 import { server } from "./lib/server.js";
+import { reopenTab } from "./lib/tabs.js";
 import { preferences } from "./preferences/preferences.js";
 import { prompt } from "./prompt/prompt.js";
 import { queueRows } from "./queue/queue.js";
@@ -66,7 +67,8 @@ whenPartAdded((element, name) => {
   translate(element);
   components[name]?.(element);
 });
-void form.begun.then(() => {
+void form.begun.then((opened) => {
+  if (!opened) reopenTab();
   document.getElementById("zi-skeleton")?.remove();
   // The drawings of the styles are not needed before, see document.py.
   document.getElementById("zi-late")?.removeAttribute("disabled");

@@ -3,6 +3,7 @@
 // The card follows the queue: what was pressed last, or finished last. A picture chosen in the strip stays until the
 // next press. A request that is stopped or fails takes nothing away.
 import { bar } from "../bar/bar.js";
+import { onDeletion } from "../lib/deletion.js";
 import { find } from "../lib/dom.js";
 import { fault } from "../lib/fault.js";
 import { form } from "../lib/form.js";
@@ -20,6 +21,7 @@ import { sitting } from "../lib/sitting.js";
 import { stored } from "../lib/stored.js";
 import { cardViews } from "./views.js";
 
+/** @import { Gone } from "../lib/deletion.js" */
 /** @import { Opened } from "../lib/link.js" */
 /** @import { Entry } from "../lib/queue.js" */
 /** @import { Ask, Fields, Kept, Missing, Parameters, Picture, Remembered, Result, Trouble } from "../lib/types.d.ts" */
@@ -53,14 +55,24 @@ let views;
 const hasBegun = ({ ask, progress: { preview, images = [], phase } }) =>
   Boolean(preview) || images.some(Boolean) || (ask.n > 1 && ["drawing", "decoding"].includes(phase));
 
+/** Without the pictures that were deleted; null where none is left. @param {Shown} all */
+function remaining(all) {
+  if (!all.images.some((image) => image && sitting.isHidden(image))) return all;
+  const images = all.images.map((image) => (image && sitting.isHidden(image) ? null : image));
+  /** @type {Missing} */
+  const missing = "deleted";
+  return images.some(Boolean) ? { ...all, images, missing } : null;
+}
+
 function draw() {
   const busy = queue.entries.some(({ visible }) => visible);
   document.body.classList.toggle("zi-busy", busy);
   const entry = watched?.visible ? watched : null;
-  if (entry && (hasBegun(entry) || !shown)) views.running(entry);
-  else if (shown) views.result(shown, entry, together().length);
+  const there = shown ? remaining(shown) : null;
+  if (entry && (hasBegun(entry) || !there)) views.running(entry);
+  else if (there) views.result(there, entry, together().length);
   else views.empty(rest);
-  const alone = !entry && shown?.images.length === 1 ? (shown.images[0] ?? null) : null;
+  const alone = !entry && there?.images.length === 1 ? (there.images[0] ?? null) : null;
   for (const watcher of watchers) watcher(alone);
 }
 
@@ -197,10 +209,11 @@ function use(ask, seed) {
 }
 
 /**
- * A picture was deleted: its tile becomes empty; a card without any other picture does too, also after a reload.
+ * A picture cannot be loaded. Where its file is gone, its tile becomes empty; a card without any other picture does too.
  * @param {Picture} image
  */
-function forgotten(image) {
+async function unseen(image) {
+  if (!(await isGone(image.image_url))) return;
   sitting.remove(image);
   if (!shown) return;
   const images = shown.images.map((other) => (other === image ? null : other));
@@ -209,9 +222,16 @@ function forgotten(image) {
   draw();
 }
 
-/** @param {Picture} image */
-async function unseen(image) {
-  if (await isGone(image.image_url)) forgotten(image);
+/**
+ * The pictures of a key are deleted, or back.
+ * @param {Gone} deleted
+ * @param {boolean} gone
+ */
+function remove(deleted, gone) {
+  if (!deleted.key) return;
+  if (gone) rest = "deleted";
+  sitting.hide(deleted.key, gone);
+  draw();
 }
 
 // ---- the strip and the rows of the queue ----
@@ -264,6 +284,7 @@ async function lookUp(ask, { image, before } = {}) {
   }
   const copy = { ...ask, image_url: image ?? "", source: "history", key: "" };
   const result = found ?? { images: [copy], warnings: [] };
+  for (const one of result.images) if (one) sitting.hide(one.key, false);
   if (before) {
     shown = { ask, ...result, missing: before };
     draw();
@@ -328,7 +349,7 @@ function resume({ waited, shown: was }) {
 
 /** @returns {Remembered} */
 function remembered() {
-  const { ask, missing = "deleted" } = shown ?? {};
+  const { ask, missing = "deleted" } = (shown && remaining(shown)) ?? {};
   return { waited: queue.waited(), shown: ask && ask.cache !== "bypass" ? { ask, missing } : null };
 }
 
@@ -380,8 +401,9 @@ function hashChanged() {
 /** @param {HTMLElement} element */
 export function card(element) {
   root = element;
-  views = cardViews(element, { forgotten, generate, newSeed, redraw, showAll, stop, unseen, use });
+  views = cardViews(element, { generate, newSeed, redraw, showAll, stop, unseen, use });
   keepRoom();
+  onDeletion({ gone: (deleted) => remove(deleted, true), back: (deleted) => remove(deleted, false) });
   queue.changed(changed);
   document.addEventListener("keydown", key);
   addEventListener("hashchange", hashChanged);

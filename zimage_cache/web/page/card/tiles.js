@@ -1,6 +1,7 @@
 // The pictures of one request as tiles that are filled as they arrive: one figure each, replaced only when it changes.
 import { find, make } from "../lib/dom.js";
 import { age, say, time } from "../lib/i18n.js";
+import { shownOf } from "../lib/shown.js";
 import { SMALL, viewer } from "../viewer/viewer.js";
 import { columnsFor, ownSeconds } from "./grid.js";
 
@@ -81,13 +82,7 @@ export function tilesIn(box, { tools, caption, unseen }) {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const there = tiles.flatMap((tile) => (tile.image ? [tile.image] : []));
-    const shown = there.map(({ image_url, seed, width, height }) => ({
-      image_url,
-      alt: alt(asked),
-      seed,
-      width,
-      height,
-    }));
+    const shown = there.map((each) => shownOf(asked, each));
     viewer.open(shown, there.indexOf(image));
   }
 

@@ -15,7 +15,6 @@ import { badge, tilesIn } from "./tiles.js";
 
 /**
  * @typedef {object} Does
- * @property {(image: Picture) => void} forgotten
  * @property {(fields: Fields) => void} generate
  * @property {() => void} newSeed
  * @property {() => void} redraw
@@ -94,7 +93,7 @@ const caption = (image) => make("dl", { className: "zi-facts" }, fact(say("seed"
  * @param {HTMLElement} root
  * @param {Does} does
  */
-export function cardViews(root, { forgotten, generate, newSeed, redraw, showAll, stop, unseen, use }) {
+export function cardViews(root, { generate, newSeed, redraw, showAll, stop, unseen, use }) {
   const card = find(root, ".zi-card");
   const examples = find(card, ".zi-examples");
   const course = find(card, ".zi-course");
@@ -192,7 +191,7 @@ export function cardViews(root, { forgotten, generate, newSeed, redraw, showAll,
    * @param {HTMLImageElement} shown
    */
   function toolsOf(ask, image, shown) {
-    return tools(ask, image, shown, { use, remove: forgotten });
+    return tools(ask, image, shown, { use });
   }
 
   /**

@@ -3,31 +3,21 @@ import { make } from "../lib/dom.js";
 import { container } from "../lib/gradio.js";
 import { say } from "../lib/i18n.js";
 
-/** @import { Ask, Picture } from "../lib/types.d.ts" */
-
-/** @typedef {{ ask: Pick<Ask, "prompt">, image: Pick<Picture, "image_url" | "width" | "height" | "seed"> }} Side */
+/** @import { Shown } from "../lib/types.d.ts" */
 
 /**
- * @param {Side} side
+ * @param {Shown} shown
  * @param {string} word
  */
-function figure({ ask, image }, word) {
-  const alt = say("picture_alt", { prompt: ask.prompt });
-  const picture = make("img", {
-    src: image.image_url,
-    alt,
-    width: image.width,
-    height: image.height,
-    draggable: false,
-  });
-  const text = `${say(word)} · ${say("seed")} ${image.seed}`;
-  return make("figure", {}, picture, make("figcaption", { title: ask.prompt }, text));
+function figure({ image_url: src, alt, seed, width, height }, word) {
+  const picture = make("img", { src, alt, width, height, draggable: false });
+  return make("figure", {}, picture, make("figcaption", { title: alt }, `${word} · ${say("seed")} ${seed}`));
 }
 
 /**
  * Opens the dialog with two pictures, of which *before* is on the left.
- * @param {Side} before
- * @param {Side} after
+ * @param {Shown} before
+ * @param {Shown} after
  */
 export function compare(before, after) {
   const line = make("input", {
@@ -40,8 +30,8 @@ export function compare(before, after) {
   const both = make(
     "div",
     { className: "zi-both" },
-    figure(before, "compare_before"),
-    figure(after, "compare_after"),
+    figure(before, say("compare_before")),
+    figure(after, say("compare_after")),
     line,
   );
   const way = make("button", { type: "button", className: "zi-button zi-quiet" });

@@ -3,6 +3,7 @@ import { find, glyph, make } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { language, locale, say } from "../lib/i18n.js";
 import { why } from "../lib/server.js";
+import { putStar, starButton } from "../lib/star.js";
 
 /** @import { HistoryPicture } from "../lib/api.d.ts" */
 /** @import { Trouble } from "../lib/types.d.ts" */
@@ -11,14 +12,20 @@ import { why } from "../lib/server.js";
  * What happens to a picture; *unseen*: its thumbnail could not be loaded.
  * @typedef {Record<"pick" | "open" | "remove" | "unseen", (picture: HistoryPicture) => void>} Does
  */
-/** @typedef {{ pictures: HistoryPicture[], query: string, more: boolean }} List */
+/** *total*: of all pages, where the server has said it. */
+/** @typedef {{ pictures: HistoryPicture[], query: string, more: boolean, total: number | null }} List */
+
+const STARRED = /(?:^|\s)is[:：]starred(?=\s|$)/iu;
 
 const dates = new Intl.DateTimeFormat(locale, { dateStyle: "full" });
 
 /** @param {HistoryPicture} picture */
 const hasSettings = (picture) => Object.keys(picture.parameters).length > 0;
-/** @param {HistoryPicture} picture */
-const words = (picture) => String(picture.parameters.prompt || "").trim();
+/**
+ * What a picture was drawn for; "" for a picture without settings.
+ * @param {HistoryPicture} picture
+ */
+export const words = (picture) => String(picture.parameters.prompt || "").trim();
 /**
  * The picture's aspect ratio, limited so that a very narrow one can still be clicked.
  * @param {HistoryPicture} picture
@@ -36,11 +43,12 @@ function dayName(day) {
 }
 
 /** @param {List} list */
-function countText({ pictures: { length: n }, query, more }) {
+function countText({ pictures: { length }, query, more, total }) {
+  const n = Math.max(length, total ?? 0);
   if (!n) return query ? say("history_found_none") : "";
   const kind = query ? "found" : "count";
   const one = n === 1 ? "_one" : "";
-  return say(`history_${kind}${more ? "_more" : one}`, { n: n.toLocaleString(language) });
+  return say(`history_${kind}${more && total === null ? "_more" : one}`, { n: n.toLocaleString(language) });
 }
 
 /**
@@ -79,6 +87,12 @@ function act(name, picture, icon, does) {
   return button;
 }
 
+/**
+ * Only what is in the cache can have a star.
+ * @param {HistoryPicture} picture
+ */
+const starred = ({ key, cached, pinned }) => (key && cached ? { key, pinned } : null);
+
 /** @param {HistoryPicture} picture */
 function thumbnail(picture) {
   const said = words(picture);
@@ -105,10 +119,12 @@ function tile(picture, on) {
   const title = words(picture) || picture.name;
   const pick = make("button", { type: "button", className: "zi-h-pick", title }, image);
   const acts = [act("history_open", picture, "full", on.open), act("history_remove", picture, "bin", on.remove)];
+  const star = starButton(starred(picture), "zi-h-act zi-h-star");
   const made = make(
     "li",
     { className: "zi-h-tile", dataset: { id: picture.id } },
     pick,
+    star,
     make("span", { className: "zi-h-acts" }, ...acts),
     make("span", { className: known ? "zi-h-said" : "zi-h-said zi-h-bare" }, text),
   );
@@ -126,7 +142,6 @@ function tile(picture, on) {
 export function galleryViews(root, on) {
   const gallery = find(root, ".zi-history");
   const search = find(gallery, "input", HTMLInputElement);
-  const confirm = find(gallery, ".zi-h-confirm", HTMLDialogElement);
   // A picture that stays listed keeps its element, so it is not loaded again and keeps the focus.
   /** @type {Map<string, HTMLElement>} */
   let tiles = new Map(); // by the picture's URL
@@ -174,6 +189,10 @@ export function galleryViews(root, on) {
 
   /** @param {HistoryPicture[]} pictures */
   function draw(pictures) {
+    for (const picture of pictures) {
+      const star = tiles.get(picture.image_url)?.querySelector(".zi-h-star");
+      if (star instanceof HTMLButtonElement) putStar(star, starred(picture));
+    }
     tiles = new Map(pictures.map((picture) => [picture.image_url, shown(picture) ?? tile(picture, on)]));
     /** @type {Map<number, Element[]>} */
     const byDay = new Map();
@@ -250,25 +269,21 @@ export function galleryViews(root, on) {
     return near?.querySelector("button") ?? search;
   }
 
-  // ---- confirmation before a picture is deleted ----
+  // ---- search ----
 
-  /** @param {HistoryPicture} picture */
-  function ask(picture) {
-    find(confirm, "img", HTMLImageElement).src = picture.thumbnail_url;
-    part("what-prompt").textContent = words(picture);
-    part("what-name").textContent = picture.name;
-    asked("");
-    confirm.showModal();
+  /** Shows whether the search is for starred pictures. */
+  function showStarred() {
+    const is = STARRED.test(search.value);
+    part("starred").setAttribute("aria-pressed", String(is));
+    part("starred").classList.toggle("zi-on", is);
   }
 
-  /**
-   * The answer so far: an error, or *waiting* for the server.
-   * @param {string} error
-   * @param {boolean} waiting
-   */
-  function asked(error, waiting = false) {
-    find(confirm, ".zi-sheet-error").textContent = error;
-    find(gallery, ".zi-h-yes", HTMLButtonElement).disabled = waiting;
+  /** Adds the term for starred pictures to the search, or takes it away. */
+  function toggleStarred() {
+    const without = search.value.split(STARRED).join("").trim();
+    const is = part("starred").getAttribute("aria-pressed") === "true";
+    search.value = is ? without : `${without} is:starred`.trim();
+    showStarred();
   }
 
   search.maxLength = facts.limits.max_query;
@@ -282,11 +297,10 @@ export function galleryViews(root, on) {
     trouble,
     busy,
     neighbour,
-    ask,
-    asked,
+    showStarred,
+    toggleStarred,
     part,
     search,
-    confirm,
     gallery,
     /**
      * For a file without a thumbnail: damaged, or too large.

@@ -1,33 +1,39 @@
 // The History tab: pictures, newest first. Reloads when it comes into view and after new results, not while hidden.
 import { onResult, restore } from "../card/card.js";
+import { administers } from "../lib/account.js";
+import { askDeletion, onDeletion } from "../lib/deletion.js";
 import { facts } from "../lib/facts.js";
 import { say } from "../lib/i18n.js";
 import { keepKeys } from "../lib/keys.js";
-import { refusal, server, why } from "../lib/server.js";
+import { refusal, server } from "../lib/server.js";
+import { keepSearch, keptSearch } from "../lib/session.js";
+import { onStar } from "../lib/star.js";
 import { onSeen, openTab, seen } from "../lib/tabs.js";
 import { viewer } from "../viewer/viewer.js";
-import { galleryViews } from "./gallery.js";
+import { galleryViews, words } from "./gallery.js";
 
 /** @import { HistoryPage, HistoryPicture } from "../lib/api.d.ts" */
+/** @import { Gone } from "../lib/deletion.js" */
 /** @import { Ask, Picture, Shown, Trouble } from "../lib/types.d.ts" */
 
-/** @typedef {{ pictures: HistoryPicture[], query: string, cursor?: string | null }} Listed */
+/** @typedef {Omit<HistoryPage, "total"> & { query: string, total: number | null }} Listed */
 
 const PAGE = 48;
 const TYPING = 300; // ms without typing before a search
+const LOOK = 8000; // ms between looks for pictures of other tabs and programs
 
 /**
  * A picture for the viewer.
  * @param {HistoryPicture} picture
  * @returns {Shown}
  */
-const shownOf = ({ image_url, name, width, height, parameters: { prompt, seed } }) => ({
-  image_url,
-  alt: prompt ? say("picture_alt", { prompt: String(prompt) }) : name,
-  seed: typeof seed === "number" ? seed : "–",
-  width,
-  height,
-});
+function shownOf(picture) {
+  const { image_url, thumbnail_url, name, width, height, parameters, key, cached, pinned } = picture;
+  const { prompt, seed } = parameters;
+  const alt = prompt ? say("picture_alt", { prompt: String(prompt) }) : name;
+  const known = { key, cached, pinned, parameters, file: picture };
+  return { image_url, thumbnail_url, alt, seed: typeof seed === "number" ? seed : "–", width, height, ...known };
+}
 
 /**
  * Whether the file was deleted since it was listed.
@@ -41,21 +47,30 @@ async function isGone({ image_url }) {
   }
 }
 
+/**
+ * What tells whether a list has changed: how many pictures there are, and which is the newest.
+ * @param {{ pictures: HistoryPicture[], total?: number | null }} page
+ */
+const signature = ({ pictures: [first], total }) => JSON.stringify([total, first?.id, first?.thumbnail_url]);
+
 /** @param {HTMLElement} root */
 export function history(root) {
   const views = galleryViews(root, { pick, open, remove, unseen });
   /** @type {Listed} */
-  let listed = { pictures: [], query: "", cursor: null };
+  let listed = { pictures: [], query: "", cursor: null, total: null };
   let loaded = false;
+  let last = ""; // the signature of the last answer from the top
+  /** @type {Set<number>} */
+  const hidden = new Set(); // ids of pictures that are being deleted
   /** @type {AbortController | null} */
   let asking = null; // aborts the running request
   let typing = 0;
-  /** @type {HistoryPicture | null} */
-  let doomed = null; // the picture in the confirmation dialog
+  let looking = 0;
 
   // ---- the list ----
 
   const query = () => views.search.value.trim();
+  const visible = () => listed.pictures.filter(({ id }) => !hidden.has(id));
 
   /**
    * Returns null if a newer request has replaced this one.
@@ -86,7 +101,9 @@ export function history(root) {
   function show(next) {
     listed = next;
     loaded = true;
-    views.list({ ...listed, more: Boolean(listed.cursor) });
+    const pictures = visible();
+    const total = next.total === null ? null : next.total - (next.pictures.length - pictures.length);
+    views.list({ ...next, pictures, total, more: Boolean(next.cursor) });
     // Observed again: an end that stays visible would not be reported again.
     bottom.unobserve(views.part("below"));
     bottom.observe(views.part("below"));
@@ -97,26 +114,32 @@ export function history(root) {
     const wanted = query();
     const again = Math.min(facts.limits.max_listed, Math.max(PAGE, listed.pictures.length));
     const limit = String(wanted === listed.query ? again : PAGE);
+    keepSearch(wanted);
     try {
       const found = await ask({ query: wanted, limit });
       if (!found) return;
       views.notice("");
-      show({ ...found, query: wanted });
+      last = signature(found);
+      show({ total: null, ...found, query: wanted });
     } catch (error) {
       failed(refusal(error), wanted);
     }
   }
 
+  /** Adds the next pictures, and returns them. */
   async function more() {
-    const { pictures, query: wanted, cursor } = listed;
-    if (asking || !cursor) return;
+    const { pictures, query: wanted, cursor, total } = listed;
+    if (asking || !cursor) return [];
     try {
       const found = await ask({ query: wanted, limit: String(PAGE), cursor }, true);
-      if (!found) return;
+      if (!found) return [];
       const known = new Set(pictures.map(({ id }) => id));
-      show({ ...found, query: wanted, pictures: [...pictures, ...found.pictures.filter(({ id }) => !known.has(id))] });
+      const fresh = found.pictures.filter(({ id }) => !known.has(id));
+      show({ ...found, query: wanted, total, pictures: [...pictures, ...fresh] });
+      return fresh;
     } catch (error) {
       views.trouble(refusal(error));
+      return [];
     }
   }
 
@@ -130,11 +153,37 @@ export function history(root) {
     else views.failed(error);
   }
 
+  /** Reloads the list if other tabs or programs have changed it: asks for its first picture and their number only. */
+  async function look() {
+    if (asking || query() !== listed.query || !seen(root)) return;
+    const wanted = new URLSearchParams({ query: listed.query, limit: "1" });
+    const found = await server.get(`/history?${wanted}`).catch(() => null);
+    if (found && !asking && found.pictures && signature(found) !== last) void refresh();
+  }
+
+  function lookNow() {
+    clearInterval(looking);
+    looking = setInterval(look, LOOK);
+    void refresh();
+  }
+
   // ---- one picture ----
 
   /** @param {HistoryPicture} picture */
   function open(picture) {
-    viewer.open(listed.pictures.map(shownOf), listed.pictures.indexOf(picture));
+    const pictures = visible();
+    /** @type {number | undefined} */
+    let end = pictures.at(-1)?.id;
+    // What the list has loaded since, by scrolling, and else the next page.
+    const further = async () => {
+      const later = () => visible().slice(visible().findIndex(({ id }) => id === end) + 1);
+      if (!later().length) await more();
+      const found = later();
+      end = found.at(-1)?.id ?? end;
+      return found.map(shownOf);
+    };
+    const total = listed.total === null ? null : listed.total - (listed.pictures.length - pictures.length);
+    viewer.open(pictures.map(shownOf), pictures.indexOf(picture), { more: further, total });
   }
 
   /** @param {HistoryPicture} picture */
@@ -151,12 +200,24 @@ export function history(root) {
     if (lost) missed(picture);
   }
 
+  /**
+   * Lists the pictures again after *change*; a picture that had the focus and is gone leaves it to *heir*.
+   * @param {() => void} change
+   * @param {HTMLElement | undefined} heir
+   */
+  function list(change, heir) {
+    const had = views.gallery.contains(document.activeElement);
+    change();
+    show(listed);
+    if (had && !views.gallery.contains(document.activeElement)) heir?.focus();
+  }
+
   /** @param {HistoryPicture} picture */
   function drop(picture) {
-    const heir = views.neighbour(picture);
-    const had = views.gallery.contains(document.activeElement);
-    show({ ...listed, pictures: listed.pictures.filter(({ id }) => id !== picture.id) });
-    if (had && !views.gallery.contains(document.activeElement)) heir.focus();
+    list(() => {
+      listed = { ...listed, pictures: listed.pictures.filter(({ id }) => id !== picture.id) };
+      if (listed.total !== null) listed.total -= 1;
+    }, views.neighbour(picture));
   }
 
   /**
@@ -175,31 +236,24 @@ export function history(root) {
   }
 
   /** @param {HistoryPicture} picture */
-  function remove(picture) {
-    doomed = picture;
-    views.ask(picture);
+  async function remove(picture) {
+    const { key, cached, name, thumbnail_url } = picture;
+    const heir = views.neighbour(picture);
+    const alt = words(picture) || name;
+    if (await askDeletion({ key, files: [picture], cached, alt, thumbnail_url })) heir.focus();
   }
 
-  async function reallyRemove() {
-    const picture = doomed;
-    if (!picture) return;
-    views.asked("", true);
-    let said = "history_deleted";
-    try {
-      await server.drop(`/history/${picture.id}`);
-    } catch (error) {
-      if (refusal(error).code !== "not_found") {
-        views.asked(why(refusal(error)));
-        return;
-      }
-      said = "history_gone";
-    }
-    // Determined before the dialog closes, because closing returns the focus to the element that is deleted.
-    const heir = views.neighbour(picture);
-    views.confirm.close();
-    drop(picture);
-    heir.focus();
-    views.notice(say(said, { name: picture.name }));
+  /** @param {Gone} gone */
+  function gone({ ids }) {
+    const first = listed.pictures.find(({ id }) => ids.includes(id));
+    for (const id of ids) hidden.add(id);
+    if (first) list(() => undefined, views.neighbour(first));
+  }
+
+  /** @param {Gone} gone */
+  function back({ ids }) {
+    for (const id of ids) hidden.delete(id);
+    if (loaded) show(listed);
   }
 
   // ---- when to reload ----
@@ -215,7 +269,10 @@ export function history(root) {
 
   const bottom = new IntersectionObserver(([end]) => void (end?.isIntersecting && more()), { rootMargin: "400px" });
 
+  views.search.value = keptSearch ?? "";
+  views.showStarred();
   views.search.addEventListener("input", () => {
+    views.showStarred();
     clearTimeout(typing);
     typing = setTimeout(refresh, TYPING);
   });
@@ -231,12 +288,21 @@ export function history(root) {
   views.part("create").addEventListener("click", () => openTab("create"));
   views.part("clear").addEventListener("click", () => {
     views.search.value = "";
+    views.showStarred();
     views.search.focus();
     void refresh();
   });
-  views.part("yes").addEventListener("click", () => void reallyRemove());
-  views.part("no").addEventListener("click", () => views.confirm.close());
-  views.confirm.addEventListener("click", (event) => void (event.target === views.confirm && views.confirm.close()));
+  views.part("starred").addEventListener("click", () => {
+    views.toggleStarred();
+    void refresh();
+  });
+  void administers().then((may) => {
+    views.part("starred").hidden = !may;
+  });
+  onDeletion({ gone, back });
+  onStar(({ key, pinned }) => {
+    for (const picture of listed.pictures) if (picture.key === key) picture.pinned = pinned;
+  });
   onResult(drawn);
-  onSeen(root, () => void refresh());
+  onSeen(root, lookNow);
 }

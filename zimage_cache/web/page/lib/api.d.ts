@@ -59,6 +59,7 @@ export interface Held {
 export interface HistoryPage {
   pictures: HistoryPicture[];
   cursor?: string | null;
+  total?: number | null;
 }
 
 export interface HistoryPicture {
@@ -71,6 +72,8 @@ export interface HistoryPicture {
   key: string | null;
   model: string | null;
   parameters: Record<string, unknown>;
+  cached: boolean;
+  pinned: boolean;
   image_url: string;
   thumbnail_url: string;
 }

@@ -2,6 +2,7 @@
 //
 // A request is one `POST /jobs`. Its answer has the stored pictures; when some are missing, an event stream reports
 // progress until they are finished.
+import { finishDeletion } from "./deletion.js";
 import { say } from "./i18n.js";
 import { resumeJob, startJob } from "./jobs.js";
 import { refusal } from "./server.js";
@@ -99,6 +100,7 @@ const fail = (entry, error) => end(entry, "failed", entry.progress, error);
 /** @param {Entry} entry */
 async function start(entry) {
   try {
+    await finishDeletion(); // the picture may be the one that is asked for
     if (!entry.literal) entry.ask = await expanded(entry.ask, entry.looking.signal);
     entry.literal = true;
     if (entry.state === "waiting") entry.job = startJob(entry.ask, hearing(entry));

@@ -7,6 +7,7 @@
 const FORM = "zimage.form";
 const ASK = "zimage.ask";
 const SITTING = "zimage.sitting";
+const SEARCH = "zimage.search";
 const USER = "zimage.user"; // whose the kept values are
 const NEXT = "zimage.next"; // who has signed in since, as typed on the page to sign in on
 
@@ -14,7 +15,7 @@ const NEXT = "zimage.next"; // who has signed in since, as typed on the page to 
  * If the browser's storage is full or disabled, values are neither found nor kept, without an error.
  * @param {string} name
  */
-function stored(name) {
+export function stored(name) {
   try {
     return sessionStorage.getItem(name);
   } catch {
@@ -26,7 +27,7 @@ function stored(name) {
  * @param {string} name
  * @param {string | null} text
  */
-function store(name, text) {
+export function store(name, text) {
   try {
     if (text === null) sessionStorage.removeItem(name);
     else sessionStorage.setItem(name, text);
@@ -54,7 +55,7 @@ const write = (name, value) => store(name, value && JSON.stringify(value));
 /** Removes what the tab keeps of another user, whose session has ended by itself. */
 function dropOther() {
   const [user, next] = [USER, NEXT].map((name) => stored(name)?.trim().normalize());
-  if (user && next && user !== next) for (const name of [FORM, ASK, SITTING]) store(name, null);
+  if (user && next && user !== next) for (const name of [FORM, ASK, SEARCH, SITTING]) store(name, null);
 }
 
 dropOther();
@@ -73,6 +74,8 @@ export const keptAsk = read(ASK);
  * @type {Kept[] | null}
  */
 export const keptSitting = read(SITTING);
+/** The search in the history before the reload. */
+export const keptSearch = stored(SEARCH);
 /** @type {() => Remembered | null} */
 let asked = () => keptAsk;
 
@@ -90,6 +93,9 @@ export function keepForm(parts) {
 /** @param {Kept[]} pictures */
 export const keepSitting = (pictures) => write(SITTING, pictures);
 
+/** @param {string} query */
+export const keepSearch = (query) => store(SEARCH, query || null);
+
 /**
  * *source* returns the value to keep when the page is left.
  * @param {() => Remembered | null} source
@@ -104,11 +110,11 @@ export function keepAsk(source) {
  */
 export const keepUser = (user) => store(USER, user);
 
-/** Removes the form, the requests and the pictures; the name stays, to be compared at the next sign-in. */
+/** Removes the form, the requests, the search and the pictures; the name stays, to be compared at the next sign-in. */
 export function forget() {
   asked = () => null;
   form = {};
-  for (const name of [FORM, SITTING]) store(name, null);
+  for (const name of [FORM, SEARCH, SITTING]) store(name, null);
 }
 
 write(ASK, null);

@@ -41,6 +41,7 @@ export const sitting = {
       image ? [{ ask: { ...ask, seed: seeds[i] ?? ask.seed, n: 1 }, image, batch }] : [],
     );
     const urls = new Set(added.map(({ image }) => image.image_url));
+    for (const { image } of added) hidden.delete(image.key); // drawn again after it was deleted
     keep([...kept.filter(({ image }) => !urls.has(image.image_url)), ...added]);
   },
 
@@ -51,6 +52,12 @@ export const sitting = {
   remove({ image_url: url }) {
     keep(kept.filter(({ image }) => image.image_url !== url));
   },
+
+  /**
+   * Whether a picture was deleted.
+   * @param {Picture} image
+   */
+  isHidden: ({ key }) => hidden.has(key),
 
   /**
    * Hides the pictures of a key that is being deleted, or shows them again.

@@ -2,6 +2,7 @@
 import { inside } from "./dom.js";
 import { TAB, tabButton } from "./gradio.js";
 import { step } from "./keys.js";
+import { store, stored } from "./session.js";
 
 /**
  * Moves the focus too, because the pressed button is on the tab that is hidden.
@@ -13,6 +14,20 @@ export function openTab(name) {
   button.focus({ preventScroll: true });
   window.scrollTo({ top: 0 });
 }
+
+const OPEN = "zimage.tab";
+
+/** Opens the tab that was open before the reload. */
+export function reopenTab() {
+  const id = stored(OPEN);
+  const tab = id ? document.getElementById(id) : null;
+  if (tab?.matches(TAB) && tab.getAttribute("aria-selected") !== "true") tab.click();
+}
+
+document.addEventListener("click", (event) => {
+  const tab = inside(event, TAB);
+  if (tab) store(OPEN, tab.id);
+});
 
 /** @param {Element} root */
 export const seen = (root) => !document.hidden && root.checkVisibility();

@@ -1,5 +1,5 @@
 // Types of the page's own values; those of the HTTP API are in api.d.ts, which is generated.
-import type { ErrorDetail, Image, JobError } from "./api.d.ts";
+import type { ErrorDetail, HistoryPicture, Image, JobError } from "./api.d.ts";
 
 export type Language = "en" | "zh";
 /** A size in pixels: the long side and the short one. */
@@ -97,13 +97,23 @@ export type How = "begun" | "filled" | "typed";
 export type Picture = Pick<Image, "image_url" | "width" | "height" | "seed" | "key"> &
   Partial<Omit<Image, "source">> & { source: string; pinned?: boolean };
 
-/** What the viewer shows. */
+/** What the viewer shows; what it does not know of a picture, it does not offer. */
 export interface Shown {
   image_url: string;
   alt: string;
   seed: number | string;
   width: number;
   height: number;
+  thumbnail_url?: string;
+  /** Under which the cache has it, or had it. */
+  key?: string | null;
+  /** Whether the cache has it, and what is drawn of the key is this picture. */
+  cached?: boolean;
+  pinned?: boolean;
+  /** Those of the request that it was drawn by. */
+  parameters?: Parameters;
+  /** Its file in the history; without it, the picture is all that there is under its key. */
+  file?: HistoryPicture;
 }
 
 export interface Result {

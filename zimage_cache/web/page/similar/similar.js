@@ -1,5 +1,6 @@
 // A row of the user's earlier pictures with prompts similar to the text being typed.
 import { onResult, restore } from "../card/card.js";
+import { onDeletion } from "../lib/deletion.js";
 import { find, make } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { form } from "../lib/form.js";
@@ -27,6 +28,8 @@ export function similar(root) {
   let asked = ""; // the prompt that the row was found for
   /** @type {HistoryPicture[]} */
   let found = [];
+  /** @type {Set<number>} */
+  const hidden = new Set(); // ids of pictures that are being deleted
   /** @type {Picture[]} */
   let shown = []; // on the card
   /** @type {AbortController | null} */
@@ -49,7 +52,7 @@ export function similar(root) {
     shown.some((image) => (image.key ? image.key === key : image.image_url === url));
 
   function draw() {
-    const offered = found.filter((picture) => !isShown(picture)).slice(0, OFFERED);
+    const offered = found.filter((picture) => !(isShown(picture) || hidden.has(picture.id))).slice(0, OFFERED);
     row.replaceChildren(...offered.map(itemOf));
     strip.hidden = offered.length === 0;
   }
@@ -123,5 +126,15 @@ export function similar(root) {
   onResult((_ask, images) => {
     shown = images;
     draw();
+  });
+  onDeletion({
+    gone({ ids }) {
+      for (const id of ids) hidden.add(id);
+      draw();
+    },
+    back({ ids }) {
+      for (const id of ids) hidden.delete(id);
+      draw();
+    },
   });
 }

@@ -5,20 +5,17 @@ import { find, inside, make, settle } from "../lib/dom.js";
 import { say } from "../lib/i18n.js";
 import { step } from "../lib/keys.js";
 import { isGone } from "../lib/server.js";
+import { shownOf, thumbnailOf } from "../lib/shown.js";
 import { sitting } from "../lib/sitting.js";
 
 /** @import { Kept, Picture } from "../lib/types.d.ts" */
-
-/** @param {Picture} image */
-const thumbnail = ({ key, image_url: url }) =>
-  key && url.includes(key) ? url.replace(/\.png(?=$|\?)/u, "/thumbnail.webp") : url;
 
 /** @param {Kept} kept */
 function itemOf({ ask, image }) {
   const alt = say("picture_alt", { prompt: ask.prompt });
   // After the picture itself, which may be on its way.
   const picture = make("img", { fetchPriority: "low", alt, width: image.width, height: image.height });
-  picture.src = thumbnail(image);
+  picture.src = thumbnailOf(image);
   picture.addEventListener("error", async () => {
     if (await isGone(image.image_url)) sitting.remove(image);
   });
@@ -97,7 +94,7 @@ export function strip(root) {
   pair.title = say("compare_hint");
   pair.addEventListener("click", () => {
     const [before, after] = sitting.all.slice(place() - 1, place() + 1);
-    if (before && after) compare(before, after);
+    if (before && after) compare(shownOf(before.ask, before.image), shownOf(after.ask, after.image));
   });
   sitting.changed(draw);
   onShown((picture) => {

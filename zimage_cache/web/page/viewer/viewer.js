@@ -1,12 +1,22 @@
-// Shows pictures in the whole window, with zoom and navigation.
+// Shows pictures in the whole window, with zoom and navigation; what can be done with a picture is in actions.js.
+import { onDeletion } from "../lib/deletion.js";
 import { inside, make } from "../lib/dom.js";
 import { say } from "../lib/i18n.js";
 import { panOf } from "../lib/keys.js";
+import { onStar } from "../lib/star.js";
+import { viewerActions } from "./actions.js";
+import { glyph } from "./glyphs.js";
+import { viewerStrip } from "./strip.js";
 
 /** @import { Shown } from "../lib/types.d.ts" */
 
 /** @typedef {{ x: number, y: number }} Point */
-/** @typedef {keyof typeof GLYPHS} Glyph */
+/** @import { Gone } from "../lib/deletion.js" */
+/** @import { Glyph } from "./glyphs.js" */
+/**
+ * *more* returns the pictures after the last one, [] at the end; *total* is how many there are in all, where known.
+ * @typedef {{ more?: () => Promise<Shown[]>, total?: number | null }} Row
+ */
 
 /** Pixels: smaller pictures are enlarged, with visible pixels. */
 export const SMALL = 256;
@@ -14,20 +24,17 @@ const ENLARGED = 2; // largest enlargement of other pictures to fit
 const NEAREST = 8;
 const STEP = 1.25;
 const SWIPE = 60; // px
-const GLYPHS = {
-  farther: "M5 12h14",
-  closer: "M5 12h14M12 5v14",
-  fit: "M4 9V5h4M20 9V5h-4M4 15v4h4M20 15v4h-4M9 9.500h6v5H9z",
-  full: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
-  download: "M12 4v11m-4.500-4.500L12 15l4.500-4.500M5 20h14",
-  close: "M6 6l12 12M18 6 6 18",
-  previous: "M15 5l-7 7 7 7",
-  next: "M9 5l7 7-7 7",
-};
+const AHEAD = 6; // pictures that are left when further ones are loaded
 /** @type {Map<number, Point>} */
 const held = new Map(); // positions of the pointers on the picture, by id
 /** @type {Shown[]} */
 let pictures = [];
+/** @type {Row} */
+let row = {};
+/** @type {Promise<void> | null} */
+let loadingMore = null;
+/** @type {{ picture: Shown, place: number }[]} */
+let removed = []; // pictures that were deleted while the viewer shows this row
 let at = 0;
 let scale = 1; // screen pixels per picture pixel
 let [x, y] = [0, 0]; // centre of the picture, relative to that of the window
@@ -39,17 +46,6 @@ let moved = false; // since the pointer was pressed
 let focusBefore = null;
 
 // ---- elements ----
-
-/** @param {Glyph} name */
-function glyph(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  path.setAttribute("d", GLYPHS[name]);
-  svg.append(path);
-  return svg;
-}
 
 /** @param {Glyph} name */
 const labelled = (name) => {
@@ -72,17 +68,26 @@ const caption = make("span", { className: "zi-viewer-caption" });
 const told = make("p", { className: "zi-viewer-told", aria: { live: "polite" } }, number, caption);
 const percent = make("span", { className: "zi-viewer-scale" });
 const image = make("img", { draggable: false });
-const gone = make("p", { className: "zi-viewer-gone", hidden: true }, say("viewer_gone"));
-const save = make("a", labelled("download"), glyph("download"));
+const lost = make("p", { className: "zi-viewer-gone", hidden: true }, say("viewer_gone"));
 const full = tool("full", fullScreen);
-const before = tool("previous", () => step(-1));
-const after = tool("next", () => step(1));
-const stage = make("div", { className: "zi-viewer-stage" }, image, gone, before, after);
+const before = tool("previous", () => void step(-1));
+const after = tool("next", () => void step(1));
+const stage = make("div", { className: "zi-viewer-stage" }, image, lost, before, after);
 const [farther, closer] = [tool("farther", () => zoom(1 / STEP)), tool("closer", () => zoom(STEP))];
-const rest = [tool("fit", fit), full, save, tool("close", close)];
-const bar = make("div", { className: "zi-viewer-bar" }, told, farther, percent, closer, ...rest);
+const rest = [tool("fit", fit), full, tool("close", close)];
+const views = make("div", { className: "zi-viewer-views" }, farther, percent, closer, ...rest);
+const actions = viewerActions({ close, before: () => pictures[at - 1] });
+const strip = viewerStrip((index) => show(index));
 // An element inside the dialog: browsers refuse full screen for a dialog itself.
-const whole = make("div", { className: "zi-viewer-whole" }, bar, stage);
+const whole = make(
+  "div",
+  { className: "zi-viewer-whole" },
+  told,
+  actions.bar,
+  views,
+  make("div", { className: "zi-viewer-middle" }, stage, actions.panel),
+  strip.element,
+);
 const dialog = make("dialog", { className: "zi-viewer", tabIndex: -1, aria: { label: say("viewer") } }, whole);
 
 // ---- zoom ----
@@ -153,25 +158,48 @@ function pan(dx, dy) {
 
 // ---- navigation ----
 
-/** @param {Shown} picture */
-function fileName({ image_url: url, seed }) {
-  const name = url.split("?")[0]?.split("/").at(-1)?.split(".")[0] ?? "";
-  return `zimage_${name.slice(0, 8)}_${seed}.png`;
-}
-
 /** @param {number} index */
 function show(index) {
   at = index;
   const { image_url: url, alt, seed, width, height } = current();
-  gone.hidden = true;
+  lost.hidden = true;
   image.hidden = false;
   Object.assign(image, { src: url, alt: alt ?? "", className: isSmall() ? "zi-small" : "" });
-  Object.assign(save, { href: url, download: fileName(current()) });
-  number.textContent = pictures.length > 1 ? say("viewer_of", { number: at + 1, n: pictures.length }) : "";
   caption.textContent = say("viewer_caption", { seed, width, height });
+  actions.show(current());
+  showPlace();
+  fit();
+  keepFocus();
+  if (at + AHEAD >= pictures.length) void loadMore();
+}
+
+/** Where the picture is in its row. */
+function showPlace() {
+  const n = Math.max(row.total ?? 0, pictures.length);
+  number.textContent = n > 1 ? say("viewer_of", { number: at + 1, n }) : "";
+  strip.show(pictures, at);
   showNeighbour(before, pictures[at - 1]);
   showNeighbour(after, pictures[at + 1]);
-  fit();
+}
+
+/** Loads the pictures after the last one, once at a time. @returns {Promise<void>} */
+function loadMore() {
+  const { more } = row;
+  if (!more) return Promise.resolve();
+  loadingMore ??= append(more).finally(() => {
+    loadingMore = null;
+  });
+  return loadingMore;
+}
+
+/** @param {() => Promise<Shown[]>} more */
+async function append(more) {
+  const mine = row;
+  const found = await more();
+  if (mine !== row || !dialog.open) return;
+  if (!found.length) row = { total: pictures.length };
+  pictures = [...pictures, ...found];
+  showPlace();
 }
 
 /**
@@ -184,11 +212,15 @@ function showNeighbour(button, neighbour) {
 }
 
 /** @param {number} by */
-function step(by) {
-  if (!(at + by in pictures)) return;
-  const hiding = document.activeElement === (by < 0 ? before : after) && !(at + 2 * by in pictures);
-  show(at + by);
-  if (hiding) dialog.focus();
+async function step(by) {
+  if (by > 0 && at + by >= pictures.length) await loadMore();
+  if (at + by in pictures) show(at + by);
+}
+
+/** What had the focus may be hidden or gone with another picture: no key would reach the viewer any more. */
+function keepFocus() {
+  const focused = document.activeElement;
+  if (!(dialog.contains(focused) && focused?.checkVisibility())) dialog.focus();
 }
 
 // ---- open and closed ----
@@ -197,10 +229,13 @@ function step(by) {
  * Opens *wanted* at *index*.
  * @param {Shown[]} wanted
  * @param {number} index
+ * @param {Row} further
  */
-function open(wanted, index = 0) {
+function open(wanted, index = 0, further = {}) {
   if (!wanted.length) return;
   pictures = wanted;
+  row = further;
+  removed = [];
   if (!dialog.isConnected) document.body.append(dialog);
   if (!dialog.open) {
     focusBefore = document.activeElement;
@@ -220,12 +255,50 @@ function fullScreen() {
   else void whole.requestFullscreen?.().catch(() => undefined); // when refused, the window is unchanged
 }
 
+// ---- pictures that are deleted, and come back ----
+
+/**
+ * A picture with a file in the history is that file; one without is all that there is of its key.
+ * @param {Shown} picture
+ * @param {Gone} gone
+ */
+const isOf = ({ file, key }, gone) => (file ? gone.ids.includes(file.id) : Boolean(key) && key === gone.key);
+
+/** @param {Gone} gone */
+function take(gone) {
+  if (!dialog.open) return;
+  const left = pictures.filter((picture) => !isOf(picture, gone));
+  if (left.length === pictures.length) return;
+  removed = pictures.flatMap((picture, place) => (isOf(picture, gone) ? [{ picture, place }] : []));
+  const passed = removed.filter(({ place }) => place < at).length;
+  row = { ...row, total: row.total ? row.total - removed.length : null };
+  pictures = left;
+  if (left.length) show(Math.min(at - passed, left.length - 1));
+  else close();
+}
+
+/** @param {Gone} gone */
+function giveBack(gone) {
+  const back = removed.filter(({ picture }) => isOf(picture, gone));
+  removed = [];
+  if (!(back.length && dialog.open)) return;
+  pictures = [...pictures];
+  for (const { picture, place } of back) pictures.splice(place, 0, picture);
+  row = { ...row, total: row.total ? row.total + back.length : null };
+  show(back[0]?.place ?? 0);
+}
+
+onDeletion({ gone: take, back: giveBack });
+onStar(({ key, pinned }) => {
+  for (const picture of pictures) if (picture.key === key) picture.pinned = pinned;
+});
+
 // ---- keys, wheel, pointers ----
 
 /** @type {Record<string, () => void>} */
 const KEYS = {
-  ArrowLeft: () => step(-1),
-  ArrowRight: () => step(1),
+  ArrowLeft: () => void step(-1),
+  ArrowRight: () => void step(1),
   Home: () => show(0),
   End: () => show(pictures.length - 1),
   "+": () => zoom(STEP),
@@ -233,11 +306,11 @@ const KEYS = {
   "-": () => zoom(1 / STEP),
   0: fit,
   f: fullScreen,
-  d: () => save.click(),
+  ...actions.keys,
 };
 
 /** @param {KeyboardEvent} event */
-function key(event) {
+function keyPressed(event) {
   // The page's own keys, such as Esc = Stop, have no effect here.
   event.stopPropagation();
   if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -295,7 +368,7 @@ function release(event) {
   if (!moved) {
     if (pressed.on !== image) close();
   } else if (event.pointerType === "touch" && !isNear() && Math.abs(dx) > SWIPE && Math.abs(dx) > 2 * Math.abs(dy)) {
-    step(dx < 0 ? 1 : -1);
+    void step(dx < 0 ? 1 : -1);
   }
 }
 
@@ -311,9 +384,9 @@ function double(event) {
 
 image.addEventListener("error", () => {
   image.hidden = true;
-  gone.hidden = false;
+  lost.hidden = false;
 });
-dialog.addEventListener("keydown", key);
+dialog.addEventListener("keydown", keyPressed);
 // The `close` event is delayed: by then the viewer may be open again, with other pictures.
 dialog.addEventListener("close", () => {
   if (dialog.open) return;
