@@ -59,7 +59,6 @@ function saveButtons(image) {
   const { image_url: href } = image;
   const save = make("a", { href, download: fileName(image), ...labelled("download") }, glyph("save"));
   save.classList.add("zi-download");
-  save.append(make("span", { className: "zi-tool-word" }, say("save")));
   if (!isStored(image)) return [save];
   const other = make(
     "button",

@@ -2,7 +2,7 @@
 import { find, make } from "../lib/dom.js";
 import { age, say, time } from "../lib/i18n.js";
 import { shownOf } from "../lib/shown.js";
-import { SMALL, viewer } from "../viewer/viewer.js";
+import { viewer } from "../viewer/viewer.js";
 import { columnsFor, ownSeconds } from "./grid.js";
 
 /** @import { Ask, Missing, Picture } from "../lib/types.d.ts" */
@@ -93,9 +93,7 @@ export function tilesIn(box, { tools, caption, unseen }) {
    */
   function picture(asked, image, seconds) {
     const { image_url: url, width, height } = image;
-    const className = width < SMALL ? "zi-small" : "";
-    const shown = make("img", { src: url, width, height, alt: alt(asked), className });
-    shown.style.setProperty("--own", `${width}px`);
+    const shown = make("img", { src: url, width, height, alt: alt(asked) });
     const open = make("a", { href: url, target: "_blank", className: "zi-open", title: say("view") }, shown);
     open.addEventListener("click", (event) => view(event, asked, image));
     shown.addEventListener("error", () => unseen(image));

@@ -1,6 +1,7 @@
 // What of the form's request is stored, said by the button that asks for it, before it is pressed. The server is asked a
 // moment after the last change, and after each result; nothing is counted there.
 import { onResult } from "../card/card.js";
+import { onDeletion } from "../lib/deletion.js";
 import { facts, offerOf } from "../lib/facts.js";
 import { form } from "../lib/form.js";
 import { always } from "../lib/gradio.js";
@@ -129,7 +130,7 @@ function changed() {
 }
 
 /** Asks once more for the same values: what is stored may have changed. */
-export function lookAgain() {
+function lookAgain() {
   asked = null;
   later();
 }
@@ -138,6 +139,8 @@ always(BUTTON, write);
 form.changed(changed);
 onRolls(changed);
 onResult(lookAgain);
+// A press carries out a deletion that could still be undone, and so would draw anew.
+onDeletion({ gone: () => show("", null), back: lookAgain });
 onHealth(({ status }) => {
   isReady = !["loading", "unreachable"].includes(status);
   changed();

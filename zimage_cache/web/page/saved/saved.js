@@ -18,7 +18,7 @@ export function saved(root) {
     if (!known) return;
     const { lifetime } = known;
     const { found, asked } = hits(lifetime);
-    button.hidden = asked === 0;
+    button.hidden = found === 0;
     find(root, ".zi-saved-hits").textContent = say("saved_hits", { found: count(found), asked: count(asked) });
     const time = span(lifetime.gpu_seconds_saved);
     find(root, ".zi-saved-time").textContent = say(`saved_on_${deviceKind()}`, { time });

@@ -19,7 +19,7 @@ import { viewerStrip } from "./strip.js";
  */
 
 /** Pixels: smaller pictures are enlarged, with visible pixels. */
-export const SMALL = 256;
+const SMALL = 256;
 const ENLARGED = 2; // largest enlargement of other pictures to fit
 const NEAREST = 8;
 const STEP = 1.25;
