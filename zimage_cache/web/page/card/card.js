@@ -2,6 +2,7 @@
 //
 // One press is one request, `POST /jobs`. Its answer has the stored pictures; when some are missing, an event stream
 // reports progress until they are finished.
+import { find } from "../lib/dom.js";
 import { form } from "../lib/form.js";
 import { say } from "../lib/i18n.js";
 import { resumeJob, startJob } from "../lib/jobs.js";
@@ -377,6 +378,7 @@ function hashChanged() {
 /** @param {HTMLElement} element */
 export function card(element) {
   root = element;
+  find(element, ".zi-again").title = say("draw_again_hint");
   views = cardViews(element, { again, forgotten, newSeed, stop, use });
   document.addEventListener("keydown", key);
   addEventListener("hashchange", hashChanged);
