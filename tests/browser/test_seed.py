@@ -1,5 +1,6 @@
 """The seed: fixed, or rolled anew at each press."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -23,7 +24,7 @@ def press(page: Page) -> str:
     """Press Generate, wait for the picture, and return its seed, which is the one in the field."""
     with page.expect_response("**/jobs") as answer:
         page.click("#zi-generate")
-    asked = str(answer.value.request.post_data_json["seed"])
+    asked = str(json.loads(answer.value.request.post_data or "")["seed"])
     expect(page.locator(".zi-facts")).to_contain_text(asked)
     expect(page.locator("#zi-seed input")).to_have_value(asked)
     return asked
