@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.waiting import wait_until
 
-from .conftest import Fake, generate, http, open_advanced, seed, set_count, set_side, wait_with, write
+from .conftest import Fake, choose_style, generate, http, open_advanced, seed, set_count, set_side, wait_with, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -114,7 +114,7 @@ def test_a_download_is_the_stored_file(fake: Fake, open_page):
 def test_a_link_opens_the_settings_and_the_picture(fake: Fake, open_page):
     """Opened elsewhere, a link fills the form and shows the stored picture; the address bar is clean again."""
     page = open_page(fake.url)
-    page.get_by_label("Watercolour").check()
+    choose_style(page, "Watercolour")
     set_side(page, "width", "160")
     generate(page, "linked & 100 % #+红", "generated")
     drawn, address = len(fake.generator.recipes), link(page)

@@ -401,6 +401,7 @@ function hashChanged() {
 /** @param {HTMLElement} element */
 export function card(element) {
   root = element;
+  find(element, ".zi-again").title = say("draw_again_hint");
   views = cardViews(element, { generate, newSeed, redraw, showAll, stop, unseen, use });
   keepRoom();
   onDeletion({ gone: (deleted) => remove(deleted, true), back: (deleted) => remove(deleted, false) });

@@ -1,6 +1,5 @@
 // Beside the seed: whether it stays, or is rolled anew at each press of Generate.
 import { find, inside } from "../lib/dom.js";
-import { facts } from "../lib/facts.js";
 import { say } from "../lib/i18n.js";
 import { onRolls, rolls, setRolls } from "../lib/seeds.js";
 
@@ -14,11 +13,10 @@ export function seed(root) {
     document.body.classList.toggle("zi-rolling", rolls());
   }
 
-  // By hand only: values that scripts write cause no such event. The API's value for a random seed says what it means.
+  // By hand only: values that scripts write cause no such event.
   /** @param {Event} event */
   function typed(event) {
-    const field = inside(event, "#zi-seed input");
-    if (field instanceof HTMLInputElement) setRolls(Number(field.value) === facts.limits.random_seed);
+    if (inside(event, "#zi-seed input")) setRolls(false);
   }
 
   group.setAttribute("aria-label", say("seed_choice"));
