@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -20,6 +22,24 @@ def top(page: Page, selector: str) -> float:
     return present(page.locator(selector).first.bounding_box())["y"]
 
 
+def nothing_overlaps(page: Page) -> None:
+    parts = page.locator(".zi-head > *, #zi-tabs [role=tab]").filter(visible=True).all()
+    names = [part.evaluate("it => it.className || it.id") for part in parts]
+    # The words of the brand, whose element reaches below the tabs.
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll('.zi-head > *, #zi-tabs [role=tab]')]
+            .filter((it) => it.checkVisibility()).map((it) => {
+              const range = document.createRange();
+              range.selectNodeContents(it);
+              return (it.tagName === 'H1' ? range : it).getBoundingClientRect().toJSON();
+            })"""
+    )
+    for at, one in enumerate(boxes):
+        for other in boxes[at + 1 :]:
+            apart = one["right"] <= other["left"] + 1 or other["right"] <= one["left"] + 1
+            assert apart or one["bottom"] <= other["top"] + 1, (names, one, other)
+
+
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (1440, 900), (1920, 1080)])
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
 def test_the_head_leaves_the_window_to_the_picture(demo: Demo, open_page, width: int, height: int, locale: str):
@@ -34,13 +54,13 @@ def test_the_head_leaves_the_window_to_the_picture(demo: Demo, open_page, width:
     assert top(page, "#zi-card") <= 110
     parts = [".zi-brand", "#zi-tab-create-button", "#zi-tab-cache-button", ".zi-saved", ".zi-state", ".zi-menu-open"]
     boxes = [present(page.locator(part).bounding_box()) for part in parts]
-    for left, right in zip(boxes, boxes[1:], strict=False):
+    boxes[0]["width"] = 100  # the words, without the room for the tabs
+    for left, right in pairwise(boxes):
         assert left["x"] + left["width"] <= right["x"]
         assert right["y"] < 64
-    cut = (
-        "() => [...document.querySelectorAll('.zi-head *')].filter((it) => it.scrollWidth > it.clientWidth + 1).length"
-    )
-    assert page.evaluate(cut.replace(".zi-head *", ".zi-saved span, .zi-state span, .zi-note p")) == 0
+    cut = """() => [...document.querySelectorAll('.zi-saved, .zi-saved span, .zi-state span, .zi-note p')]
+      .filter((it) => it.scrollWidth > it.clientWidth + 1).map((it) => it.className)"""
+    assert page.evaluate(cut) == []
 
 
 @pytest.mark.parametrize("width", [320, 390, 700, 1024])
@@ -51,11 +71,34 @@ def test_the_head_fits_into_narrow_windows(demo: Demo, open_page, width: int):
     assert present(page.locator(".zi-head").bounding_box())["height"] <= 64
     assert present(page.locator(".zi-note p").bounding_box())["height"] <= 40
     expect(page.locator(".zi-note p")).to_have_attribute("title", present(page.locator(".zi-note-text").text_content()))
-    seen = [box for part in page.locator(".zi-head > *, #zi-tabs [role=tab]").all() if (box := part.bounding_box())]
-    for at, one in enumerate(seen):
-        for other in seen[at + 1 :]:
-            apart = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
-            assert apart or one["y"] + one["height"] <= other["y"] + 1, (one, other)
+    nothing_overlaps(page)
+
+
+@pytest.mark.parametrize("width", [390, 1000, 1280, 1440])
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+def test_long_names_leave_room_for_each_other(demo: Demo, open_page, width: int, locale: str):
+    """A long name of a user or device, and large numbers, are cut off before they lie on something."""
+
+    def told(more: dict[str, Any]) -> Callable[[Route], None]:
+        def answer(route: Route) -> None:
+            answered = route.fetch()
+            route.fulfill(response=answered, json=answered.json() | more)
+
+        return answer
+
+    lifetime = http.get(f"{demo.url}/cache/stats").json()["lifetime"]
+    many = {"hits_memory": 1_234_567, "misses": 9_876_543, "gpu_seconds_saved": 3e7}
+    page = open_page(demo.url, viewport={"width": width, "height": 844}, locale=locale)
+    page.route("**/me", told({"name": "a user whose name is very long indeed"}))
+    page.route("**/health", told({"device": "NVIDIA GeForce RTX 4090 Laptop GPU", "status": "sleeping"}))
+    page.route("**/cache/stats", told({"lifetime": lifetime | many}))
+    page.reload()
+    expect(page.locator(".zi-account")).to_be_visible()
+    expect(page.locator(".zi-state")).to_have_attribute("data-status", "sleeping")
+    if width > 620:
+        expect(page.locator(".zi-saved")).to_contain_text("1,234,567")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    nothing_overlaps(page)
 
 
 def test_the_note_on_the_model_is_closed_for_good(demo: Demo, open_page):

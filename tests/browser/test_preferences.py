@@ -100,15 +100,20 @@ def test_a_chosen_theme_is_that_of_the_first_thing_seen(fake: Fake, chromium: Br
         page.goto(fake.url, wait_until="commit")
         expect(page.locator("#zi-skeleton")).to_have_css("background-color", GROUND[choice])
         page.evaluate(
-            """() => { window.seen = new Set();
-              const look = () => { seen.add(document.documentElement.classList.contains('dark')
-                && (document.body?.classList.contains('dark') ?? true));
-                requestAnimationFrame(look); };
-              look(); }"""
+            """() => {
+              window.seen = new Set();
+              const look = () => {
+                const bodies = document.querySelectorAll('body:has(.gradio-container)');
+                for (const it of [document.documentElement, ...bodies]) seen.add(it.classList.contains('dark'));
+                requestAnimationFrame(look);
+              };
+              look();
+            }"""
         )
         page.unroute_all()
         expect(page.locator("#zi-skeleton")).to_have_count(0)
         assert page.evaluate(PAPER) == GROUND[choice]
+        assert page.evaluate("[...seen]") == [choice == "dark"]
     finally:
         context.close()
 

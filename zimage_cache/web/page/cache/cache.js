@@ -88,9 +88,9 @@ function rows({ lifetime, this_process: here }) {
       "tr",
       {},
       make("th", { scope: "row" }, say(name)),
+      make("td", {}, count(present.get(name) ?? 0)),
       make("td", {}, count(value)),
       make("td", { className: "zi-c-share" }, bar, make("span", {}, share(part))),
-      make("td", {}, count(present.get(name) ?? 0)),
     );
   });
 }

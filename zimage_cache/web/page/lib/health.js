@@ -10,7 +10,7 @@ import { onUnreachable, server } from "./server.js";
  */
 
 const OFTEN = 1000; // ms
-const SELDOM = 5000;
+const SELDOM = 3000;
 const PATIENCE = 10_000; // a server that takes longer does not answer
 const AT_REST = ["healthy", "sleeping"];
 

@@ -27,10 +27,12 @@ export function preferences(root) {
     find(menu, "[data-preference=notify]", HTMLInputElement).checked &&= noticesAllowed();
   }
 
-  /** Below its button, whatever the window's size. */
+  // Below its button, whatever the window's size.
   function place() {
     const { bottom, right } = opener.getBoundingClientRect();
-    menu.style.top = `${Math.max(8, bottom + 6)}px`;
+    const top = Math.max(8, bottom + 6);
+    menu.style.top = `${top}px`;
+    menu.style.maxHeight = `calc(100dvh - ${top + 8}px)`;
     menu.style.right = `${Math.max(8, document.documentElement.clientWidth - right)}px`;
     refused.textContent = "";
     show();
