@@ -288,7 +288,7 @@ def put_twin(fake: Fake, file: Path) -> None:
     with Image.open(file) as picture:
         info = PngImagePlugin.PngInfo()
         for name, text in picture.info.items():
-            info.add_text(name, text)
+            info.add_text(str(name), str(text))
         picture.transpose(Image.Transpose.ROTATE_180).save(file.with_stem(f"{file.stem}_2"), "PNG", pnginfo=info)
     wait_until(lambda: listed(fake) == before + 1)
 

@@ -408,7 +408,9 @@ def test_everything_fits_on_a_small_screen(fake: Fake, open_page: Callable[..., 
         assert box
         assert 0 <= box["x"] < box["x"] + box["width"] <= size[0]
         assert 0 <= box["y"] < box["y"] + box["height"] <= size[1]
-    assert (page.locator(".zi-viewer-stage").bounding_box() or {})["height"] > 80
+    stage = page.locator(".zi-viewer-stage").bounding_box()
+    assert stage
+    assert stage["height"] > 80
     viewer.locator(".zi-viewer-info").tap()
     expect(viewer.get_by_label("Prompt and settings", exact=True)).to_contain_text("on a small screen")
     assert page.evaluate("document.documentElement.scrollWidth") == size[0]

@@ -94,6 +94,22 @@ def test_an_empty_workspace():
     assert documents("archive", "--before", "2026-01-01", "--to", "attic") == {"archived": []}
 
 
+def test_search_for_stars_and_keys(put, workspace):
+    """`is:starred` finds what the cache has pinned, `key:` all files of a key."""
+    key = "ab" * 32
+    for number, name in enumerate(("loved.png", "plain.png")):
+        document = {"request": {"prompt": name, "seed": number}, "key": key if name == "loved.png" else "cd" * 32}
+        path = put(name)
+        path.write_bytes(png.encode(np.zeros((16, 16, 3), np.uint8), {"zimage": json.dumps(document)}))
+    assert documents("search", "is:starred")["pictures"] == []  # no cache yet
+    for folder, name in (("pins", key), ("keys", f"{key}.json")):
+        (workspace / "cache" / folder).mkdir(parents=True)
+        (workspace / "cache" / folder / name).touch()
+    for query in ("is:starred", "key:abababab"):
+        (found,) = documents("search", query)["pictures"]
+        assert found["key"] == key
+
+
 def test_search(put):
     """Words after each other must all be found; `seed:` and the like are understood."""
     put("a.png", "a red fox", day=1)

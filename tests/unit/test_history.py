@@ -101,15 +101,15 @@ def drawn(seed: int = 1, *, look: int = 0, style: str = "", salt: str = "") -> E
     """Make the entry of a picture as the service does: with its request and key in the file."""
     recipe = Recipe(prompt="twins", seed=seed, width=64, height=64, steps=4, guidance_scale=1.0)
     key = fingerprint(recipe, IDENTITY, salt)
-    document = {"request": {"prompt": "twins", "seed": seed, "style": style}, "key": key}
+    request = {"prompt": "twins", "seed": seed, "style": style}
     pixels = np.full((64, 64, 3), look, np.uint8)
     return Entry.of(
-        png.encode(pixels, {png.ZIMAGE: json.dumps(document)}),
+        png.encode(pixels, {png.ZIMAGE: json.dumps({"request": request, "key": key})}),
         recipe=recipe,
         identity=IDENTITY,
         created=datetime(2026, 11, 21, tzinfo=UTC) + timedelta(minutes=look),
         gpu_seconds=1.0,
-        request=document["request"],
+        request=request,
         versions={},
         salt=salt,
     )
@@ -533,7 +533,9 @@ def test_starred_pictures(folder):
     keys = {drawn(seed).record.key for seed in (1, 3)} | {f"{number:064x}" for number in range(5000)}
 
     def seeds(query: str, starred: set[str]) -> list[int]:
-        return sorted(each.parameters["seed"] for each in history.page(query, starred=lambda: starred).pictures)
+        return sorted(
+            present(each.parameters)["seed"] for each in history.page(query, starred=lambda: starred).pictures
+        )
 
     assert seeds("is:starred", keys) == [1, 3]
     assert seeds("Is:Starred seed:3", keys) == [3]

@@ -230,9 +230,9 @@ class ResultCache:
         """Return the keys of the entries that are pinned; blocks for the disk."""
         return self._disk.pinned_keys()
 
-    def recorded(self, keys: Iterable[str]) -> set[str]:
-        """Return which of *keys* are on disk; their pictures are not looked at. Blocks for the disk."""
-        return self._disk.recorded(keys)
+    def marks(self, keys: Iterable[str]) -> dict[str, bool]:
+        """Return for each of *keys* that is on disk whether it is pinned; no picture is read. Blocks for the disk."""
+        return self._disk.marks(keys)
 
     def entries(self, query: str = "", limit: int = 50, cursor: str | None = None) -> Listing:
         """List what is on disk, newest first.
@@ -369,8 +369,8 @@ class NoCache:
     def pinned_keys(self) -> set[str]:
         return set()
 
-    def recorded(self, _keys: Iterable[str]) -> set[str]:
-        return set()
+    def marks(self, _keys: Iterable[str]) -> dict[str, bool]:
+        return {}
 
     def entries(self, _query: str = "", _limit: int = 50, _cursor: str | None = None) -> Listing:
         return Listing([], None)

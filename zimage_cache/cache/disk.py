@@ -256,11 +256,9 @@ class DiskTier:
             return self._store.pinned_keys()
         return set()
 
-    def recorded(self, keys: Iterable[str]) -> set[str]:
-        """Return which of *keys* are on disk; empty where the disk does not say."""
-        with suppress(CacheError):
-            return self._store.recorded(keys)
-        return set()
+    def marks(self, keys: Iterable[str]) -> dict[str, bool]:
+        """Return for each of *keys* that is on disk whether it is pinned."""
+        return self._store.marks(keys)
 
     def generation(self, key: str) -> Generation | None:
         """Take the right to generate *key* among all processes on this folder; None while another has it.

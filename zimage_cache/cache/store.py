@@ -359,11 +359,12 @@ class Store:
     def pinned_keys(self) -> set[str]:
         """Return the marked keys that have a record: what was removed by hand may leave its mark for a while."""
         marked = (key_in(entry.name, "") for entry in files.listing(self.layout.pins))
-        return self.recorded(key for key in marked if key)
+        return {key for key in marked if key and _is_there(self.layout.keys, f"{key}.json")}
 
-    def recorded(self, keys: Iterable[str]) -> set[str]:
-        """Return which of *keys* have a record; nothing is read."""
-        return {key for key in keys if is_key(key) and files.status(self.layout.record(key)) is not None}
+    def marks(self, keys: Iterable[str]) -> dict[str, bool]:
+        """Return for each of *keys* that has a record whether it is marked; nothing is read."""
+        recorded = (key for key in keys if is_key(key) and _is_there(self.layout.keys, f"{key}.json"))
+        return {key: _is_there(self.layout.pins, key) for key in recorded}
 
     def folder_lost(self) -> bool:
         """Tell whether a whole folder is missing: a lost mount, say, after which nothing is to be tidied away."""
@@ -399,6 +400,11 @@ class Store:
         finally:
             with suppress(CacheWriteFailed):  # a later sweep finds it
                 files.remove(path)
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    """Tell whether there is such a file, as far as the disk says: for thousands of them, a path is too slow."""
+    return os.path.lexists(f"{folder}/{name}")
 
 
 def _weight(incident: Path) -> int:

@@ -33,7 +33,7 @@ def list_pictures(settings: Settings, *, limit: int, as_json: bool) -> None:
 @_limit
 @click.argument("text", metavar="TEXT", nargs=-1, required=True, help="What to look for; all of it must be found.")
 def search(settings: Settings, text: Sequence[str], *, limit: int, as_json: bool) -> None:
-    """Find pictures by words of the prompt, by seed:42, size:1024x768 or model:NAME, newest first."""
+    """Find pictures by words of the prompt, seed:42, size:1024x768, model:NAME, key:KEY or is:starred, newest first."""
     _search(settings, " ".join(text), limit, as_json=as_json)
 
 
@@ -93,7 +93,9 @@ def _history(settings: Settings) -> "History":
 
 
 def _search(settings: Settings, query: str, limit: int, *, as_json: bool) -> None:
-    page = _history(settings).page(query, limit=limit)
+    from zimage_cache.cache.store import Store  # noqa: PLC0415 - likewise
+
+    page = _history(settings).page(query, limit=limit, starred=Store(settings.cache_folder).pinned_keys)
     if as_json:
         documents = [_document(picture, settings) for picture in page.pictures]
         print_answer({"pictures": documents, "more": page.cursor is not None}, "", as_json=True)

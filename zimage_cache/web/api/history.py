@@ -206,12 +206,12 @@ def _missing() -> Refused:
 
 def _shown(pictures: Sequence[Picture], service: ImageService) -> list[HistoryPicture]:
     """Describe pictures; blocks for the cache's disk."""
-    cached = service.cache.recorded({picture.key for picture in pictures if picture.key})
-    pinned = cached and service.cache.pinned_keys()
-    return [_described(each, cached=each.key in cached, pinned=each.key in pinned) for each in pictures]
+    marks = service.cache.marks({picture.key for picture in pictures if picture.key})
+    return [_described(each, pinned=marks.get(each.key or "")) for each in pictures]
 
 
-def _described(picture: Picture, *, cached: bool, pinned: bool) -> HistoryPicture:
+def _described(picture: Picture, *, pinned: bool | None) -> HistoryPicture:
+    """Describe one picture; *pinned* is None where the cache has none of its key."""
     version = _version(picture)
     return HistoryPicture(
         id=picture.id,
@@ -223,8 +223,8 @@ def _described(picture: Picture, *, cached: bool, pinned: bool) -> HistoryPictur
         key=picture.key,
         model=picture.model,
         parameters=picture.parameters or {},
-        cached=cached,
-        pinned=pinned,
+        cached=pinned is not None,
+        pinned=bool(pinned),
         image_url=address(f"/history/{picture.id}.png?v={version}"),
         thumbnail_url=address(f"/history/{picture.id}/thumbnail.webp?v={version}"),
     )
