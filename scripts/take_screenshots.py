@@ -171,8 +171,8 @@ def history(studio: Studio, page: Page, name: str) -> None:
 
 
 def choose(page: Page, field: str, value: str) -> None:
-    """Write *value* into a number field of the form and wait until the page has processed the change."""
-    page.fill(f"#zi-{field} input[type=number]", value)
+    """Set a number field of the form to *value* and wait until the page has processed the change."""
+    page.evaluate("([field, value]) => zimage.form.fill({ [field]: Number(value) })", [field, value])
     page.wait_for_function(f"zimage.form.values.{field} === {value}")
 
 
