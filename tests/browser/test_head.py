@@ -34,6 +34,9 @@ def nothing_overlaps(page: Page) -> None:
               return (it.tagName === 'H1' ? range : it).getBoundingClientRect().toJSON();
             })"""
     )
+    wider = """() => [...document.querySelectorAll('.zi-head > :is(.zi-state, .zi-account, .zi-part)')]
+      .filter((it) => it.checkVisibility() && it.scrollWidth > it.clientWidth + 1).map((it) => it.className)"""
+    assert page.evaluate(wider) == []
     for at, one in enumerate(boxes):
         for other in boxes[at + 1 :]:
             apart = one["right"] <= other["left"] + 1 or other["right"] <= one["left"] + 1

@@ -46,8 +46,9 @@ export function header(root) {
     const more = [title, status === "loading" ? progress : device].filter(Boolean).join(" · ");
     root.dataset.status = status;
     line.dataset.status = status;
-    line.title = more;
-    find(line, ".zi-state-word").textContent = say(`state_${status}`);
+    const word = say(`state_${status}`);
+    line.title = [word, more].filter(Boolean).join(" · ");
+    find(line, ".zi-state-word").textContent = word;
     find(line, ".zi-state-more").textContent = more;
     const trouble = find(root, ".zi-trouble");
     const lasting = (troubles ?? []).map((each) => each.detail);
