@@ -1,5 +1,6 @@
 """The History tab, as a person uses it."""
 
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -723,3 +724,44 @@ def test_the_viewer_goes_on_past_the_first_page(fake: Fake, open_page):
     expect(page.locator(".zi-viewer-strip button")).to_have_count(56)
     page.keyboard.press("Escape")
     expect(tiles(page)).to_have_count(56)
+
+
+def test_a_list_of_hundreds_stays_whole_when_it_changes(fake: Fake, folder: Path, open_page):
+    """One answer has 200 pictures at most: a picture of another tab joins the list, and those at its end stay."""
+    for number in range(250):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(folder / f"{number:03}.png", "PNG")
+        os.utime(folder / f"{number:03}.png", (1_000_000_000 + number,) * 2)
+    wait_until(lambda: http.get(f"{fake.url}/history?limit=1").json()["total"] == 250)
+    page = open_page(fake.url, clock=True)
+    open_history(page)
+    for count in (96, 144, 192, 240, 250):
+        page.evaluate("document.querySelector('.zi-h-more').click()")
+        page.wait_for_function("least => document.querySelectorAll('.zi-h-tile').length >= least", arg=count)
+    expect(tiles(page)).to_have_count(250)
+    Image.new("RGB", (16, 16), "teal").save(folder / "newest.png", "PNG")
+    wait_until(lambda: http.get(f"{fake.url}/history?limit=1").json()["total"] == 251)
+    page.clock.run_for(8000)
+    expect(tiles(page)).to_have_count(251)
+    expect(tiles(page).first).to_contain_text("newest.png")
+    expect(tiles(page).last).to_contain_text("000.png")
+    expect(page.locator(".zi-h-count")).to_have_text("251 pictures")
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_viewer_goes_on_after_a_page_that_could_not_be_loaded(fake: Fake, open_page, watch: Watch):
+    """Where the next pictures cannot be had, it stays at the last one, and tries again with the next key."""
+    for seed in range(0, 56, 8):
+        draw(fake, "an interrupted row", seed=seed, n=8)
+    page = open_page(fake.url)
+    open_history(page)
+    page.route("**/history?*", lambda route: route.abort())
+    page.evaluate("document.querySelectorAll('.zi-h-act-full')[47].click()")
+    number = page.locator(".zi-viewer-number")
+    expect(number).to_have_text("48 / 56")
+    page.keyboard.press("ArrowRight")
+    expect(number).to_have_text("48 / 56")
+    page.unroute("**/history?*")
+    page.wait_for_function("document.querySelector('.zi-history').getAttribute('aria-busy') === 'false'")
+    page.keyboard.press("ArrowRight")
+    expect(number).to_have_text("49 / 56")
+    watch.errors.clear()  # the browser's own lines about the aborted requests

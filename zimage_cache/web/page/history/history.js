@@ -120,26 +120,37 @@ export function history(root) {
       if (!found) return;
       views.notice("");
       last = signature(found);
-      show({ total: null, ...found, query: wanted });
+      show(withTail({ total: null, ...found, query: wanted }));
     } catch (error) {
       failed(refusal(error), wanted);
     }
   }
 
-  /** Adds the next pictures, and returns them. */
+  /**
+   * One answer has so many pictures at most; those that are listed below its last one stay.
+   * @param {Listed} next
+   * @returns {Listed}
+   */
+  function withTail(next) {
+    const { query: before, pictures, cursor } = listed;
+    const tail = pictures.slice(pictures.findIndex(({ id }) => id === next.pictures.at(-1)?.id) + 1);
+    const isShorter = next.query === before && next.pictures.length === facts.limits.max_listed;
+    if (!isShorter || tail.length === 0 || tail.length === pictures.length) return next;
+    return { ...next, pictures: [...next.pictures, ...tail], cursor: cursor ?? null };
+  }
+
+  /** Adds the next pictures. */
   async function more() {
     const { pictures, query: wanted, cursor, total } = listed;
-    if (asking || !cursor) return [];
+    if (asking || !cursor) return;
     try {
       const found = await ask({ query: wanted, limit: String(PAGE), cursor }, true);
-      if (!found) return [];
+      if (!found) return;
       const known = new Set(pictures.map(({ id }) => id));
       const fresh = found.pictures.filter(({ id }) => !known.has(id));
       show({ ...found, query: wanted, total, pictures: [...pictures, ...fresh] });
-      return fresh;
     } catch (error) {
       views.trouble(refusal(error));
-      return [];
     }
   }
 
@@ -172,15 +183,14 @@ export function history(root) {
   /** @param {HistoryPicture} picture */
   function open(picture) {
     const pictures = visible();
-    /** @type {number | undefined} */
-    let end = pictures.at(-1)?.id;
-    // What the list has loaded since, by scrolling, and else the next page.
+    const known = new Set(pictures.map(({ id }) => id));
+    // What the list has loaded below those since, by scrolling, or the next page; null: not now.
     const further = async () => {
-      const later = () => visible().slice(visible().findIndex(({ id }) => id === end) + 1);
+      const later = () => visible().slice(visible().findLastIndex(({ id }) => known.has(id)) + 1);
       if (!later().length) await more();
       const found = later();
-      end = found.at(-1)?.id ?? end;
-      return found.map(shownOf);
+      for (const { id } of found) known.add(id);
+      return found.length || !listed.cursor ? found.map(shownOf) : null;
     };
     const total = listed.total === null ? null : listed.total - (listed.pictures.length - pictures.length);
     viewer.open(pictures.map(shownOf), pictures.indexOf(picture), { more: further, total });

@@ -14,8 +14,9 @@ import { viewerStrip } from "./strip.js";
 /** @import { Gone } from "../lib/deletion.js" */
 /** @import { Glyph } from "./glyphs.js" */
 /**
- * *more* returns the pictures after the last one, [] at the end; *total* is how many there are in all, where known.
- * @typedef {{ more?: () => Promise<Shown[]>, total?: number | null }} Row
+ * *more* returns the pictures after the last one, [] at the end, null when they cannot be had now; *total* is how many
+ * there are in all, where known.
+ * @typedef {{ more?: () => Promise<Shown[] | null>, total?: number | null }} Row
  */
 
 /** Pixels: smaller pictures are enlarged, with visible pixels. */
@@ -192,11 +193,11 @@ function loadMore() {
   return loadingMore;
 }
 
-/** @param {() => Promise<Shown[]>} more */
+/** @param {() => Promise<Shown[] | null>} more */
 async function append(more) {
   const mine = row;
   const found = await more();
-  if (mine !== row || !dialog.open) return;
+  if (!(found && mine.more === row.more && dialog.open)) return;
   if (!found.length) row = { total: pictures.length };
   pictures = [...pictures, ...found];
   showPlace();
