@@ -67,17 +67,31 @@ def test_axe_finds_nothing_in_any_state(
     set_side(page, "width", "100")
     expect(page.locator(".zi-side-hint button")).to_be_visible()
     page.click("#zi-generate")
+    expect(page.locator(".zi-fault")).to_be_visible()
+    found["wrong field"] = offences(page)
+    set_side(page, "width", "128")
+    error = {"code": "queue_full", "message": "the queue is full", "request_id": "x"}
+    page.route("**/jobs", lambda route: route.fulfill(status=503, json={"error": error}))
+    ask(page, f"{scheme} {locale} refused")
     expect(page.locator(".zi-error")).to_be_visible()
     found["error"] = offences(page)
-    set_side(page, "width", "128")
+    page.unroute("**/jobs")
+    ask(page, f"{scheme} {locale} second")
+    expect(page.locator(".zi-strip li")).to_have_count(2)
+    page.click(".zi-strip-compare")
+    found["compared"] = offences(page)
+    page.keyboard.press("Escape")
     hold()
     ask(page, f"{scheme} {locale} running")
     expect(page.locator("body.zi-busy")).to_have_count(1)
     expect(page.locator(".zi-card")).to_have_attribute("aria-busy", "true")
     expect(page.locator("#zi-stop")).to_have_attribute("aria-disabled", "false")  # a frame later
     found["running"] = offences(page)
+    ask(page, f"{scheme} {locale} waiting")
+    expect(page.locator(".zi-queue li")).to_have_count(2)
+    found["queue"] = offences(page)
     assert {state: wrong for state, wrong in found.items() if wrong} == {}
-    assert len(found) == 7
+    assert len(found) == 10
 
 
 # What has the focus: the nearest thing that has a name of ours.
