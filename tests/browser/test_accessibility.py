@@ -125,7 +125,7 @@ def test_tab_goes_through_the_form_in_the_order_it_is_read(fake: Fake, open_page
         *("zi-prompt", "zi-n", "zi-generate", "zi-styles-all", "zi-style", "zi-classes", "zi-custom"),
         *("zi-aspects", "zi-turn", "zi-seed", "zi-dice", "zi-rolls", "zi-advanced-head"),
     ]
-    # What was saved is there once a picture was asked for.
+    # What was saved is there once a picture came from the cache.
     tabs = [f"zi-tab-{name}-button" for name in ("create", "history", "cache")]
     assert [stop for stop in stops if stop not in {"BODY", "zi-saved"}] == ["zi-menu-open", *tabs, *form]
     page.focus("#zi-prompt textarea")

@@ -1,5 +1,5 @@
 // The Cache tab: what the result cache did and holds, up to date while it can be seen. For administrators.
-import { find, make } from "../lib/dom.js";
+import { find, make, setText } from "../lib/dom.js";
 import { deviceKind, onHealth } from "../lib/health.js";
 import { bytes, count, moment, say, share, span } from "../lib/i18n.js";
 import { why } from "../lib/server.js";
@@ -108,12 +108,12 @@ export function cache(part) {
     if (!known) return;
     root.dataset.view = "numbers";
     for (const [name, text] of Object.entries(texts(known))) {
-      find(root, `[data-number="${name}"]`).textContent = text;
+      setText(find(root, `[data-number="${name}"]`), text);
     }
     find(root, "tbody").replaceChildren(...rows(known));
     const { lifetime, this_process: here } = known;
     const times = { lifetime: moment(lifetime.since), process: moment(here.since) };
-    find(root, ".zi-c-since").textContent = say("cache_since", times);
+    setText(find(root, ".zi-c-since"), say("cache_since", times));
   }
 
   async function turn() {
@@ -127,9 +127,7 @@ export function cache(part) {
   onStatistics((stats, error) => {
     known = stats;
     if (!error) at = new Date();
-    const said = error ? `${why(error)} ${stats ? say("cache_old", { time: moment(at) }) : ""}` : "";
-    // Only when it changes: screen readers read it each time it is set.
-    if (notice.textContent !== said) notice.textContent = said;
+    setText(notice, error ? `${why(error)} ${stats ? say("cache_old", { time: moment(at) }) : ""}` : "");
     show();
   });
   onHealth(show);

@@ -1,7 +1,7 @@
 // The line with the model's state, what does not work, and a note on the model, which can be closed.
 import { me } from "../lib/account.js";
 import { addressOf } from "../lib/address.js";
-import { find, setAttributes } from "../lib/dom.js";
+import { find, setAttributes, setText } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { onHealth } from "../lib/health.js";
 import { has, say } from "../lib/i18n.js";
@@ -44,19 +44,16 @@ export function header(root) {
   function show({ status, phase, share, detail, device, model, troubles }) {
     const progress = [phase, share == null ? "" : `${Math.round(share * 100)} %`].filter(Boolean).join(" ");
     const more = [title, status === "loading" ? progress : device].filter(Boolean).join(" · ");
-    root.dataset.status = status;
-    line.dataset.status = status;
     const word = say(`state_${status}`);
-    line.title = [word, more].filter(Boolean).join(" · ");
-    find(line, ".zi-state-word").textContent = word;
-    find(line, ".zi-state-more").textContent = more;
-    const trouble = find(root, ".zi-trouble");
+    setAttributes(root, { "data-status": status });
+    setAttributes(line, { "data-status": status, title: [word, more].filter(Boolean).join(" · ") });
+    setText(find(line, ".zi-state-word"), word);
+    setText(find(line, ".zi-state-more"), more);
     const lasting = (troubles ?? []).map((each) => each.detail);
     // Without an account, the server tells its status only.
     const signedOut = status !== "unreachable" && model === undefined ? say("signed_out") : "";
     const said = [signedOut, status === "error" ? detail : "", ...lasting].filter(Boolean).join("\n");
-    // Only when it changes: screen readers read it each time it is set.
-    if (trouble.textContent !== said) trouble.textContent = said;
+    setText(find(root, ".zi-trouble"), said);
   }
 
   async function greet() {

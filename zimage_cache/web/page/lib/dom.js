@@ -60,6 +60,15 @@ export function loaded(image) {
 export const glyph = (name) => make("span", { className: `zi-glyph zi-glyph-${name}`, aria: { hidden: true } });
 
 /**
+ * Writes a text only when it changes: screen readers read some each time they are written, and observers are called.
+ * @param {Element} element
+ * @param {string} text
+ */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/**
  * Writes only attributes that change, so that no observer is called without need.
  * @param {Element | null} element
  * @param {Record<string, string>} attributes
