@@ -540,3 +540,30 @@ def test_callbacks_receive_every_result(fake: Fake, open_page):
     generate(page, "heard of", "generated")
     generate(page, "heard of", "memory")
     assert page.evaluate("window.heard") == [["heard of", "generated"], ["heard of", "memory"]]
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)])
+def test_a_notice_covers_no_button(fake: Fake, open_page, size):
+    """Neither a plain notice nor one with Undo lies over a button of the card, of the form or of the page's tabs."""
+    page = open_page(fake.url, viewport={"width": size[0], "height": size[1]})
+    page.fill("#zi-n input[type=number]", "2")
+    generate(page, "under a notice", "generated")
+    expect(page.locator(".zi-badge")).to_have_count(2)
+    tool(page, "link").first.click()
+    expect(page.locator(".zi-told-plain.zi-there")).to_be_visible()
+    assert covered(page) == []
+    delete(page)
+    expect(page.locator(".zi-told-offer.zi-there")).to_be_visible()
+    assert covered(page) == []
+
+
+def covered(page: Page) -> list[str]:
+    """List the buttons that have a point in common with a notice."""
+    return page.evaluate("""() => {
+      const boxes = [...document.querySelectorAll(".zi-told.zi-there")].map((it) => it.getBoundingClientRect());
+      const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+      const buttons = [...document.querySelectorAll("button, [role=tab], a.zi-tool")]
+        .filter((it) => it.checkVisibility() && !it.closest(".zi-told"));
+      return buttons.filter((it) => boxes.some((box) => meet(box, it.getBoundingClientRect())))
+        .map((it) => it.className);
+    }""")
