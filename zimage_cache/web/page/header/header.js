@@ -1,13 +1,16 @@
-// The line with the model's state, and what does not work.
+// The line with the model's state, and what does not work. Requests /health often while the state changes, else rarely, and not while hidden.
 import { addressOf } from "../lib/address.js";
 import { find } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
-import { onHealth } from "../lib/health.js";
 import { has, say } from "../lib/i18n.js";
 import { server } from "../lib/server.js";
 import { forget, keepUser } from "../lib/session.js";
 
-/** @import { Known } from "../lib/health.js" */
+/** @import { Health } from "../lib/api.d.ts" */
+
+const OFTEN = 1000; // ms
+const SELDOM = 10_000;
+const AT_REST = ["healthy", "sleeping"];
 
 /**
  * The text of *kind* for this model: ours, in the page's language, or the server's.
@@ -22,8 +25,9 @@ function own(kind) {
 export function header(root) {
   const line = find(root, ".zi-state");
   const title = own("title");
+  let timer = 0;
 
-  /** @param {Known} health */
+  /** @param {Partial<Omit<Health, "status">> & { status: string }} health */
   function show({ status, phase, share, detail, device, model, troubles }) {
     const progress = [phase, share == null ? "" : `${Math.round(share * 100)} %`].filter(Boolean).join(" ");
     root.dataset.status = status;
@@ -49,10 +53,26 @@ export function header(root) {
     if (me.name) keepUser(me.name);
   }
 
+  async function ask() {
+    clearTimeout(timer);
+    if (document.hidden) return;
+    let wait = OFTEN;
+    try {
+      const health = await server.get("/health");
+      show(health);
+      if (AT_REST.includes(health.status)) wait = SELDOM;
+    } catch {
+      show({ status: "unreachable" });
+    }
+    clearTimeout(timer);
+    timer = setTimeout(ask, wait);
+  }
+
   find(root, ".zi-note-name").textContent = title;
   find(root, ".zi-note-text").textContent = own("note");
   find(root, ".zi-note").hidden = !own("note");
   find(root, ".zi-account").addEventListener("submit", forget);
-  onHealth(show);
+  document.addEventListener("visibilitychange", ask);
+  void ask();
   void greet();
 }

@@ -10,7 +10,7 @@ import { onUnreachable, server } from "./server.js";
  */
 
 const OFTEN = 1000; // ms
-const SELDOM = 5000;
+const SELDOM = 3000;
 const PATIENCE = 10_000; // a server that takes longer does not answer
 const AT_REST = ["healthy", "sleeping"];
 
@@ -18,6 +18,7 @@ const AT_REST = ["healthy", "sleeping"];
 const listeners = [];
 /** @type {Known | null} */
 let known = null;
+let device = ""; // the last one that was told of
 let timer = 0;
 let isAsking = false;
 
@@ -38,8 +39,17 @@ export async function askHealth() {
   const health = await answer();
   isAsking = false;
   known = health;
+  device = health.device ?? device;
   timer = setTimeout(askHealth, AT_REST.includes(health.status) ? SELDOM : OFTEN);
   for (const listener of listeners) listener(health);
+}
+
+function begin() {
+  // Where this is known already, there is nothing to ask: it is asked often.
+  onUnreachable(() => void (known?.status === "unreachable" || askHealth()));
+  document.addEventListener("visibilitychange", askHealth);
+  for (const change of ["online", "offline"]) addEventListener(change, askHealth);
+  void askHealth();
 }
 
 /**
@@ -47,12 +57,9 @@ export async function askHealth() {
  * @param {(health: Known) => void} listener
  */
 export function onHealth(listener) {
-  listeners.push(listener);
+  if (listeners.push(listener) === 1) begin();
   if (known) listener(known);
 }
 
-// Where this is known already, there is nothing to ask: it is asked often.
-onUnreachable(() => void (known?.status === "unreachable" || askHealth()));
-document.addEventListener("visibilitychange", askHealth);
-for (const change of ["online", "offline"]) addEventListener(change, askHealth);
-void askHealth();
+/** What pictures are drawn on, for words: a GPU is what its time is worth. */
+export const deviceKind = () => (device === "cpu" ? "cpu" : "gpu");
