@@ -546,7 +546,7 @@ def test_callbacks_receive_every_result(fake: Fake, open_page):
 def test_a_notice_covers_no_button(fake: Fake, open_page, size):
     """Neither a plain notice nor one with Undo lies over a button of the card, of the form or of the page's tabs."""
     page = open_page(fake.url, viewport={"width": size[0], "height": size[1]})
-    page.fill("#zi-n input[type=number]", "2")
+    set_count(page, 2)
     generate(page, "under a notice", "generated")
     expect(page.locator(".zi-badge")).to_have_count(2)
     tool(page, "link").first.click()

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from zimage_cache.errors import GenerationFailed
+
 from .conftest import ALONE, Fake, generate
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -72,6 +74,25 @@ def test_a_picture_that_comes_out_of_sight_is_told(fake: Fake, open_page: Callab
     assert page.evaluate("played") == 2
     page.evaluate("shown[0].one.dispatchEvent(new Event('click'))")
     assert page.evaluate("focused") == 1
+
+
+def test_a_failure_out_of_sight_is_told(fake: Fake, open_page: Callable[..., Page], hold):
+    """A person who looks elsewhere is told that a picture could not be made; in sight, the page says so itself."""
+    page = open_page(fake.url, script=ALONE + ";" + RECORD)
+    switch(page, "Notify me when a picture is done")
+    gate = hold()
+    page.fill("#zi-prompt textarea", "fails out of sight")
+    page.click("#zi-generate")
+    expect(page.locator("body.zi-busy")).to_have_count(1)
+    out_of_sight(page)
+    fake.generator.before_step = _fail
+    gate.open()
+    page.wait_for_function("shown.length === 1")
+    assert page.evaluate("shown[0].title") == "A picture could not be made"
+
+
+def _fail(*_: object) -> None:
+    raise GenerationFailed("as_said", text="the transformer returned NaN")
 
 
 def test_what_is_there_at_once_is_not_told(fake: Fake, open_page: Callable[..., Page]):

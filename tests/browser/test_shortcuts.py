@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import Fake, generate, open_advanced, write
+from .conftest import Fake, generate, open_advanced, set_count, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
 
@@ -103,14 +103,20 @@ ELSEWHERE = {
     "Generate": "test_accessibility: a picture without a mouse",
     "Stop waiting; close a menu or dialog": "test_keyboard, test_preferences",
     "Move an enlarged picture": "test_viewer: a near picture is dragged within the window",
+    "Undo a deletion": "test_actions: undo brings it back",
+    "Prompt and settings": "test_viewer: prompt and settings are in a panel",
+    "Use these settings": "test_viewer: the settings of the shown picture are used",
+    "Copy the link": "test_viewer: the settings of the shown picture are used",
+    "Star": "test_viewer: a star in the viewer is a star everywhere",
+    "Compare with the one before": "test_viewer: a picture is compared with the one before",
+    "Delete": "test_viewer: deleting in the viewer goes on to the next",
 }
 
 
 def test_every_key_on_the_list_does_what_it_says(fake: Fake, open_page: Callable[..., Page]):
     """Each line of the list is tried out, here or in a test that is named here."""
     page = open_page(fake.url)
-    page.fill("#zi-n input[type=number]", "2")
-    page.keyboard.press("Tab")
+    set_count(page, 2)
     generate(page, "keys")
     expect(page.locator(".zi-pictures .zi-open")).to_have_count(2)
     page.evaluate("document.activeElement.blur()")
