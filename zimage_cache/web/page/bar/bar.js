@@ -54,7 +54,7 @@ export const bar = {
     close.setAttribute("aria-label", say("dismiss"));
     close.addEventListener("click", bar.clear);
     find(line, ".zi-error-again").addEventListener("click", () => last?.again?.());
-    // It was said that the server does not answer: that is over.
+    // The line says that the server does not answer, and now it does.
     onHealth(({ status }) => last?.error.code === "unreachable" && ANSWERS.includes(status) && bar.clear());
     draw();
   },

@@ -1,6 +1,5 @@
 // The actions of a finished picture: small labelled buttons with an icon, and values to copy.
 import { administers } from "../lib/account.js";
-import { addressOf } from "../lib/address.js";
 import { copy } from "../lib/clipboard.js";
 import { askDeletion } from "../lib/deletion.js";
 import { glyph, loaded, make } from "../lib/dom.js";
@@ -9,6 +8,7 @@ import { say } from "../lib/i18n.js";
 import { link } from "../lib/link.js";
 import { menuOf } from "../lib/menu.js";
 import { server } from "../lib/server.js";
+import { isStored, thumbnailOf } from "../lib/shown.js";
 import { lately, putStar, starButton } from "../lib/star.js";
 
 /** @import { Ask, Picture } from "../lib/types.d.ts" */
@@ -44,12 +44,6 @@ export function fact(name, value, whole = value) {
 }
 
 // ---- the buttons of one picture ----
-
-/**
- * Only pictures stored under a key can be starred or deleted, and are there in other formats.
- * @param {Picture} image
- */
-const isStored = (image) => image.key !== "" && image.image_url.includes(image.key);
 
 /**
  * The PNG by the button itself, other formats by a list that a second button opens.
@@ -113,11 +107,7 @@ function kept(ask, image, shown) {
  * @param {Ask} ask
  * @param {Picture} image
  */
-const doomed = ({ prompt }, { key }) => ({
-  key,
-  alt: prompt,
-  thumbnail_url: addressOf(`/images/${key}/thumbnail.webp`),
-});
+const doomed = ({ prompt }, image) => ({ key: image.key, alt: prompt, thumbnail_url: thumbnailOf(image) });
 
 /**
  * The row of buttons of one picture of *ask*, whose pixels are in *shown*.

@@ -26,17 +26,21 @@ import { cardViews } from "./views.js";
 /** @import { Entry } from "../lib/queue.js" */
 /** @import { Ask, Fields, Kept, Missing, Parameters, Picture, Remembered, Result, Trouble } from "../lib/types.d.ts" */
 
-/** Pictures on the card; *missing* says why some are not there. @typedef {Result & { ask: Ask, missing: Missing }} Shown */
+/** Pictures of a request; *missing* says why some are not there. @typedef {Result & { ask: Ask, missing: Missing }} Pictures */
 
 const BELOW = 12; // px that stay free below the card
 const NARROW = matchMedia("(max-width: 800px)");
 /** @type {((ask: Ask, images: Picture[]) => void)[]} */
 const listeners = [];
-/** @type {((picture: Picture | null) => void)[]} */
+/** @type {((images: Picture[]) => void)[]} */
 const watchers = [];
 let turn = 0; // number of the latest look-up or press; results of older look-ups are ignored
-/** @type {Shown | null} */
+/** The pictures that were put on the card last. @type {Pictures | null} */
 let shown = null;
+/** Those of them that were not deleted. @type {Pictures | null} */
+let there = null;
+/** What the watchers were told last. @type {[Pictures | null, Entry | null]} */
+let told = [null, null];
 /** The request whose progress is on the card. @type {Entry | null} */
 let watched = null;
 let follows = true; // whether the card shows what comes next, not what was chosen
@@ -55,7 +59,7 @@ let views;
 const hasBegun = ({ ask, progress: { preview, images = [], phase } }) =>
   Boolean(preview) || images.some(Boolean) || (ask.n > 1 && ["drawing", "decoding"].includes(phase));
 
-/** Without the pictures that were deleted; null where none is left. @param {Shown} all */
+/** Without the pictures that were deleted; null where none is left. @param {Pictures} all */
 function remaining(all) {
   if (!all.images.some((image) => image && sitting.isHidden(image))) return all;
   const images = all.images.map((image) => (image && sitting.isHidden(image) ? null : image));
@@ -64,16 +68,29 @@ function remaining(all) {
   return images.some(Boolean) ? { ...all, images, missing } : null;
 }
 
+/** @param {Pictures | null} next */
+function lay(next) {
+  shown = next;
+  there = next && remaining(next);
+}
+
 function draw() {
   const busy = queue.entries.some(({ visible }) => visible);
   document.body.classList.toggle("zi-busy", busy);
   const entry = watched?.visible ? watched : null;
-  const there = shown ? remaining(shown) : null;
-  if (entry && (hasBegun(entry) || !there)) views.running(entry);
-  else if (there) views.result(there, entry, together().length);
+  const pictures = entry && hasBegun(entry) ? null : there;
+  if (pictures) views.result(pictures, entry, together().length);
+  else if (entry) views.running(entry);
   else views.empty(rest);
-  const alone = !entry && there?.images.length === 1 ? (there.images[0] ?? null) : null;
-  for (const watcher of watchers) watcher(alone);
+  inform(pictures);
+}
+
+/** Tells what is on the card, when that has changed. @param {Pictures | null} pictures */
+function inform(pictures) {
+  if (told[0] === pictures && told[1] === watched) return;
+  told = [pictures, watched];
+  const images = (pictures?.images ?? []).filter((image) => image !== null);
+  for (const watcher of watchers) watcher(images);
 }
 
 // Where the card is below the form, it is scrolled into view.
@@ -83,10 +100,10 @@ function comeIntoView() {
 
 /**
  * Puts pictures on the card, in the place of everything else.
- * @param {Shown} next
+ * @param {Pictures} next
  */
 function put(next) {
-  shown = next;
+  lay(next);
   watched = null;
   draw();
 }
@@ -109,26 +126,34 @@ function changed(entry) {
 
 /** @param {Entry} entry */
 function ended(entry) {
-  const { ask, result, state, error } = entry;
-  const isMine = follows || entry === watched;
+  const { ask, literal, result, state, error } = entry;
+  const isMine = belongsOnCard(entry);
   if (result) sitting.add(ask, result.images);
-  if (result && isMine) shown = { ask, ...result, missing: state === "done" ? "deleted" : "stopped" };
+  if (result && isMine) lay({ ask, ...result, missing: state === "done" ? "deleted" : "stopped" });
   if (state === "stopped") rest = "stopped";
-  if (error) complain(error, () => press(ask, true));
-  watched = watchedAfter(entry);
+  const isAtField = error !== null && complain(error, () => press(ask, literal));
+  watched = watchedAfter(entry, isMine);
   draw();
-  if (isMine) comeIntoView();
+  if (isMine && !isAtField) comeIntoView();
   if (result) report(ask, result);
 }
 
 /**
- * What is watched after *entry* has ended: the next one in its place, else what was watched before. A stored picture that
- * is there at once stays on the card, and the others go on without being watched.
+ * Whether the pictures of a request that has ended go on the card: it was watched, nothing else was, or they were there
+ * at once.
  * @param {Entry} entry
  */
-function watchedAfter(entry) {
+const belongsOnCard = (entry) => entry === watched || (follows && !(watched && entry.visible));
+
+/**
+ * What is watched after *entry* has ended: the next one in its place. Beside pictures that were there at once, the others
+ * go on without being watched.
+ * @param {Entry} entry
+ * @param {boolean} isMine
+ */
+function watchedAfter(entry, isMine) {
   if (entry === watched) return (follows && queue.entries.find(({ visible }) => visible)) || null;
-  return follows && entry.result ? null : watched;
+  return isMine && entry.result ? null : watched;
 }
 
 /**
@@ -136,17 +161,19 @@ function watchedAfter(entry) {
  * @param {Result} result
  */
 function report(ask, { images }) {
-  const there = images.filter((image) => image !== null);
-  for (const listener of listeners) listener(ask, there);
+  const pictures = images.filter((image) => image !== null);
+  for (const listener of listeners) listener(ask, pictures);
 }
 
 /**
- * Shows an error: at its field, or as a line above the card.
+ * Shows an error: at its field, which is returned as true, or as a line above the card.
  * @param {Trouble} error
  * @param {() => void} [again]
  */
 function complain(error, again) {
-  if (!fault.show(error)) bar.show(error, again);
+  if (fault.show(error)) return true;
+  bar.show(error, again);
+  return false;
 }
 
 // ---- from the button to the queue ----
@@ -215,10 +242,10 @@ function use(ask, seed) {
 async function unseen(image) {
   if (!(await isGone(image.image_url))) return;
   sitting.remove(image);
-  if (!shown) return;
+  if (!shown?.images.includes(image)) return;
   const images = shown.images.map((other) => (other === image ? null : other));
   rest = "deleted";
-  shown = images.some(Boolean) ? { ...shown, images, missing: "deleted" } : null;
+  lay(images.some(Boolean) ? { ...shown, images, missing: "deleted" } : null);
   draw();
 }
 
@@ -231,6 +258,7 @@ function remove(deleted, gone) {
   if (!deleted.key) return;
   if (gone) rest = "deleted";
   sitting.hide(deleted.key, gone);
+  lay(shown);
   draw();
 }
 
@@ -277,7 +305,8 @@ async function lookUp(ask, { image, before } = {}) {
   turn += 1;
   const mine = turn;
   const found = await stored(ask, before !== undefined);
-  if (mine !== turn) return;
+  // What was on the card before a reload does not replace what has ended since.
+  if (mine !== turn || (before && shown)) return;
   if (!(found || image)) {
     tell(say("not_stored"));
     return;
@@ -286,7 +315,7 @@ async function lookUp(ask, { image, before } = {}) {
   const result = found ?? { images: [copy], warnings: [] };
   for (const one of result.images) if (one) sitting.hide(one.key, false);
   if (before) {
-    shown = { ask, ...result, missing: before };
+    lay({ ask, ...result, missing: before });
     draw();
   } else {
     follows = false;
@@ -349,7 +378,7 @@ function resume({ waited, shown: was }) {
 
 /** @returns {Remembered} */
 function remembered() {
-  const { ask, missing = "deleted" } = (shown && remaining(shown)) ?? {};
+  const { ask, missing = "deleted" } = there ?? {};
   return { waited: queue.waited(), shown: ask && ask.cache !== "bypass" ? { ask, missing } : null };
 }
 
@@ -366,7 +395,7 @@ function keepRoom() {
 }
 
 /**
- * Registers a callback for every result shown.
+ * Registers a callback for the pictures of each request that has ended, and of each that was looked up.
  * @param {(ask: Ask, images: Picture[]) => void} listener
  */
 export function onResult(listener) {
@@ -374,8 +403,8 @@ export function onResult(listener) {
 }
 
 /**
- * Registers a callback for the picture that is alone on the card, or null.
- * @param {(picture: Picture | null) => void} watcher
+ * Registers a callback for the pictures on the card, called when they or the request that is watched have changed.
+ * @param {(images: Picture[]) => void} watcher
  */
 export function onShown(watcher) {
   watchers.push(watcher);
@@ -384,11 +413,12 @@ export function onShown(watcher) {
 /** @param {KeyboardEvent} event */
 function key(event) {
   const act = pageAct(event);
-  // In an open dialog, Esc closes the dialog.
-  if (act === "stop" && !event.defaultPrevented && !document.querySelector("dialog[open]")) stop();
-  if (act !== "generate") return;
-  event.preventDefault();
-  document.getElementById("zi-generate")?.click();
+  // Dialogs have keys of their own, and what cannot be seen is neither started nor stopped.
+  if (!act || document.querySelector("dialog[open]") || !root.checkVisibility()) return;
+  if (act === "generate") {
+    event.preventDefault();
+    document.getElementById("zi-generate")?.click();
+  } else if (!event.defaultPrevented) stop();
 }
 
 function hashChanged() {

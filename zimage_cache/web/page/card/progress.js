@@ -21,7 +21,7 @@ export function place({ phase, detail, position, step = 0, steps = 0 }) {
  * @param {number} n
  * @returns {Words}
  */
-export function worded(progress, n) {
+function worded(progress, n) {
   const { phase, step = 0, steps = 0, done = 0, eta_seconds: eta } = progress;
   const known = ["drawing", "decoding"].includes(phase) && steps > 0;
   const more = [
@@ -38,10 +38,13 @@ export function worded(progress, n) {
 }
 
 /** @returns {Words} */
-export const lostWords = () => ({ phase: say("lost"), more: say("lost_text"), share: null, own: 0 });
+const lostWords = () => ({ phase: say("lost"), more: say("lost_text"), share: null, own: 0 });
 
-/** @param {Entry} entry */
-const wordsFor = ({ lost, progress, ask }) => (lost ? lostWords() : worded(progress, ask.n));
+/**
+ * The progress of a request in words.
+ * @param {Entry} entry
+ */
+export const wordsFor = ({ lost, progress, ask }) => (lost ? lostWords() : worded(progress, ask.n));
 
 /**
  * One line about a request.

@@ -37,9 +37,6 @@ export function badge({ source, seconds_saved: saved, cached, age_seconds: old }
   );
 }
 
-/** @param {Ask} ask */
-const alt = (ask) => say("picture_alt", { prompt: ask.prompt });
-
 /**
  * An unfinished or missing picture.
  * @param {"pending" | Missing} state
@@ -93,7 +90,8 @@ export function tilesIn(box, { tools, caption, unseen }) {
    */
   function picture(asked, image, seconds) {
     const { image_url: url, width, height } = image;
-    const shown = make("img", { src: url, width, height, alt: alt(asked) });
+    const { alt } = shownOf(asked, image);
+    const shown = make("img", { src: url, width, height, alt });
     const open = make("a", { href: url, target: "_blank", className: "zi-open", title: say("view") }, shown);
     open.addEventListener("click", (event) => view(event, asked, image));
     shown.addEventListener("error", () => unseen(image));

@@ -1,16 +1,16 @@
 // The result card: one view for each state (empty, running, result); display only.
-import { find, make } from "../lib/dom.js";
+import { find, make, setText } from "../lib/dom.js";
 import { facts, offerOf } from "../lib/facts.js";
 import { form } from "../lib/form.js";
 import { language, say, styleTitle } from "../lib/i18n.js";
 import { seedsOf } from "../lib/seeds.js";
 import { fact, tools } from "./actions.js";
-import { lostWords, place, worded } from "./progress.js";
+import { place, wordsFor } from "./progress.js";
 import { badge, tilesIn } from "./tiles.js";
 
 /** @import { Entry, Progress } from "../lib/queue.js" */
 /** @import { Ask, Fields, Picture } from "../lib/types.d.ts" */
-/** @import { Shown } from "./card.js" */
+/** @import { Pictures } from "./card.js" */
 /** @import { Words } from "./progress.js" */
 
 /**
@@ -37,8 +37,8 @@ const EMPTY = {
  * @param {Pick<Words, "phase" | "more" | "share">} words
  */
 function showCourse(box, { phase, more, share }) {
-  find(box, ".zi-phase").textContent = phase;
-  find(box, ".zi-phase-more").textContent = more;
+  setText(find(box, ".zi-phase"), phase);
+  setText(find(box, ".zi-phase-more"), more);
   const bar = find(box, ".zi-bar");
   bar.classList.toggle("zi-unknown", share === null);
   find(bar, "span").style.width = `${share ?? 0}%`;
@@ -104,6 +104,8 @@ export function cardViews(root, { generate, newSeed, redraw, showAll, stop, unse
   const all = find(card, ".zi-whole");
   const tiles = tilesIn(pictures, { tools: toolsOf, caption, unseen });
   let model = "";
+  /** The pictures that are shown. @type {Pictures | null} */
+  let laidOut = null;
 
   /** @param {string} name */
   function view(name, under = false) {
@@ -151,8 +153,10 @@ export function cardViews(root, { generate, newSeed, redraw, showAll, stop, unse
   }
 
   /** @param {Entry} entry */
-  function running({ ask, progress, lost }) {
-    const words = lost ? lostWords() : worded(progress, ask.n);
+  function running(entry) {
+    const { ask, progress } = entry;
+    const words = wordsFor(entry);
+    laidOut = null;
     if (ask.n > 1) fill(ask, progress, words);
     else wait(ask, progress, words);
   }
@@ -194,23 +198,29 @@ export function cardViews(root, { generate, newSeed, redraw, showAll, stop, unse
     return tools(ask, image, shown, { use });
   }
 
-  /**
-   * The pictures of *shown*, of which a single one may belong to a request for *n*. *next*: the request that is drawn
-   * meanwhile, until it has something to show.
-   * @param {Shown} shown
-   * @param {Entry | null} next
-   * @param {number} n
-   */
-  function result({ ask, images, warnings, missing }, next, n) {
+  /** @param {Pictures} laid */
+  function put({ ask, images, warnings, missing }) {
     const [alone] = images.length === 1 ? images : [];
     tiles.show(ask, images, null, missing);
     find(card, ".zi-own-badge").replaceChildren(...(alone ? [badge(alone, alone.seconds)] : []));
-    all.hidden = !alone || n < 2;
-    all.textContent = say("show_all", { n });
     find(card, ".zi-warnings").replaceChildren(...warnings.map((text) => make("li", {}, text)));
     find(card, ".zi-asked").textContent = ask.prompt;
     find(card, ".zi-facts-all").replaceChildren(...factsOf(ask, images));
-    if (next) showCourse(course, next.lost ? lostWords() : worded(next.progress, next.ask.n));
+  }
+
+  /**
+   * Shows the pictures of a request, of which a single one may belong to a request for *n*. *next*: the request that is
+   * drawn meanwhile, until it has something to show; its progress leaves the pictures and their values as they are.
+   * @param {Pictures} laid
+   * @param {Entry | null} next
+   * @param {number} n
+   */
+  function result(laid, next, n) {
+    if (laidOut !== laid) put(laid);
+    laidOut = laid;
+    all.hidden = laid.images.length > 1 || n < 2;
+    setText(all, say("show_all", { n }));
+    if (next) showCourse(course, wordsFor(next));
     view("result", next !== null);
   }
 

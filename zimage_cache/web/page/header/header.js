@@ -1,6 +1,7 @@
 // The line with the model's state, what does not work, and a note on the model, which can be closed.
 import { me } from "../lib/account.js";
 import { addressOf } from "../lib/address.js";
+import { finishDeletion } from "../lib/deletion.js";
 import { find, setAttributes, setText } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { onHealth } from "../lib/health.js";
@@ -66,7 +67,13 @@ export function header(root) {
   }
 
   note(root);
-  find(root, ".zi-account").addEventListener("submit", forget);
+  const account = find(root, ".zi-account", HTMLFormElement);
+  account.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    forget();
+    await finishDeletion(); // while there is still a right to it
+    account.submit();
+  });
   onHealth(show);
   void greet();
 }

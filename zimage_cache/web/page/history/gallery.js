@@ -1,5 +1,5 @@
 // The view of the History tab: pictures by day, and a view for each state of the list; display only.
-import { find, glyph, make } from "../lib/dom.js";
+import { find, glyph, make, settle } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
 import { language, locale, say } from "../lib/i18n.js";
 import { why } from "../lib/server.js";
@@ -49,21 +49,6 @@ function countText({ pictures: { length }, query, more, total }) {
   const kind = query ? "found" : "count";
   const one = n === 1 ? "_one" : "";
   return say(`history_${kind}${more && total === null ? "_more" : one}`, { n: n.toLocaleString(language) });
-}
-
-/**
- * Puts the elements *wanted* into *parent*, in order; elements already in their place are not touched.
- * @param {Element} parent
- * @param {Element[]} wanted
- */
-function settle(parent, wanted) {
-  const kept = new Set(wanted);
-  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
-  let next = parent.firstElementChild;
-  for (const element of wanted) {
-    if (element === next) next = next.nextElementSibling;
-    else parent.insertBefore(element, next);
-  }
 }
 
 /**

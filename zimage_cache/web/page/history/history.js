@@ -4,8 +4,7 @@ import { administers } from "../lib/account.js";
 import { askDeletion, onDeletion } from "../lib/deletion.js";
 import { facts } from "../lib/facts.js";
 import { say } from "../lib/i18n.js";
-import { keepKeys } from "../lib/keys.js";
-import { refusal, server } from "../lib/server.js";
+import { isGone, refusal, server } from "../lib/server.js";
 import { keepSearch, keptSearch } from "../lib/session.js";
 import { onStar } from "../lib/star.js";
 import { onSeen, openTab, seen } from "../lib/tabs.js";
@@ -36,18 +35,6 @@ function shownOf(picture) {
 }
 
 /**
- * Whether the file was deleted since it was listed.
- * @param {HistoryPicture} picture
- */
-async function isGone({ image_url }) {
-  try {
-    return (await fetch(image_url, { method: "HEAD", cache: "no-store" })).status === 404;
-  } catch {
-    return false; // an unreachable server is reported elsewhere
-  }
-}
-
-/**
  * What tells whether a list has changed: how many pictures there are, and which is the newest.
  * @param {{ pictures: HistoryPicture[], total?: number | null }} page
  */
@@ -70,6 +57,9 @@ export function history(root) {
   // ---- the list ----
 
   const query = () => views.search.value.trim();
+  /** The number of pictures in the whole list, without those that are deleted. @param {Listed} list */
+  const seenTotal = ({ pictures, total }) =>
+    total === null ? null : total - pictures.filter(({ id }) => hidden.has(id)).length;
   const visible = () => listed.pictures.filter(({ id }) => !hidden.has(id));
 
   /**
@@ -102,8 +92,7 @@ export function history(root) {
     listed = next;
     loaded = true;
     const pictures = visible();
-    const total = next.total === null ? null : next.total - (next.pictures.length - pictures.length);
-    views.list({ ...next, pictures, total, more: Boolean(next.cursor) });
+    views.list({ ...next, pictures, total: seenTotal(next), more: Boolean(next.cursor) });
     // Observed again: an end that stays visible would not be reported again.
     bottom.unobserve(views.part("below"));
     bottom.observe(views.part("below"));
@@ -192,8 +181,7 @@ export function history(root) {
       for (const { id } of found) known.add(id);
       return found.length || !listed.cursor ? found.map(shownOf) : null;
     };
-    const total = listed.total === null ? null : listed.total - (listed.pictures.length - pictures.length);
-    viewer.open(pictures.map(shownOf), pictures.indexOf(picture), { more: further, total });
+    viewer.open(pictures.map(shownOf), pictures.indexOf(picture), { more: further, total: seenTotal(listed) });
   }
 
   /** @param {HistoryPicture} picture */
@@ -203,7 +191,7 @@ export function history(root) {
       open(picture);
       return;
     }
-    const lost = await isGone(picture);
+    const lost = await isGone(picture.image_url);
     openTab("create");
     // The settings are known, and the cache may still have the picture.
     void restore(picture.parameters, lost ? {} : { image: picture.image_url });
@@ -235,7 +223,7 @@ export function history(root) {
    * @param {HistoryPicture} picture
    */
   async function unseen(picture) {
-    if (await isGone(picture)) missed(picture);
+    if (await isGone(picture.image_url)) missed(picture);
     else views.unshown(picture);
   }
 
@@ -291,8 +279,6 @@ export function history(root) {
     clearTimeout(typing);
     void refresh();
   });
-  // On other tabs Esc stops a run and Ctrl+Enter starts one; not on this tab, where runs are not visible.
-  views.gallery.addEventListener("keydown", keepKeys);
   for (const name of ["retry", "notice-retry"]) views.part(name).addEventListener("click", () => void refresh());
   views.part("more").addEventListener("click", () => void more());
   views.part("create").addEventListener("click", () => openTab("create"));

@@ -26,7 +26,7 @@ let timer = 0;
 let isReady = true; // whether the model can be asked for, as far as is known
 /** @type {AbortController | null} */
 let looking = null;
-/** @type {{ known: number, n: number } | null} */
+/** @type {{ known: number, n: number, keys: (string | null)[] } | null} */
 let told = null; // how many of the pictures are stored
 
 /**
@@ -81,7 +81,11 @@ function write(button) {
  */
 function show(text, images) {
   about = text;
-  told = images && { known: images.filter(({ cached }) => cached).length, n: images.length };
+  told = images && {
+    known: images.filter(({ cached }) => cached).length,
+    n: images.length,
+    keys: images.map(({ key }) => key),
+  };
   for (const button of document.querySelectorAll(BUTTON)) write(/** @type {HTMLElement} */ (button));
 }
 
@@ -135,12 +139,17 @@ function lookAgain() {
   later();
 }
 
+function forget() {
+  looking?.abort();
+  show("", null);
+}
+
 always(BUTTON, write);
 form.changed(changed);
 onRolls(changed);
 onResult(lookAgain);
 // A press carries out a deletion that could still be undone, and so would draw anew.
-onDeletion({ gone: () => show("", null), back: lookAgain });
+onDeletion({ gone: ({ key }) => void (told?.keys.includes(key) && forget()), back: lookAgain });
 onHealth(({ status }) => {
   isReady = !["loading", "unreachable"].includes(status);
   changed();

@@ -3,6 +3,7 @@
 // One deletion waits at a time: another one, and leaving the page, carry out the one before at once.
 import { ask } from "../delete/delete.js";
 import { administers } from "./account.js";
+import { facts } from "./facts.js";
 import { say } from "./i18n.js";
 import { tell, withdraw } from "./notice.js";
 import { Refused, refusal, server, why } from "./server.js";
@@ -23,13 +24,17 @@ import { Refused, refusal, server, why } from "./server.js";
  * @typedef {{ key: string, ids: number[] }} Gone
  */
 /** @typedef {{ gone: (gone: Gone) => void, back: (gone: Gone) => void }} Listener */
+/** A request that deletes *part*. @typedef {{ path: string, part: Gone }} Path */
 
 const SECONDS = 5;
-const MOST = "200"; // files of one key
 /** @type {Listener[]} */
 const listeners = [];
-/** @type {{ gone: Gone, paths: string[], timer: number } | null} */
+/** The deletion that can be undone. @type {{ gone: Gone, paths: Path[], timer: number } | null} */
 let waiting = null;
+/** Of the deletions that are carried out, one after the other. @type {Promise<void>} */
+let carriedOut = Promise.resolve();
+/** The answer to the dialog, while it is asked. @type {Promise<boolean> | null} */
+let asking = null;
 
 /**
  * Registers a component that shows pictures.
@@ -43,7 +48,15 @@ export function onDeletion(listener) {
  * Asks whether to delete a picture, and deletes it; returns whether.
  * @param {Doomed} doomed
  */
-export async function askDeletion({ key, files, alt, thumbnail_url, cached = Boolean(key) }) {
+export function askDeletion(doomed) {
+  asking ??= decide(doomed).finally(() => {
+    asking = null;
+  });
+  return asking;
+}
+
+/** @param {Doomed} doomed */
+async function decide({ key, files, alt, thumbnail_url, cached = Boolean(key) }) {
   const all = await filesOf(key).catch(refusal);
   if (all instanceof Refused) {
     tell(why(all));
@@ -60,8 +73,10 @@ export async function askDeletion({ key, files, alt, thumbnail_url, cached = Boo
   const answer = await ask({ alt, thumbnail_url, name, n: going.length, others, inCache });
   if (!answer) return false;
   const ids = going.map(({ id }) => id);
-  const paths = [...ids.map((id) => `/history/${id}`), ...(answer.fromCache ? [`/cache/${key}`] : [])];
-  remove({ key: others ? "" : (key ?? ""), ids }, paths);
+  const hides = answer.fromCache || !others ? (key ?? "") : "";
+  const paths = ids.map((id) => ({ path: `/history/${id}`, part: { key: answer.fromCache ? "" : hides, ids: [id] } }));
+  if (answer.fromCache) paths.push({ path: `/cache/${key}`, part: { key: hides, ids: [] } });
+  remove({ key: hides, ids }, paths);
   return true;
 }
 
@@ -71,17 +86,17 @@ export async function askDeletion({ key, files, alt, thumbnail_url, cached = Boo
  */
 async function filesOf(key) {
   if (!key) return [];
-  const wanted = new URLSearchParams({ query: `key:${key}`, limit: MOST });
+  const wanted = new URLSearchParams({ query: `key:${key}`, limit: String(facts.limits.max_listed) });
   return (await server.get(`/history?${wanted}`)).pictures;
 }
 
 /**
  * @param {Gone} gone
- * @param {string[]} paths
+ * @param {Path[]} paths
  */
 function remove(gone, paths) {
   void finishDeletion();
-  waiting = { gone, paths, timer: setTimeout(finishDeletion, SECONDS * 1000) };
+  waiting = { gone, paths, timer: setTimeout(() => void finishDeletion(), SECONDS * 1000) };
   for (const listener of listeners) listener.gone(gone);
   tell(say("deleted"), { action: say("undo"), act: undo, seconds: SECONDS });
 }
@@ -100,23 +115,31 @@ function undo() {
 }
 
 /**
- * Carries out the deletion that waits, if any. One that is refused is undone, with the reason.
+ * Carries out the deletion that waits, if any; fulfilled when all are carried out. What is refused is undone, with the
+ * reason.
  * @param {{ keepalive?: boolean }} options
  */
-export async function finishDeletion(options = {}) {
+export function finishDeletion(options = {}) {
+  const mine = carryOut(options); // begun at once, for a page that is left
+  carriedOut = carriedOut.then(() => mine);
+  return carriedOut;
+}
+
+/** @param {{ keepalive?: boolean }} options */
+async function carryOut(options) {
   if (!waiting) return;
-  const { gone, paths, timer } = waiting;
+  const { paths, timer } = waiting;
   waiting = null;
   clearTimeout(timer);
   withdraw();
-  const ends = await Promise.allSettled(paths.map((path) => server.drop(path, options)));
-  const refused = ends.flatMap((end) => (end.status === "rejected" ? [refusal(end.reason)] : [])).find(isTrouble);
-  if (!refused) return;
-  restore(gone);
-  tell(say("delete_refused", { reason: why(refused) }));
+  const ends = await Promise.allSettled(paths.map(({ path }) => server.drop(path, options)));
+  const refused = ends.map((end) => (end.status === "rejected" ? refusal(end.reason) : null)).map(unlessGone);
+  for (const [i, { part }] of paths.entries()) if (refused[i]) restore(part);
+  const first = refused.find((reason) => reason !== null);
+  if (first) tell(say("delete_refused", { reason: why(first) }));
 }
 
-/** What was gone already is no trouble. @param {Refused} refused */
-const isTrouble = ({ code }) => code !== "not_found";
+/** What is not there is deleted. @param {Refused | null} reason */
+const unlessGone = (reason) => (reason?.code === "not_found" ? null : reason);
 
 addEventListener("pagehide", () => void finishDeletion({ keepalive: true }));

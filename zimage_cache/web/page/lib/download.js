@@ -2,7 +2,7 @@
 import { addressOf } from "./address.js";
 import { say } from "./i18n.js";
 
-/** @import { Entry } from "./menu.js" */
+/** @import { MenuItem } from "./menu.js" */
 
 /** @typedef {{ image_url: string, seed: number | string, key?: string | null | undefined }} Source */
 
@@ -20,7 +20,7 @@ export function fileName({ image_url: url, seed, key }, suffix = "png") {
 /**
  * @param {Source} source
  * @param {boolean} cached whether the cache has the picture, under its key
- * @returns {Entry[]}
+ * @returns {MenuItem[]}
  */
 export function downloads(source, cached) {
   const png = { word: say("download_png"), href: source.image_url, download: fileName(source) };

@@ -61,5 +61,5 @@ export function onHealth(listener) {
   if (known) listener(known);
 }
 
-/** What pictures are drawn on, for words: a GPU is what its time is worth. */
+/** What pictures are drawn on: "cpu" or "gpu". */
 export const deviceKind = () => (device === "cpu" ? "cpu" : "gpu");

@@ -5,7 +5,7 @@ import { chosen } from "./preferences.js";
 /** @import { Language } from "./types.d.ts" */
 
 const own = navigator.language || "en";
-/** What a browser in each language says of itself. */
+/** The value of `navigator.language` for each choice. */
 const CHOICES = { "": own, zh: "zh-CN", en: own.startsWith("en") ? own : "en-GB" };
 const choice = chosen().language;
 const asked = CHOICES[choice];

@@ -51,7 +51,7 @@ export function step(key, at, n) {
 const PANS = { ArrowLeft: [80, 0], ArrowRight: [-80, 0], ArrowUp: [0, 80], ArrowDown: [0, -80] };
 
 /**
- * The movement of an enlarged picture by a key: left and right with Shift, because without it they turn the page.
+ * The movement of an enlarged picture by a key: left and right with Shift, because without it they show another picture.
  * @param {Key} key
  */
 export const panOf = ({ key, shiftKey }) => ((shiftKey || /Up|Down/u.test(key)) && PANS[key]) || null;

@@ -2,12 +2,12 @@
 import { make } from "./dom.js";
 import { step } from "./keys.js";
 
-/** @typedef {{ word: string, href: string, download: string }} Entry */
+/** @typedef {{ word: string, href: string, download: string }} MenuItem */
 
 const GAP = 6; // px between the button and the list
 let made = 0;
 
-/** @param {Entry} entry */
+/** @param {MenuItem} item */
 const linkOf = ({ word, href, download }) => make("a", { href, download, role: "menuitem", tabIndex: -1 }, word);
 
 /**
@@ -43,11 +43,11 @@ function move(event, list) {
 /**
  * Lets *button* open a list of what *entries* returns then; returns the list, which belongs right behind the button.
  * @param {HTMLButtonElement} button
- * @param {() => Entry[]} entries
+ * @param {() => MenuItem[]} entries
  */
 export function menuOf(button, entries) {
   made += 1;
-  const list = make("div", { id: `zi-menu-${made}`, className: "zi-menu", popover: "auto", role: "menu" });
+  const list = make("div", { id: `zi-menu-${made}`, className: "zi-links", popover: "auto", role: "menu" });
   list.setAttribute("aria-label", button.title);
   button.popoverTargetElement = list;
   button.setAttribute("aria-haspopup", "menu");

@@ -2,6 +2,7 @@
 // later notice does not take the offer away.
 import { make } from "./dom.js";
 import { container } from "./gradio.js";
+import { isTyping } from "./keys.js";
 
 /**
  * An offer: *act* is called when its button, with the text *action*, is pressed, or Ctrl+Z.
@@ -57,7 +58,7 @@ function noticeLine(className) {
     return box;
   }
 
-  /** A dialog that was closed takes no notice with it. */
+  /** From a dialog that was closed, to where it can be seen. */
   function move() {
     if (line?.classList.contains("zi-there") && line.parentElement !== home()) home().append(line);
   }
@@ -100,8 +101,8 @@ export function tell(text, offer = null) {
 
 /** @param {KeyboardEvent} event */
 function undoKey(event) {
-  const isTyping = event.target instanceof Element && event.target.matches("input, textarea");
-  if (!offered || isTyping || event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey)) return;
+  if (!offered || isTyping(event.target) || event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey))
+    return;
   event.preventDefault();
   accept();
 }

@@ -121,7 +121,7 @@ function receive(entry, state) {
   else if (state.state === "failed" && state.error) fail(entry, state.error);
   else if (state.state === "cancelled") {
     fail(entry, state.error ?? { code: "cancelled", message: say("cancelled_text") });
-  } else tell(entry);
+  } else show(entry);
 }
 
 /**
@@ -142,13 +142,12 @@ function hearing(entry) {
   /** @param {() => void} act */
   function ours(act, lost = false) {
     if (entry.state !== "waiting") return;
-    entry.visible = true;
     entry.lost = lost;
     act();
   }
   return {
     state: (state) => ours(() => receive(entry, state)),
-    lost: () => ours(() => tell(entry), true),
+    lost: () => ours(() => show(entry), true),
     gone: () => ours(() => void settle(entry)),
     failed: (error) => ours(() => fail(entry, error)),
   };

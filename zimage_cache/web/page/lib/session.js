@@ -11,6 +11,8 @@ const SEARCH = "zimage.search";
 const USER = "zimage.user"; // whose the kept values are
 const NEXT = "zimage.next"; // who has signed in since, as typed on the page to sign in on
 
+let isLeft = false; // whether the user has signed out: nothing is kept any more
+
 /**
  * If the browser's storage is full or disabled, values are neither found nor kept, without an error.
  * @param {string} name
@@ -29,6 +31,7 @@ export function stored(name) {
  */
 export function store(name, text) {
   try {
+    if (isLeft && text !== null) return;
     if (text === null) sessionStorage.removeItem(name);
     else sessionStorage.setItem(name, text);
   } catch {
@@ -112,6 +115,7 @@ export const keepUser = (user) => store(USER, user);
 
 /** Removes the form, the requests, the search and the pictures; the name stays, to be compared at the next sign-in. */
 export function forget() {
+  isLeft = true;
   asked = () => null;
   form = {};
   for (const name of [FORM, SEARCH, SITTING]) store(name, null);

@@ -4,10 +4,11 @@ import { say } from "./i18n.js";
 /** @import { Ask, Picture, Shown } from "./types.d.ts" */
 
 /**
- * Whether the server has stored a picture under its key; others are there for a while only.
+ * Whether the server has stored a picture under its key: only such a picture can be starred or deleted, and is there in
+ * other formats.
  * @param {Picture} image
  */
-const isStored = ({ key, image_url: url }) => key !== "" && url.includes(key);
+export const isStored = ({ key, image_url: url }) => key !== "" && url.includes(key);
 
 /**
  * A small copy of a picture, where there is one.

@@ -1,5 +1,6 @@
 // Stars: a starred picture is pinned in the cache, where it stays until it is deleted by name.
 import { administers } from "./account.js";
+import { onDeletion } from "./deletion.js";
 import { glyph, make } from "./dom.js";
 import { say } from "./i18n.js";
 import { tell } from "./notice.js";
@@ -9,10 +10,10 @@ import { refusal, server, why } from "./server.js";
 
 /** @type {((starred: Starred) => void)[]} */
 const listeners = [];
-/** @type {Promise<void>} */
-/** @type {Map<string, boolean>} */
-const changed = new Map(); // on this page, by key
-let last = Promise.resolve(); // of the requests, which are sent one after the other
+/** Whether this page has starred a picture last, or taken its star, by key. @type {Map<string, boolean>} */
+const changed = new Map();
+/** Of the requests, which are sent one after the other. @type {Promise<void>} */
+let last = Promise.resolve();
 
 /**
  * Calls *listener* when a picture is starred or not any more; again when the server refuses.
@@ -129,3 +130,6 @@ export function starButton(picture, className, icon = glyph("star")) {
   button.addEventListener("click", () => toggle(button));
   return button;
 }
+
+// What is drawn again after it was deleted has no star.
+onDeletion({ gone: ({ key }) => void changed.delete(key), back: () => undefined });

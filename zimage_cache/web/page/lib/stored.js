@@ -1,4 +1,5 @@
 // The stored pictures of a request: nothing is drawn for it.
+import { finishDeletion } from "./deletion.js";
 import { seedsOf } from "./seeds.js";
 import { Refused, server } from "./server.js";
 
@@ -26,6 +27,7 @@ async function fetched(ask) {
  * @returns {Promise<Result | null>}
  */
 export async function stored(ask, some = false) {
+  await finishDeletion(); // a deleted picture is not shown once more
   /** @type {LookedUp} */
   const { images: known } = await server.post("/lookup", ask);
   if (known.every(({ cached }) => cached)) return fetched(ask);

@@ -1,5 +1,5 @@
 // A row of the user's earlier pictures with prompts similar to the text being typed.
-import { onResult, restore } from "../card/card.js";
+import { onShown, restore } from "../card/card.js";
 import { onDeletion } from "../lib/deletion.js";
 import { find, make } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
@@ -123,7 +123,7 @@ export function similar(root) {
   form.changed((values) => typed(values.prompt ?? ""));
   typed(form.values.prompt ?? "");
   onSeen(root, () => void ask());
-  onResult((_ask, images) => {
+  onShown((images) => {
     shown = images;
     draw();
   });

@@ -5,17 +5,16 @@ import { find, inside, make, settle } from "../lib/dom.js";
 import { say } from "../lib/i18n.js";
 import { step } from "../lib/keys.js";
 import { isGone } from "../lib/server.js";
-import { shownOf, thumbnailOf } from "../lib/shown.js";
+import { shownOf } from "../lib/shown.js";
 import { sitting } from "../lib/sitting.js";
 
 /** @import { Kept, Picture } from "../lib/types.d.ts" */
 
 /** @param {Kept} kept */
 function itemOf({ ask, image }) {
-  const alt = say("picture_alt", { prompt: ask.prompt });
-  // After the picture itself, which may be on its way.
-  const picture = make("img", { fetchPriority: "low", alt, width: image.width, height: image.height });
-  picture.src = thumbnailOf(image);
+  const { alt, thumbnail_url: src = "", width, height } = shownOf(ask, image);
+  // The file of the picture itself is to be loaded before.
+  const picture = Object.assign(make("img", { fetchPriority: "low", alt, width, height }), { src });
   picture.addEventListener("error", async () => {
     if (await isGone(image.image_url)) sitting.remove(image);
   });
@@ -97,8 +96,10 @@ export function strip(root) {
     if (before && after) compare(shownOf(before.ask, before.image), shownOf(after.ask, after.image));
   });
   sitting.changed(draw);
-  onShown((picture) => {
-    shown = picture;
+  onShown((images) => {
+    const [alone = null] = images.length === 1 ? images : [];
+    if (alone === shown) return;
+    shown = alone;
     mark();
   });
   draw();
