@@ -91,7 +91,7 @@ def test_long_names_leave_room_for_each_other(demo: Demo, open_page, width: int,
         return answer
 
     lifetime = http.get(f"{demo.url}/cache/stats").json()["lifetime"]
-    many = {"hits_memory": 1_234_567, "misses": 9_876_543, "gpu_seconds_saved": 3e7}
+    many = {"hits_memory": 1_234_567, "hits_disk": 0, "misses": 9_876_543, "gpu_seconds_saved": 3e7}
     page = open_page(demo.url, viewport={"width": width, "height": 844}, locale=locale)
     page.route("**/me", told({"name": "a user whose name is very long indeed"}))
     page.route("**/health", told({"device": "NVIDIA GeForce RTX 4090 Laptop GPU", "status": "sleeping"}))

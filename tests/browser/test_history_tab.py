@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.waiting import wait_until
 
-from .conftest import Fake, Watch, holding, http
+from .conftest import Fake, Watch, holding, http, wait_with
 from .test_accessibility import offences
 
 # Gradio's own statistics use what pandas 3 deprecates.
@@ -754,11 +754,14 @@ def test_the_viewer_goes_on_after_a_page_that_could_not_be_loaded(fake: Fake, op
         draw(fake, "an interrupted row", seed=seed, n=8)
     page = open_page(fake.url)
     open_history(page)
-    page.route("**/history?*", lambda route: route.abort())
+    refused: list[Route] = []
+    page.route("**/history?*", lambda route: (refused.append(route), route.abort()))
     page.evaluate("document.querySelectorAll('.zi-h-act-full')[47].click()")
     number = page.locator(".zi-viewer-number")
     expect(number).to_have_text("48 / 56")
+    refused.clear()
     page.keyboard.press("ArrowRight")
+    wait_with(page, lambda: refused)
     expect(number).to_have_text("48 / 56")
     page.unroute("**/history?*")
     page.wait_for_function("document.querySelector('.zi-history').getAttribute('aria-busy') === 'false'")

@@ -23,7 +23,7 @@ function draw() {
   if (!last) return;
   const { error, again } = last;
   const { code, message, field, reason, request_id: id } = error;
-  find(line, ".zi-error-title").textContent = `${title(error)}.`;
+  find(line, ".zi-error-title").textContent = title(error);
   find(line, ".zi-error-text").textContent = (field && has(field) && reason) || message;
   find(line, ".zi-error-id").textContent = id ? `${say("request_id")} ${id} · ${code}` : code;
   // An invalid request would be refused again.

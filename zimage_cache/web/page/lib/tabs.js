@@ -44,7 +44,8 @@ export function onSeen(root, listener) {
     if (is && !was) listener();
     was = is;
   };
-  new IntersectionObserver(look).observe(root);
+  // Also below the edge of the window: what counts is that its tab is open.
+  new IntersectionObserver(look, { rootMargin: "1000%" }).observe(root);
   document.addEventListener("visibilitychange", look);
 }
 
