@@ -24,6 +24,7 @@ SEED = "2026"
 COLOURS = (256, 128, 64)  # as many as fit
 MOST = 110_000  # bytes
 PHONE = {"width": 390, "height": 844}
+LARGE = ({"width": 1920, "height": 1080}, {"width": 2560, "height": 1440})
 MORE = (
     "a white sailboat on the sea by day with clouds",
     "two yellow balloons in the mountains at dawn",
@@ -62,7 +63,8 @@ class Studio:
         page.goto(url)
         page.wait_for_selector('.zi-state[data-status="healthy"]', timeout=60_000)
         page.wait_for_function("document.querySelectorAll('#zi-style input').length > 1")
-        page.fill("#zi-seed input", SEED)
+        page.evaluate("seed => zimage.form.fill({ width: 256, height: 256, seed })", int(SEED))
+        page.wait_for_function("zimage.form.values.width === 256")
         return page
 
     def keep(self, page: Page, name: str, settle: float = 900) -> None:
@@ -101,7 +103,7 @@ def first_run(studio: Studio, url: str) -> None:
     run_and_stop(studio, page)
     page.fill("#zi-prompt textarea", "  ")
     page.click("#zi-generate")
-    page.wait_for_selector(".zi-error", state="visible")
+    page.wait_for_selector(".zi-fault")
     studio.keep(page, "create_error")
     page.context.close()
     elsewhere(studio, url)
@@ -122,19 +124,27 @@ def look_closer(studio: Studio, page: Page) -> None:
     page.wait_for_selector("dialog.zi-viewer[open]")
     studio.keep(page, "viewer")
     page.keyboard.press("Escape")
+    page.locator(".zi-strip li").nth(-1).click()
+    page.click(".zi-strip-compare")
+    studio.keep(page, "compare")
+    page.keyboard.press("Escape")
 
 
 def run_and_stop(studio: Studio, page: Page) -> None:
-    """Show a picture that takes a while."""
-    page.get_by_role("button", name="Advanced").click()
-    for field, value in (("width", "256"), ("height", "256"), ("steps", "50")):
-        choose(page, field, value)
-    page.get_by_role("button", name="Advanced").click()
+    """Show a picture that takes a while, alone and with others behind it."""
+    choose(page, "steps", "50")
     page.click("#zi-generate")
     page.wait_for_selector(".zi-running .zi-preview", timeout=120_000)
     page.wait_for_function("document.querySelector('.zi-running .zi-bar').ariaValueNow > 60", timeout=120_000)
     studio.keep(page, "create_running", settle=0)
     page.keyboard.press("Escape")
+    for prompt in MORE[:3]:
+        page.fill("#zi-prompt textarea", prompt)
+        page.click("#zi-generate")
+    page.wait_for_function("document.querySelectorAll('.zi-queue li').length === 3")
+    page.wait_for_selector(".zi-running .zi-preview", timeout=120_000)
+    studio.keep(page, "create_queue", settle=0)
+    page.get_by_role("button", name="Stop all").click()
 
 
 def elsewhere(studio: Studio, url: str) -> None:
@@ -156,9 +166,17 @@ def elsewhere(studio: Studio, url: str) -> None:
     generate(page, PROMPT, "memory")
     studio.keep(page, "create_phone")
     page.context.close()
+    for viewport in LARGE:
+        page = studio.open(url, viewport=viewport)
+        generate(page, PROMPT, "memory")
+        studio.keep(page, f"create_{viewport['width']}")
+        page.context.close()
     page = studio.open(url)
     for prompt in MORE:
         generate(page, prompt, "generated")
+    page.click('.zi-result [data-tool="star"]')
+    page.click(".zi-saved")
+    studio.keep(page, "cache")
     history(studio, page, "history")
     page.context.close()
 
