@@ -8,8 +8,11 @@ import { has, say } from "../lib/i18n.js";
 const ANSWERS = ["healthy", "sleeping", "loading"];
 /** @type {HTMLElement | null} */
 let line = null;
-/** @type {{ error: Trouble, again: (() => void) | undefined } | null} */
+/** The error that is shown. @type {Trouble | null} */
 let last = null;
+/** What asks again for each request that has failed since the last press. @type {(() => void)[]} */
+let retries = [];
+let wasGone = false; // whether the server did not answer since the error
 
 /** @param {Trouble} error */
 function title({ code, field }) {
@@ -21,28 +24,42 @@ function draw() {
   if (!line) return;
   line.hidden = !last;
   if (!last) return;
-  const { error, again } = last;
-  const { code, message, field, reason, request_id: id } = error;
-  find(line, ".zi-error-title").textContent = title(error);
+  const { code, message, field, reason, request_id: id } = last;
+  find(line, ".zi-error-title").textContent = title(last);
   find(line, ".zi-error-text").textContent = (field && has(field) && reason) || message;
   find(line, ".zi-error-id").textContent = id ? `${say("request_id")} ${id} · ${code}` : code;
-  // An invalid request would be refused again.
-  find(line, ".zi-error-again").hidden = !again || code === "invalid_request";
+  const again = find(line, ".zi-error-again");
+  again.hidden = !retries.length;
+  again.textContent = retries.length > 1 ? say("try_all_again", { n: retries.length }) : say("try_again");
+}
+
+function tryAgain() {
+  const all = retries;
+  bar.clear();
+  for (const again of all) again();
+}
+
+/** The server is back: what it did not hear is asked again. @param {{ status: string }} health */
+function heard({ status }) {
+  if (last?.code !== "unreachable") return;
+  if (status === "unreachable") wasGone = true;
+  else if (wasGone && ANSWERS.includes(status)) tryAgain();
 }
 
 export const bar = {
   /**
-   * Shows an error until the next press; *again* asks once more.
+   * Shows an error until the next press; *again* asks once more. An invalid request would be refused again.
    * @param {Trouble} error
    * @param {() => void} [again]
    */
   show(error, again) {
-    last = { error, again };
+    last = error;
+    if (again && error.code !== "invalid_request") retries = [...retries, again];
     draw();
   },
 
   clear() {
-    last = null;
+    [last, retries, wasGone] = [null, [], false];
     draw();
   },
 
@@ -53,9 +70,8 @@ export const bar = {
     close.title = say("dismiss");
     close.setAttribute("aria-label", say("dismiss"));
     close.addEventListener("click", bar.clear);
-    find(line, ".zi-error-again").addEventListener("click", () => last?.again?.());
-    // The line says that the server does not answer, and now it does.
-    onHealth(({ status }) => last?.error.code === "unreachable" && ANSWERS.includes(status) && bar.clear());
+    find(line, ".zi-error-again").addEventListener("click", tryAgain);
+    onHealth(heard);
     draw();
   },
 };

@@ -100,7 +100,14 @@ function kept(ask, image, shown) {
   const button = starButton({ key: image.key, pinned: Boolean(pinned) }, "zi-tool");
   button.dataset.tool = "star";
   if (image.cached && pinned === undefined) void askStarred(image, shown, button);
-  return [button, tool("delete", "delete", () => void askDeletion(doomed(ask, image)))];
+  return [button, tool("delete", "delete", () => void removeAndGoOn(doomed(ask, image)))];
+}
+
+/** Deletes a picture; the focus goes from its button to a picture that stays. @param {Parameters<typeof askDeletion>[0]} it */
+async function removeAndGoOn(it) {
+  if (!(await askDeletion(it))) return;
+  const heir = document.querySelector(".zi-pictures .zi-open") ?? document.querySelector("#zi-generate");
+  if (heir instanceof HTMLElement) heir.focus();
 }
 
 /**

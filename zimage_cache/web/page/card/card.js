@@ -3,17 +3,17 @@
 // The card follows the queue: what was pressed last, or finished last. A picture chosen in the strip stays until the
 // next press. A request that is stopped or fails takes nothing away.
 import { bar } from "../bar/bar.js";
-import { onDeletion } from "../lib/deletion.js";
+import { onDeletion, spareDrawn } from "../lib/deletion.js";
 import { find } from "../lib/dom.js";
 import { fault } from "../lib/fault.js";
 import { form } from "../lib/form.js";
 import { container } from "../lib/gradio.js";
 import { say } from "../lib/i18n.js";
-import { pageAct } from "../lib/keys.js";
+import { isTyping, pageAct } from "../lib/keys.js";
 import { link } from "../lib/link.js";
 import { tell } from "../lib/notice.js";
 import { queue } from "../lib/queue.js";
-import { isRandom, rolls } from "../lib/seeds.js";
+import { drawSeed, isRandom, rolls, seedsOf } from "../lib/seeds.js";
 import { isGone, refusal } from "../lib/server.js";
 import { keepAsk, keptAsk } from "../lib/session.js";
 import { givenFields, offered, request, settings, spelled } from "../lib/settings.js";
@@ -93,9 +93,9 @@ function inform(pictures) {
   for (const watcher of watchers) watcher(images);
 }
 
-// Where the card is below the form, it is scrolled into view.
+// Where the card is below the form, it is scrolled into view, but not away from a field that is being typed in.
 function comeIntoView() {
-  if (NARROW.matches) root.scrollIntoView({ block: "start", behavior: "smooth" });
+  if (NARROW.matches && !isTyping(document.activeElement)) root.scrollIntoView({ block: "start", behavior: "smooth" });
 }
 
 /**
@@ -108,6 +108,19 @@ function put(next) {
   draw();
 }
 
+/**
+ * Shows pictures that have just arrived, also where an earlier one of their key was deleted.
+ * @param {Entry} entry
+ */
+function receive({ arrived, progress, result }) {
+  for (const image of result?.images ?? progress.images ?? []) {
+    if (!image || arrived.has(image.image_url)) continue;
+    arrived.add(image.image_url);
+    spareDrawn(image.key);
+    if (sitting.isHidden(image)) sitting.hide({ key: image.key, ids: [] }, false);
+  }
+}
+
 /** The pictures of the request that a single picture on the card belongs to. */
 function together() {
   const alone = shown?.images.length === 1 ? shown.images[0]?.image_url : undefined;
@@ -117,6 +130,7 @@ function together() {
 
 /** @param {Entry} entry */
 function changed(entry) {
+  receive(entry);
   if (entry.state === "waiting") draw();
   else ended(entry);
   if (entry !== watched || entry === scrolledTo || !entry.visible) return;
@@ -219,9 +233,21 @@ export function stop() {
 
 // ---- the buttons of a result ----
 
+/** Draws another seed of what is on the card, which the form may not say any more. */
 function newSeed() {
-  form.roll(drawForm);
+  if (!shown || isOfForm(shown.ask)) form.roll(drawForm);
+  else press({ ...shown.ask, seed: drawSeed(), cache: "use" }, true);
 }
+
+/** Whether the form says the request *ask*, apart from its seed and number. @param {Ask} ask */
+function isOfForm(ask) {
+  const same = { seed: 0, n: 1, cache: "use" };
+  const [mine, its] = [{ ...form.values, ...same }, { ...spelled(settings({ ...ask })), ...same }];
+  return Object.keys(its).every((name) => own(mine, name) === own(its, name));
+}
+
+/** @param {Partial<Fields>} fields @param {string} name */
+const own = (fields, name) => fields[/** @type {keyof Fields} */ (name)] || "";
 
 function redraw() {
   if (shown) press({ ...shown.ask, cache: "refresh" }, true);
@@ -255,9 +281,8 @@ async function unseen(image) {
  * @param {boolean} gone
  */
 function remove(deleted, gone) {
-  if (!deleted.key) return;
   if (gone) rest = "deleted";
-  sitting.hide(deleted.key, gone);
+  sitting.hide(deleted, gone);
   lay(shown);
   draw();
 }
@@ -265,20 +290,24 @@ function remove(deleted, gone) {
 // ---- the strip and the rows of the queue ----
 
 /**
- * Shows a picture of this sitting, or all *pictures* of its request.
- * @param {Kept[]} pictures
+ * Shows a picture of this sitting.
+ * @param {Kept} first
  */
-export function look(pictures) {
-  const [first] = pictures;
-  if (!first) return;
+export function look(first) {
   turn += 1;
-  follows = pictures.at(-1) === sitting.all.at(-1);
-  const ask = { ...first.ask, n: pictures.length };
-  put({ ask, images: pictures.map(({ image }) => image), warnings: [], missing: "deleted" });
+  follows = first === sitting.all.at(-1);
+  put({ ask: first.ask, images: [first.image], warnings: [], missing: "deleted" });
 }
 
-/** Shows all pictures of the request that the one on the card belongs to. */
-const showAll = () => look(together());
+/** Shows all pictures of the request that the one on the card belongs to; some may be gone. */
+function showAll() {
+  const all = together();
+  const [first] = all;
+  if (!first) return;
+  const ask = { ...first.ask, ...first.whole };
+  const images = seedsOf(ask.seed, ask.n).map((seed) => all.find((one) => one.ask.seed === seed)?.image ?? null);
+  put({ ask, images, warnings: [], missing: "deleted" });
+}
 
 /**
  * Shows the progress of a request.
@@ -299,23 +328,23 @@ export const onCard = () => watched;
  * Shows the stored pictures of *ask*, where it was on the card *before* also an incomplete set; else the copy at the
  * URL *image*; else a message that there is no picture.
  * @param {Ask} ask
- * @param {{ image?: string | undefined, before?: Missing | undefined }} options
+ * @param {{ image?: string | undefined, file?: number | undefined, before?: Remembered["shown"] }} options
  */
-async function lookUp(ask, { image, before } = {}) {
+async function lookUp(ask, { image, file, before } = {}) {
   turn += 1;
   const mine = turn;
-  const found = await stored(ask, before !== undefined);
+  const found = await stored(ask, Boolean(before));
   // What was on the card before a reload does not replace what has ended since.
   if (mine !== turn || (before && shown)) return;
   if (!(found || image)) {
     tell(say("not_stored"));
     return;
   }
-  const copy = { ...ask, image_url: image ?? "", source: "history", key: "" };
+  const copy = { ...ask, image_url: image ?? "", source: "history", key: "", ...(file && { file }) };
   const result = found ?? { images: [copy], warnings: [] };
-  for (const one of result.images) if (one) sitting.hide(one.key, false);
   if (before) {
-    lay({ ask, ...result, missing: before });
+    const images = result.images.map((one, i) => (before.places[i] === false ? null : one));
+    lay({ ask, ...result, images, missing: before.missing });
     draw();
   } else {
     follows = false;
@@ -330,19 +359,19 @@ async function lookUp(ask, { image, before } = {}) {
 /**
  * Puts *parameters* into the form and shows their picture, where there is one.
  *
- * *image* is the URL of a copy. *keep*: fields that the parameters do not name stay as they are, instead of becoming
+ * *image* is the URL of a copy, the *file* of the history. *keep*: fields that the parameters do not name stay as they are, instead of becoming
  * the model's defaults; without a prompt no picture is looked up.
  * @param {Parameters} parameters
- * @param {{ image?: string, keep?: boolean }} options
+ * @param {{ image?: string, file?: number, keep?: boolean }} options
  * @returns {Promise<void>}
  */
-export function restore(parameters, { image, keep = false } = {}) {
+export function restore(parameters, { image, file, keep = false } = {}) {
   const fields = keep ? givenFields(parameters) : { ...settings(parameters), n: 1 };
   mention(parameters.model);
   return new Promise((done) => {
     form.fill(spelled(fields), (whole) => {
       const ask = () => request({ ...whole, ...fields, n: 1, cache: "use" });
-      done(keep && !fields.prompt ? undefined : attempt(() => lookUp(ask(), { image })));
+      done(keep && !fields.prompt ? undefined : attempt(() => lookUp(ask(), { image, file })));
     });
   });
 }
@@ -371,15 +400,16 @@ async function attempt(act) {
 
 /** @param {Remembered} remembered */
 function resume({ waited, shown: was }) {
-  if (was) void attempt(() => lookUp(was.ask, { before: was.missing }));
+  if (was) void attempt(() => lookUp(was.ask, { before: was }));
   [watched = null] = waited.map((one) => queue.resume(one));
   draw();
 }
 
 /** @returns {Remembered} */
 function remembered() {
-  const { ask, missing = "deleted" } = there ?? {};
-  return { waited: queue.waited(), shown: ask && ask.cache !== "bypass" ? { ask, missing } : null };
+  const places = there?.images.map(Boolean) ?? [];
+  const kept = there && there.ask.cache !== "bypass" ? { ask: there.ask, missing: there.missing, places } : null;
+  return { waited: queue.waited(), shown: kept };
 }
 
 // ---- connection with the page ----
@@ -414,10 +444,10 @@ export function onShown(watcher) {
 function key(event) {
   const act = pageAct(event);
   // Dialogs have keys of their own, and what cannot be seen is neither started nor stopped.
-  if (!act || document.querySelector("dialog[open]") || !root.checkVisibility()) return;
+  if (!act || document.querySelector("dialog[open], :popover-open") || !root.checkVisibility()) return;
   if (act === "generate") {
     event.preventDefault();
-    document.getElementById("zi-generate")?.click();
+    if (!event.repeat) document.getElementById("zi-generate")?.click();
   } else if (!event.defaultPrevented) stop();
 }
 

@@ -26,7 +26,7 @@ function worded(progress, n) {
   const known = ["drawing", "decoding"].includes(phase) && steps > 0;
   const more = [
     place(progress),
-    n > 1 ? say("picture_of", { number: Math.min(done + 1, n), n }) : "",
+    n > 1 && phase !== "queued" ? say("picture_of", { number: Math.min(done + 1, n), n }) : "",
     eta && eta >= 1 ? say("eta", { time: time(eta) }) : "",
   ];
   return {

@@ -2,6 +2,7 @@
 import { find, make } from "../lib/dom.js";
 import { age, say, time } from "../lib/i18n.js";
 import { shownOf } from "../lib/shown.js";
+import { sitting } from "../lib/sitting.js";
 import { viewer } from "../viewer/viewer.js";
 import { columnsFor, ownSeconds } from "./grid.js";
 
@@ -80,7 +81,19 @@ export function tilesIn(box, { tools, caption, unseen }) {
     event.preventDefault();
     const there = tiles.flatMap((tile) => (tile.image ? [tile.image] : []));
     const shown = there.map((each) => shownOf(asked, each));
-    viewer.open(shown, there.indexOf(image));
+    viewer.open(shown, there.indexOf(image), { more: () => arrived(asked, there), total: tiles.length });
+  }
+
+  /**
+   * For the viewer, the pictures that are not among *known* yet; null while none of those that are drawn has arrived.
+   * @param {Ask} asked
+   * @param {Picture[]} known
+   */
+  async function arrived(asked, known) {
+    const later = tiles.flatMap(({ image }) => (image && ask === asked && !known.includes(image) ? [image] : []));
+    known.push(...later);
+    const isDrawn = ask === asked && tiles.some(({ state }) => state === "pending");
+    return later.length || !isDrawn ? later.map((image) => shownOf(asked, image)) : null;
   }
 
   /**
@@ -120,10 +133,12 @@ export function tilesIn(box, { tools, caption, unseen }) {
    */
   function fill(i, asked, images, missing) {
     const image = images[i] ?? null;
-    const state = image ? "there" : missing;
+    const isThere = image !== null && !sitting.isHidden(image);
+    const hidden = image ? "deleted" : missing;
+    const state = isThere ? "there" : hidden;
     if (tiles[i]?.state === state) return;
     const own = ownSeconds(images.map((each) => each ?? {}))[i];
-    put(i, { state, figure: image ? picture(asked, image, own) : hole(missing), image });
+    put(i, { state, figure: isThere ? picture(asked, image, own) : hole(hidden), image: isThere ? image : null });
   }
 
   // As many columns as give the largest pictures; below the form, where the card has no height of its own, two.

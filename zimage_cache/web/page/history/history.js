@@ -194,7 +194,7 @@ export function history(root) {
     const lost = await isGone(picture.image_url);
     openTab("create");
     // The settings are known, and the cache may still have the picture.
-    void restore(picture.parameters, lost ? {} : { image: picture.image_url });
+    void restore(picture.parameters, lost ? {} : { image: picture.image_url, file: picture.id });
     if (lost) missed(picture);
   }
 

@@ -101,6 +101,14 @@ function remove(gone, paths) {
   tell(say("deleted"), { action: say("undo"), act: undo, seconds: SECONDS });
 }
 
+/**
+ * The picture of *key* was drawn again: a deletion that waits leaves that in the cache.
+ * @param {string} key
+ */
+export function spareDrawn(key) {
+  if (waiting?.gone.key === key) waiting.paths = waiting.paths.filter(({ path }) => path !== `/cache/${key}`);
+}
+
 /** @param {Gone} gone */
 function restore(gone) {
   for (const listener of listeners) listener.back(gone);

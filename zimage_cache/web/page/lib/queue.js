@@ -29,6 +29,7 @@ import { stored } from "./stored.js";
  * @property {"waiting" | "done" | "stopped" | "failed"} state
  * @property {Result | null} result
  * @property {Trouble | null} error
+ * @property {Set<string>} arrived addresses of the pictures that have been shown
  * @property {AbortController} looking
  * @property {Job | null} job
  */
@@ -60,6 +61,7 @@ function begun(ask, literal) {
     state: "waiting",
     result: null,
     error: null,
+    arrived: new Set(),
     looking: new AbortController(),
     job: null,
   };

@@ -1,5 +1,6 @@
 // A picture of a request, as the viewer and the comparison show it.
 import { say } from "./i18n.js";
+import { lately } from "./star.js";
 
 /** @import { Ask, Picture, Shown } from "./types.d.ts" */
 
@@ -23,7 +24,8 @@ export const thumbnailOf = (image) =>
  * @returns {Shown}
  */
 export function shownOf(ask, image) {
-  const { image_url, seed, width, height, key, pinned } = image;
+  const { image_url, seed, width, height, key } = image;
+  const pinned = lately(key) ?? image.pinned;
   const { cache, n, ...parameters } = { ...ask, seed };
   const alt = say("picture_alt", { prompt: ask.prompt });
   const extra = pinned === undefined ? {} : { pinned };

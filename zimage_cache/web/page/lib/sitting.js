@@ -7,10 +7,13 @@ import { keepSitting, keptSitting } from "./session.js";
 const MOST = 200;
 /** @type {Kept[]} */
 let kept = Array.isArray(keptSitting) ? keptSitting : [];
-/** Keys of deleted pictures, which an undo may bring back. @type {Set<string>} */
+/** Keys and files of deleted pictures, which an undo may bring back. @type {Set<string>} */
 const hidden = new Set();
 /** @type {(() => void)[]} */
 const listeners = [];
+
+/** @param {number | undefined} file */
+const nameOf = (file) => (file === undefined ? "" : `file ${file}`);
 
 /** @param {Kept[]} next */
 function keep(next) {
@@ -35,13 +38,17 @@ export const sitting = {
    * @param {(Picture | null)[]} images
    */
   add(ask, images) {
-    const seeds = seedsOf(ask.seed, images.length);
-    const batch = `${Date.now().toString(36)}-${ask.seed}`;
-    const added = images.flatMap((image, i) =>
-      image ? [{ ask: { ...ask, seed: seeds[i] ?? ask.seed, n: 1 }, image, batch }] : [],
-    );
+    const all = { seed: ask.seed, n: images.length };
+    const name = `${Date.now().toString(36)}-${ask.seed}`;
+    const added = seedsOf(ask.seed, images.length).flatMap((seed, i) => {
+      const image = images[i];
+      if (!image) return [];
+      // One of several that is asked for alone stays one of them.
+      const before = images.length === 1 ? kept.find((one) => one.image.image_url === image.image_url) : undefined;
+      const { batch, whole } = before ?? { batch: name, whole: all };
+      return [{ ask: { ...ask, seed, n: 1 }, image, batch, whole }];
+    });
     const urls = new Set(added.map(({ image }) => image.image_url));
-    for (const { image } of added) hidden.delete(image.key); // drawn again after it was deleted
     keep([...kept.filter(({ image }) => !urls.has(image.image_url)), ...added]);
   },
 
@@ -54,19 +61,21 @@ export const sitting = {
   },
 
   /**
-   * Whether a picture was deleted.
-   * @param {Picture} image
+   * Whether a picture was deleted: under its key, or the file of the history that it is a copy of.
+   * @param {Pick<Picture, "key" | "file">} image
    */
-  isHidden: ({ key }) => hidden.has(key),
+  isHidden: ({ key, file }) => hidden.has(key) || hidden.has(nameOf(file)),
 
   /**
-   * Hides the pictures of a key that is being deleted, or shows them again.
-   * @param {string} key
+   * Hides deleted pictures, or shows them again.
+   * @param {{ key: string, ids: number[] }} deleted
    * @param {boolean} gone
    */
-  hide(key, gone) {
-    if (gone) hidden.add(key);
-    else hidden.delete(key);
+  hide({ key, ids }, gone) {
+    for (const name of [key, ...ids.map(nameOf)].filter(Boolean)) {
+      if (gone) hidden.add(name);
+      else hidden.delete(name);
+    }
     tell();
   },
 

@@ -95,7 +95,12 @@ export type How = "begun" | "filled" | "typed";
 
 /** A picture on the card; `pinned` is known after the server was asked. A copy from the history has no key. */
 export type Picture = Pick<Image, "image_url" | "width" | "height" | "seed" | "key"> &
-  Partial<Omit<Image, "source">> & { source: string; pinned?: boolean };
+  Partial<Omit<Image, "source">> & {
+    source: string;
+    pinned?: boolean;
+    /** The file of the history that it is a copy of. */
+    file?: number;
+  };
 
 /** What the viewer shows; what it does not know of a picture, it does not offer. */
 export interface Shown {
@@ -143,14 +148,15 @@ export type Missing = "deleted" | "stopped";
 /** What a tab waited for before a reload, and the request whose pictures were on its card. */
 export interface Remembered {
   waited: Waited[];
-  shown: { ask: Ask; missing: Missing } | null;
+  shown: { ask: Ask; missing: Missing; places: boolean[] } | null;
 }
 
-/** A picture of this sitting, the request for it alone, and a name for all pictures of one request. */
+/** A picture of this sitting: the request for it alone; a name for all pictures of one request, and which these are. */
 export interface Kept {
   ask: Ask;
   image: Picture;
   batch: string;
+  whole: { seed: number; n: number };
 }
 
 export type Properties<Kind> = Partial<Omit<Kind, "dataset">> & {

@@ -1,13 +1,13 @@
 // The rows of the queue: a request each, that has not ended and is not the only one on the card.
 import { onCard, onShown, watch } from "../card/card.js";
 import { shareOf, wordsOf } from "../card/progress.js";
-import { find, glyph, make, settle } from "../lib/dom.js";
+import { find, glyph, make, setText, settle } from "../lib/dom.js";
 import { say } from "../lib/i18n.js";
 import { queue } from "../lib/queue.js";
 
 /** @import { Entry } from "../lib/queue.js" */
 
-/** @typedef {{ item: HTMLElement, words: HTMLElement, bar: HTMLElement, look: HTMLElement, picture: HTMLImageElement }} Row */
+/** @typedef {{ item: HTMLElement, words: HTMLElement, bar: HTMLElement, look: HTMLElement, picture: HTMLImageElement, text: HTMLElement, halt: HTMLElement }} Row */
 
 /**
  * The row of a request.
@@ -15,21 +15,29 @@ import { queue } from "../lib/queue.js";
  * @returns {Row}
  */
 function rowOf(entry) {
-  const { prompt, n } = entry.ask;
   const words = make("span", { className: "zi-row-words" });
   const bar = make("span", { className: "zi-row-bar" });
   const picture = make("img", { alt: "", hidden: true });
-  const text = make("span", { className: "zi-row-prompt" }, n > 1 ? `${n} × ${prompt}` : prompt);
-  const look = make("button", { type: "button", className: "zi-row-look", title: prompt }, picture, text, words);
-  const label = say("stop_this", { prompt: prompt.slice(0, 80) });
-  const halt = make(
-    "button",
-    { type: "button", className: "zi-tool", title: say("stop"), aria: { label } },
-    glyph("close"),
-  );
+  const text = make("span", { className: "zi-row-prompt" });
+  const look = make("button", { type: "button", className: "zi-row-look" }, picture, text, words);
+  const halt = make("button", { type: "button", className: "zi-tool", title: say("stop") }, glyph("close"));
+  const item = make("li", {}, look, halt, bar);
   look.addEventListener("click", () => watch(entry));
-  halt.addEventListener("click", () => queue.stop(entry));
-  return { item: make("li", {}, look, halt, bar), words, bar, look, picture };
+  halt.addEventListener("click", () => {
+    const heir = (item.nextElementSibling ?? item.previousElementSibling)?.querySelector(".zi-tool");
+    queue.stop(entry);
+    focusOn(heir);
+  });
+  return { item, words, bar, look, picture, text, halt };
+}
+
+/**
+ * Moves the focus from a button that is gone; to Generate where its row was the last one.
+ * @param {Element | null | undefined} heir
+ */
+function focusOn(heir) {
+  const next = heir?.isConnected ? heir : document.querySelector("#zi-generate");
+  if (next instanceof HTMLElement) next.focus();
 }
 
 /** @param {HTMLElement} root */
@@ -43,7 +51,11 @@ export function queueRows(root) {
   function fill(entry) {
     const row = rows.get(entry) ?? rowOf(entry);
     rows.set(entry, row);
-    row.words.textContent = wordsOf(entry);
+    const { prompt, n } = entry.ask; // alternatives in the prompt are decided after it was added
+    row.look.title = prompt;
+    setText(row.text, n > 1 ? `${n} × ${prompt}` : prompt);
+    setText(row.words, wordsOf(entry));
+    row.halt.setAttribute("aria-label", say("stop_this", { prompt: prompt.slice(0, 80) }));
     row.bar.style.width = `${shareOf(entry) ?? 0}%`;
     row.look.setAttribute("aria-current", String(entry === onCard()));
     const { preview } = entry.progress;
@@ -69,6 +81,7 @@ export function queueRows(root) {
   section.setAttribute("aria-label", say("queue_name"));
   find(section, ".zi-stop-all").addEventListener("click", () => {
     for (const entry of queue.entries) queue.stop(entry);
+    focusOn(null);
   });
   queue.changed(draw);
   onShown(draw);

@@ -70,7 +70,7 @@ export function strip(root) {
   function choose(at) {
     const kept = sitting.all[at];
     if (!kept) return;
-    look([kept]);
+    look(kept);
     items.get(kept.image.image_url)?.focus({ preventScroll: true });
   }
 
