@@ -755,7 +755,12 @@ def test_the_viewer_goes_on_after_a_page_that_could_not_be_loaded(fake: Fake, op
     page = open_page(fake.url)
     open_history(page)
     refused: list[Route] = []
-    page.route("**/history?*", lambda route: (refused.append(route), route.abort()))
+
+    def refuse(route: Route) -> None:
+        refused.append(route)
+        route.abort()
+
+    page.route("**/history?*", refuse)
     page.evaluate("document.querySelectorAll('.zi-h-act-full')[47].click()")
     number = page.locator(".zi-viewer-number")
     expect(number).to_have_text("48 / 56")

@@ -1,5 +1,7 @@
 """Requests of one tab: each press adds one, each can be cancelled, and none takes away what is there."""
 
+import re
+
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -154,20 +156,96 @@ def test_what_fails_takes_nothing_away(fake: Fake, open_page):
 
 
 def test_a_lost_server_takes_nothing_away(fake: Fake, open_page, watch):
-    """Without a server the picture stays, and the line above it goes when the server is back."""
+    """Without a server the picture stays; when it is back, what it did not hear is asked again, and the line goes."""
     page = open_page(fake.url)
     generate(page, "stays without a server", "generated")
-    page.context.set_offline(True)
-    page.route("**/jobs", lambda route: route.abort())
-    page.route("**/health", lambda route: route.abort())
+    for path in ("**/jobs", "**/health", "**/lookup"):
+        page.route(path, lambda route: route.abort())
     press(page, "asked in vain")
     expect(page.locator(".zi-error")).to_contain_text("does not answer")
     expect(page.locator(".zi-asked")).to_have_text("stays without a server")
-    page.unroute("**/jobs")
-    page.unroute("**/health")
-    page.context.set_offline(False)
+    expect(page.locator('.zi-state[data-status="unreachable"]')).to_be_visible()
+    page.unroute_all()
+    expect(page.locator(".zi-asked")).to_have_text("asked in vain")
     expect(page.locator(".zi-error")).to_be_hidden()
     watch.errors.clear()  # the browser's own lines about failed requests
+
+
+def test_a_press_whose_connection_breaks_is_not_lost(fake: Fake, open_page, watch):
+    """The server answers others: the line stays, and "Try again" asks for each of the requests that were lost."""
+    page = open_page(fake.url)
+    page.route("**/jobs", lambda route: route.abort("connectionreset"))
+    press(page, "broken once")
+    expect(page.locator(".zi-error")).to_contain_text("does not answer")
+    page.unroute("**/jobs")
+    with page.expect_response("**/health"):
+        pass
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".zi-asked")).to_have_text("broken once")
+    expect(page.locator(".zi-error")).to_be_hidden()
+    watch.errors.clear()
+
+
+def test_several_that_fail_are_all_asked_again(fake: Fake, open_page, hold):
+    """Of three requests that fail, none is forgotten."""
+    page, door = open_page(fake.url), hold(1)
+    for number in range(3):
+        press(page, f"fails in a queue {number}")
+    expect(rows(page)).to_have_count(3)
+
+    def broken(_recipe: Recipe, _evaluation: int) -> None:
+        raise GenerationFailed("as_said", text="the transformer returned NaN")
+
+    fake.generator.before_step = broken
+    door.open()
+    expect(page.get_by_role("button", name="Try all 3 again")).to_be_visible()
+    fake.generator.before_step = lambda _recipe, _evaluation: None
+    page.get_by_role("button", name="Try all 3 again").click()
+    expect(page.locator(".zi-strip li")).to_have_count(3)
+
+
+def test_a_held_key_asks_once(fake: Fake, open_page, hold):
+    """Ctrl+Enter that is held down is one press; with a dialog open it is none."""
+    page, door = open_page(fake.url), hold(1)
+    write(page, "a held key")
+    with page.expect_response("**/jobs"):
+        page.keyboard.press("Control+Enter")
+    page.evaluate("""() => { for (let i = 0; i < 5; i += 1) document.activeElement.dispatchEvent(
+        new KeyboardEvent("keydown", { key: "Enter", ctrlKey: true, repeat: true, bubbles: true })); }""")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    expect(page.locator(".zi-shortcuts")).to_be_visible()
+    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Escape")
+    expect(page.locator(".zi-shortcuts")).to_be_hidden()
+    expect(page.locator(".zi-queue")).to_be_hidden()
+    expect(page.locator(".zi-running")).to_be_visible()
+    door.open()
+    expect(page.locator(".zi-strip li")).to_have_count(1)
+
+
+def test_the_focus_stays_in_the_rows(fake: Fake, open_page, hold):
+    """After a row's cross the next row has the focus, after the last one Generate."""
+    page, door = open_page(fake.url), hold(1)
+    for number in range(3):
+        press(page, f"focused {number}")
+    expect(rows(page)).to_have_count(3)
+    page.get_by_role("button", name="Stop: focused 1").press("Enter")
+    expect(page.get_by_role("button", name="Stop: focused 2")).to_be_focused()
+    page.get_by_role("button", name="Stop all").press("Enter")
+    expect(page.locator("#zi-generate")).to_be_focused()
+    door.open()
+
+
+def test_rows_say_what_is_drawn(fake: Fake, open_page, hold):
+    """Alternatives are shown as they were decided."""
+    page, door = open_page(fake.url), hold(1)
+    for _ in range(2):
+        press(page, "a {red|blue} row")
+    expect(rows(page)).to_have_count(2)
+    for row in rows(page).all():
+        expect(row.locator(".zi-row-prompt")).to_have_text(re.compile("^a (red|blue) row$"))
+    door.open()
 
 
 def test_the_picture_stays_until_the_next_has_something_to_show(fake: Fake, open_page, hold):

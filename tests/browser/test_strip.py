@@ -81,6 +81,94 @@ def test_one_of_several_leads_back_to_all(fake: Fake, open_page):
     expect(page.locator(".zi-pictures figure")).to_have_count(3)
 
 
+def test_all_of_a_request_keep_their_seeds(fake: Fake, open_page):
+    """One of several that is asked for alone stays one of them; one that was deleted leaves its place empty."""
+    page = open_page(fake.url)
+    several(page, "seeds of a grid", 3, seed=480)
+    write(page, "seeds of a grid")
+    page.evaluate("zimage.form.fill({ n: 1, seed: 481 })")
+    page.wait_for_function("zimage.form.values.seed === 481")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-pictures figure")).to_have_count(1)
+    page.get_by_role("button", name="Show all 3").click()
+    expect(page.locator(".zi-pictures figure dd")).to_have_text(["480", "481", "482"])
+    items(page).nth(0).click()
+    page.hover(".zi-pictures figure")
+    page.locator('[data-tool="delete"]').click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+    expect(items(page)).to_have_count(2)
+    items(page).nth(0).click()
+    page.get_by_role("button", name="Show all 2").click()
+    expect(page.locator('.zi-pictures figure[data-state="deleted"]')).to_have_count(1)
+    expect(page.locator(".zi-pictures figure dd")).to_have_text(["481", "482"])
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".zi-pictures figure dd")).to_have_text(["480", "481", "482"])
+
+
+def test_another_seed_is_of_the_picture_on_the_card(fake: Fake, open_page):
+    """Below a picture of the strip, the button draws that prompt, whatever is in the form."""
+    page = open_page(fake.url)
+    draw(page, 491, 492)
+    items(page).nth(0).click()
+    page.click(".zi-new-seed")
+    expect(items(page)).to_have_count(3)
+    expect(page.locator(".zi-asked")).to_have_text("number 491")
+    expect(page.locator("#zi-prompt textarea")).to_have_value("number 492")
+    assert fake.generator.recipes[-1].seed != 491
+
+
+def test_a_picture_deleted_while_others_are_drawn_stays_deleted(fake: Fake, open_page, hold):
+    """Its tile is empty at once, and at the end of the request too; what is drawn again after that is shown."""
+    page = open_page(fake.url)
+    door = hold(3, only=[502])
+    write(page, "deleted in the middle")
+    page.evaluate("zimage.form.fill({ n: 3, seed: 500 })")
+    page.wait_for_function("zimage.form.values.seed === 500")
+    page.click("#zi-generate")
+    there = page.locator('.zi-pictures figure[data-state="there"]')
+    expect(there).to_have_count(2)
+    there.first.hover()
+    there.first.locator('[data-tool="delete"]').click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+    expect(there).to_have_count(1)
+    door.open()
+    expect(page.locator('.zi-card[data-view="result"]')).to_be_visible()
+    expect(there).to_have_count(2)
+    expect(items(page)).to_have_count(2)
+    page.click("#zi-generate")
+    expect(there).to_have_count(3)
+
+
+def test_a_star_on_the_card_is_one_in_the_viewer(fake: Fake, open_page):
+    """Starred on the card, the picture is starred in the viewer, and one press takes the star."""
+    page = open_page(fake.url)
+    draw(page, 511)
+    page.hover(".zi-pictures figure")
+    page.locator('.zi-pictures [data-tool="star"]').click()
+    expect(page.locator(".zi-pictures .zi-on")).to_have_count(1)
+    page.click(".zi-open")
+    expect(page.locator(".zi-viewer-star.zi-on")).to_be_visible()
+    page.keyboard.press("s")
+    expect(page.locator(".zi-viewer-star.zi-on")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(page.locator(".zi-pictures .zi-on")).to_have_count(0)
+
+
+def test_typing_on_a_phone_is_not_scrolled_away(fake: Fake, open_page, hold):
+    """A picture that arrives does not take the field that is typed in out of sight."""
+    page = open_page(fake.url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    door = hold(3)
+    write(page, "drawn while typing")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-running")).to_contain_text("step 2 of 8")
+    page.evaluate("window.scrollTo(0, 0)")
+    page.focus("#zi-prompt textarea")
+    page.keyboard.type(" on")
+    door.open()
+    expect(page.locator(".zi-badge")).to_be_visible()
+    expect(page.locator("#zi-prompt textarea")).to_be_in_viewport(ratio=1)
+
+
 def test_a_picture_that_is_gone_leaves_the_strip(fake: Fake, open_page):
     """A file that cannot be had any more is no item after a reload."""
     page = open_page(fake.url)

@@ -242,7 +242,10 @@ function newSeed() {
 /** Whether the form says the request *ask*, apart from its seed and number. @param {Ask} ask */
 function isOfForm(ask) {
   const same = { seed: 0, n: 1, cache: "use" };
-  const [mine, its] = [{ ...form.values, ...same }, { ...spelled(settings({ ...ask })), ...same }];
+  const [mine, its] = [
+    { ...form.values, ...same },
+    { ...spelled(settings({ ...ask })), ...same },
+  ];
   return Object.keys(its).every((name) => own(mine, name) === own(its, name));
 }
 
@@ -301,9 +304,9 @@ export function look(first) {
 
 /** Shows all pictures of the request that the one on the card belongs to; some may be gone. */
 function showAll() {
-  const all = together();
-  const [first] = all;
+  const [first] = together();
   if (!first) return;
+  const all = sitting.of(first.batch);
   const ask = { ...first.ask, ...first.whole };
   const images = seedsOf(ask.seed, ask.n).map((seed) => all.find((one) => one.ask.seed === seed)?.image ?? null);
   put({ ask, images, warnings: [], missing: "deleted" });

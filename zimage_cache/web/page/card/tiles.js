@@ -89,11 +89,11 @@ export function tilesIn(box, { tools, caption, unseen }) {
    * @param {Ask} asked
    * @param {Picture[]} known
    */
-  async function arrived(asked, known) {
+  function arrived(asked, known) {
     const later = tiles.flatMap(({ image }) => (image && ask === asked && !known.includes(image) ? [image] : []));
     known.push(...later);
     const isDrawn = ask === asked && tiles.some(({ state }) => state === "pending");
-    return later.length || !isDrawn ? later.map((image) => shownOf(asked, image)) : null;
+    return Promise.resolve(later.length || !isDrawn ? later.map((image) => shownOf(asked, image)) : null);
   }
 
   /**

@@ -10,8 +10,8 @@ import { say } from "../lib/i18n.js";
 import { isRandom, onRolls, rolls } from "../lib/seeds.js";
 import { aborted, refusal, server } from "../lib/server.js";
 import { expanded, request } from "../lib/settings.js";
-import { isRight } from "../sizes/geometry.js";
 import { sitting } from "../lib/sitting.js";
+import { isRight } from "../sizes/geometry.js";
 
 /** @import { KnownImage, LookedUp } from "../lib/api.d.ts" */
 /** @import { Fields } from "../lib/types.d.ts" */
@@ -83,7 +83,7 @@ function write(button) {
 function show(text, images) {
   about = text;
   told = images && {
-    known: images.filter(({ key, cached }) => cached \&\& !sitting.isHidden({ key: key ?? "" })).length,
+    known: images.filter(({ key, cached }) => cached && !sitting.isHidden({ key: key ?? "" })).length,
     n: images.length,
     keys: images.map(({ key }) => key),
   };

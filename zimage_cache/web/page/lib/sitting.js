@@ -33,6 +33,12 @@ export const sitting = {
   },
 
   /**
+   * All pictures of a request, also those that were deleted and may come back.
+   * @param {string} batch
+   */
+  of: (batch) => kept.filter((one) => one.batch === batch),
+
+  /**
    * Adds the pictures of *ask*; one that is there already becomes the newest.
    * @param {Ask} ask
    * @param {(Picture | null)[]} images

@@ -76,7 +76,10 @@ export function similar(root) {
     const button = make("button", { type: "button", title: `${prompt}\n${say("seed")} ${seed ?? "–"}` }, image);
     // The picture was deleted meanwhile, so its suggestion is removed.
     image.addEventListener("error", () => show(found.filter((other) => other !== picture)));
-    button.addEventListener("click", () => void restore(picture.parameters, { image: picture.image_url, file: picture.id }));
+    button.addEventListener(
+      "click",
+      () => void restore(picture.parameters, { image: picture.image_url, file: picture.id }),
+    );
     return make("li", {}, button);
   }
 
