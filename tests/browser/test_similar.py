@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.waiting import wait_until
 
-from .conftest import Fake, Watch, holding, http
+from .conftest import Fake, Watch, generate, holding, http
 
 # Gradio's own statistics use what pandas 3 deprecates.
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")]
@@ -204,3 +204,17 @@ def test_what_is_on_the_card_is_not_offered(fake: Fake, open_page):
     titles.click()
     expect(page.locator("#zi-seed input")).not_to_have_value(one)
     expect(titles).to_have_attribute("title", re.compile(rf"{one}$"))
+
+
+def test_what_was_just_drawn_is_among_them(fake: Fake, open_page):
+    """Drawn with another seed, the picture of before is offered, without a change of the text."""
+    page = open_page(fake.url)
+    page.fill("#zi-seed input", "61")
+    generate(page, "a lonely lighthouse in the fog", "generated")
+    expect(page.locator(".zi-facts-all")).to_contain_text("61")
+    page.fill("#zi-seed input", "62")
+    page.click("#zi-generate")
+    expect(page.locator(".zi-facts-all")).to_contain_text("62")
+    offer = strip(page).get_by_role("button", name="a lonely lighthouse in the fog")
+    expect(offer).to_have_count(1)
+    expect(offer).to_have_attribute("title", "a lonely lighthouse in the fog\nSeed 61")

@@ -1,5 +1,5 @@
 // The page's tabs: opens one from a script, adds arrow keys, and calls listeners when an element becomes visible.
-import { inside } from "./dom.js";
+import { find, inside } from "./dom.js";
 import { TAB, tabButton } from "./gradio.js";
 import { step } from "./keys.js";
 import { store, stored } from "./session.js";
@@ -28,6 +28,13 @@ document.addEventListener("click", (event) => {
   const tab = inside(event, TAB);
   if (tab) store(OPEN, tab.id);
 });
+
+/** Opens Create and goes to the prompt. */
+export function focusPrompt() {
+  openTab("create");
+  // Gradio shows a tab after this task.
+  requestAnimationFrame(() => find(document, "#zi-prompt textarea").focus());
+}
 
 /** @param {Element} root */
 export const seen = (root) => !document.hidden && root.checkVisibility();

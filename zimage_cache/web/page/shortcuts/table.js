@@ -1,20 +1,13 @@
 // All keys of the page, in one place. The act of those that are pressed anywhere is here; the others belong to the
 // component that has the focus.
-import { find } from "../lib/dom.js";
 import { tabButton } from "../lib/gradio.js";
-import { openTab } from "../lib/tabs.js";
+import { focusPrompt, openTab } from "../lib/tabs.js";
 
 /**
  * Keys and what they do. *keys*: ways to do it, each of keys that are held together; *inTurn*: each is pressed after the
  * one before. *act*: done where no text is typed and no dialog is open. *tab*: only where this tab can be seen.
  * @typedef {{ keys: string[][], does: string, inTurn?: boolean, act?: () => void, tab?: string }} Shortcut
  */
-
-function focusPrompt() {
-  openTab("create");
-  // Gradio shows a tab after this task.
-  requestAnimationFrame(() => find(document, "#zi-prompt textarea").focus());
-}
 
 /** How the list of shortcuts is opened; set by shortcuts.js, which needs this table. @type {{ open: () => void }} */
 export const list = { open: () => undefined };

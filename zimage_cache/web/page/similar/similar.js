@@ -1,5 +1,5 @@
 // A row of the user's earlier pictures with prompts similar to the text being typed.
-import { onShown, restore } from "../card/card.js";
+import { onResult, onShown, restore } from "../card/card.js";
 import { onDeletion } from "../lib/deletion.js";
 import { find, make } from "../lib/dom.js";
 import { facts } from "../lib/facts.js";
@@ -126,6 +126,12 @@ export function similar(root) {
   form.changed((values) => typed(values.prompt ?? ""));
   typed(form.values.prompt ?? "");
   onSeen(root, () => void ask());
+  // The pictures that were just drawn are among those that one has.
+  onResult((_ask, images) => {
+    if (!images.some(({ source }) => source === "generated")) return;
+    asked = "";
+    void ask();
+  });
   onShown((images) => {
     shown = images;
     draw();

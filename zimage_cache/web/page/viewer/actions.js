@@ -11,7 +11,7 @@ import { menuOf } from "../lib/menu.js";
 import { tell } from "../lib/notice.js";
 import { request, settings, spelled } from "../lib/settings.js";
 import { putStar, star, starButton, unstar } from "../lib/star.js";
-import { openTab } from "../lib/tabs.js";
+import { focusPrompt } from "../lib/tabs.js";
 import { glyph } from "./glyphs.js";
 
 /** @import { Parameters, Shown } from "../lib/types.d.ts" */
@@ -142,7 +142,7 @@ export function viewerActions({ close, before }) {
     if (!hasSettings(picture?.parameters)) return;
     const fields = { ...settings(picture?.parameters ?? {}), n: 1 };
     close();
-    openTab("create");
+    focusPrompt();
     form.fill(spelled(fields), () => tell(say("used")));
   }
 
