@@ -175,7 +175,7 @@ class TestTiles:
         expect(button).to_be_focused()
         expect(page.locator("body.zi-busy")).to_have_count(1)
         button.click()
-        page.locator(".zi-brand").click()
+        page.locator(".zi-seal").click()
         expect(button).to_have_attribute("aria-expanded", "false")
         gate.open()
         expect(page.locator(".zi-badge")).to_have_count(1)

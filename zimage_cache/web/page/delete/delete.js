@@ -39,8 +39,8 @@ function what({ alt, thumbnail_url: url, name }) {
 export function ask(question) {
   const tick = make("input", { type: "checkbox", checked: true });
   const also = make("label", { className: "zi-delete-also" }, tick, make("span", {}, say("delete_also_cache")));
-  const keep = make("button", { className: "zi-button zi-quiet", value: "keep", autofocus: true }, say("delete_keep"));
-  const yes = make("button", { className: "zi-button zi-danger", value: "delete" }, say("delete_do"));
+  const keep = make("button", { className: "zi-button zi-quiet", autofocus: true }, say("delete_keep"));
+  const yes = make("button", { className: "zi-button zi-danger" }, say("delete_do"));
   const form = make(
     "form",
     { method: "dialog" },
@@ -51,13 +51,25 @@ export function ask(question) {
   );
   const aria = { labelledby: "zi-delete-title", describedby: "zi-delete-goes" };
   const dialog = make("dialog", { className: "zi-sheet zi-delete", aria }, form);
-  dialog.addEventListener("click", (event) => void (event.target === dialog && dialog.close()));
   container().append(dialog);
   dialog.showModal();
   return new Promise((answer) => {
-    dialog.addEventListener("close", () => {
+    /** @param {boolean} is */
+    function end(is) {
+      dialog.close();
       dialog.remove();
-      answer(dialog.returnValue === "delete" ? { fromCache: question.inCache && tick.checked } : null);
+      answer(is ? { fromCache: question.inCache && tick.checked } : null);
+    }
+    // Not after the event `close`, before which a key could reach the picture that is to be deleted.
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      end(event.submitter === yes);
     });
+    dialog.addEventListener("cancel", (event) => {
+      event.preventDefault();
+      end(false);
+    });
+    dialog.addEventListener("click", (event) => void (event.target === dialog && end(false)));
+    dialog.addEventListener("close", () => end(false));
   });
 }
