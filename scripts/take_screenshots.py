@@ -175,6 +175,8 @@ def elsewhere(studio: Studio, url: str) -> None:
     for prompt in MORE:
         generate(page, prompt, "generated")
     page.click('.zi-result [data-tool="star"]')
+    page.wait_for_selector(".zi-told-plain.zi-there")
+    page.wait_for_selector(".zi-told-plain.zi-there", state="hidden")
     page.click(".zi-saved")
     studio.keep(page, "cache")
     history(studio, page, "history")
