@@ -59,7 +59,7 @@ def test_first_drawn_then_from_memory_then_after_a_restart_from_disk(demo: Demo,
     assert red > blue
     page.click("#zi-generate")
     expect(page.locator(".zi-badge")).to_contain_text("From memory")
-    expect(page.locator(".zi-badge")).to_contain_text("of GPU time")
+    expect(page.locator(".zi-badge")).to_contain_text("saved")
     first_seed = seed(page)
     expect(page.locator(".zi-facts")).to_contain_text(first_seed)
 
