@@ -4,7 +4,7 @@
 // next press. A request that is stopped or fails takes nothing away.
 import { bar } from "../bar/bar.js";
 import { onDeletion, spareDrawn } from "../lib/deletion.js";
-import { find } from "../lib/dom.js";
+import { find, loaded, pause } from "../lib/dom.js";
 import { fault } from "../lib/fault.js";
 import { form } from "../lib/form.js";
 import { container } from "../lib/gradio.js";
@@ -28,6 +28,7 @@ import { cardViews } from "./views.js";
 
 /** Pictures of a request; *missing* says why some are not there. @typedef {Result & { ask: Ask, missing: Missing }} Pictures */
 
+const SOON = 300; // ms that the strip waits for the picture on the card
 const BELOW = 12; // px that stay free below the card
 const NARROW = matchMedia("(max-width: 800px)");
 /** @type {((ask: Ask, images: Picture[]) => void)[]} */
@@ -48,6 +49,8 @@ let follows = true; // whether the card shows what comes next, not what was chos
 let rest = "empty";
 /** @type {Entry | null} */
 let scrolledTo = null;
+/** The results that are being added to the strip, one after the other. @type {Promise<void>} */
+let kept = Promise.resolve();
 /** @type {HTMLElement} */
 let root;
 /** @type {ReturnType<typeof cardViews>} */
@@ -142,14 +145,26 @@ function changed(entry) {
 function ended(entry) {
   const { ask, literal, result, state, error } = entry;
   const isMine = belongsOnCard(entry);
-  if (result) sitting.add(ask, result.images);
   if (result && isMine) lay({ ask, ...result, missing: state === "done" ? "deleted" : "stopped" });
   if (state === "stopped") rest = "stopped";
   const isAtField = error !== null && complain(error, () => press(ask, literal));
   watched = watchedAfter(entry, isMine);
   draw();
   if (isMine && !isAtField) comeIntoView();
-  if (result) report(ask, result);
+  if (result) kept = kept.then(() => handOn(ask, result));
+}
+
+/**
+ * Adds pictures to the strip, and reports them, when the card's own can be seen: what that takes does not delay them.
+ * @param {Ask} ask
+ * @param {Result} result
+ */
+async function handOn(ask, result) {
+  const picture = root.querySelector(".zi-pictures img");
+  if (picture instanceof HTMLImageElement) await Promise.race([loaded(picture), pause(SOON)]);
+  sitting.add(ask, result.images);
+  draw();
+  report(ask, result);
 }
 
 /**
@@ -411,8 +426,8 @@ function resume({ waited, shown: was }) {
 /** @returns {Remembered} */
 function remembered() {
   const places = there?.images.map(Boolean) ?? [];
-  const kept = there && there.ask.cache !== "bypass" ? { ask: there.ask, missing: there.missing, places } : null;
-  return { waited: queue.waited(), shown: kept };
+  const lasting = there && there.ask.cache !== "bypass" ? { ask: there.ask, missing: there.missing, places } : null;
+  return { waited: queue.waited(), shown: lasting };
 }
 
 // ---- connection with the page ----

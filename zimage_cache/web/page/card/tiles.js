@@ -172,6 +172,7 @@ export function tilesIn(box, { tools, caption, unseen }) {
     box.style.setProperty("--ratio", `${width} / ${height}`);
     box.style.setProperty("--wide", String(width / height));
     box.dataset.count = String(n);
+    if (n === 1) for (const name of ["--columns", "--rows"]) box.style.removeProperty(name);
   }
 
   /** @param {Ask} next */
@@ -183,7 +184,7 @@ export function tilesIn(box, { tools, caption, unseen }) {
     box.replaceChildren();
   }
 
-  new ResizeObserver(() => tiles.length > 0 && arrange()).observe(box);
+  new ResizeObserver(() => tiles.length > 1 && arrange()).observe(box);
   return {
     /**
      * Shows *images* of *next*. With *progress*, a missing image (null) is not finished yet; without, *missing* says why.
@@ -197,7 +198,7 @@ export function tilesIn(box, { tools, caption, unseen }) {
       const { width, height } = images.find(Boolean) ?? next;
       shape({ width, height, n: images.length });
       for (const i of images.keys()) fill(i, next, images, progress ? "pending" : missing);
-      arrange();
+      if (images.length > 1) arrange();
       const first = tiles[images.findIndex((image) => !image)];
       if (first && progress) drawing(first.figure, progress);
     },

@@ -54,6 +54,13 @@ export function loaded(image) {
 }
 
 /**
+ * Fulfilled after so many milliseconds.
+ * @param {number} ms
+ * @returns {Promise<void>}
+ */
+export const pause = (ms) => new Promise((done) => void setTimeout(done, ms));
+
+/**
  * An icon: a mask in the colour of the text, see glyphs.css.
  * @param {string} name
  */

@@ -1,6 +1,6 @@
 // A job on the server: created once, followed by an event stream that reconnects by itself, cancelled by Stop. A page
 // that is left does not cancel its job, because it may be a reload; the server keeps the job for a while.
-import { loaded } from "./dom.js";
+import { loaded, pause } from "./dom.js";
 import { facts } from "./facts.js";
 import { listen } from "./listen.js";
 import { refusal, server } from "./server.js";
@@ -138,7 +138,7 @@ async function withPictures(state) {
   if (!isOver(state)) return state;
   const pictures = (state.images ?? []).flatMap((image) => (image ? [image.image_url] : []));
   const images = pictures.map((src) => Object.assign(new Image(), { fetchPriority: "high", src }));
-  await Promise.race([Promise.all(images.map(loaded)), new Promise((done) => setTimeout(done, SOON))]);
+  await Promise.race([Promise.all(images.map(loaded)), pause(SOON)]);
   return state;
 }
 

@@ -49,7 +49,8 @@ export function strip(root) {
       item.tabIndex = i === (at < 0 ? items.size - 1 : at) ? 0 : -1;
     }
     pair.hidden = at < 1;
-    reveal([...items.values()][at]);
+    // In the next frame, which lays out the page in any case.
+    requestAnimationFrame(() => reveal([...items.values()][place()]));
   }
 
   /**
